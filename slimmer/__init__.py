@@ -1,0 +1,1 @@
+"""Channel pruning of pretrained convnets, exactly inside a budget."""

@@ -1,0 +1,71 @@
+"""FLOPs (fvcore's: one per multiply-add) as a closed form, from fvcore's count of every layer."""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+
+from slimmer.costs.closed_form import Cost, Term, closed_form, volume
+from slimmer.errors import ModelError
+from slimmer.graph import ChannelGraph, Operation, evaluating
+
+CONVENTION = "fvcore, 1 FLOP per multiply-add"
+
+
+def flops_cost(model: nn.Module, graph: ChannelGraph, input_size: tuple[int, ...]) -> Cost:
+    """The FLOPs of one image of `input_size` (C, H, W), in the widths of `graph.groups`.
+
+    Every count is fvcore's own, taken once on the dense model; what fvcore counts and no group touches is a
+    constant. Raises ModelError where a count can't be told apart by layer.
+    """
+    counts = count_by_module(model, input_size)
+    terms: list[Term] = []
+    by_place: dict[tuple[str, str], list[Operation]] = {}
+    for operation in graph.operations:
+        by_place.setdefault((operation.module, operation.kind), []).append(operation)
+    for place, operations in by_place.items():
+        count = counts.pop(place, 0)
+        parts = [operation.volume * volume(graph, operation.axes) for operation in operations]
+        for operation in operations if count else []:
+            factor, rest = divmod(count * operation.volume, sum(parts))
+            if rest:
+                raise ModelError(place[0] or "the top module", f"{count} FLOPs of {place[1]} don't divide by its widths",
+                                 "put each such operation into a module of its own")
+            terms.append(Term(factor, operation.axes))
+    return closed_form("flops", graph, terms, constant=sum(counts.values()))
+
+
+def count_by_module(model: nn.Module, input_size: tuple[int, ...]) -> dict[tuple[str, str], int]:
+    """fvcore's FLOPs by (module, operation), each module's own share without its children's."""
+    nested = _analyse(model, input_size).by_module_and_operator()
+    own: dict[tuple[str, str], int] = {}
+    for name, by_operator in nested.items():
+        rest: Counter[str] = Counter(by_operator)
+        for child in _children(name, nested):
+            rest.subtract(nested[child])
+        own.update({(name, operator): int(count) for operator, count in rest.items() if count})
+    return own
+
+
+def count_flops(model: nn.Module, input_size: tuple[int, ...]) -> int:
+    """fvcore's FLOPs of one image of `input_size` through `model` in eval mode."""
+    return int(_analyse(model, input_size).total())
+
+
+def _analyse(model: nn.Module, input_size: tuple[int, ...]) -> FlopCountAnalysis:
+    parameter = next(model.parameters(), torch.zeros(()))
+    image = torch.zeros((1, *input_size), dtype=parameter.dtype, device=parameter.device)
+    analysis = FlopCountAnalysis(model, image)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    with evaluating(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit.trace is deprecated; fvcore still stands on it
+        analysis.total()
+    return analysis
+
+
+def _children(name: str, nested: Mapping[str, object]) -> list[str]:
+    prefix = f"{name}." if name else ""
+    return [other for other in nested if other and other.startswith(prefix) and "." not in other[len(prefix):] and other != name]

@@ -1,0 +1,19 @@
+"""Parameters as a closed form in the groups' widths."""
+
+from torch import nn
+
+from slimmer.costs.closed_form import Cost, Term, closed_form, volume
+from slimmer.graph import Axis, ChannelGraph
+
+
+def params_cost(model: nn.Module, graph: ChannelGraph) -> Cost:
+    """The number of elements of all parameters (buffers not counted, shared ones once), in the widths of the groups."""
+    known = {axis for axis, _ in graph.sizes}
+    terms, constant = [], 0
+    for name, parameter in model.named_parameters():
+        axes = tuple(Axis(name, dim) for dim in range(parameter.dim()) if Axis(name, dim) in known)
+        if axes:
+            terms.append(Term(parameter.numel() // volume(graph, axes), axes))
+        else:
+            constant += parameter.numel()
+    return closed_form("params", graph, terms, constant)

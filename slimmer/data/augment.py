@@ -1,0 +1,79 @@
+"""Random views of training images, each a function of seed, epoch and image alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+MODES = ("none", "crop", "flip", "crop_flip")
+
+# What the numbers of one image decide: its place in the epoch, its crop (top, left, area, ratio), its flip.
+PLACE, CROP, FLIP, DRAWS = 0, slice(1, 5), 5, 6
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def draws(seed: int, epoch: int, indices: Tensor, columns: int = DRAWS) -> Tensor:
+    """Uniform numbers in [0, 1), float64 (B, columns), the same for an image wherever it stands in a batch.
+
+    A counter-based generator: SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
+    OOPSLA 2014) over (seed, epoch, index, column), so that no state has to be kept, split or resumed.
+
+    >>> both = draws(0, 3, torch.tensor([7, 9]))
+    >>> bool((both[1] == draws(0, 3, torch.tensor([9]))[0]).all())
+    True
+    """
+    key = _mixed(_words([seed]))
+    key = _mixed(key + _words([epoch]))
+    rows = _mixed(key + indices.numpy().astype(np.uint64) * _GOLDEN)
+    words = _mixed(rows[:, None] + np.arange(columns, dtype=np.uint64) * _GOLDEN)
+    return torch.from_numpy((words >> np.uint64(11)) * 2.0**-53)
+
+
+def _words(values: Sequence[int]) -> NDArray[np.uint64]:
+    return np.array([value % 2**64 for value in values], dtype=np.uint64)
+
+
+def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    words = words + _GOLDEN
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = words ^ (words >> np.uint64(31))
+    return mixed
+
+
+def margin(size: tuple[int, int]) -> tuple[int, int]:
+    """The padding of a random crop, (rows, columns): an eighth of the size, as 4 for 32x32.
+
+    >>> margin((32, 32)), margin((4, 16))
+    ((4, 4), (1, 2))
+    """
+    return max(1, size[0] // 8), max(1, size[1] // 8)
+
+
+def shifted(images: Tensor, crops: Tensor) -> Tensor:
+    """The images (B, C, H, W), each padded with zeros by `margin` and cropped back to its size.
+
+    `crops` (B, 4) are uniform draws; the first two choose the top and the left edge.
+    """
+    height, width = images.shape[2:]
+    rows, columns = margin((height, width))
+    padded = functional.pad(images, (columns, columns, rows, rows))
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    top = (crops[:, 0] * (2 * rows + 1)).long()
+    left = (crops[:, 1] * (2 * columns + 1)).long()
+    return windows[torch.arange(len(images)), :, top, left]
+
+
+def flipped(images: Tensor, flips: Tensor) -> Tensor:
+    """The images (B, C, H, W), those whose draw in `flips` (B,) is below one half mirrored left to right."""
+    return torch.where((flips < 0.5)[:, None, None, None], images.flip(-1), images)
+
+
+def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(images / 255 - mean) / std as float32, per channel; float images are not divided by 255."""
+    units = images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images.to(torch.float32)
+    return (units - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])

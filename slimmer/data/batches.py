@@ -1,0 +1,101 @@
+"""Batches in an order, and with random views, that any number of processes reproduce."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from slimmer.data.augment import CROP, FLIP, PLACE, draws, flipped, normalised
+from slimmer.data.images import Data, Images, check_mode
+from slimmer.errors import DataError
+
+Batch = tuple[Tensor, Tensor]
+
+
+def steps(split: Images, batch_size: int) -> int:
+    """The number of global batches of an epoch: whole ones, or one of all images where they fill none."""
+    return max(1, len(split) // batch_size)
+
+
+def order(count: int, seed: int, epoch: int) -> Tensor:
+    """The indices 0..count-1, int64, in the order of an epoch.
+
+    >>> sorted(order(5, seed=0, epoch=1).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    places = draws(seed, epoch, torch.arange(count), columns=PLACE + 1)[:, PLACE]
+    return torch.argsort(places, stable=True)
+
+
+def batches(
+    split: Images,
+    data: Data,
+    *,
+    batch_size: int,
+    epoch: int,
+    seed: int,
+    augment: str,
+    rank: int = 0,
+    world: int = 1,
+    start: int = 0,
+) -> Iterator[Batch]:
+    """The batches of one training epoch: images, normalised float32 (B, C, H, W), and labels, int64 (B,).
+
+    `batch_size` counts the images of a global batch, which the `world` processes share: each gets one
+    contiguous part of it, so that together they see, bit for bit, what one process would. The last global
+    batch is dropped where it is not full, unless it is the only one. The first `start` are skipped unread.
+    Raises DataError where the processes can't share a batch evenly.
+    """
+    check_mode(data.name, augment)
+    if not 0 <= rank < world or start < 0:
+        raise ValueError(f"rank {rank} of {world}, start {start}")
+    size = min(batch_size, len(split))
+    if size < world or batch_size % world:
+        found = f"a batch of {batch_size} from {len(split)} images, for {world} processes"
+        raise DataError(
+            data.name, found, f"a positive multiple of {world}, and no fewer images than processes"
+        )
+    indices = order(len(split), seed, epoch)
+    mine = slice(rank * size // world, (rank + 1) * size // world)
+    parts = (indices[k * size : (k + 1) * size][mine] for k in range(start, steps(split, batch_size)))
+
+    def batch(part: Tensor) -> Batch:
+        numbers = draws(seed, epoch, part)
+        images = split.load(part, numbers[:, CROP] if "crop" in augment else None)
+        if "flip" in augment:
+            images = flipped(images, numbers[:, FLIP])
+        return normalised(images, data.mean, data.std), split.labels[part]
+
+    return _loaded(batch, parts, split.ahead)
+
+
+def evaluation_batches(split: Images, data: Data, batch_size: int) -> Iterator[Batch]:
+    """Every image of the split once, in its own order, not augmented; the last batch may be smaller."""
+    if batch_size < 1:
+        raise DataError(data.name, f"a batch of {batch_size} images", "at least 1")
+
+    def batch(part: Tensor) -> Batch:
+        return normalised(split.load(part), data.mean, data.std), split.labels[part]
+
+    return _loaded(batch, torch.split(torch.arange(len(split)), batch_size), split.ahead)
+
+
+def _loaded(batch: Callable[[Tensor], Batch], parts: Iterable[Tensor], ahead: int) -> Iterator[Batch]:
+    if ahead == 0:
+        yield from map(batch, parts)
+        return
+    waiting: deque[Future[Batch]] = deque()
+    # One thread keeps the order; what is slow inside a batch has threads of its own.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        try:
+            for part in parts:
+                waiting.append(pool.submit(batch, part))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,61 @@
+"""The errors that a user can mend; each says where, what was found and what would be right.
+
+SlimmerError                 exit code 2
+├── RecipeError              a recipe, an option or a unit that can't be read
+├── ModelError               an architecture that is not known, can't be built or can't be traced
+├── CheckpointError          a file of weights that is missing, broken, hostile or of another architecture
+├── DataError                a data set that is missing, empty, mislabelled or not the model's
+├── BudgetError              a budget that can't be met
+├── TrainingError            training that came to nothing: a loss that is not a number
+├── RunError                 a run directory that is none, is another recipe's, or is not finished
+├── ExportError              a network that can't be exported, or whose export computes something else
+└── RuntimeUnavailableError  an execution provider that was asked for and is not active
+"""
+
+
+class SlimmerError(Exception):
+    """Something that the user can mend: `where` it is, what was `found`, what would be `right`."""
+
+    exit_code = 2
+
+    def __init__(self, where: str, found: str, right: str) -> None:
+        super().__init__(f"{where}: {found}\n  {right}")
+        self.where = where
+        self.found = found
+        self.right = right
+
+
+class RecipeError(SlimmerError):
+    """A recipe, an option or a unit that can't be read."""
+
+
+class ModelError(SlimmerError):
+    """An architecture that is not known, can't be built or can't be traced."""
+
+
+class CheckpointError(SlimmerError):
+    """A file of weights that is missing, broken, hostile or of another architecture."""
+
+
+class DataError(SlimmerError):
+    """A data set that is missing, empty, mislabelled or not the model's."""
+
+
+class BudgetError(SlimmerError):
+    """A budget that can't be met."""
+
+
+class TrainingError(SlimmerError):
+    """Training that came to nothing."""
+
+
+class RunError(SlimmerError):
+    """A run directory that is none, belongs to another recipe, or is not finished."""
+
+
+class ExportError(SlimmerError):
+    """A network that can't be exported, or whose export computes something else."""
+
+
+class RuntimeUnavailableError(SlimmerError):
+    """An execution provider that was asked for and is not active."""

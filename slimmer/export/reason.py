@@ -1,0 +1,15 @@
+"""Why a library failed, in one line."""
+
+ONE_LINE = 400
+
+
+def one_line(error: BaseException) -> str:
+    r"""What a library says went wrong, its first cause, in one line of at most 400 characters.
+
+    >>> one_line(ValueError("batch is\n  fixed"))
+    'ValueError: batch is fixed'
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= ONE_LINE else text[: ONE_LINE - 1] + "…"

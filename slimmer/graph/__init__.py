@@ -1,0 +1,16 @@
+"""Which channels of a network go together, read off its own program."""
+
+from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
+from slimmer.graph.trace import build_graph, evaluating
+
+__all__ = [
+    "Axis",
+    "ChannelGraph",
+    "ChannelGroup",
+    "ChannelSlice",
+    "Fixed",
+    "Layer",
+    "Operation",
+    "build_graph",
+    "evaluating",
+]

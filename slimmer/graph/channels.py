@@ -1,0 +1,102 @@
+"""Which channels go together: names, axes and index maps, no live modules."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of one tensor: a parameter or buffer by its name, or `@node` for an activation.
+
+    `pad` of a channel-padding module is written `module#before` and `module#after`.
+    """
+
+    tensor: str
+    dim: int
+
+    def __str__(self) -> str:
+        return f"{self.tensor}[{self.dim}]"
+
+
+@dataclass(frozen=True)
+class ChannelSlice:
+    """Where the units of a group lie on one axis: `index[u]` are the positions of unit `u`."""
+
+    axis: Axis
+    index: tuple[tuple[int, ...], ...]
+
+    @property
+    def multiplicity(self) -> int:
+        """Positions that one unit takes on the axis: 1 mostly; H*W behind a flatten; a grouped conv's width."""
+        return len(self.index[0])
+
+    def positions(self, units: Iterator[int] | tuple[int, ...]) -> list[int]:
+        """The positions of `units` on the axis, ascending."""
+        return sorted(chain.from_iterable(self.index[unit] for unit in units))
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Units that can be removed one by one; each unit takes its positions off every slice at once."""
+
+    name: str
+    size: int
+    slices: tuple[ChannelSlice, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or linear layer: its output axis, the input axis that masks act on (None: none), its line."""
+
+    name: str
+    kind: str
+    out_axis: Axis
+    in_axis: Axis | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation whose FLOPs are the product of the widths of `axes`, times a constant.
+
+    `volume` is that constant up to a factor which all operations of one kind in one module share.
+    """
+
+    module: str
+    kind: str
+    axes: tuple[Axis, ...]
+    volume: int
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Channels of a layer that are not pruned, and why."""
+
+    layer: str
+    channels: int
+    of: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChannelGraph:
+    """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend on."""
+
+    groups: tuple[ChannelGroup, ...]
+    layers: tuple[Layer, ...]
+    fixed: tuple[Fixed, ...]
+    operations: tuple[Operation, ...]
+    sizes: tuple[tuple[Axis, int], ...]
+
+    def group(self, name: str) -> ChannelGroup:
+        """The group called `name`. Raises KeyError."""
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise KeyError(name)
+
+    @property
+    def units(self) -> int:
+        """All units of all groups."""
+        return sum(group.size for group in self.groups)

@@ -1,0 +1,101 @@
+"""Channel labels: integers that are made, tied and fixed while a program is walked.
+
+A label tensor has the shape of the activation that it stands for; axes along which labels do not vary have
+stride 0, so a tensor of labels costs as much memory as it has channels.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def spread(labels: Tensor, dim: int, shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """A label tensor of `shape` that holds `labels` (1-D) along `dim` and does not vary elsewhere.
+
+    >>> spread(torch.tensor([7, 9]), 1, (2, 2, 3)).tolist()[0]
+    [[7, 7, 7], [9, 9, 9]]
+    """
+    view = [1] * len(shape)
+    view[dim] = labels.numel()
+    return labels.view(view).expand(tuple(shape))
+
+
+def varies(labels: Tensor, dim: int) -> bool:
+    """Whether the labels differ along `dim`."""
+    if labels.shape[dim] <= 1 or labels.stride(dim) == 0:
+        return False
+    first = labels.narrow(dim, 0, 1)
+    return not bool((labels == first).all())
+
+
+def reduced(labels: Tensor) -> Tensor:
+    """The same labels with every axis that they do not vary along narrowed to length 1."""
+    for dim in range(labels.dim()):  # the free ones first, so that the others cost little to compare
+        if labels.stride(dim) == 0 and labels.shape[dim] > 1:
+            labels = labels.narrow(dim, 0, 1)
+    for dim in range(labels.dim()):
+        if labels.shape[dim] > 1 and not varies(labels, dim):
+            labels = labels.narrow(dim, 0, 1)
+    return labels
+
+
+def compact(labels: Tensor) -> Tensor:
+    """The same labels with stride 0 on every axis that they do not vary along."""
+    return reduced(labels).expand(labels.shape)
+
+
+def along(labels: Tensor, dim: int) -> Tensor | None:
+    """The labels along `dim` (1-D), or None where they vary along another axis too."""
+    small = reduced(labels)
+    dim %= labels.dim()
+    if any(size > 1 for other, size in enumerate(small.shape) if other != dim):
+        return None
+    return small.reshape(-1).expand(labels.shape[dim]).contiguous()
+
+
+def varying_dims(labels: Tensor) -> list[int]:
+    """The axes along which the labels vary."""
+    return [dim for dim, size in enumerate(reduced(labels).shape) if size > 1]
+
+
+@dataclass
+class LabelBook:
+    """All labels of one walk: how many there are, which are tied, which are fixed and why."""
+
+    count: int = 0
+    pairs: list[np.ndarray] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def fresh(self, number: int) -> Tensor:
+        """`number` new labels."""
+        start = self.count
+        self.count += number
+        return torch.arange(start, self.count)
+
+    def fixed(self, shape: torch.Size | tuple[int, ...], reason: str) -> Tensor:
+        """A label tensor of `shape` with one new label that is fixed for `reason`."""
+        label = self.fresh(1)
+        self.reasons[int(label)] = reason
+        return label.view([1] * len(shape)).expand(tuple(shape))
+
+    def fix(self, labels: Tensor, reason: str) -> None:
+        """Every label in `labels` stays, for `reason` (the first reason given to a label is kept)."""
+        for label in np.unique(reduced(labels).numpy()).tolist():
+            self.reasons.setdefault(label, reason)
+
+    def tie(self, first: Tensor, second: Tensor) -> None:
+        """Labels that meet (same position, shapes equal or broadcastable) go together."""
+        first, second = torch.broadcast_tensors(reduced(first), reduced(second))
+        pairs = torch.stack([first.reshape(-1), second.reshape(-1)])
+        self.pairs.append(pairs[:, pairs[0] != pairs[1]].numpy())
+
+    def components(self) -> np.ndarray:
+        """For each label the number of the set of labels that it goes with."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self.pairs], axis=1)
+        ties = coo_array((np.ones(pairs.shape[1], dtype=np.int8), (pairs[0], pairs[1])), shape=(self.count,) * 2)
+        return np.asarray(connected_components(ties, directed=False)[1])

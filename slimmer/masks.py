@@ -1,0 +1,91 @@
+"""Masks, one value per unit of every channel group, on the weights that read the group's channels."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from slimmer.graph import ChannelGraph
+from slimmer.plan import Plan
+
+
+class Masked(nn.Module):
+    """A model whose consumers' weights are multiplied by a mask, gathered by the groups' index maps.
+
+    `variables` (units,) are the mask's own, in the order of the graph's groups. The mask is `variables` itself,
+    or clip(variables + 0.5, 0, 1) where `hard_sigmoid` is asked for. A mask of zeros and ones computes what the
+    pruned network computes, whatever stands between (see docs/decisions.md).
+    """
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph, variables: Tensor, *, hard_sigmoid: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.hard_sigmoid = hard_sigmoid
+        self.variables = nn.Parameter(variables)
+        self._layers = consumer_index(graph)
+        lengths = [index.numel() for index in self._layers.values()]
+        self._lengths = lengths
+        gather = torch.cat([*self._layers.values(), torch.zeros(0, dtype=torch.int64)])
+        self.register_buffer("gather", gather, persistent=False)
+
+    def mask(self) -> Tensor:
+        """The mask's values (units,), in 0..1."""
+        if not self.hard_sigmoid:
+            return self.variables
+        return (self.variables + 0.5).clamp(0, 1)  # clamp, unlike hardsigmoid, passes gradient at its bounds
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the model's output under the mask."""
+        weights = masked_weights(self.model, self.mask(), list(self._layers), self.gather, self._lengths)
+        return functional_call(self.model, weights, (x,))  # type: ignore[no-any-return]
+
+
+def consumer_index(graph: ChannelGraph) -> dict[str, Tensor]:
+    """For every consumer's weight, the unit that each position of its input axis belongs to.
+
+    Units are counted through the graph's groups; the number of all units stands for a channel that stays.
+    """
+    sizes = dict(graph.sizes)
+    consumers = {layer.in_axis: None for layer in graph.layers if layer.in_axis is not None}
+    index = {axis: torch.full((sizes[axis],), graph.units) for axis in consumers}
+    start = 0
+    for group in graph.groups:
+        for part in group.slices:
+            if part.axis in index:
+                positions = torch.tensor(part.index)
+                index[part.axis][positions] = torch.arange(start, start + group.size).unsqueeze(1).expand_as(positions)
+        start += group.size
+    return {axis.tensor: units for axis, units in index.items() if bool((units < graph.units).any())}
+
+
+def masked_weights(
+    model: nn.Module, mask: Tensor, names: Sequence[str], gather: Tensor, lengths: Sequence[int]
+) -> dict[str, Tensor]:
+    """The consumers' weights under `mask` (units,), by their names in the model."""
+    spread = torch.cat([mask, mask.new_ones(1)])[gather].split(list(lengths))
+    weights = {}
+    for name, values in zip(names, spread, strict=True):
+        weight = model.get_parameter(name)
+        weights[name] = weight * values.to(weight.dtype).view(1, -1, *[1] * (weight.dim() - 2))
+    return weights
+
+
+def fold_(model: nn.Module, graph: ChannelGraph, mask: Tensor) -> None:
+    """Multiply the mask into the consumers' weights, so that the model alone computes what it computed under it."""
+    layers = consumer_index(graph)
+    gather = torch.cat([*layers.values(), torch.zeros(0, dtype=torch.int64)])
+    lengths = [index.numel() for index in layers.values()]
+    with torch.no_grad():
+        for name, weight in masked_weights(model, mask, list(layers), gather, lengths).items():
+            model.get_parameter(name).copy_(weight)
+
+
+def hard_mask(plan: Plan, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The mask of ones and zeros (units,) that computes what the pruned network computes."""
+    parts = []
+    for group, kept in zip(plan.groups, plan.keep, strict=True):
+        part = torch.zeros(group.size, dtype=dtype)
+        part[list(kept)] = 1
+        parts.append(part)
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=dtype)

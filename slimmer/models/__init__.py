@@ -1,0 +1,56 @@
+"""Networks by name: our own, those of torchvision and timm, and those of the user's own files."""
+
+from torch import nn
+
+from slimmer.errors import ModelError
+from slimmer.models import cifar_resnet, cifar_vgg, resnet
+from slimmer.models.architecture import Architecture
+from slimmer.models.file import file_architecture
+from slimmer.models.packages import PACKAGES, package_architecture
+from slimmer.registry import hint
+
+__all__ = ["Architecture", "build", "find", "names"]
+
+_OWN = {
+    each.name: each for each in (*cifar_resnet.ARCHITECTURES, *cifar_vgg.ARCHITECTURES, *resnet.ARCHITECTURES)
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of our own architectures, in a fixed order."""
+    return tuple(_OWN)
+
+
+def find(arch: str) -> Architecture:
+    """The architecture of that name: one of ours, torchvision/NAME, timm/NAME or path/to/file.py:factory.
+
+    Raises ModelError where there is none.
+
+    >>> find("cifar_resnet20").input_size
+    (3, 32, 32)
+    """
+    if arch in _OWN:
+        return _OWN[arch]
+    if arch.endswith(".py") or ".py:" in arch:
+        return file_architecture(arch)
+    if arch.partition("/")[0] in PACKAGES and "/" in arch:
+        return package_architecture(arch)
+    right = f"{hint(arch, _OWN)}; or torchvision/NAME, timm/NAME, path/to/file.py:factory"
+    raise ModelError("architecture", f"{arch!r} is not known", right)
+
+
+def build(
+    arch: str | Architecture, *, num_classes: int | None = None, in_channels: int | None = None
+) -> nn.Module:
+    """A network of that architecture with random weights; sizes not given are the architecture's own.
+
+    Raises ModelError where it is not known or can't be built.
+
+    >>> build("cifar_resnet8", num_classes=7).linear.out_features
+    7
+    """
+    architecture = find(arch) if isinstance(arch, str) else arch
+    return architecture.factory(
+        num_classes=architecture.num_classes if num_classes is None else num_classes,
+        in_channels=architecture.input_size[0] if in_channels is None else in_channels,
+    )

@@ -1,0 +1,100 @@
+"""The architecture that weights belong to, found from their keys and shapes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimmer.errors import CheckpointError
+from slimmer.models import Architecture, build, find, names
+from slimmer.models.match import Difference, compare, sizes
+
+
+@dataclass(frozen=True)
+class Identified:
+    """The architecture that weights belong to, and the sizes they give it."""
+
+    arch: Architecture
+    num_classes: int
+    in_channels: int
+
+    @property
+    def matched(self) -> str:
+        """The architecture's name."""
+        return self.arch.name
+
+
+@dataclass(frozen=True)
+class Match:
+    """An architecture of ours in the sizes that weights imply, and what still differs."""
+
+    architecture: Architecture
+    num_classes: int
+    in_channels: int
+    difference: Difference
+
+    @property
+    def described(self) -> str:
+        """The architecture's name, and how many of the weights' keys fit it."""
+        fitting = self.difference.matched
+        return f"{self.architecture.name} ({fitting} of {self.difference.given} keys fit)"
+
+
+def identify(weights: Mapping[str, Tensor], file_name: str) -> Identified:
+    """The architecture of ours whose keys and shapes these weights have; its sizes come from them too.
+
+    `file_name` decides only between architectures that fit alike; it also says where an error is.
+    Raises CheckpointError where none fits, with what differs from the nearest, key by key.
+    """
+    found = [_match(find(name), weights) for name in names()]
+    fitting = {each.architecture.name: each for each in found if not each.difference}
+    if not fitting:
+        near = _nearest(found)
+        raise CheckpointError(
+            file_name,
+            f"no known architecture has these weights; the nearest is {near.described}:\n{near.difference}",
+            "name the architecture with --arch: torchvision/NAME, timm/NAME or path/to/file.py:factory",
+        )
+    best = fitting[_choose(tuple(fitting), file_name)]
+    return Identified(best.architecture, best.num_classes, best.in_channels)
+
+
+def _choose(fitting: tuple[str, ...], file_name: str) -> str:
+    """The longest name that the file's name contains (with or without "cifar_"), else the first.
+
+    >>> _choose(("cifar_resnet20", "resnet3", "resnet34"), "my_ResNet34_best.pth")
+    'resnet34'
+    """
+    held = [name for name in fitting if name.removeprefix("cifar_") in file_name.lower()]
+    return max(held, key=len) if held else fitting[0]
+
+
+def infer_sizes(arch: str | Architecture, weights: Mapping[str, Tensor]) -> Identified:
+    """That architecture, with the classes of its last layer and the channels of its first in `weights`.
+
+    Where the weights have no such layers the sizes are the architecture's own: that they do not fit comes
+    out when they are loaded. Raises ModelError for an architecture that is not known.
+    """
+    architecture = find(arch) if isinstance(arch, str) else arch
+    with torch.random.fork_rng(devices=[]):  # random weights are drawn here only to be thrown away
+        model = build(architecture)
+    return Identified(architecture, *sizes(architecture, model, weights))
+
+
+def nearest(weights: Mapping[str, Tensor]) -> Match:
+    """The architecture of ours that shares the largest part of its keys and shapes with the weights."""
+    return _nearest([_match(find(name), weights) for name in names()])
+
+
+def _nearest(found: list[Match]) -> Match:
+    return max(found, key=lambda each: each.difference.alike)
+
+
+def _match(architecture: Architecture, weights: Mapping[str, Tensor]) -> Match:
+    with torch.device("meta"):  # shapes only
+        model = build(architecture)
+        implied = sizes(architecture, model, weights)
+        if implied != (architecture.num_classes, architecture.input_size[0]):
+            model = build(architecture, num_classes=implied[0], in_channels=implied[1])
+    return Match(architecture, *implied, compare(model.state_dict(), weights))

@@ -1,0 +1,128 @@
+"""Which channels stay: a plan, its canonical JSON and its hash."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from slimmer.errors import RunError
+from slimmer.graph import Axis, ChannelGraph, ChannelGroup, ChannelSlice
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Channel groups, and for each the units that stay (ascending). Replayable on its own: no graph is traced again."""
+
+    groups: tuple[ChannelGroup, ...]
+    keep: tuple[tuple[int, ...], ...]
+
+    @property
+    def widths(self) -> list[int]:
+        """How many units of each group stay."""
+        return [len(units) for units in self.keep]
+
+    def removed(self) -> dict[Axis, list[int]]:
+        """The positions that go, ascending, for every axis that loses any."""
+        gone: dict[Axis, list[int]] = {}
+        for group, kept in zip(self.groups, self.keep, strict=True):
+            out = sorted(set(range(group.size)).difference(kept))
+            for part in group.slices if out else ():
+                gone.setdefault(part.axis, []).extend(chain.from_iterable(part.index[unit] for unit in out))
+        return {axis: sorted(positions) for axis, positions in gone.items()}
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same plan has the same bytes. Index lists are written as ranges, `0:8,12`."""
+        groups = [
+            {
+                "name": group.name,
+                "size": group.size,
+                "keep": _ranges(kept),
+                "slices": [
+                    [part.axis.tensor, part.axis.dim, part.multiplicity, _ranges(chain.from_iterable(part.index))]
+                    for part in group.slices
+                ],
+            }
+            for group, kept in zip(self.groups, self.keep, strict=True)
+        ]
+        return json.dumps({"format": FORMAT, "groups": groups}, indent=1, sort_keys=True) + "\n"
+
+    @property
+    def hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @staticmethod
+    def from_json(text: str, where: str = "plan") -> "Plan":
+        """The plan that `to_json` wrote. Raises RunError where the text is no plan."""
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise RunError(where, f"plan format {data['format']}", f"this slimmer reads format {FORMAT}")
+            groups = tuple(_group(entry) for entry in data["groups"])
+            keep = tuple(tuple(_positions(entry["keep"])) for entry in data["groups"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(where, f"is no plan ({error})", "give the plan.json of a slimmer run") from error
+        for group, kept in zip(groups, keep, strict=True):
+            _check(group, kept, where)
+        return Plan(groups, keep)
+
+
+def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
+    """The plan that keeps `keep[group]` of each group; a group that is not named stays whole.
+
+    Raises RunError where a group is unknown, empty, or a unit is out of range.
+    """
+    unknown = set(keep).difference(group.name for group in graph.groups)
+    if unknown:
+        raise RunError("plan", f"no channel group is called {sorted(unknown)[0]!r}", "see `slimmer inspect`")
+    kept = tuple(tuple(sorted(set(keep.get(group.name, range(group.size))))) for group in graph.groups)
+    for group, units in zip(graph.groups, kept, strict=True):
+        _check(group, units, "plan")
+    return Plan(graph.groups, kept)
+
+
+def full_plan(graph: ChannelGraph) -> Plan:
+    """The plan that keeps everything: the identity."""
+    return make_plan(graph, {})
+
+
+def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:
+    if not kept or kept[0] < 0 or kept[-1] >= group.size or list(kept) != sorted(set(kept)):
+        found = f"group {group.name!r} keeps units {_ranges(kept)!r}"
+        raise RunError(where, found, f"at least one of 0 to {group.size - 1}, ascending")
+
+
+def _group(entry: Mapping[str, Any]) -> ChannelGroup:
+    size = int(entry["size"])
+    slices = []
+    for tensor, dim, multiplicity, ranges in entry["slices"]:
+        flat = _positions(ranges)
+        if len(flat) != size * multiplicity:
+            raise ValueError(f"{tensor}[{dim}] holds {len(flat)} positions for {size} units of {multiplicity}")
+        index = tuple(tuple(flat[k : k + multiplicity]) for k in range(0, len(flat), multiplicity))
+        slices.append(ChannelSlice(Axis(tensor, dim), index))
+    return ChannelGroup(entry["name"], size, tuple(slices))
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Integers as runs, in their own order: 0,1,2,5 is `0:3,5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, number + 1])
+    return ",".join(str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in runs)
+
+
+def _positions(ranges: str) -> list[int]:
+    """The integers that `_ranges` wrote."""
+    numbers: list[int] = []
+    for run in ranges.split(",") if ranges else ():
+        start, _, stop = run.partition(":")
+        numbers.extend(range(int(start), int(stop) if stop else int(start) + 1))
+    return numbers

@@ -1,0 +1,120 @@
+"""A model and a plan into a new, smaller model; the input stays untouched."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from slimmer.graph import Axis
+from slimmer.models.channel_pad import ChannelPad
+from slimmer.plan import Plan
+
+
+def prune(model: nn.Module, plan: Plan) -> nn.Module:
+    """A copy of `model` that holds only the channels that `plan` keeps; modules' own attributes stay true.
+
+    torch-pruning's layer-wise functions remove the channels; `requires_grad` and train or eval mode are as in
+    `model`. The full plan gives back an equal model.
+    """
+    slim = deepcopy(model)
+    trainable = {name: parameter.requires_grad for name, parameter in slim.named_parameters()}
+    removed = plan.removed()
+    by_module: dict[str, dict[str, list[int]]] = {}
+    for axis, positions in removed.items():
+        module, what = _place(axis)
+        if module is not None:
+            by_module.setdefault(module, {})[what] = positions
+    for name, gone in by_module.items():
+        _cut_(slim.get_submodule(name), gone)
+    for name, parameter in slim.named_parameters():
+        parameter.requires_grad_(trainable[name])
+    return slim
+
+
+def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
+    """What `plan` keeps of tensors that have the shapes and names of the model's own (optimizer state, gradients)."""
+    removed: dict[str, dict[int, list[int]]] = {}
+    for axis, positions in plan.removed().items():
+        removed.setdefault(axis.tensor, {})[axis.dim] = positions
+    kept = {}
+    for name, tensor in tensors.items():
+        for dim, positions in removed.get(name, {}).items():
+            tensor = _without(tensor, dim, positions)  # noqa: PLW2901 - sliced along one axis after the other
+        kept[name] = tensor
+    return kept
+
+
+def _place(axis: Axis) -> tuple[str | None, str]:
+    """The module that an axis belongs to, and what of it: `weight.0`, `gamma.1`, `before`; None for an activation."""
+    if axis.tensor.startswith("@"):
+        return None, ""
+    if "#" in axis.tensor:
+        module, _, end = axis.tensor.partition("#")
+        return module, end
+    module, _, tensor = axis.tensor.rpartition(".")
+    return module, f"{tensor}.{axis.dim}"
+
+
+def _cut_(module: nn.Module, gone: Mapping[str, list[int]]) -> None:
+    for kind, cut in _CUTS.items():
+        if isinstance(module, kind):
+            cut(module, gone)
+            return
+    for what, positions in gone.items():  # parameters and buffers that a module of the user's own holds
+        name, _, dim = what.rpartition(".")
+        tensor = getattr(module, name)
+        kept = _without(tensor.data, int(dim), positions)
+        if isinstance(tensor, nn.Parameter):
+            setattr(module, name, nn.Parameter(kept))
+        else:
+            module.register_buffer(name, kept, persistent=name not in module._non_persistent_buffers_set)  # noqa: SLF001
+
+
+def _cut_conv_(module: _ConvNd, gone: Mapping[str, list[int]]) -> None:
+    out = gone.get("weight.0", [])
+    if module.groups > 1:
+        per_group = module.out_channels // module.groups
+        inputs = module.in_channels // module.groups
+        groups = module.groups - len(out) // per_group
+        tp.prune_conv_out_channels(module, out)
+        module.groups, module.in_channels = groups, groups * inputs
+        return
+    if out:
+        tp.prune_conv_out_channels(module, out)
+    if "weight.1" in gone:
+        tp.prune_conv_in_channels(module, gone["weight.1"])
+
+
+def _cut_linear_(module: nn.Linear, gone: Mapping[str, list[int]]) -> None:
+    if "weight.0" in gone:
+        tp.prune_linear_out_channels(module, gone["weight.0"])
+    if "weight.1" in gone:
+        tp.prune_linear_in_channels(module, gone["weight.1"])
+
+
+def _cut_norm_(module: _BatchNorm, gone: Mapping[str, list[int]]) -> None:
+    tp.prune_batchnorm_out_channels(module, next(iter(gone.values())))
+
+
+def _cut_pad_(module: ChannelPad, gone: Mapping[str, list[int]]) -> None:
+    module.before -= len(gone.get("before", ()))
+    module.after -= len(gone.get("after", ()))
+
+
+_CUTS: dict[type[nn.Module], Callable[..., None]] = {
+    _ConvNd: _cut_conv_,
+    nn.Linear: _cut_linear_,
+    _BatchNorm: _cut_norm_,
+    ChannelPad: _cut_pad_,
+}
+
+
+def _without(tensor: Tensor, dim: int, positions: list[int]) -> Tensor:
+    """`tensor` without `positions` along `dim`."""
+    keep = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
+    keep[positions] = False
+    return tensor.index_select(dim, keep.nonzero().flatten())
