@@ -97,7 +97,10 @@ class _Search:
     def excess(self, widths: Floats) -> Floats:
         """How far each budget is exceeded, as a share of dense (negative: room left)."""
         return np.array(
-            [(cost.value(widths) - limit) / dense for cost, limit, dense in zip(self.costs, self.limits, self.dense, strict=True)]
+            [
+                (cost.value(widths) - limit) / dense
+                for cost, limit, dense in zip(self.costs, self.limits, self.dense, strict=True)
+            ]
         )
 
     def down(self, group: int) -> float:

@@ -99,9 +99,7 @@ def _read_pickled(path: Path) -> Any:
         named = re.search(r"GLOBAL (\w[\w.]*\w)", str(error))
         what = f"{named[1]}, which is" if named else "pickled objects that are"
         found = f"it holds {what} no tensor; slimmer does not load it, since such an object can run code"
-        raise CheckpointError(
-            where, found, f"where you trust the file, load it yourself and {_SAVE_AGAIN}"
-        ) from error
+        raise CheckpointError(where, found, f"where you trust the file, load it yourself and {_SAVE_AGAIN}") from error
 
 
 def _check_archive(path: Path) -> None:
@@ -198,8 +196,7 @@ def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     own = {
-        key: each.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for key, each in state.items()
+        key: each.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for key, each in state.items()
     }
     content = _in_fixed_order(save(own, dict(metadata)))
     with whole(path) as part:

@@ -42,7 +42,12 @@ class Plan:
                 "size": group.size,
                 "keep": _ranges(kept),
                 "slices": [
-                    [part.axis.tensor, part.axis.dim, part.multiplicity, _ranges(chain.from_iterable(part.index))]
+                    [
+                        part.axis.tensor,
+                        part.axis.dim,
+                        part.multiplicity,
+                        _ranges(chain.from_iterable(part.index)),
+                    ]
                     for part in group.slices
                 ],
             }

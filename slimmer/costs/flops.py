@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.closed_form import Cost, Term, closed_form, volume
 from slimmer.errors import ModelError
@@ -32,14 +33,17 @@ def flops_cost(model: nn.Module, graph: ChannelGraph, input_size: tuple[int, ...
         for operation in operations if count else []:
             factor, rest = divmod(count * operation.volume, sum(parts))
             if rest:
-                raise ModelError(place[0] or "the top module", f"{count} FLOPs of {place[1]} don't divide by its widths",
-                                 "put each such operation into a module of its own")
+                raise ModelError(
+                    place[0] or "the top module",
+                    f"{count} FLOPs of {place[1]} don't divide by its widths",
+                    "put each such operation into a module of its own",
+                )
             terms.append(Term(factor, operation.axes))
     return closed_form("flops", graph, terms, constant=sum(counts.values()))
 
 
 def count_by_module(model: nn.Module, input_size: tuple[int, ...]) -> dict[tuple[str, str], int]:
-    """fvcore's FLOPs by (module, operation), each module's own share without its children's."""
+    """Fvcore's FLOPs by (module, operation), each module's own share without its children's."""
     nested = _analyse(model, input_size).by_module_and_operator()
     own: dict[tuple[str, str], int] = {}
     for name, by_operator in nested.items():
@@ -51,8 +55,17 @@ def count_by_module(model: nn.Module, input_size: tuple[int, ...]) -> dict[tuple
 
 
 def count_flops(model: nn.Module, input_size: tuple[int, ...]) -> int:
-    """fvcore's FLOPs of one image of `input_size` through `model` in eval mode."""
+    """Fvcore's FLOPs of one image of `input_size` through `model` in eval mode."""
     return int(_analyse(model, input_size).total())
+
+
+def count_conv_linear(model: nn.Module, input_size: tuple[int, ...]) -> int:
+    """torch.utils.flop_counter's count of one image: two per multiply-add, convolutions and matrix products only."""
+    parameter = next(model.parameters(), torch.zeros(()))
+    image = torch.zeros((1, *input_size), dtype=parameter.dtype, device=parameter.device)
+    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    return int(counter.get_total_flops())
 
 
 def _analyse(model: nn.Module, input_size: tuple[int, ...]) -> FlopCountAnalysis:
@@ -68,4 +81,8 @@ def _analyse(model: nn.Module, input_size: tuple[int, ...]) -> FlopCountAnalysis
 
 def _children(name: str, nested: Mapping[str, object]) -> list[str]:
     prefix = f"{name}." if name else ""
-    return [other for other in nested if other and other.startswith(prefix) and "." not in other[len(prefix):] and other != name]
+    return [
+        other
+        for other in nested
+        if other and other.startswith(prefix) and "." not in other[len(prefix) :] and other != name
+    ]

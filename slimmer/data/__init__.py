@@ -58,7 +58,7 @@ def load(
     number each makes a folder's images grey; `classes` is the order of the network's outputs, as names or as
     a file with one name a line. Raises DataError for data that is missing, broken, or not what was asked for.
     """
-    sides = (size, size) if isinstance(size, int) else size
+    sides = (size, size) if isinstance(size, int) else size and (size[0], size[1])
     grey = mean is not None and len(mean) == 1
     wanted = Wanted(None if path is None else Path(path), sides, augment, grey)
     if is_reference(name):
@@ -67,10 +67,8 @@ def load(
         data = _SOURCES[name](wanted)
     else:
         raise DataError("data", f"{name!r} is not known", f"{hint(name, _SOURCES)}, or FILE.py:FUNCTION")
-    if sides is not None and tuple(sides) != data.size:
-        raise DataError(
-            data.name, f"images are {data.size}, not {sides}", f"use size {data.size}, or leave it out"
-        )
+    if sides is not None and sides != data.size:
+        raise DataError(data.name, f"images are {data.size}, not {sides}", f"use size {data.size}, or leave it out")
     order = data.classes if classes is None else _class_names(classes)
     train, test = (data.train, data.test) if order == data.classes else in_order(data, order)
     data = replace(
@@ -121,7 +119,5 @@ def _class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
     try:
         lines = Path(classes).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            str(classes), f"can't be read ({error})", "a text file with one class name a line"
-        ) from error
+        raise DataError(str(classes), f"can't be read ({error})", "a text file with one class name a line") from error
     return tuple(line.strip() for line in lines if line.strip())

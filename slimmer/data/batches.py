@@ -54,9 +54,7 @@ def batches(
     size = min(batch_size, len(split))
     if size < world or batch_size % world:
         found = f"a batch of {batch_size} from {len(split)} images, for {world} processes"
-        raise DataError(
-            data.name, found, f"a positive multiple of {world}, and no fewer images than processes"
-        )
+        raise DataError(data.name, found, f"a positive multiple of {world}, and no fewer images than processes")
     indices = order(len(split), seed, epoch)
     mine = slice(rank * size // world, (rank + 1) * size // world)
     parts = (indices[k * size : (k + 1) * size][mine] for k in range(start, steps(split, batch_size)))

@@ -39,9 +39,7 @@ def from_file(name: str, wanted: Wanted) -> Data:
     Raises DataError that says what was found where the file, the function or what it returns does not fit.
     """
     if wanted.path is not None and str(wanted.path) != name:
-        raise DataError(
-            name, f"the path {wanted.path} is given", "the function knows its own paths; leave it out"
-        )
+        raise DataError(name, f"the path {wanted.path} is given", "the function knows its own paths; leave it out")
     made = _called(name)
     if isinstance(made, Data):
         return made

@@ -25,9 +25,7 @@ SIZE = (224, 224)
 # Of ImageNet; the grey figures are the means over its channels.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
-_WHAT = (
-    f"a folder with train/<class>/ and test/<class>/ (or val/<class>/), or <class>/, of {' '.join(SUFFIXES)}"
-)
+_WHAT = f"a folder with train/<class>/ and test/<class>/ (or val/<class>/), or <class>/, of {' '.join(SUFFIXES)}"
 # What Pillow raises for broken files, by format.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -164,9 +162,7 @@ def _decoded(file: Path, mode: str) -> Image.Image:
         with Image.open(file) as image:
             image.load()
             if image.mode.startswith(("I", "F")):
-                raise DataError(
-                    str(file), f"pixels of mode {image.mode}", "8 bits a channel; convert the image"
-                )
+                raise DataError(str(file), f"pixels of mode {image.mode}", "8 bits a channel; convert the image")
             # Pillow warns of a palette's transparency unless it passes through RGBA.
             opaque = image.convert("RGBA") if "transparency" in image.info else image
             return opaque.convert(mode)

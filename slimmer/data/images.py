@@ -97,9 +97,7 @@ class Data:
             raise DataError(self.name, found, "give both, one number a channel")
         if not (all(0 <= value <= 1 for value in self.mean) and all(0 < value <= 1 for value in self.std)):
             found = f"mean {self.mean}, std {self.std}"
-            right = (
-                "means lie in 0..1 and deviations above 0; divide figures made for pixels of 0..255 by 255"
-            )
+            right = "means lie in 0..1 and deviations above 0; divide figures made for pixels of 0..255 by 255"
             raise DataError(self.name, found, right)
         if min(self.size) < 1:
             raise DataError(self.name, f"size {self.size}", "height and width in pixels, at least 1 each")
@@ -183,7 +181,7 @@ def in_order(data: Data, classes: Sequence[str]) -> tuple[Images, Images]:
     missing = [name for name in data.classes if name not in classes]
     foreign = [name for name in classes if name not in data.classes]
     if missing or foreign or len(classes) != len(data.classes):
-        found = f"classes not in the given order: {missing[:8]}; not in the data: {foreign[:8]}"
+        found = f"{len(classes)} classes are given, without {missing[:8]}, with {foreign[:8]}"
         right = f"the data's {data.num_classes} class names, each once, in the order of the network's outputs"
         raise DataError(f"{data.name}, classes", found, right)
     new = torch.tensor([classes.index(name) for name in data.classes])

@@ -1,10 +1,11 @@
 """ONNX files with a dynamic batch: written, read, and held against the network they came from."""
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 
 from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
+from slimmer.export.tidy import forget_source_, name_batch_
 from slimmer.files import whole
 
 INPUT = "input"
@@ -24,6 +26,10 @@ OUTPUT = "logits"
 BATCH = "batch"
 LOWEST_OPSET = 18
 TOLERANCE = 1e-4
+EXPORTABLE = (
+    "a network that torch.export(strict=False) traces with a dynamic batch, in operations that torch.onnx "
+    "knows, of less than 2 GiB"
+)
 ONNX_FILE = "an ONNX file, as `slimmer export` writes it"
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -60,12 +66,7 @@ def export_onnx(
             onnx.checker.check_model(file, full_check=True)
             data = file.SerializeToString()
     except Exception as error:  # tracing runs the network's own code, which may raise anything
-        raise ExportError(
-            where,
-            one_line(error),
-            "a network that torch.export(strict=False) traces with a dynamic batch, in operations that "
-            "torch.onnx knows; ONNX holds at most 2 GiB in one file",
-        ) from error
+        raise ExportError(where, one_line(error), EXPORTABLE) from error
     got = next(entry.version for entry in file.opset_import if entry.domain in ("", "ai.onnx"))
     if opset is not None and got != opset:
         raise ExportError("opset", f"{opset} was asked for, the exporter wrote {got}", f"{got}, or none")
@@ -73,9 +74,7 @@ def export_onnx(
         with whole(path) as part:
             part.write_bytes(data)
     except OSError as error:
-        raise ExportError(
-            str(path), one_line(error), "a place with room that slimmer may write to"
-        ) from error
+        raise ExportError(str(path), one_line(error), "a place with room that slimmer may write to") from error
 
 
 def _eval_copy(model: nn.Module) -> nn.Module:
@@ -85,9 +84,10 @@ def _eval_copy(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A block in which the exporter neither warns nor logs; the rest of the program can again after it."""
+    """A block in which nothing is printed, warned of or logged; the exporter's failures are raised."""
     level = logging.root.manager.disable
-    with warnings.catch_warnings():
+    said = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         try:
@@ -119,29 +119,9 @@ def _convert(model: nn.Module, input_size: tuple[int, int, int], opset: int | No
     if converted is None:
         raise RuntimeError("torch.onnx.export gave nothing back")
     file = converted.model_proto
-    _name_batch_(file.graph)
-    _forget_source_(file)
+    name_batch_(file.graph, BATCH)
+    forget_source_(file)
     return file
-
-
-def _name_batch_(graph: onnx.GraphProto) -> None:
-    """Call the batch dimension "batch" throughout, where torch.export calls it `s77` or the like."""
-    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param and symbol in size.dim_param:
-                size.dim_param = size.dim_param.replace(symbol, BATCH)
-
-
-def _forget_source_(file: onnx.ModelProto) -> None:
-    """Drop stack traces and the traced program's text: paths of this machine, most of a small file."""
-    graph = file.graph
-    functions = [node for function in file.functions for node in function.node]
-    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *functions, *file.functions):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    for value in (*graph.input, *graph.output):
-        value.ClearField("metadata_props")
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -185,9 +165,7 @@ class Parity:
     images: int
 
 
-def check_parity(
-    model: nn.Module, path: Path, inputs: torch.Tensor, *, tolerance: float = TOLERANCE
-) -> Parity:
+def check_parity(model: nn.Module, path: Path, inputs: torch.Tensor, *, tolerance: float = TOLERANCE) -> Parity:
     """How near ONNX Runtime on the CPU comes to `model` in eval mode, float32, on `inputs` (N, C, H, W).
 
     The first image alone and all of them together are run, so that a fixed batch is noticed. An output may
@@ -233,9 +211,7 @@ def _run(path: Path, session: Any, batch: Array) -> list[Array]:
         outputs: list[Array] = session.run(None, {session.get_inputs()[0].name: batch})
     except Exception as error:  # ONNX Runtime's errors share no base
         where = f"{path} on a batch of {len(batch)}"
-        raise ExportError(
-            where, one_line(error), "an ONNX file that takes any batch of such images"
-        ) from error
+        raise ExportError(where, one_line(error), "an ONNX file that takes any batch of such images") from error
     return outputs
 
 

@@ -91,7 +91,9 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any]) -> Any:
         return handler(walk, node, args, kwargs)
     val = node.meta.get("val")
     if not entering and not _touches_stored((args, kwargs)):
-        return walk.book.fixed(tuple(val.shape), f"a constant of the program: {name}") if isinstance(val, Tensor) else val
+        return (
+            walk.book.fixed(tuple(val.shape), f"a constant of the program: {name}") if isinstance(val, Tensor) else val
+        )
     shapes = [tuple(part.shape) for part in val] if isinstance(val, (list, tuple)) else None
     if shapes is None and not isinstance(val, Tensor):
         return val
@@ -106,7 +108,9 @@ def _tensors(args: Any, values: dict[Node, Any]) -> Iterator[Tensor]:
 
     def visit(other: Node) -> Node:
         value = values[other]
-        found.extend(part for part in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(part, Tensor))
+        found.extend(
+            part for part in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(part, Tensor)
+        )
         return other
 
     torch.fx.map_arg(args, visit)
@@ -130,5 +134,3 @@ def _fix_shared(walk: Walk, model: nn.Module) -> None:
     for axis, labels in walk.axes.items():
         if axis.tensor in shared:
             walk.book.fix(labels, f"a parameter shared by {' and '.join(shared[axis.tensor])}")
-
-

@@ -11,9 +11,7 @@ from slimmer.registry import hint
 
 __all__ = ["Architecture", "build", "find", "names"]
 
-_OWN = {
-    each.name: each for each in (*cifar_resnet.ARCHITECTURES, *cifar_vgg.ARCHITECTURES, *resnet.ARCHITECTURES)
-}
+_OWN = {each.name: each for each in (*cifar_resnet.ARCHITECTURES, *cifar_vgg.ARCHITECTURES, *resnet.ARCHITECTURES)}
 
 
 def names() -> tuple[str, ...]:
@@ -39,9 +37,7 @@ def find(arch: str) -> Architecture:
     raise ModelError("architecture", f"{arch!r} is not known", right)
 
 
-def build(
-    arch: str | Architecture, *, num_classes: int | None = None, in_channels: int | None = None
-) -> nn.Module:
+def build(arch: str | Architecture, *, num_classes: int | None = None, in_channels: int | None = None) -> nn.Module:
     """A network of that architecture with random weights; sizes not given are the architecture's own.
 
     Raises ModelError where it is not known or can't be built.

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slimmer.errors import CheckpointError
 from slimmer.models import Architecture, build, find, names
@@ -47,10 +48,10 @@ def identify(weights: Mapping[str, Tensor], file_name: str) -> Identified:
     `file_name` decides only between architectures that fit alike; it also says where an error is.
     Raises CheckpointError where none fits, with what differs from the nearest, key by key.
     """
-    found = [_match(find(name), weights) for name in names()]
-    fitting = {each.architecture.name: each for each in found if not each.difference}
+    alike = [_match(find(name), weights) for name in names() if _has_keys(find(name), weights)]
+    fitting = {each.architecture.name: each for each in alike if not each.difference}
     if not fitting:
-        near = _nearest(found)
+        near = nearest(weights)
         raise CheckpointError(
             file_name,
             f"no known architecture has these weights; the nearest is {near.described}:\n{near.difference}",
@@ -84,17 +85,23 @@ def infer_sizes(arch: str | Architecture, weights: Mapping[str, Tensor]) -> Iden
 
 def nearest(weights: Mapping[str, Tensor]) -> Match:
     """The architecture of ours that shares the largest part of its keys and shapes with the weights."""
-    return _nearest([_match(find(name), weights) for name in names()])
+    return max((_match(find(name), weights) for name in names()), key=lambda each: each.difference.alike)
 
 
-def _nearest(found: list[Match]) -> Match:
-    return max(found, key=lambda each: each.difference.alike)
+def _has_keys(architecture: Architecture, weights: Mapping[str, Tensor]) -> bool:
+    difference = compare(_skeleton(architecture).state_dict(), weights)
+    return not (difference.missing or difference.unexpected)
 
 
 def _match(architecture: Architecture, weights: Mapping[str, Tensor]) -> Match:
-    with torch.device("meta"):  # shapes only
-        model = build(architecture)
-        implied = sizes(architecture, model, weights)
-        if implied != (architecture.num_classes, architecture.input_size[0]):
-            model = build(architecture, num_classes=implied[0], in_channels=implied[1])
-    return Match(architecture, *implied, compare(model.state_dict(), weights))
+    num_classes, in_channels = sizes(architecture, _skeleton(architecture), weights)
+    with torch.device("meta"):
+        sized = build(architecture, num_classes=num_classes, in_channels=in_channels)
+    return Match(architecture, num_classes, in_channels, compare(sized.state_dict(), weights))
+
+
+@cache
+def _skeleton(architecture: Architecture) -> nn.Module:
+    """An architecture of ours in its own sizes, shapes only; kept, since building all takes half a second."""
+    with torch.device("meta"):
+        return build(architecture)

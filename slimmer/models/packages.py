@@ -61,7 +61,7 @@ def _make_torchvision(models: Any, name: str, *, num_classes: int, in_channels: 
 
 
 def _timm(arch: str, name: str, timm: Any) -> Architecture:
-    _known(arch, name, timm.list_models())
+    _known(arch, name.partition(".")[0], timm.list_models())  # a tag may follow: resnet34.a1_in1k
     published = timm.get_pretrained_cfg(name)
     input_size = tuple(published.input_size) if published is not None else (3, 224, 224)
     num_classes = published.num_classes if published is not None else 1000
@@ -69,9 +69,7 @@ def _timm(arch: str, name: str, timm: Any) -> Architecture:
 
 
 def _make_timm(timm: Any, name: str, *, num_classes: int, in_channels: int) -> nn.Module:
-    model: nn.Module = timm.create_model(
-        name, pretrained=False, num_classes=num_classes, in_chans=in_channels
-    )
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels)
     return model
 
 

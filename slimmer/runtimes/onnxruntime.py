@@ -149,9 +149,7 @@ def _nodes(session: Any) -> Counter[str]:
     """How many nodes each provider got; empty where this ONNX Runtime does not say."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return Counter()
-    return Counter(
-        part.ep_name for part in session.get_provider_graph_assignment_info() for _ in part.get_nodes()
-    )
+    return Counter(part.ep_name for part in session.get_provider_graph_assignment_info() for _ in part.get_nodes())
 
 
 def _settings(session: Any, options: Any, nodes: Mapping[str, int]) -> dict[str, str]:

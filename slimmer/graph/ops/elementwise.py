@@ -10,14 +10,88 @@ from torch.fx import Node
 from slimmer.graph.labels import compact, varying_dims
 from slimmer.graph.walk import Handler, Walk
 
-UNARY = (
-    "relu relu_ relu6 relu6_ leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ gelu silu silu_ mish mish_ sigmoid "
-    "sigmoid_ tanh tanh_ hardtanh hardtanh_ hardsigmoid hardsigmoid_ hardswish hardswish_ softplus softsign "
-    "log_sigmoid logsigmoid threshold threshold_ abs neg exp log sqrt rsqrt square pow clamp clamp_ clamp_min "
-    "clamp_max erf sin cos dropout dropout_ feature_dropout alpha_dropout contiguous clone detach detach_ alias to "
-    "_to_copy lift_fresh_copy type_as float double half"
-).split()
-SEVERAL = "add add_ sub sub_ rsub mul mul_ div div_ maximum minimum max.other min.other where".split()
+UNARY = [
+    "relu",
+    "relu_",
+    "relu6",
+    "relu6_",
+    "leaky_relu",
+    "leaky_relu_",
+    "elu",
+    "elu_",
+    "selu",
+    "selu_",
+    "celu",
+    "celu_",
+    "gelu",
+    "silu",
+    "silu_",
+    "mish",
+    "mish_",
+    "sigmoid",
+    "sigmoid_",
+    "tanh",
+    "tanh_",
+    "hardtanh",
+    "hardtanh_",
+    "hardsigmoid",
+    "hardsigmoid_",
+    "hardswish",
+    "hardswish_",
+    "softplus",
+    "softsign",
+    "log_sigmoid",
+    "logsigmoid",
+    "threshold",
+    "threshold_",
+    "abs",
+    "neg",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "square",
+    "pow",
+    "clamp",
+    "clamp_",
+    "clamp_min",
+    "clamp_max",
+    "erf",
+    "sin",
+    "cos",
+    "dropout",
+    "dropout_",
+    "feature_dropout",
+    "alpha_dropout",
+    "contiguous",
+    "clone",
+    "detach",
+    "detach_",
+    "alias",
+    "to",
+    "_to_copy",
+    "lift_fresh_copy",
+    "type_as",
+    "float",
+    "double",
+    "half",
+]
+SEVERAL = [
+    "add",
+    "add_",
+    "sub",
+    "sub_",
+    "rsub",
+    "mul",
+    "mul_",
+    "div",
+    "div_",
+    "maximum",
+    "minimum",
+    "max.other",
+    "min.other",
+    "where",
+]
 
 
 def unary(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:

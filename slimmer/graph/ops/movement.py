@@ -9,11 +9,24 @@ from torch.fx import Node
 from slimmer.graph.labels import compact, varying_dims
 from slimmer.graph.walk import Handler, Stored, Walk, shape_of
 
-MOVES = (
-    "permute transpose t movedim squeeze squeeze_ unsqueeze unsqueeze_ expand expand_as flip roll "
-    "swapaxes swapdims narrow_copy"
-).split()
-RESHAPES = "view reshape flatten unflatten _unsafe_view view_as reshape_as".split()
+MOVES = [
+    "permute",
+    "transpose",
+    "t",
+    "movedim",
+    "squeeze",
+    "squeeze_",
+    "unsqueeze",
+    "unsqueeze_",
+    "expand",
+    "expand_as",
+    "flip",
+    "roll",
+    "swapaxes",
+    "swapdims",
+    "narrow_copy",
+]
+RESHAPES = ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "view_as", "reshape_as"]
 
 
 def move(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -30,7 +43,8 @@ def _stored(walk: Walk, node: Node, value: Stored) -> Tensor:
 
 def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """The labels in the new shape. An axis of labels that is split into a grid is tied along the grid, so that
-    the number of rows that the code holds stays true (a channel shuffle's groups)."""
+    the number of rows that the code holds stays true (a channel shuffle's groups).
+    """
     labels: Tensor = _stored(walk, node, args[0]) if isinstance(args[0], Stored) else args[0]
     before = varying_dims(labels)
     shaped = compact(labels.reshape(shape_of(node)))

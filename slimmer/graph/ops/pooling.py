@@ -11,12 +11,29 @@ from slimmer.graph.channels import Axis, Operation
 from slimmer.graph.labels import along, spread, varying_dims
 from slimmer.graph.walk import Handler, Walk, module_of, shape_of
 
-POOLS = (
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool3d "
-    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d lp_pool2d upsample_nearest1d "
-    "_upsample_nearest_exact2d upsample_bicubic2d upsample_linear1d"
-).split()
-COUNTED = ("adaptive_avg_pool2d", "upsample_nearest2d", "upsample_bilinear2d")  # fvcore counts these, an element each
+POOLS = [
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "lp_pool2d",
+    "upsample_nearest1d",
+    "_upsample_nearest_exact2d",
+    "upsample_bicubic2d",
+    "upsample_linear1d",
+]
+COUNTED = (
+    "adaptive_avg_pool2d",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+)  # fvcore counts these, an element each
 REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std")
 
 

@@ -1,0 +1,29 @@
+"""Scores without data: the rank of a unit's weights within its group."""
+
+import torch
+from torch import Tensor, nn
+
+from slimmer.graph import ChannelGraph
+
+
+def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
+    """The rank of each unit in its group by the L2 norm of all weights that touch it, in (0, 1]; shape (units,).
+
+    Norms can't be compared between groups, ranks can: as scores they keep the same share of every group.
+    Source: Li et al., Pruning Filters for Efficient ConvNets (2016), with the norm taken over the whole group as
+    in Fang et al., DepGraph (2023).
+    """
+    weights = dict(model.named_parameters())
+    parts = []
+    for group in graph.groups:
+        squares = torch.zeros(group.size, dtype=torch.float64)
+        for part in group.slices:
+            weight = weights.get(part.axis.tensor)
+            if weight is None or weight.dim() < 2:  # norms and biases scale with what lies before them
+                continue
+            flat = weight.detach().double().cpu().movedim(part.axis.dim, 0).flatten(1).square().sum(1)
+            squares += flat[torch.tensor(part.index)].sum(1)
+        ranks = torch.empty(group.size, dtype=torch.float64)
+        ranks[squares.argsort(stable=True)] = torch.arange(1, group.size + 1, dtype=torch.float64)
+        parts.append(ranks / group.size)
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)

@@ -1,0 +1,185 @@
+"""The training loop: a network under masks, or a slim one, toward its dense self and its labels."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from slimmer.data import Batch, Data, batches, steps
+from slimmer.errors import TrainingError
+from slimmer.masks import Masked
+from slimmer.methods import Method
+
+Observe = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained; `epochs` span the masked and the slim part, under one learning-rate curve."""
+
+    epochs: float
+    batch_size: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    warmup: float
+    distill: float
+    temperature: float
+    seed: int
+    mask_lr: float
+    mask_decay: float
+
+    def steps(self, data: Data) -> int:
+        """All steps of the run."""
+        return round(self.epochs * steps(data.train, self.batch_size))
+
+
+@dataclass
+class Learner:
+    """What changes while a network is trained: the network, its optimizer and how far it has come."""
+
+    network: nn.Module
+    optimizer: torch.optim.SGD
+    step: int = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, buffers and momentum by name, to be saved or sliced."""
+        tensors = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum
+        return tensors
+
+    def restore_(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Put back what `state` gave at `step`."""
+        weights = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+        self.network.load_state_dict(weights)
+        for name, parameter in self.network.named_parameters():
+            momentum = tensors.get(f"momentum.{name}")
+            if momentum is not None:
+                self.optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device).clone()
+        self.step = step
+
+
+def make_learner(network: nn.Module, training: Training, *, train_masks: bool = False) -> Learner:
+    """The network with an SGD optimizer: no weight decay on vectors, mask variables (if trained) at their own pace."""
+    masks = network.variables if isinstance(network, Masked) else None
+    trained = [p for p in network.parameters() if p.requires_grad and p is not masks]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.dim() > 1], "pace": 1.0},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0, "pace": 1.0},
+    ]
+    if masks is not None and train_masks:
+        groups.append({"params": [masks], "weight_decay": training.mask_decay, "pace": training.mask_lr / training.lr})
+    options = {"lr": training.lr, "momentum": training.momentum, "weight_decay": training.weight_decay}
+    return Learner(network, torch.optim.SGD(groups, nesterov=training.momentum > 0, **options))
+
+
+def train_(
+    fabric: Fabric,
+    learner: Learner,
+    teacher: nn.Module,
+    data: Data,
+    training: Training,
+    *,
+    stop: int,
+    method: Method | None = None,
+    observe: Observe = lambda _: None,
+    save: Callable[[], None] = lambda: None,
+) -> None:
+    """Train `learner` from its own step up to step `stop`, under `method`'s masks where one is given.
+
+    `observe` gets a record of every step and epoch; `save` is called between steps and decides itself whether to.
+    Raises TrainingError where the loss is no longer a number.
+    """
+    total, per_epoch = training.steps(data), steps(data.train, training.batch_size)
+    network, optimizer = fabric.setup(learner.network, learner.optimizer)
+    network.train()
+    masked = learner.network if isinstance(learner.network, Masked) else None
+    began, seen = time.perf_counter(), 0
+    for images, labels in _stream(fabric, data, training, learner.step, stop):
+        step = learner.step
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, total, training) * group["pace"]
+        torch.manual_seed(training.seed + step)  # dropout is the step's own, so that a resumed run repeats it
+        images, labels = fabric.to_device(images), fabric.to_device(labels)  # noqa: PLW2901
+        with torch.no_grad(), fabric.autocast():
+            target = teacher(images) if training.distill else None
+        logits = network(images)
+        loss = objective(logits, labels, target, training)
+        task = loss.detach()
+        if masked is not None and method is not None:
+            penalty = method.penalty(masked.mask(), step)
+            loss = loss if penalty is None else loss + penalty
+        network.zero_grad()
+        fabric.backward(loss)
+        if masked is not None and method is not None:
+            method.after_backward_(masked.variables, step)
+        optimizer.step()
+        learner.step, seen = step + 1, seen + len(labels) * fabric.world_size
+        value = float(task)
+        if not value < float("inf"):
+            raise TrainingError(f"step {step}", f"the loss is {value}", "lower finetune.lr")
+        observe(
+            {
+                "event": "step",
+                "step": learner.step,
+                "steps": total,
+                "epoch": learner.step / per_epoch,
+                "loss": value,
+                "batch_accuracy": float((logits.argmax(1) == labels).float().mean()),
+                "images_per_s": seen / (time.perf_counter() - began),
+            }
+        )
+        save()
+
+
+def objective(logits: Tensor, labels: Tensor, target: Tensor | None, training: Training) -> Tensor:
+    """Cross entropy with the labels, mixed with the divergence from the dense network's softened outputs.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015); the factor T^2 is theirs.
+    """
+    logits = logits.float()
+    task = cross_entropy(logits, labels)
+    if target is None:
+        return task
+    soft = log_softmax(logits / training.temperature, 1)
+    wanted = log_softmax(target.float() / training.temperature, 1)
+    distance = kl_div(soft, wanted, log_target=True, reduction="batchmean") * training.temperature**2
+    return (1 - training.distill) * task + training.distill * distance
+
+
+def learning_rate(step: int, total: int, training: Training) -> float:
+    """A linear rise over the first `warmup` of all steps, a cosine down to zero at `total`."""
+    rise = max(1, round(training.warmup * total))
+    return training.lr * min(1.0, (step + 1) / rise) * 0.5 * (1 + cos(pi * step / max(1, total)))
+
+
+def _stream(fabric: Fabric, data: Data, training: Training, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop`, this process's share of each."""
+    per_epoch = steps(data.train, training.batch_size)
+    while start < stop:
+        epoch, skipped = divmod(start, per_epoch)
+        of_epoch = batches(
+            data.train,
+            data,
+            batch_size=training.batch_size,
+            epoch=epoch,
+            seed=training.seed,
+            augment=data.augment,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            start=skipped,
+        )
+        for batch in of_epoch:
+            if start == stop:
+                return
+            yield batch
+            start += 1

@@ -1,0 +1,153 @@
+"""What a run starts from, checked before anything is written: network, data, channel groups, costs, budgets."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from torch import nn
+
+from slimmer.allocate import Limits, check_reachable
+from slimmer.checkpoint import load_weights_, read_weights
+from slimmer.costs import Budget, Cost, flops_cost, params_cost
+from slimmer.data import Data, guess, load
+from slimmer.errors import BudgetError, DataError, ModelError
+from slimmer.graph import ChannelGraph, Fixed, build_graph
+from slimmer.models import build, find
+from slimmer.models.identify import identify, infer_sizes
+from slimmer.probe import probe
+from slimmer.recipe import DataSection, ModelSection, Recipe
+from slimmer.slim import Identity
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network and what is to become of it."""
+
+    model: nn.Module
+    identity: Identity
+    data: Data | None
+    graph: ChannelGraph
+    costs: tuple[Cost, ...]
+    budgets: tuple[Budget, ...]
+    limits: Limits
+
+
+def prepare(recipe: Recipe, model: nn.Module | None = None, data: Data | None = None) -> Task:
+    """The task of a recipe; `model` and `data` from Python stand in for its model and data sections.
+
+    Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
+    """
+    if not recipe.budget.amounts():
+        raise BudgetError("budget", "none is named", "give --flops, --params or both, as what may remain: --flops 0.5")
+    data = load_data(recipe.data) if data is None else data
+    model, identity = (
+        load_model(recipe.model, data) if model is None else (model, name_module(model, recipe.model, data))
+    )
+    if data is not None:
+        _check_fit(identity, data)
+    graph, costs = examine(model, identity, recipe.model.keep)
+    limits = Limits(recipe.budget.min_width, recipe.budget.round_to)
+    by_name = {cost.name: cost for cost in costs}
+    budgets = tuple(
+        Budget(by_name[name], amount.of(by_name[name].dense)) for name, amount in recipe.budget.amounts().items()
+    )
+    check_reachable(budgets, graph, limits)
+    return Task(model, identity, data, graph, costs, budgets, limits)
+
+
+def examine(model: nn.Module, identity: Identity, keep: Iterable[str] = ()) -> tuple[ChannelGraph, tuple[Cost, ...]]:
+    """The channel groups of a network, self-checked, and its costs: FLOPs and parameters."""
+    graph = hold(build_graph(model, identity.input_size), keep)
+    graph = probe(model, graph, identity.input_size)
+    return graph, (flops_cost(model, graph, identity.input_size), params_cost(model, graph))
+
+
+def hold(graph: ChannelGraph, keep: Iterable[str]) -> ChannelGraph:
+    """The graph without the groups that touch a layer which a pattern in `keep` names."""
+    for pattern in keep:
+        held = [layer for layer in graph.layers if fnmatch(layer.name, pattern)]
+        if not held:
+            raise ModelError(f"model.keep {pattern!r}", "no layer has such a name", "see `slimmer inspect`")
+        axes = {layer.out_axis: layer for layer in held}
+        out = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
+        sizes = dict(graph.sizes)
+        rows = tuple(
+            Fixed(
+                axes[part.axis].name,
+                len(part.index) * part.multiplicity,
+                sizes[part.axis],
+                f"kept by {pattern!r}",
+            )
+            for group in out
+            for part in group.slices
+            if part.axis in axes
+        )
+        groups = tuple(group for group in graph.groups if group not in out)
+        graph = replace(graph, groups=groups, fixed=(*graph.fixed, *rows))
+    return graph
+
+
+def load_data(section: DataSection) -> Data | None:
+    """The data that a recipe names, or None. Raises DataError."""
+    if section.name is None and section.path is None:
+        return None
+    name = guess(section.path) if section.name is None and section.path is not None else section.name
+    return load(
+        name or "",
+        path=section.path,
+        size=section.size,
+        mean=section.mean,
+        std=section.std,
+        classes=section.classes,
+        augment=section.augment,
+    )
+
+
+def load_model(section: ModelSection, data: Data | None = None) -> tuple[nn.Module, Identity]:
+    """The network that a recipe names, with its checkpoint's weights, and how to build it again.
+
+    The architecture comes from the recipe or from the weights; the input size from the recipe, the data or the
+    architecture, in this order.
+    """
+    if section.checkpoint is None:
+        raise ModelError("model.checkpoint", "no checkpoint is named", "give a file of weights")
+    path = Path(section.checkpoint)
+    weights = read_weights(path)
+    if section.arch is None:
+        found = identify(weights, path.name)
+    else:
+        found = infer_sizes(find(_absolute(section.arch)), weights)
+    model = build(found.arch, num_classes=found.num_classes, in_channels=found.in_channels)
+    load_weights_(model, weights, str(path))
+    default = (found.in_channels, *found.arch.input_size[1:]) if data is None else data.input_size
+    return model.eval(), Identity(found.arch.name, found.num_classes, section.input_size or default)
+
+
+def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:
+    """How a module from Python can be built again: by `model.arch` where one is given, else only from itself."""
+    size = section.input_size or (None if data is None else data.input_size)
+    if size is None:
+        raise ModelError("model.input_size", "is not known", "give input_size=(channels, height, width), or data")
+    return Identity(section.arch or "", data.num_classes if data is not None else 0, size)
+
+
+def _absolute(arch: str) -> str:
+    """`path/to/file.py:factory` with the path made absolute, so that a run can be loaded from elsewhere."""
+    path, colon, factory = arch.rpartition(":")
+    return f"{Path(path).resolve()}{colon}{factory}" if path.endswith(".py") else arch
+
+
+def _check_fit(identity: Identity, data: Data) -> None:
+    if identity.input_size != data.input_size:
+        raise DataError(
+            data.name,
+            f"images of {data.input_size}, a network for {identity.input_size}",
+            "give data.size, or the grey or colour images that the network takes",
+        )
+    if identity.arch and identity.num_classes != data.num_classes:
+        raise DataError(
+            data.name,
+            f"{data.num_classes} classes, a network with {identity.num_classes} outputs",
+            "give the data that the network was trained on",
+        )

@@ -1,0 +1,106 @@
+"""The self-check: what slicing alone gets wrong is found by running it, and fixed before anyone relies on it."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from slimmer.errors import ModelError
+from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, evaluating
+from slimmer.masks import Masked, hard_mask
+from slimmer.plan import Plan, make_plan
+from slimmer.prune import prune
+
+TOLERANCE = 1e-9  # of the output's scale, in float64
+
+
+def probe(model: nn.Module, graph: ChannelGraph, input_size: tuple[int, ...]) -> ChannelGraph:
+    """The graph without the groups that can't be cut: one unit leaves every group at once, slim against masked.
+
+    Where the two differ, or the slim network fails, the groups at fault are found by halving, and their layers
+    are listed as fixed with the error as the reason.
+    """
+    model = deepcopy(model).double()
+    image = example(model, input_size)
+    bad = _at_fault(model, graph, [group for group in graph.groups if group.size > 1], image)
+    if not bad:
+        return graph
+    kept = tuple(group for group in graph.groups if group.name not in bad)
+    rows = [row for group in graph.groups if group.name in bad for row in _rows(graph, group, bad[group.name])]
+    return replace(graph, groups=kept, fixed=(*graph.fixed, *rows))
+
+
+def example(model: nn.Module, input_size: tuple[int, ...], images: int = 2) -> Tensor:
+    """Random images of `input_size` in the model's own type and place, the same at every call."""
+    parameter = next(model.parameters())
+    drawn = torch.randn((images, *input_size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return drawn.to(parameter)
+
+
+def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, input_size: tuple[int, ...]) -> None:
+    """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
+    model = deepcopy(model).double()
+    fault = _difference(model, graph, plan, example(model, input_size))
+    if fault is not None:
+        raise ModelError(
+            type(model).__name__,
+            f"the slim network is not the masked one: {fault}",
+            "this is a mistake of slimmer's; please report it with the model",
+        )
+
+
+def _at_fault(model: nn.Module, graph: ChannelGraph, suspects: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+    """The groups among `suspects` that fail by themselves, with how they fail."""
+    if not suspects:
+        return {}
+    plan = make_plan(graph, {group.name: range(1, group.size) for group in suspects})
+    fault = _difference(model, graph, plan, image)
+    if fault is None:
+        return {}
+    if len(suspects) == 1:
+        return {suspects[0].name: fault}
+    half = len(suspects) // 2
+    found = _at_fault(model, graph, suspects[:half], image) | _at_fault(model, graph, suspects[half:], image)
+    return found or {group.name: fault for group in suspects}  # they fail only together
+
+
+def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, image: Tensor) -> str | None:
+    """How the slim network's outputs differ from the masked network's, or None where they agree."""
+    masked = Masked(model, graph, hard_mask(plan, image.dtype).to(image.device))
+    with evaluating(model), torch.no_grad():
+        wanted = _outputs(masked(image))
+    try:
+        slim = prune(model, plan).eval()
+        with torch.no_grad():
+            got = _outputs(slim(image))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"
+    for ours, theirs in zip(got, wanted, strict=True):
+        if ours.shape != theirs.shape:
+            return f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}"
+        off = float((ours - theirs).abs().max()) if ours.numel() else 0.0
+        if not off <= TOLERANCE * max(1.0, float(theirs.abs().max())):
+            return f"outputs differ by {off:.2g}"
+    return None
+
+
+def _outputs(value: object) -> list[Tensor]:
+    """The tensors of a network's output, whatever they come in."""
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in _outputs(part)]
+
+
+def _rows(graph: ChannelGraph, group: ChannelGroup, fault: str) -> list[Fixed]:
+    """For each layer whose output a group is part of, that it stays and why."""
+    reason = f"a count of channels that the code holds; cut, it fails: {fault}"
+    touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
+    sizes = dict(graph.sizes)
+    return [
+        Fixed(layer.name, touched[layer.out_axis], sizes[layer.out_axis], reason)
+        for layer in graph.layers
+        if layer.out_axis in touched
+    ]

@@ -1,0 +1,133 @@
+"""What samples of a duration say: percentiles, drift, and a speed-up with its interval."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Samples = np.ndarray[Any, np.dtype[np.float64]]
+
+P99_NEEDS = 1000  # of fewer samples the 99th percentile is one of the ten slowest runs, or none
+STEADY, DRIFTING = 0.03, 0.10
+RESAMPLES = 4000
+
+
+def percentile(samples: Samples, share: float) -> float:
+    """The value that `share` (0 to 100) percent of the samples do not exceed, linear between two.
+
+    >>> percentile(np.array([1.0, 2.0, 3.0]), 50)
+    2.0
+    """
+    return float(np.percentile(samples, share))
+
+
+def p99(samples: Samples) -> float | None:
+    """The 99th percentile, or None where there are fewer than 1000 samples to find it in."""
+    return percentile(samples, 99) if len(samples) >= P99_NEEDS else None
+
+
+def median_of_medians(blocks: Sequence[Samples]) -> float:
+    """The median of the blocks' medians, which one disturbed block does not move.
+
+    >>> median_of_medians([np.array([1.0, 1.0]), np.array([9.0, 9.0]), np.array([1.2, 1.2])])
+    1.2
+    """
+    return float(np.median([np.median(block) for block in blocks]))
+
+
+def variation(samples: Samples) -> float:
+    """The coefficient of variation: standard deviation over mean."""
+    return float(samples.std() / samples.mean())
+
+
+def drift(samples: Samples) -> float:
+    """By how much the last third's median is above the first third's (0.1 is 10 %); 0 below three samples.
+
+    >>> drift(np.array([1.0, 1.0, 1.3, 1.3, 1.5, 1.5]))
+    0.5
+    """
+    third = len(samples) // 3
+    if not third:
+        return 0.0
+    return float(np.median(samples[-third:]) / np.median(samples[:third]) - 1)
+
+
+def drift_verdict(change: float) -> str:
+    """What a drift means: "steady" up to 3 %, "drifting" from 10 %, "slight drift" between.
+
+    >>> drift_verdict(-0.2)
+    'drifting'
+    """
+    size = abs(change)
+    return "steady" if size <= STEADY else "slight drift" if size < DRIFTING else "drifting"
+
+
+def speedup(reference: Sequence[Samples], other: Sequence[Samples]) -> float:
+    """How many times faster `other` is than `reference`: the median over blocks of the ratio of medians.
+
+    Both were timed in the same blocks. A machine that slows down between blocks slows both, so that a
+    ratio within a block holds where a ratio of overall medians would not.
+
+    >>> speedup([np.array([2.0]), np.array([20.0])], [np.array([1.0]), np.array([10.0])])
+    2.0
+    """
+    pairs = zip(reference, other, strict=True)
+    return float(np.median([np.median(before) / np.median(after) for before, after in pairs]))
+
+
+def speedup_interval(
+    reference: Sequence[Samples], other: Sequence[Samples], *, seed: int, share: float = 0.95
+) -> tuple[float, float]:
+    """The interval that holds `share` of the speed-ups found when blocks and samples are drawn again.
+
+    The bootstrap's two levels: blocks are drawn with replacement, both networks' together; then samples
+    within each, each network's alone. `speedup` of each draw; the middle `share` of 4000 draws. A function
+    of its arguments, the seed among them.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
+    """
+    draw = np.random.default_rng(seed)
+    blocks = len(reference)
+    before, after = (
+        np.stack([_resampled_medians(block, RESAMPLES * blocks, draw) for block in side]) for side in (reference, other)
+    )
+    ratios = before / after
+    chosen = draw.integers(blocks, size=(RESAMPLES, blocks))
+    # Each place in a draw has its own column, so that a block drawn twice has its samples drawn twice.
+    columns = np.arange(RESAMPLES * blocks).reshape(RESAMPLES, blocks)
+    found = np.median(ratios[chosen, columns], axis=1)
+    tail = 50 * (1 - share)
+    low, high = np.percentile(found, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _resampled_medians(samples: Samples, times: int, draw: np.random.Generator) -> Samples:
+    """The medians of `times` samples drawn with replacement, each as many as `samples`.
+
+    Nothing is really drawn, which for thousands of samples would take seconds. A draw with replacement is
+    `sorted[floor(n U)]` for n uniform U, and this keeps their order, so its k-th smallest entry comes from
+    the k-th smallest U, which is Beta(k, n - k + 1) distributed; the next one is the smallest of the
+    n - k uniforms left above it. Two entries are enough for a median.
+    """
+    ordered, size = np.sort(samples), len(samples)
+    lower = (size + 1) // 2
+    first = draw.beta(lower, size - lower + 1, times)
+    medians: Samples = ordered[_places(first, size)]
+    if size % 2 == 0:
+        second = first + (1 - first) * draw.beta(1, size - lower, times)
+        medians = (medians + ordered[_places(second, size)]) / 2
+    return medians
+
+
+def _places(uniforms: Samples, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Where in `size` sorted samples these uniforms point; rounding may give 1.0, one past the end."""
+    return np.minimum((uniforms * size).astype(np.int64), size - 1)
+
+
+def speedup_verdict(low: float, high: float) -> str:
+    """What an interval of a speed-up means: "faster", "slower" or, where it spans 1, neither.
+
+    >>> speedup_verdict(0.98, 1.03)
+    'no measurable difference'
+    """
+    return "faster" if low > 1 else "slower" if high < 1 else "no measurable difference"

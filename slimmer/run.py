@@ -1,0 +1,128 @@
+"""A run directory: where the stages of a run leave their values, whole or not at all."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slimmer.errors import RunError
+from slimmer.files import write_text
+from slimmer.recipe import Recipe, read_recipe
+
+LATEST = Path("runs") / "latest"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def recipe_file(self) -> Path:
+        """The resolved recipe; a directory without it is no run."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def dense(self) -> Path:
+        """The dense network, for reference."""
+        return self.path / "dense.safetensors"
+
+    @property
+    def plan(self) -> Path:
+        """Which channels stay."""
+        return self.path / "plan.json"
+
+    @property
+    def state(self) -> Path:
+        """Where training stands, to be resumed; gone when the run is finished."""
+        return self.path / "state.safetensors"
+
+    @property
+    def slim(self) -> Path:
+        """The slim network."""
+        return self.path / "slim.safetensors"
+
+    @property
+    def events(self) -> Path:
+        """What happened, a JSON object a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def measured(self) -> Path:
+        """What is known of the dense network before training."""
+        return self.path / "dense.json"
+
+    @property
+    def report(self) -> Path:
+        """All that was measured, as data; `report.md` beside it is for people."""
+        return self.path / "report.json"
+
+    @property
+    def profile(self) -> Path:
+        """Latencies."""
+        return self.path / "profile.json"
+
+    @property
+    def exported(self) -> Path:
+        """What the export measured."""
+        return self.path / "export.json"
+
+    def onnx(self, name: str) -> Path:
+        """The ONNX file of "dense" or "slim"."""
+        return self.path / f"{name}.onnx"
+
+    def recipe(self) -> Recipe:
+        """The run's recipe. Raises RecipeError."""
+        return read_recipe(self.recipe_file)
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Add an event."""
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
+
+
+def new_run(out: Path | None, arch: str) -> Run:
+    """A directory for a new run, not made yet: `out`, or the next free runs/ARCH-N.
+
+    Raises RunError where `out` holds something already: nothing that was there before is lost.
+    """
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            is_run = Run(out).recipe_file.exists()
+            right = (
+                f"go on with `slimmer prune --resume {out}`, or name another --out" if is_run else "name another --out"
+            )
+            raise RunError(str(out), "is a run already" if is_run else "exists and is not empty", right)
+        return Run(out)
+    stem = Path(arch.replace(":", "-")).name.removesuffix(".py") or "module"
+    number = 1
+    while (LATEST.parent / f"{stem}-{number}").exists():
+        number += 1
+    return Run(LATEST.parent / f"{stem}-{number}")
+
+
+def open_run(path: Path | None, *, finished: bool = True) -> Run:
+    """The run in `path`, or the latest one. Raises RunError where it is none, or (if asked) not finished."""
+    if path is None:
+        if not LATEST.exists():
+            raise RunError(
+                str(LATEST.parent),
+                "there is no run here yet",
+                "start one with `slimmer prune`, or name a run",
+            )
+        path = Path(LATEST.read_text(encoding="utf-8").strip())
+    run = Run(path)
+    if not path.exists():
+        raise RunError(str(path), "does not exist", "name a directory that `slimmer prune` wrote")
+    if not run.recipe_file.is_file():
+        raise RunError(str(path), "is no run: it has no recipe.yaml", "name a directory that `slimmer prune` wrote")
+    if finished and not run.slim.is_file():
+        raise RunError(str(path), "is not finished", f"go on with `slimmer prune --resume {path}`")
+    return run
+
+
+def mark_latest(run: Run) -> None:
+    """Make `run` the one that commands take by default."""
+    write_text(LATEST, f"{run.path.resolve()}\n")

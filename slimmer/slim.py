@@ -1,0 +1,76 @@
+"""A slim network as one file: architecture, plan and weights; rebuilt, never unpickled."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from slimmer.checkpoint import load_weights_, read_metadata, read_weights, save_weights
+from slimmer.errors import CheckpointError
+from slimmer.models import build
+from slimmer.plan import Plan
+from slimmer.prune import prune
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What it takes to build the dense network again; `arch` is empty for a module that came from Python."""
+
+    arch: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+
+    def build(self) -> nn.Module:
+        """The dense network with random weights. Raises ModelError, or CheckpointError where it has no name."""
+        if not self.arch:
+            raise CheckpointError(
+                "slim network",
+                "was pruned from a module that has no name",
+                "give the dense module: slimmer.load(RUN, model)",
+            )
+        return build(self.arch, num_classes=self.num_classes, in_channels=self.input_size[0])
+
+    def to_metadata(self) -> dict[str, str]:
+        """As strings, for a file's metadata."""
+        return {
+            "arch": self.arch,
+            "num_classes": str(self.num_classes),
+            "input_size": json.dumps(self.input_size),
+        }
+
+    @staticmethod
+    def from_metadata(metadata: Mapping[str, str], where: str) -> "Identity":
+        """What `to_metadata` gave. Raises CheckpointError where it is not there."""
+        try:
+            channels, height, width = json.loads(metadata["input_size"])
+            return Identity(metadata["arch"], int(metadata["num_classes"]), (channels, height, width))
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(where, "has no slimmer metadata", "give a file that slimmer wrote") from error
+
+
+def save_network(
+    path: Path,
+    network: nn.Module | Mapping[str, Tensor],
+    identity: Identity,
+    plan: Plan | None,
+    notes: Mapping[str, str],
+) -> None:
+    """Write a dense (`plan` None) or slim network, whole or not at all."""
+    planned = {} if plan is None else {"plan": plan.to_json()}
+    save_weights(path, network, {"format": "slimmer-1", **identity.to_metadata(), **planned, **notes})
+
+
+def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
+    """The network that `save_network` wrote, in eval mode; `dense` where its architecture has no name.
+
+    Raises CheckpointError for a file that is missing, damaged or not slimmer's.
+    """
+    metadata = read_metadata(path)
+    identity = Identity.from_metadata(metadata, str(path))
+    model = identity.build() if dense is None else dense
+    if "plan" in metadata:
+        model = prune(model, Plan.from_json(metadata["plan"], f"{path}, plan"))
+    load_weights_(model, read_weights(path), str(path))
+    return model.eval()

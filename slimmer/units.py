@@ -1,0 +1,65 @@
+"""Amounts as people write them: "0.5", "50%", "1.8G"."""
+
+import re
+from dataclasses import dataclass
+
+from slimmer.errors import RecipeError
+
+_FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_PATTERN = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|[KMGT])?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A share of dense (`relative`, 0..1) or a number of units."""
+
+    value: float
+    relative: bool
+
+    def of(self, dense: float) -> float:
+        """The amount in units, where the dense network has `dense` of them."""
+        return self.value * dense if self.relative else self.value
+
+    def __str__(self) -> str:
+        return f"{self.value:g}" if self.relative else short(self.value)
+
+
+def parse_amount(text: str | float, where: str) -> Amount:
+    """What may remain: a ratio up to 1, a percentage, or an absolute number above 1, with K, M, G or T.
+
+    Raises RecipeError for what is no amount, zero, negative, or a share above 1.
+
+    >>> parse_amount("50%", "budget.flops")
+    Amount(value=0.5, relative=True)
+    >>> parse_amount("1.8G", "budget.flops")
+    Amount(value=1800000000.0, relative=False)
+    """
+    right = "give what may remain: a ratio such as 0.5, a percentage such as 50%, or an absolute number such as 1.8G"
+    match = _PATTERN.match(str(text).strip())
+    if isinstance(text, bool) or not match:
+        raise RecipeError(where, f"{text!r} is no amount", right)
+    value, unit = float(match[1]), (match[2] or "").upper()
+    if value <= 0:
+        raise RecipeError(where, f"{text!r} leaves nothing", right)
+    if unit == "%":
+        value /= 100
+    relative = unit == "%" or (not unit and value <= 1)
+    if unit == "%" and value > 1:
+        raise RecipeError(where, f"{text!r} is more than all", right)
+    if not unit and 1 < value < 1000:
+        raise RecipeError(where, f"{text!r} is above 1 as a ratio and small as a count", right)
+    return Amount(value if relative else value * _FACTORS[unit], relative)
+
+
+def short(number: float) -> str:
+    """A count in three or four digits with its unit.
+
+    >>> short(40931968), short(269722), short(950)
+    ('40.93 M', '269.7 K', '950')
+    """
+    for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if abs(number) >= factor:
+            scaled = number / factor
+            digits = 2 if abs(scaled) < 100 else 1
+            return f"{scaled:.{digits}f} {unit}"
+    return f"{number:.0f}"

@@ -1,0 +1,440 @@
+"""Profiling: the statistics on samples made up, the turns on a clock made up, and one short real profile."""
+
+import json
+from collections import Counter
+from itertools import groupby, product
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
+from slimmer.profiling import Conditions, Effort, profile, profile_sessions, statistics
+from slimmer.profiling.timing import LEAD_IN_NS
+
+MS = 1_000_000
+durations = st.floats(0.01, 1000)
+# No deadline: other work on the machine must not fail a test.
+quick = settings(max_examples=50, deadline=None)
+sample_lists = st.lists(durations, min_size=1, max_size=40)
+
+
+class Clock:
+    """Nanoseconds that pass only when a session runs."""
+
+    def __init__(self):
+        self.now = 0
+
+    def __call__(self):
+        return self.now
+
+
+class FakeSession:
+    """A session whose runs take what `length(runs so far, now)` says, in milliseconds."""
+
+    name, provider = "fake", "FakeProvider"
+    settings = MappingProxyType({"threads": "1"})
+
+    def __init__(self, label, clock, length, log):
+        self.label, self.clock, self.length, self.log = label, clock, length, log
+        self.count, self.closed = 0, False
+
+    def run(self, x):
+        raise NotImplementedError
+
+    def prepare(self, x):
+        def once():
+            self.log.append((self.label, len(x)))
+            self.clock.now += round(self.length(self.count, self.clock.now) * MS)
+            self.count += 1
+
+        return once
+
+    def close(self):
+        self.closed = True
+
+
+def fake_profile(tmp_path, lengths, *, batches=(1,), seconds=0.0, runs=20, blocks=5, on_progress=None, provider="cpu"):
+    """A profile of sessions with these lengths, the log of runs, and the sessions."""
+    clock, log, sessions = Clock(), [], {}
+    for name in lengths:
+        (tmp_path / name).write_bytes(b"12345")
+
+    def opener(path):
+        clock.now += 7 * MS
+        sessions[path.name] = FakeSession(path.name, clock, lengths[path.name], log)
+        return sessions[path.name]
+
+    conditions = Conditions(provider, 1, (1, 2, 2), batches, Effort(seconds, runs, blocks), 0)
+    try:
+        found = profile_sessions(
+            [(name, tmp_path / name) for name in lengths],
+            conditions,
+            opener,
+            clock=clock,
+            on_progress=on_progress,
+        )
+    finally:
+        assert all(session.closed for session in sessions.values())
+    return found, log
+
+
+def constant(ms):
+    return lambda count, now: ms
+
+
+def test_the_speedup_of_a_known_clock_is_exact(tmp_path):
+    found, _ = fake_profile(tmp_path, {"dense": constant(10), "slim": constant(4), "same": constant(10)})
+    slim, same = found.comparisons
+    assert (slim.model, slim.against) == ("slim", "dense")
+    assert (slim.speedup, slim.low, slim.high, slim.verdict) == (2.5, 2.5, 2.5, "faster")
+    assert (same.speedup, same.verdict) == (1, "no measurable difference")
+    assert [timing.median_ms for timing in found.timings] == [10, 4, 10]
+    assert [timing.images_per_s for timing in found.timings] == [100, 250, 100]
+    assert [timing.block_medians_ms for timing in found.timings][1] == (4, 4, 4, 4, 4)
+    assert all(subject.session_ms == 7 and subject.size_bytes == 5 for subject in found.subjects)
+
+
+def test_the_networks_take_turns_and_the_order_changes_from_block_to_block(tmp_path):
+    _, log = fake_profile(tmp_path, {"a": constant(10), "b": constant(10)}, blocks=4)
+    turns = [name for name, _ in groupby(name for name, _ in log)]
+    # the warm-ups, then a b | b a | a b | b a, where what meets at a border is one turn
+    assert turns == ["a", "b", "a", "b", "a", "b", "a"]
+    runs = Counter(name for name, _ in log)
+    assert runs["a"] == runs["b"]
+
+
+def test_each_batch_size_is_timed_on_its_own(tmp_path):
+    found, log = fake_profile(tmp_path, {"a": constant(10)}, batches=(1, 8))
+    assert [(timing.batch, timing.images_per_s) for timing in found.timings] == [(1, 100), (8, 800)]
+    assert [batch for batch, _ in groupby(batch for _, batch in log)] == [1, 8]
+    assert found.comparisons == ()
+
+
+@pytest.mark.parametrize(("seconds", "runs", "samples"), [(0.0, 20, 20), (0.5, 20, 50), (0.5, 100, 100), (0, 1, 1)])
+def test_a_block_lasts_both_the_seconds_and_the_runs(seconds, runs, samples, tmp_path):
+    found, _ = fake_profile(tmp_path, {"a": constant(10)}, seconds=seconds, runs=runs, blocks=3)
+    assert found.timings[0].samples == 3 * samples
+
+
+def test_a_machine_that_slows_down_changes_the_times_and_not_the_speedup(tmp_path):
+    def slowing(ms):
+        return lambda count, now: ms * (1 + now / (4000 * MS))
+
+    found, _ = fake_profile(tmp_path, {"dense": slowing(10), "slim": slowing(5)}, blocks=6, runs=10)
+    assert found.comparisons[0].speedup == pytest.approx(2, rel=0.03)
+    assert found.comparisons[0].low <= 2 <= found.comparisons[0].high
+    assert found.timings[0].drift > 0.1
+    assert found.timings[0].drift_verdict == "drifting"
+    assert any("drifting" in note for note in found.notes)
+
+
+def test_the_first_run_is_reported_and_is_no_sample(tmp_path):
+    found, _ = fake_profile(tmp_path, {"a": lambda count, now: 500 if count == 0 else 2})
+    assert (found.timings[0].first_run_ms, found.timings[0].max_ms) == (500, 2)
+
+
+def test_the_warm_up_goes_on_until_durations_agree(tmp_path):
+    warming = {"a": lambda count, now: 10 + 90 * 0.8**count}
+    found, _ = fake_profile(tmp_path, warming)
+    assert found.timings[0].settled
+    assert found.timings[0].max_ms < 10.5
+    restless = {"b": lambda count, now: 10 + count}
+    found, _ = fake_profile(tmp_path, restless)
+    assert not found.timings[0].settled
+    assert any("b, batch 1: durations still changed" in note for note in found.notes)
+
+
+def test_a_turn_starts_with_unrecorded_runs(tmp_path):
+    # The first runs after the other network's are slow, for as long as its threads go on spinning.
+    state = {"last": None, "since": 0}
+
+    def disturbed(name):
+        def length(count, now):
+            if state["last"] != name:
+                state.update(last=name, since=now)
+            return 9 if now - state["since"] < LEAD_IN_NS - 9 * MS else 3
+
+        return length
+
+    found, _ = fake_profile(tmp_path, {"a": disturbed("a"), "b": disturbed("b")})
+    assert [timing.max_ms for timing in found.timings] == [3, 3]
+
+
+def test_p99_needs_a_thousand_samples_and_its_absence_is_said(tmp_path):
+    found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=199, blocks=5)
+    assert found.timings[0].p99_ms is None
+    assert found.notes == ("a, batch 1: no p99, since 995 samples are fewer than 1000.",)
+    found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=200, blocks=5)
+    assert found.timings[0].p99_ms == 1
+    assert found.notes == ()
+
+
+def test_progress_counts_up_to_the_steps_that_were_named(tmp_path):
+    heard = []
+    fake_profile(
+        tmp_path,
+        {"a": constant(1), "b": constant(1)},
+        batches=(1, 2),
+        blocks=3,
+        on_progress=lambda *step: heard.append(step),
+    )
+    assert [done for done, _, _ in heard] == list(range(17))
+    assert {total for _, total, _ in heard} == {16}
+    assert heard[0][2] == "a, batch 1: warm-up"
+    assert heard[-1][2] == "done"
+
+
+def test_ctrl_c_closes_the_sessions(tmp_path):
+    def interrupt(count, now):
+        if count == 30:
+            raise KeyboardInterrupt
+        return 1
+
+    with pytest.raises(KeyboardInterrupt):  # fake_profile asserts that they are closed
+        fake_profile(tmp_path, {"a": constant(1), "b": interrupt})
+
+
+def test_one_block_is_said_to_be_too_few_for_the_interval(tmp_path):
+    found, _ = fake_profile(tmp_path, {"a": constant(1), "b": constant(1)}, runs=1000, blocks=1)
+    assert found.notes == ("One block: the intervals leave out what changes from block to block.",)
+
+
+def test_on_a_gpu_the_notes_say_that_clocks_float_and_what_is_left_to_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeSession, "settings", {"nodes.CPUExecutionProvider": "3"})
+    found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=1000, provider="cuda")
+    assert found.notes == ("The GPU's clocks were not locked.", "a: 3 nodes run on the CPU.")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"runs": 0},
+        {"blocks": 0},
+        {"seconds": -1},
+        {"seconds": float("nan")},
+        {"batches": ()},
+        {"batches": (1, 0)},
+        {"batches": (4, 4)},
+        {"threads": 0},
+        {"input_size": (1, 0, 2)},
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused(wrong, net):
+    with pytest.raises(RecipeError):
+        profile([("a", net)], **({"input_size": (1, 2, 2)} | wrong))
+
+
+def test_networks_need_a_name_of_their_own(net):
+    for models in ([], [("a", net), ("a", net)]):
+        with pytest.raises(RecipeError, match="profile models"):
+            profile(models, input_size=(1, 2, 2))
+
+
+@pytest.fixture
+def net(tmp_path):
+    """A network made by hand: images (batch, 1, 2, 2) flattened, times a matrix."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["input"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+        ],
+        "net",
+        [value("input", TensorProto.FLOAT, ["batch", 1, 2, 2])],
+        [value("logits", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(np.ones((4, 3), np.float32), "weight")],
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def test_a_real_profile_survives_json_and_agrees_with_itself(net, capfd):
+    found = profile(
+        [("dense", net), ("slim", net)],
+        input_size=(1, 2, 2),
+        batches=(1, 3),
+        threads=1,
+        seconds=0.02,
+        runs=20,
+        blocks=3,
+    )
+    plain = found.to_dict()
+    assert json.loads(json.dumps(plain)) == plain
+    assert plain["provider"] == "CPUExecutionProvider"
+    assert plain["conditions"]["provider"] == "cpu"
+    assert plain["conditions"]["input_size"] == [1, 2, 2]
+    assert plain["subjects"][0]["sha256"] == plain["subjects"][1]["sha256"]
+    assert plain["date_utc"].endswith("+00:00")
+    assert plain["environment"]["cores"]
+    assert [(timing["model"], timing["batch"]) for timing in plain["timings"]] == [
+        ("dense", 1),
+        ("slim", 1),
+        ("dense", 3),
+        ("slim", 3),
+    ]
+    for timing in found.timings:
+        assert timing.samples >= 60
+        assert 0 < timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.max_ms
+        assert min(timing.block_medians_ms) <= timing.median_ms <= max(timing.block_medians_ms)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_can_not_be_profiled_is_an_error_before_anything_is_timed(net, tmp_path):
+    with pytest.raises(ExportError, match=r"none\.onnx"):
+        profile([("a", net), ("b", tmp_path / "none.onnx")], input_size=(1, 2, 2))
+    with pytest.raises(ExportError, match=r"\(1, 1, 3, 3\)"):
+        profile([("a", net)], input_size=(1, 3, 3))
+    with pytest.raises(RuntimeUnavailableError):
+        profile([("a", net)], input_size=(1, 2, 2), provider="gpu")
+
+
+def brute_force_medians(samples):
+    """The median of every sample drawn with replacement, with its probability."""
+    size = len(samples)
+    counts = Counter(float(np.median(drawn)) for drawn in product(samples, repeat=size))
+    return {median: count / size**size for median, count in counts.items()}
+
+
+@pytest.mark.parametrize("samples", [[3.0], [1.0, 2.0], [5.0, 1.0, 2.0], [1.0, 7.0, 2.0, 4.0], [1, 2, 3, 4, 5]])
+def test_resampled_medians_follow_the_distribution_found_by_enumeration(samples):
+    times = 40_000
+    found = statistics._resampled_medians(np.array(samples, float), times, np.random.default_rng(0))
+    expected = brute_force_medians(samples)
+    assert set(found.tolist()) <= set(expected)
+    for median, probability in expected.items():
+        deviation = np.sqrt(probability * (1 - probability) / times)
+        assert abs((found == median).mean() - probability) <= 5 * deviation + 1e-12
+
+
+def brute_force_interval(reference, other, draw, times):
+    """The two-level bootstrap written down as it is told, sample by sample."""
+    found = []
+    for _ in range(times):
+        ratios = [
+            np.median(draw.choice(reference[block], len(reference[block])))
+            / np.median(draw.choice(other[block], len(other[block])))
+            for block in draw.integers(len(reference), size=len(reference))
+        ]
+        found.append(np.median(ratios))
+    return np.percentile(found, [2.5, 97.5])
+
+
+def test_the_interval_is_that_of_a_bootstrap_done_naively():
+    draw = np.random.default_rng(3)
+    drift = draw.uniform(0.8, 1.2, 5)
+    reference = [drift[i] * draw.gamma(9, 1, 31) for i in range(5)]
+    other = [drift[i] * draw.gamma(9, 0.5, 40) for i in range(5)]
+    found = statistics.speedup_interval(reference, other, seed=0)
+    expected = brute_force_interval(reference, other, draw, 3000)
+    np.testing.assert_allclose(found, expected, rtol=0.03)
+
+
+def simulated(draw, scale, wobble):
+    return [scale * each * draw.gamma(25, 1 / 25, 60) for each in wobble]
+
+
+def test_the_interval_holds_the_truth_nearly_always_and_equal_networks_are_called_equal():
+    draw = np.random.default_rng(0)
+    held = equal = 0
+    for seed in range(100):
+        wobble = draw.uniform(0.7, 1.3, 5)  # a machine whose speed wanders from block to block
+        dense = simulated(draw, 1.0, wobble)
+        low, high = statistics.speedup_interval(dense, simulated(draw, 0.5, wobble), seed=seed)
+        held += low <= 2 <= high
+        bounds = statistics.speedup_interval(dense, simulated(draw, 1.0, wobble), seed=seed)
+        equal += statistics.speedup_verdict(*bounds) == "no measurable difference"
+    assert held >= 93
+    assert equal >= 93
+
+
+@quick
+@given(st.lists(sample_lists, min_size=1, max_size=4), st.floats(0.1, 10), st.integers(0, 5))
+def test_a_network_scaled_by_a_factor_has_that_speedup_and_the_interval_scales(blocks, factor, seed):
+    reference = [np.array(block) for block in blocks]
+    other = [block / factor for block in reference]
+    assert statistics.speedup(reference, other) == pytest.approx(factor)
+    low, high = statistics.speedup_interval(reference, reference, seed=seed)
+    scaled = statistics.speedup_interval(reference, other, seed=seed)
+    assert low <= high
+    assert scaled == pytest.approx((low * factor, high * factor))
+    assert statistics.speedup_interval(reference, other, seed=seed) == scaled
+
+
+@quick
+@given(sample_lists, st.integers(0, 100))
+def test_a_percentile_has_its_share_of_samples_below(values, share):
+    samples = np.array(values)
+    found = statistics.percentile(samples, share)
+    assert samples.min() <= found <= samples.max()
+    ordered = sorted(values)
+    rank = share / 100 * (len(values) - 1)
+    below, above = ordered[int(rank)], ordered[min(int(rank) + 1, len(values) - 1)]
+    assert min(below, above) * (1 - 1e-9) <= found <= max(below, above) * (1 + 1e-9)
+
+
+@quick
+@given(st.lists(sample_lists, min_size=1, max_size=5))
+def test_one_disturbed_block_of_three_does_not_move_the_median_of_medians(blocks):
+    quiet = [np.array(block) for block in blocks]
+    median = statistics.median_of_medians([quiet[0]] * 2 + [1000 * quiet[0]])
+    assert median == pytest.approx(np.median(quiet[0]))
+
+
+@quick
+@given(sample_lists.filter(lambda values: len(values) >= 3), st.floats(-0.5, 2))
+def test_drift_is_the_change_from_the_first_third_to_the_last(values, change):
+    third = len(values) // 3
+    level = np.ones(third)
+    middle = np.array(values[third : len(values) - third])
+    samples = np.concatenate([level, middle, level * (1 + change)])
+    assert statistics.drift(samples) == pytest.approx(change)
+    assert statistics.drift(np.full(len(values), 3.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (0, "steady"),
+        (0.03, "steady"),
+        (-0.03, "steady"),
+        (0.05, "slight drift"),
+        (0.1, "drifting"),
+        (-0.4, "drifting"),
+    ],
+)
+def test_drift_is_steady_up_to_three_percent_and_drifting_from_ten(change, verdict):
+    assert statistics.drift_verdict(change) == verdict
+
+
+def test_too_few_samples_have_no_drift():
+    assert statistics.drift(np.array([1.0, 9.0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1.2, 1.4, "faster"),
+        (0.7, 0.9, "slower"),
+        (0.9, 1.1, "no measurable difference"),
+        (1.0, 1.2, "no measurable difference"),
+    ],
+)
+def test_a_speedup_is_one_only_where_its_interval_leaves_out_1(low, high, verdict):
+    assert statistics.speedup_verdict(low, high) == verdict
+
+
+def test_variation_is_deviation_over_mean():
+    assert statistics.variation(np.array([1.0, 3.0])) == 0.5
+
+
+def test_profiling_writes_nothing(net, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    profile([("a", net)], input_size=(1, 2, 2), batches=(1,), threads=1, seconds=0, runs=1, blocks=1)
+    assert sorted(tmp_path.iterdir()) == before == [Path(net)]
