@@ -123,7 +123,8 @@ class _Search:
         if not self.priced:
             return np.ones_like(self.widths)
         shares = [w * c.marginal(self.widths) / d for w, c, d in zip(weights, self.costs, self.dense, strict=True)]
-        return np.maximum(sum(shares), 1e-30)
+        total: Floats = np.sum(shares, axis=0)
+        return np.maximum(total, 1e-30)
 
     def shrink_(self) -> None:
         """Take the cheapest loss, unit by unit, until every budget is met."""

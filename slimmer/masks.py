@@ -18,6 +18,8 @@ class Masked(nn.Module):
     pruned network computes, whatever stands between (see docs/decisions.md).
     """
 
+    gather: Tensor
+
     def __init__(self, model: nn.Module, graph: ChannelGraph, variables: Tensor, *, hard_sigmoid: bool = False) -> None:
         super().__init__()
         self.model = model

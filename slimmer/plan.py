@@ -11,6 +11,7 @@ from slimmer.errors import RunError
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, ChannelSlice
 
 FORMAT = 1
+MOST_POSITIONS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Plan:
                 raise RunError(where, f"plan format {data['format']}", f"this slimmer reads format {FORMAT}")
             groups = tuple(_group(entry) for entry in data["groups"])
             keep = tuple(tuple(_positions(entry["keep"])) for entry in data["groups"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RunError(where, f"is no plan ({error})", "give the plan.json of a slimmer run") from error
         for group, kept in zip(groups, keep, strict=True):
             _check(group, kept, where)
@@ -83,7 +84,7 @@ def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
     """
     unknown = set(keep).difference(group.name for group in graph.groups)
     if unknown:
-        raise RunError("plan", f"no channel group is called {sorted(unknown)[0]!r}", "see `slimmer inspect`")
+        raise RunError("plan", f"no channel group is called {min(unknown)!r}", "see `slimmer inspect`")
     kept = tuple(tuple(sorted(set(keep.get(group.name, range(group.size))))) for group in graph.groups)
     for group, units in zip(graph.groups, kept, strict=True):
         _check(group, units, "plan")
@@ -102,15 +103,17 @@ def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:
 
 
 def _group(entry: Mapping[str, Any]) -> ChannelGroup:
-    size = int(entry["size"])
+    size, name = entry["size"], entry["name"]
     slices = []
     for tensor, dim, multiplicity, ranges in entry["slices"]:
+        if [type(value) for value in (name, size, tensor, dim, multiplicity)] != [str, int, str, int, int]:
+            raise TypeError(f"group {name!r} is not made of names and whole numbers")
         flat = _positions(ranges)
-        if len(flat) != size * multiplicity:
+        if len(flat) != size * multiplicity or len(set(flat)) != len(flat) or min(flat, default=0) < 0:
             raise ValueError(f"{tensor}[{dim}] holds {len(flat)} positions for {size} units of {multiplicity}")
         index = tuple(tuple(flat[k : k + multiplicity]) for k in range(0, len(flat), multiplicity))
         slices.append(ChannelSlice(Axis(tensor, dim), index))
-    return ChannelGroup(entry["name"], size, tuple(slices))
+    return ChannelGroup(name, size, tuple(slices))
 
 
 def _ranges(numbers: Iterable[int]) -> str:
@@ -129,5 +132,8 @@ def _positions(ranges: str) -> list[int]:
     numbers: list[int] = []
     for run in ranges.split(",") if ranges else ():
         start, _, stop = run.partition(":")
-        numbers.extend(range(int(start), int(stop) if stop else int(start) + 1))
+        run_of = range(int(start), int(stop) if stop else int(start) + 1)
+        if run_of.stop > MOST_POSITIONS:  # not a plan, and more than fits into memory
+            raise ValueError(f"position {run_of.stop}")
+        numbers.extend(run_of)
     return numbers

@@ -33,17 +33,20 @@ class Task:
     limits: Limits
 
 
-def prepare(recipe: Recipe, model: nn.Module | None = None, data: Data | None = None) -> Task:
-    """The task of a recipe; `model` and `data` from Python stand in for its model and data sections.
+def prepare(
+    recipe: Recipe, model: nn.Module | None = None, data: Data | None = None, identity: Identity | None = None
+) -> Task:
+    """The task of a recipe; `model` (and how to build it) and `data` stand in for its model and data sections.
 
     Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
     """
     if not recipe.budget.amounts():
         raise BudgetError("budget", "none is named", "give --flops, --params or both, as what may remain: --flops 0.5")
     data = load_data(recipe.data) if data is None else data
-    model, identity = (
-        load_model(recipe.model, data) if model is None else (model, name_module(model, recipe.model, data))
-    )
+    if model is None:
+        model, identity = load_model(recipe.model, data)
+    elif identity is None:
+        identity = name_module(recipe.model, data)
     if data is not None:
         _check_fit(identity, data)
     graph, costs = examine(model, identity, recipe.model.keep)
@@ -124,7 +127,7 @@ def load_model(section: ModelSection, data: Data | None = None) -> tuple[nn.Modu
     return model.eval(), Identity(found.arch.name, found.num_classes, section.input_size or default)
 
 
-def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:
+def name_module(section: ModelSection, data: Data | None) -> Identity:
     """How a module from Python can be built again: by `model.arch` where one is given, else only from itself."""
     size = section.input_size or (None if data is None else data.input_size)
     if size is None:

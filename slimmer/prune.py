@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from slimmer.graph import Axis
@@ -59,11 +59,10 @@ def _place(axis: Axis) -> tuple[str | None, str]:
     return module, f"{tensor}.{axis.dim}"
 
 
-def _cut_(module: nn.Module, gone: Mapping[str, list[int]]) -> None:
+def _cut_(module: nn.Module, gone: dict[str, list[int]]) -> None:
     for kind, cut in _CUTS.items():
         if isinstance(module, kind):
-            cut(module, gone)
-            return
+            cut(module, gone)  # takes out of `gone` what it cuts
     for what, positions in gone.items():  # parameters and buffers that a module of the user's own holds
         name, _, dim = what.rpartition(".")
         tensor = getattr(module, name)
@@ -74,8 +73,9 @@ def _cut_(module: nn.Module, gone: Mapping[str, list[int]]) -> None:
             module.register_buffer(name, kept, persistent=name not in module._non_persistent_buffers_set)  # noqa: SLF001
 
 
-def _cut_conv_(module: _ConvNd, gone: Mapping[str, list[int]]) -> None:
-    out = gone.get("weight.0", [])
+def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
+    out, entering = gone.pop("weight.0", []), gone.pop("weight.1", [])
+    gone.pop("bias.0", None)
     if module.groups > 1:
         per_group = module.out_channels // module.groups
         inputs = module.in_channels // module.groups
@@ -85,30 +85,35 @@ def _cut_conv_(module: _ConvNd, gone: Mapping[str, list[int]]) -> None:
         return
     if out:
         tp.prune_conv_out_channels(module, out)
-    if "weight.1" in gone:
-        tp.prune_conv_in_channels(module, gone["weight.1"])
+    if entering:
+        tp.prune_conv_in_channels(module, entering)
 
 
-def _cut_linear_(module: nn.Linear, gone: Mapping[str, list[int]]) -> None:
-    if "weight.0" in gone:
-        tp.prune_linear_out_channels(module, gone["weight.0"])
-    if "weight.1" in gone:
-        tp.prune_linear_in_channels(module, gone["weight.1"])
+def _cut_linear_(module: nn.Linear, gone: dict[str, list[int]]) -> None:
+    out, entering = gone.pop("weight.0", []), gone.pop("weight.1", [])
+    gone.pop("bias.0", None)
+    if out:
+        tp.prune_linear_out_channels(module, out)
+    if entering:
+        tp.prune_linear_in_channels(module, entering)
 
 
-def _cut_norm_(module: _BatchNorm, gone: Mapping[str, list[int]]) -> None:
-    tp.prune_batchnorm_out_channels(module, next(iter(gone.values())))
+def _cut_norm_(module: _NormBase, gone: dict[str, list[int]]) -> None:
+    own = [gone.pop(what, []) for what in ("weight.0", "bias.0", "running_mean.0", "running_var.0", "num_features")]
+    positions = max(own, key=len)
+    if positions:
+        tp.prune_batchnorm_out_channels(module, positions)
 
 
-def _cut_pad_(module: ChannelPad, gone: Mapping[str, list[int]]) -> None:
-    module.before -= len(gone.get("before", ()))
-    module.after -= len(gone.get("after", ()))
+def _cut_pad_(module: ChannelPad, gone: dict[str, list[int]]) -> None:
+    module.before -= len(gone.pop("before", ()))
+    module.after -= len(gone.pop("after", ()))
 
 
 _CUTS: dict[type[nn.Module], Callable[..., None]] = {
     _ConvNd: _cut_conv_,
     nn.Linear: _cut_linear_,
-    _BatchNorm: _cut_norm_,
+    _NormBase: _cut_norm_,
     ChannelPad: _cut_pad_,
 }
 

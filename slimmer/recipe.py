@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -13,7 +13,7 @@ from slimmer.errors import RecipeError
 from slimmer.registry import hint
 from slimmer.units import Amount, parse_amount
 
-VERSION = 1
+VERSION: Final = 1
 
 
 class Section(BaseModel):
@@ -35,10 +35,10 @@ class DataSection(Section):
     """The images, and how the network wants to see them."""
 
     name: str | None = Field(None, description="digits, cifar10, folder or path/to/file.py:factory")
-    path: str | None = None
-    size: int | None = Field(None, gt=0)
+    path: str | None = Field(None, description="of the files; what they are is found where name is left out")
+    size: int | None = Field(None, gt=0, description="side of an image in pixels")
     mean: tuple[float, ...] | None = Field(None, description="per channel, in units of 0..1")
-    std: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = Field(None, description="per channel, in units of 0..1")
     classes: tuple[str, ...] | None = Field(None, description="the order of the network's outputs")
     augment: str | None = Field(None, description="none, crop, flip or crop_flip")
     trust: bool = Field(False, description="go on although the dense network is near chance on these data")
@@ -47,8 +47,8 @@ class DataSection(Section):
 class BudgetSection(Section):
     """What may remain. `sparsity: 0.5` in a mapping is the papers' word for 0.5 removed."""
 
-    flops: str | float | None = None
-    params: str | float | None = None
+    flops: str | float | None = Field(None, description="multiply-adds of one image: 0.5, 50% or 1.8G")
+    params: str | float | None = Field(None, description="parameters: 0.5, 50% or 11M")
     min_width: int = Field(1, ge=1, description="no channel group gets narrower")
     round_to: int = Field(1, ge=1, description="widths are multiples of this where the group is that wide")
 
@@ -94,40 +94,42 @@ class MethodSection(Section):
 class FinetuneSection(Section):
     """How the network is trained while and after it slims."""
 
-    epochs: float = Field(3.0, ge=0)
-    batch_size: int = Field(128, ge=1)
-    lr: float = Field(0.02, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
+    epochs: float = Field(3.0, ge=0, description="all of them, under masks and slim; 0 prunes in one shot")
+    batch_size: int = Field(128, ge=1, description="images of a step, over all processes")
+    lr: float = Field(0.02, gt=0, description="highest learning rate; it falls to 0 along a cosine")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD, by Nesterov")
+    weight_decay: float = Field(1e-4, ge=0, description="of weights; biases and norms have none")
     warmup: float = Field(0.03, ge=0, le=1, description="share of the steps over which the learning rate rises")
     distill: float = Field(0.9, ge=0, le=1, description="weight of the dense network's outputs in the loss")
-    temperature: float = Field(2.0, gt=0)
+    temperature: float = Field(2.0, gt=0, description="by which outputs are softened before they are compared")
     recalibrate: int = Field(40, ge=0, description="batches from which batch norm takes its statistics anew")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
+    )
     save_every: float = Field(30.0, gt=0, description="seconds between two states to resume from")
 
 
 class ExportSection(Section):
     """How the networks are written to ONNX."""
 
-    opset: int | None = None
+    opset: int | None = Field(None, description="18 or newer; PyTorch's own where left out")
     images: int = Field(64, ge=1, description="images on which ONNX Runtime is compared with PyTorch")
 
 
 class ProfileSection(Section):
     """How they are timed."""
 
-    batches: tuple[int, ...] = (1, 64)
-    provider: str = "cpu"
-    threads: int | None = Field(None, ge=1)
+    batches: tuple[int, ...] = Field((1, 64), description="batch sizes")
+    provider: str = Field("cpu", description="cpu, cuda or tensorrt")
+    threads: int | None = Field(None, ge=1, description="of an operation; one per core where left out")
 
 
 class Recipe(Section):
     """Everything that a run depends on."""
 
-    version: Literal[1] = VERSION
-    seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    version: Literal[1] = Field(VERSION, description="of this format")
+    seed: int = Field(0, ge=0, description="of all that is random")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     budget: BudgetSection = BudgetSection()

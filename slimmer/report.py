@@ -30,8 +30,10 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     """The report for people: headings, two tables and what stayed whole."""
     lines = [f"# {report['arch'] or 'module'}, slimmed", ""]
     lines += [
-        f"slimmer {report['slimmer']}, {report['date']}, method {report['method']}, seed {report['seed']}, "
-        f"{report['epochs']:g} epochs, recipe {report['recipe_hash']}, plan {report['plan_hash']}",
+        (
+            f"slimmer {report['slimmer']}, {report['date']}, method {report['method']}, seed {report['seed']}, "
+            f"{report['epochs']:g} epochs, recipe {report['recipe_hash']}, plan {report['plan_hash']}"
+        ),
         "",
     ]
     lines += ["| | dense | slim | remains | sparsity | budget |", "|---|---|---|---|---|---|"]
@@ -39,9 +41,11 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         lines.append(_cost_row(label, report[name]))
     lines += [
         "",
-        f"FLOPs: {report['flops']['convention']}, one image of {'x'.join(map(str, report['input_size']))}. "
-        f"Recount of the slim network: fvcore {report['recount']['fvcore']:,}; "
-        f"torch.utils.flop_counter {report['recount']['torch']:,} (two per multiply-add, convolutions and linear layers).",
+        (
+            f"FLOPs: {report['flops']['convention']}, one image of {'x'.join(map(str, report['input_size']))}. "
+            f"Recount of the slim network: fvcore {report['recount']['fvcore']:,}; torch.utils.flop_counter "
+            f"{report['recount']['torch']:,} (two per multiply-add, convolutions and linear layers)."
+        ),
         "",
     ]
     lines += _accuracy(report["accuracy"])

@@ -1,13 +1,14 @@
 """A run directory: where the stages of a run leave their values, whole or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slimmer.errors import RunError
-from slimmer.files import write_text
+from slimmer.files import read_json, write_text
 from slimmer.recipe import Recipe, read_recipe
 
 LATEST = Path("runs") / "latest"
@@ -77,6 +78,14 @@ class Run:
         """The run's recipe. Raises RecipeError."""
         return read_recipe(self.recipe_file)
 
+    def read_report(self) -> dict[str, Any]:
+        """The run's report. Raises RunError where it is missing or damaged."""
+        try:
+            return dict(read_json(self.report))
+        except (OSError, TypeError, ValueError) as error:
+            right = f"delete it, and `slimmer prune --resume {self.path}` makes it anew"
+            raise RunError(str(self.report), f"can't be read ({error})", right) from error
+
     def record(self, event: Mapping[str, Any]) -> None:
         """Add an event."""
         with self.events.open("a", encoding="utf-8") as file:
@@ -89,7 +98,7 @@ def new_run(out: Path | None, arch: str) -> Run:
     Raises RunError where `out` holds something already: nothing that was there before is lost.
     """
     if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if _holds_something(out):
             is_run = Run(out).recipe_file.exists()
             right = (
                 f"go on with `slimmer prune --resume {out}`, or name another --out" if is_run else "name another --out"
@@ -98,9 +107,24 @@ def new_run(out: Path | None, arch: str) -> Run:
         return Run(out)
     stem = Path(arch.replace(":", "-")).name.removesuffix(".py") or "module"
     number = 1
-    while (LATEST.parent / f"{stem}-{number}").exists():
+    while _holds_something(LATEST.parent / f"{stem}-{number}"):
         number += 1
     return Run(LATEST.parent / f"{stem}-{number}")
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+@contextmanager
+def all_or_nothing(run: Run) -> Iterator[None]:
+    """A block that makes a new directory a run; where it fails, what it wrote is gone again."""
+    try:
+        yield
+    except BaseException:
+        for file in (run.recipe_file, run.dense, run.measured):
+            file.unlink(missing_ok=True)
+        raise
 
 
 def open_run(path: Path | None, *, finished: bool = True) -> Run:
@@ -118,7 +142,7 @@ def open_run(path: Path | None, *, finished: bool = True) -> Run:
         raise RunError(str(path), "does not exist", "name a directory that `slimmer prune` wrote")
     if not run.recipe_file.is_file():
         raise RunError(str(path), "is no run: it has no recipe.yaml", "name a directory that `slimmer prune` wrote")
-    if finished and not run.slim.is_file():
+    if finished and not run.report.is_file():
         raise RunError(str(path), "is not finished", f"go on with `slimmer prune --resume {path}`")
     return run
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from slimmer.allocate import allocate
@@ -56,7 +55,7 @@ def sparsify_steps(recipe: Recipe, task: Task, training: Training) -> int:
     return round(recipe.method.sparsify * training.steps(task.data))
 
 
-def choose_method(fabric: Fabric, recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Method:
+def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Method:
     """The recipe's method with its first scores or targets; a resumed one gets its scores from the saved state."""
     name = method_name(recipe, task)
     if name == "maskconvnet":
@@ -83,10 +82,10 @@ def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:
     return allocate(scores - scores.min(), task.graph, task.budgets, task.limits, priced=name == "taylor")
 
 
-def training_images(data: Data, recipe: Recipe, number: int) -> Iterator[Tensor]:
-    """The first `number` batches of training images, not augmented."""
+def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "none") -> Iterator[Tensor]:
+    """The first `number` batches of training images."""
     size = recipe.finetune.batch_size
-    of_epoch = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
+    of_epoch = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment=augment)
     return (images for images, _ in islice(of_epoch, number))
 
 

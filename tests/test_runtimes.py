@@ -1,7 +1,9 @@
 """Sessions: what they compute, what they record, and that what was asked for is what runs."""
 
+import gc
 import json
 import os
+import weakref
 from collections import Counter
 from types import SimpleNamespace
 
@@ -85,10 +87,13 @@ def test_a_prepared_call_computes_the_network_again_each_time(net, monkeypatch):
 
 def test_a_prepared_call_keeps_its_images_alive(net):
     session = open_session(net, provider="cpu", threads=1)
-    calls = [session.prepare(images(64) + each) for each in range(50)]
+    x = images(64)
+    alive, call = weakref.ref(x), session.prepare(x)
     session.close()
-    for call in calls:  # a freed buffer would be read here
-        call()
+    del x
+    gc.collect()
+    assert alive() is not None  # else the call would read a freed buffer
+    call()
 
 
 def test_the_settings_say_what_is_active(net):

@@ -15,6 +15,7 @@ A line of code that fixes channels ends in the comment `# fixes`.
 
 import ast
 import inspect
+import random
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ from torch.nn import functional
 from slimmer.graph import ChannelGraph, build_graph
 from slimmer.models import build
 from slimmer.models.channel_pad import ChannelPad
+from slimmer.plan import Plan, make_plan
 
 SIZE = (3, 6, 6)
 
@@ -671,6 +673,7 @@ class SharedParameter(nn.Module):
     Fixed:
         stem 4/4: a parameter shared by conv1.weight and conv2.weight
         conv1 4/4: a parameter shared by conv1.weight and conv2.weight
+        conv2 4/4: a parameter shared by conv1.weight and conv2.weight
         fc 2/2: the network's output
     """
 
@@ -1051,7 +1054,7 @@ class Resized(nn.Module):
 
     Groups:
         stem 5: stem.weight[0] stem.bias[0] side.weight[1] down.weight[1]
-        side 4: side.weight[0] side.bias[0] down.weight[0] down.bias[0] fc.weight[1]
+        down 4: side.weight[0] side.bias[0] down.weight[0] down.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
     """
@@ -1152,7 +1155,7 @@ def make(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
         model = build(name) if name in ARCHITECTURES else PATTERNS[name]()
         for tensor_name, tensor in model.state_dict().items():
             if tensor.is_floating_point() and tensor.dim() < 4:
-                low = 0.5 if tensor_name.endswith("running_var") else -1.0
+                low = 0.5 if tensor_name.endswith("running_var") else -0.2  # so that few channels die in a ReLU
                 tensor.uniform_(low, 1.0).mul_(0.1 if tensor.dim() == 2 and tensor.numel() > 1000 else 1.0)
     return model.to(dtype).eval()
 
@@ -1162,3 +1165,24 @@ def traced(name: str) -> tuple[nn.Module, ChannelGraph]:
     """A pattern or architecture in float64 and its channel graph, shared between tests: don't change it."""
     model = make(name)
     return model, build_graph(model, size_of(name))
+
+
+def images(name: str, number: int = 2, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Random inputs of a pattern or architecture, the same at every call."""
+    drawn = torch.randn((number, *size_of(name)), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return drawn.to(dtype)
+
+
+def random_plans(graph: ChannelGraph, number: int) -> list[Plan]:
+    """Plans that keep a random number (at least one) of random units of each group."""
+    rng = random.Random(2)
+    sizes = {group.name: group.size for group in graph.groups}
+    return [
+        make_plan(graph, {name: rng.sample(range(size), rng.randint(1, size)) for name, size in sizes.items()})
+        for _ in range(number)
+    ]
+
+
+def outputs(value: object) -> torch.Tensor:
+    """All outputs of a network as one row of numbers."""
+    return value.flatten() if isinstance(value, torch.Tensor) else torch.cat([outputs(part) for part in value])

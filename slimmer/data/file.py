@@ -40,7 +40,14 @@ def from_file(name: str, wanted: Wanted) -> Data:
     """
     if wanted.path is not None and str(wanted.path) != name:
         raise DataError(name, f"the path {wanted.path} is given", "the function knows its own paths; leave it out")
-    made = _called(name)
+    return from_value(name, _called(name))
+
+
+def from_value(name: str, made: Any) -> Data:
+    """The data set that `made` describes, called `name`; `made` is whatever a data file's function may return.
+
+    Raises DataError that says what was found where it does not fit.
+    """
     if isinstance(made, Data):
         return made
     parts, options = _parts(name, made)

@@ -9,7 +9,8 @@ from itertools import chain
 class Axis:
     """One axis of one tensor: a parameter or buffer by its name, or `@node` for an activation.
 
-    `pad` of a channel-padding module is written `module#before` and `module#after`.
+    Counts that a module holds as attributes are written `module#before` and `module#after` (of a channel-padding
+    module), `module#num_features` (of a norm without tensors).
     """
 
     tensor: str

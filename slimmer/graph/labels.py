@@ -93,8 +93,8 @@ class LabelBook:
 
     def components(self) -> np.ndarray:
         """For each label the number of the set of labels that it goes with."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
+        from scipy.sparse import coo_array  # noqa: PLC0415  (0.4 s to import; loading a slim network has no labels)
+        from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
         pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self.pairs], axis=1)
         ties = coo_array((np.ones(pairs.shape[1], dtype=np.int8), (pairs[0], pairs[1])), shape=(self.count,) * 2)

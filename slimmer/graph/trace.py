@@ -1,15 +1,17 @@
 """The exported program walked once, labels in place of numbers, into a channel graph."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
+from torch.nn.modules.conv import _ConvNd
 
 from slimmer.errors import ModelError
-from slimmer.graph.channels import ChannelGraph
+from slimmer.graph.channels import ChannelGraph, Fixed
 from slimmer.graph.grouping import collect
 from slimmer.graph.ops import HANDLERS
 from slimmer.graph.walk import Stored, Walk, shape_of
@@ -34,14 +36,17 @@ def build_graph(model: nn.Module, input_size: tuple[int, ...]) -> ChannelGraph:
     stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            values[node] = _placeholder(walk, node, stored)
+            reason = "the network's input" if node.name in signature.user_inputs else "numbers that stand in the code"
+            values[node] = _placeholder(walk, node, stored, reason)
         elif node.op == "output":
             for labels in _tensors(node.args, values):
                 walk.book.fix(labels, "the network's output")
         else:
             values[node] = _call(walk, node, values)
-    _fix_shared(walk, model)
-    return collect(walk)
+    shared = _shared(model)
+    _fix_by_name(walk, shared)
+    graph = collect(walk)
+    return replace(graph, fixed=(*graph.fixed, *_unread(walk, model, shared)))
 
 
 def export_program(model: nn.Module, input_size: tuple[int, ...]) -> Any:
@@ -72,25 +77,29 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _placeholder(walk: Walk, node: Node, stored: dict[str, str]) -> Any:
+def _placeholder(walk: Walk, node: Node, stored: dict[str, str], reason: str) -> Any:
     if node.name in stored:
         return Stored(stored[node.name], shape_of(node))
     value = node.meta.get("val")
     if not isinstance(value, Tensor):
         return value
-    return walk.book.fixed(tuple(value.shape), "the network's input")
+    return walk.book.fixed(tuple(value.shape), reason)
 
 
 def _call(walk: Walk, node: Node, values: dict[Node, Any]) -> Any:
-    args = torch.fx.map_arg(node.args, lambda other: values[other])
-    kwargs = torch.fx.map_arg(node.kwargs, lambda other: values[other])
+    args: Any = torch.fx.map_arg(node.args, lambda other: values[other])
+    kwargs: Any = torch.fx.map_arg(node.kwargs, lambda other: values[other])
     entering = list(_tensors((node.args, node.kwargs), values))
-    name = getattr(node.target, "_opname", None) or getattr(node.target, "__name__", str(node.target))
+    name = str(getattr(node.target, "_opname", None) or getattr(node.target, "__name__", node.target))
     handler = HANDLERS.get(name)
+    if args and isinstance(args[0], Stored):  # a parameter that is reshaped or scaled before it meets anything
+        args = tuple(walk.stored_labels(value, node) for value in args)
+        entering += [value for value in args if isinstance(value, Tensor)]
     if handler is not None and (entering or name == "getitem"):
         return handler(walk, node, args, kwargs)
     val = node.meta.get("val")
-    if not entering and not _touches_stored((args, kwargs)):
+    stored = _stored((args, kwargs))
+    if not entering and not stored:
         return (
             walk.book.fixed(tuple(val.shape), f"a constant of the program: {name}") if isinstance(val, Tensor) else val
         )
@@ -98,8 +107,8 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any]) -> Any:
     if shapes is None and not isinstance(val, Tensor):
         return val
     if shapes is None:
-        return walk.refuse(node, entering, "an operation that is not known")
-    return [walk.refuse(node, entering, "an operation that is not known", shape) for shape in shapes]
+        return walk.refuse(node, [*entering, *stored], "an operation that is not known")
+    return [walk.refuse(node, [*entering, *stored], "an operation that is not known", shape) for shape in shapes]
 
 
 def _tensors(args: Any, values: dict[Node, Any]) -> Iterator[Tensor]:
@@ -117,20 +126,37 @@ def _tensors(args: Any, values: dict[Node, Any]) -> Iterator[Tensor]:
     return iter(found)
 
 
-def _touches_stored(args: Any) -> bool:
-    if isinstance(args, (list, tuple)):
-        return any(_touches_stored(part) for part in args)
+def _stored(args: Any) -> list[Stored]:
+    """The parameters and buffers among a node's arguments."""
     if isinstance(args, dict):
-        return any(_touches_stored(part) for part in args.values())
-    return isinstance(args, Stored)
+        args = tuple(args.values())
+    if isinstance(args, (list, tuple)):
+        return [stored for part in args for stored in _stored(part)]
+    return [args] if isinstance(args, Stored) else []
 
 
-def _fix_shared(walk: Walk, model: nn.Module) -> None:
-    """Fix what lies on a parameter that several modules hold: slicing it in one would leave the others."""
+def _shared(model: nn.Module) -> dict[str, str]:
+    """Parameters that several modules hold: slicing one of them in one module would leave the others."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    shared = {name: held for held in names.values() if len(held) > 1 for name in held}
+    several = (held for held in names.values() if len(held) > 1)
+    return {name: f"a parameter shared by {' and '.join(held)}" for held in several for name in held}
+
+
+def _fix_by_name(walk: Walk, shared: Mapping[str, str]) -> None:
+    """Fix what lies on a parameter that is shared, or used somewhere as no handler follows."""
+    reasons = {**walk.pinned, **shared}
     for axis, labels in walk.axes.items():
-        if axis.tensor in shared:
-            walk.book.fix(labels, f"a parameter shared by {' and '.join(shared[axis.tensor])}")
+        if axis.tensor in reasons:
+            walk.book.fix(labels, reasons[axis.tensor])
+
+
+def _unread(walk: Walk, model: nn.Module, shared: Mapping[str, str]) -> Iterator[Fixed]:
+    """Convolution and linear modules whose weights no layer of the walk reads: they stay whole."""
+    read = {layer.name for layer in walk.layers}
+    for name, module in model.named_modules():
+        if name not in read and isinstance(module, (_ConvNd, nn.Linear)):
+            size = module.out_channels if isinstance(module, _ConvNd) else module.out_features
+            otherwise = "no convolution or linear layer of the program reads its weights"
+            yield Fixed(name, size, size, shared.get(f"{name}.weight") or walk.refused.get(name) or otherwise)

@@ -29,6 +29,8 @@ class Walk:
     axes: dict[Axis, Tensor] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    pinned: dict[str, str] = field(default_factory=dict)  # parameters that are used as no handler follows, and why
+    refused: dict[str, str] = field(default_factory=dict)  # modules with a refused operation, and why
 
     def label_axis(self, axis: Axis, labels: Tensor) -> Tensor:
         """Note that the entries of `axis` belong to `labels`; an axis seen before ties the two. Returns its labels."""
@@ -50,11 +52,15 @@ class Walk:
             return self.refuse(node, [labels], "labels that vary over positions", (labels.shape[dim],))
         return found
 
-    def refuse(self, node: Node, inputs: Sequence[Tensor], why: str, shape: Sequence[int] | None = None) -> Tensor:
+    def refuse(self, node: Node, inputs: Sequence[Any], why: str, shape: Sequence[int] | None = None) -> Tensor:
         """Fix what enters `node`, and give it a fixed output of `shape` (the node's own by default)."""
         reason = self.reason(node, why)
-        for labels in inputs:
-            self.book.fix(labels, reason)
+        self.refused.setdefault(module_of(node), reason)
+        for value in inputs:
+            if isinstance(value, Tensor):
+                self.book.fix(value, reason)
+            elif isinstance(value, Stored):
+                self.pinned.setdefault(value.name, reason)
         return self.book.fixed(shape_of(node) if shape is None else tuple(shape), reason)
 
     def reason(self, node: Node, why: str) -> str:
@@ -71,9 +77,18 @@ class Walk:
         if not long:
             return None
         if len(long) > 1:
-            return self.book.fixed(value.shape, f"a stored tensor of {len(long)} axes, {value.name}: {describe(node)}")
+            reason = f"a stored tensor of {len(long)} axes, {value.name}: {describe(node)}"
+            self.pinned.setdefault(value.name, reason)
+            return self.book.fixed(value.shape, reason)
         axis = Axis(value.name, long[0])
         return spread(self.made_by(axis, value.shape[long[0]]), long[0], value.shape)
+
+    def stored_labels(self, value: Any, node: Node) -> Any:
+        """The labels of a parameter or buffer, fixed ones for a single number; any other value as it is."""
+        if not isinstance(value, Stored):
+            return value
+        labels = self.as_labels(value, node)
+        return self.book.fixed(value.shape, self.reason(node, "a stored number")) if labels is None else labels
 
 
 Handler = Callable[[Walk, Node, Sequence[Any], dict[str, Any]], Any]
@@ -112,5 +127,6 @@ def describe(node: Node) -> str:
 
 
 def layer_name(stored: Stored) -> str:
-    """The path of the module that holds a parameter."""
-    return stored.name.rpartition(".")[0]
+    """The path of the module that holds a `weight`; the whole name of a parameter that is called otherwise."""
+    module, _, tensor = stored.name.rpartition(".")
+    return module if tensor == "weight" and module else stored.name

@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer, Operation
 from slimmer.graph.labels import spread
-from slimmer.graph.walk import Handler, Stored, Walk, layer_name, shape_of, source_of
+from slimmer.graph.walk import Handler, Stored, Walk, layer_name, module_of, shape_of, source_of
 
 
 def convolution(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
@@ -17,8 +17,9 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, 
     entering, weight = args[0], args[1]
     bias = args[2] if len(args) > 2 else None
     if not isinstance(weight, Stored) or (bias is not None and not isinstance(bias, Stored)):
-        return walk.refuse(node, [entering], "a convolution whose weights are computed")
-    arguments = node.target._schema.arguments  # noqa: SLF001 - an operator's schema has no public name
+        return walk.refuse(node, [entering, weight, bias], "a convolution whose weights are computed")
+    target: Any = node.target
+    arguments = target._schema.arguments  # noqa: SLF001 - an operator's schema has no public name
     where = [argument.name for argument in arguments].index("groups")
     groups = args[where] if len(args) > where else 1
     shape, dim = shape_of(node), len(shape_of(node)) - (len(weight.shape) - 2) - 1
@@ -32,7 +33,9 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, 
         walk.label_axis(Axis(bias.name, 0), made)
     name = layer_name(weight)
     walk.layers.append(Layer(name, "conv", out, in_axis, source_of(node)))
-    walk.operations.append(Operation(name, "conv", (out, inner) if groups == 1 else (out,), prod(shape[dim + 1 :])))
+    counted = (out, inner) if groups == 1 else (out,)
+    volume = prod(shape[dim + 1 :]) * prod(weight.shape[2:] if groups == 1 else weight.shape[1:])
+    walk.operations.append(Operation(module_of(node), "conv", counted, volume))
     return spread(made, dim, shape)
 
 

@@ -51,11 +51,6 @@ UNARY = [
     "sqrt",
     "rsqrt",
     "square",
-    "pow",
-    "clamp",
-    "clamp_",
-    "clamp_min",
-    "clamp_max",
     "erf",
     "sin",
     "cos",
@@ -88,9 +83,12 @@ SEVERAL = [
     "div_",
     "maximum",
     "minimum",
-    "max.other",
-    "min.other",
     "where",
+    "pow",
+    "clamp",
+    "clamp_",
+    "clamp_min",
+    "clamp_max",
 ]
 
 
@@ -99,13 +97,14 @@ def unary(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
     return args[0]
 
 
-def several(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
+def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The labels of the operands, tied where they meet.
 
     An operand that is stretched along an axis on which the result's labels vary (one attention map for all
     channels) is not tied: its own channels stay.
     """
-    operands = [labels for labels in (walk.as_labels(value, node) for value in args) if labels is not None]
+    read = (walk.as_labels(value, node) for value in (*args, *kwargs.values()))
+    operands = [labels for labels in read if labels is not None]
     if not operands:
         return args[0]
     shape = torch.broadcast_shapes(*(labels.shape for labels in operands))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from slimmer.graph.labels import compact, varying_dims
-from slimmer.graph.walk import Handler, Stored, Walk, shape_of
+from slimmer.graph.walk import Handler, Walk, shape_of
 
 MOVES = [
     "permute",
@@ -21,31 +21,22 @@ MOVES = [
     "expand",
     "expand_as",
     "flip",
-    "roll",
     "swapaxes",
     "swapdims",
-    "narrow_copy",
 ]
 RESHAPES = ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "view_as", "reshape_as"]
 
 
-def move(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def move(_walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The operation itself, run on the labels."""
-    if isinstance(args[0], Stored):
-        args = [_stored(walk, node, args[0]), *args[1:]]
     return node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
-
-
-def _stored(walk: Walk, node: Node, value: Stored) -> Tensor:
-    labels = walk.as_labels(value, node)
-    return walk.book.fixed(value.shape, walk.reason(node, "a stored number")) if labels is None else labels
 
 
 def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """The labels in the new shape. An axis of labels that is split into a grid is tied along the grid, so that
     the number of rows that the code holds stays true (a channel shuffle's groups).
     """
-    labels: Tensor = _stored(walk, node, args[0]) if isinstance(args[0], Stored) else args[0]
+    labels: Tensor = args[0]
     before = varying_dims(labels)
     shaped = compact(labels.reshape(shape_of(node)))
     after = varying_dims(shaped)
@@ -57,7 +48,7 @@ def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 
 def concatenate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Labels one behind the other."""
-    operands = [_stored(walk, node, value) if isinstance(value, Stored) else value for value in args[0]]
+    operands = [walk.stored_labels(value, node) for value in args[0]]
     joined: Tensor = node.target(operands, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
     return compact(joined)
 
@@ -78,13 +69,22 @@ def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
 
 def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A part by bounds that the code holds: what is counted on a cut axis of channels stays."""
-    labels = _stored(walk, node, args[0]) if isinstance(args[0], Stored) else args[0]
+    labels = args[0]
     parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
     first = parts[0] if isinstance(parts, (list, tuple)) else parts
     for dim in varying_dims(labels):
         if first.dim() != labels.dim() or first.shape[dim] != labels.shape[dim]:
             walk.book.fix(labels, walk.reason(node, "channels counted in the code"))
     return parts
+
+
+def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+    """The same labels; channels that are moved on by a number stay, since fewer of them would move on as far."""
+    labels: Tensor = args[0]
+    dims = {dim % labels.dim() for dim in (args[2] if len(args) > 2 else ())}
+    if not dims or dims.intersection(varying_dims(labels)):
+        walk.book.fix(labels, walk.reason(node, "channels counted in the code"))
+    return labels if dims else walk.book.fixed(labels.shape, walk.reason(node, "channels counted in the code"))
 
 
 def pixel_shuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
@@ -111,11 +111,12 @@ def item(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any])
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(MOVES, move),
     **dict.fromkeys(RESHAPES, reshape),
-    **dict.fromkeys(("slice", "select", "split", "split_with_sizes", "narrow", "unbind", "index_select"), cut),
+    **dict.fromkeys(("slice", "select", "split", "split_with_sizes", "narrow", "narrow_copy", "unbind"), cut),
     "cat": concatenate,
     "concat": concatenate,
     "stack": concatenate,
     "chunk": chunk,
+    "roll": roll,
     "pixel_shuffle": pixel_shuffle,
     "channel_shuffle": channel_shuffle,
     "getitem": item,

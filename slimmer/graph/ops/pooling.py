@@ -59,7 +59,7 @@ def counted_pool(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, 
 
 def reduction(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Labels behind a mean, sum or maximum: what is reduced along an axis of channels stays."""
-    labels = args[0]
+    labels: Tensor = args[0]
     dims = args[1] if len(args) > 1 else kwargs.get("dim")
     if dims is None:
         dims = range(labels.dim())

@@ -1,0 +1,48 @@
+# make demo        the whole job on data that needs no download: pretrain, prune, export, profile, report
+# make test        the tests
+# make check       everything: format, lint, types, import contracts, tests
+# make check-fast  the same without the tests
+#
+# Each sets up .venv first; a second call finds it ready. Other interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Two threads fall to a tenth of their speed where another process wants the same cores, one thread does not.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check check-fast
+
+help:
+	@sed -n 's/^# //p' Makefile | head -n 4
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "slimmer needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up $(VENV): about 1.5 GB, a few minutes, once"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python -m slimmer.demo runs/digits_resnet8.safetensors
+	$(BIN)/slimmer prune runs/digits_resnet8.safetensors --recipe recipes/digits.yaml
+	$(BIN)/slimmer export --onnx
+	$(BIN)/slimmer profile
+	@echo "report: $$(cat runs/latest)/report.md"
+
+test: $(READY)
+	$(BIN)/python -m pytest -m 'not slow'
+
+check: check-fast test
+
+check-fast: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports

@@ -1,0 +1,144 @@
+"""Accuracy at a FLOP budget: slimmer beside Torch-Pruning, same data, images, optimizer and schedule.
+
+One network and one method a call; the result is a JSON file that `benchmarks/table.py` puts into a table:
+
+    python benchmarks/accuracy.py recipes/cifar_resnet20.yaml CHECKPOINT CIFAR_DIR slimmer --out benchmarks/results
+"""
+
+import json
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from peers import IMPORTANCES, prune_by_peer
+from torch import nn
+
+from slimmer.costs.flops import CONVENTION, count_flops
+from slimmer.data import Data, batches, evaluation_batches
+from slimmer.engine import make_engine
+from slimmer.evaluate import accuracy, recalibrate_
+from slimmer.export.onnx import check_parity, export_onnx
+from slimmer.finetune import make_learner, train_
+from slimmer.pipeline import start
+from slimmer.prepare import Task, prepare
+from slimmer.recipe import Recipe, parse_setting, read_recipe
+from slimmer.runtimes.environment import environment
+from slimmer.runtimes.onnxruntime import accuracy as onnx_accuracy
+from slimmer.slim import load_network
+from slimmer.sparsify import training_images, training_of
+
+
+@click.command(help=__doc__)
+@click.argument("recipe_file", type=Path)
+@click.argument("checkpoint", type=Path)
+@click.argument("data_path", type=Path)
+@click.argument("method", type=click.Choice(["slimmer", *IMPORTANCES]))
+@click.option("--out", type=Path, required=True)
+@click.option("--distill/--no-distill", default=False, help="give the peer slimmer's distillation too")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--set", "settings", multiple=True)
+def main(
+    recipe_file: Path,
+    checkpoint: Path,
+    data_path: Path,
+    method: str,
+    out: Path,
+    distill: bool,
+    threads: int,
+    settings: tuple[str, ...],
+) -> None:
+    torch.set_num_threads(threads)
+    fixed = [("model.checkpoint", str(checkpoint)), ("data.path", str(data_path))]
+    recipe = read_recipe(recipe_file, [*fixed, *map(parse_setting, settings)])
+    if method != "slimmer":
+        recipe = recipe.model_copy(
+            update={"finetune": recipe.finetune.model_copy(update={"distill": recipe.finetune.distill * distill})}
+        )
+    began = time.perf_counter()
+    slim, task, found = run_slimmer(recipe) if method == "slimmer" else run_peer(recipe, method)
+    assert task.data is not None
+    size, dense = task.identity.input_size, count_flops(task.model, task.identity.input_size)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slim.onnx"
+        export_onnx(slim, path, size, metadata={})
+        parity = check_parity(slim, path, torch.randn(16, *size))
+        top1 = onnx_accuracy(path, evaluation_batches(task.data.test, task.data, 500))
+    result = {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "net": task.identity.arch,
+        "method": method,
+        "distill": recipe.finetune.distill,
+        "seed": recipe.seed,
+        "epochs": recipe.finetune.epochs,
+        "images": round(recipe.finetune.epochs * len(task.data.train)),
+        "convention": CONVENTION,
+        "flops_ratio": count_flops(slim, size) / dense,
+        "params_ratio": sum(p.numel() for p in slim.parameters()) / found.pop("params"),
+        "accuracy_onnxruntime": top1,
+        "parity_max_abs": parity.max_abs,
+        **found,
+        "seconds": round(time.perf_counter() - began, 1),
+        "threads": threads,
+        "versions": {name: version(name) for name in ("torch", "torch-pruning", "onnxruntime-gpu")},
+        "environment": environment(),
+        "recipe": json.loads(recipe.model_dump_json()),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    name = f"{task.identity.arch}-{method}{'-distill' * (distill and method != 'slimmer')}-seed{recipe.seed}.json"
+    (out / name).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"{name}: {top1:.2%} at {result['flops_ratio']:.2%} of the FLOPs")
+
+
+def run_slimmer(recipe: Recipe) -> tuple[nn.Module, Task, dict[str, Any]]:
+    """The network that a run of slimmer ends with."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, report = start(recipe, Path(folder) / "run", _say)
+        slim = load_network(run.slim)
+    top1 = report["accuracy"]
+    return (
+        slim,
+        prepare(recipe),
+        {"params": report["params"]["dense"], "accuracy_dense": top1["dense"], "accuracy_removed": top1["removed"]},
+    )
+
+
+def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, Task, dict[str, Any]]:
+    """The network that Torch-Pruning gives, trained by slimmer's own loop on the same images."""
+    task = prepare(recipe)
+    data = task.data
+    assert data is not None
+    flops = task.budgets[0].ratio
+    size = recipe.finetune.batch_size
+    labelled = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
+    some = islice(labelled, recipe.method.batches)
+    slim = prune_by_peer(method, task.model, task.identity.input_size, flops, some, global_pruning=True)
+    slim = slim.to(memory_format=torch.channels_last)
+    recalibrate_(slim, training_images(data, recipe, recipe.finetune.recalibrate, augment=data.augment))
+    top1 = {"accuracy_dense": _top1(task.model, data), "accuracy_removed": _top1(slim, data)}
+    training = training_of(recipe, task)
+    fabric = make_engine(recipe.device)
+    learner = make_learner(slim, training)
+    train_(fabric, learner, task.model.eval(), data, training, stop=training.steps(data), observe=_say)
+    params = sum(parameter.numel() for parameter in task.model.parameters())
+    return slim.eval(), task, {"params": params, **top1}
+
+
+def _top1(model: nn.Module, data: Data) -> float:
+    return accuracy(model, evaluation_batches(data.test, data, 500))
+
+
+def _say(event: dict[str, Any]) -> None:
+    if event["event"] != "step" or event["step"] % 100 == 0:
+        print({key: value for key, value in event.items() if key != "report"}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

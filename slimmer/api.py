@@ -1,0 +1,160 @@
+"""The commands as calls: the same work on modules and tensors, with values in place of tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import nn
+
+from slimmer import data as data_sets
+from slimmer import pipeline, ship
+from slimmer.data import Data
+from slimmer.data.file import from_value
+from slimmer.inspection import inspect
+from slimmer.plan import Plan
+from slimmer.recipe import read_recipe
+from slimmer.run import Run, open_run
+from slimmer.slim import load_network
+
+__all__ = ["Result", "export", "inspect", "load", "profile", "prune"]
+
+Observe = Callable[[dict[str, Any]], None]
+
+# What the command line calls by a short name too; everything else goes by its name in a recipe.
+SHORT = {
+    "arch": "model.arch",
+    "checkpoint": "model.checkpoint",
+    "epochs": "finetune.epochs",
+    "flops": "budget.flops",
+    "input_size": "model.input_size",
+    "params": "budget.params",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A slim network in eval mode on the CPU, the plan that made it, all that was measured, and its run if kept."""
+
+    model: nn.Module
+    plan: Plan
+    report: Mapping[str, Any]
+    run: Path | None
+
+
+def prune(
+    model: nn.Module | str | Path,
+    data: Data | str | Path | Sequence[Any] | None = None,
+    *,
+    flops: float | str | None = None,
+    params: float | str | None = None,
+    out: str | Path | None = None,
+    recipe: str | Path | None = None,
+    observe: Observe | None = None,
+    **settings: Any,
+) -> Result:
+    """The slim network of a dense module or checkpoint, exactly inside the budgets.
+
+    Args:
+        model: an `nn.Module`, which is left as it is, or a file of weights.
+        data: a `Data`; a name or path as for `slimmer prune --data`; or (train, test), each a pair of images
+            (N, C, H, W), uint8 or float, and int64 labels (N,). Without data nothing is trained.
+        flops: what may remain of the FLOPs (1 per multiply-add): 0.5, "50%" or "1.8G".
+        params: what may remain of the parameters.
+        out: the run directory, new or empty; without it nothing is kept on disk.
+        recipe: a YAML recipe that everything else is laid over.
+        observe: hears every event of the run, a dictionary with its kind under "event".
+        settings: epochs, seed, device, arch, input_size; and any other setting by its name in a recipe, as in
+            `**{"finetune.lr": 0.01}`. A module without data needs input_size.
+
+    Raises:
+        SlimmerError: the network, the data and the budgets do not fit together, or can't be read.
+
+    >>> import slimmer
+    >>> from slimmer.models import build
+    >>> dense = build("cifar_resnet8", in_channels=1)
+    >>> result = slimmer.prune(dense, "digits", flops=0.5, epochs=0, **{"data.trust": True})
+    >>> result.report["flops"]["ratio"] <= 0.5
+    True
+    >>> type(result.model).__name__, result.run
+    ('CifarResNet', None)
+    """
+    named = {"flops": flops, "params": params, **settings}
+    given: list[tuple[str, Any]] = [
+        (SHORT.get(key, key), _plain(value)) for key, value in named.items() if value is not None
+    ]
+    if not isinstance(model, nn.Module):
+        given.append(("model.checkpoint", str(model)))
+    made = data if isinstance(data, Data) else None
+    if isinstance(data, str | Path):
+        given += [("data.name", None), ("data.path", str(data))]
+    elif data is not None and made is None:
+        made = from_value("data", data)
+        data_sets.check(made)
+    resolved = read_recipe(None if recipe is None else Path(recipe), given)
+    with TemporaryDirectory(prefix="slimmer-") as scratch:
+        place = Path(scratch) / "run" if out is None else Path(out)
+        run, report = pipeline.start(
+            resolved, place, observe or (lambda _: None), model=_copy(model), data=made, latest=out is not None
+        )
+        slim = load_network(run.slim, _copy(model)).cpu()
+        plan = Plan.from_json(run.plan.read_text(encoding="utf-8"), str(run.plan))
+    kept = None if out is None else run.path
+    return Result(slim, plan, {**report, "run": kept and str(kept)}, kept)
+
+
+def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Module:
+    """The network of a run (default: the latest), or of a .safetensors file that slimmer wrote, in eval mode.
+
+    It is built from architecture, plan and weights; nothing is unpickled. Where the run was started from a module,
+    its dense `model` is needed, and left as it is. To go on training: `model = slimmer.load("RUN").train()`, and
+    an optimizer over `model.parameters()`. Raises RunError or CheckpointError.
+    """
+    path = None if run is None else Path(run)
+    file = path if path is not None and path.is_file() else open_run(path).slim
+    return load_network(file, _copy(model))
+
+
+def export(
+    run: str | Path | None = None,
+    *,
+    opset: int | None = None,
+    model: nn.Module | None = None,
+) -> dict[str, Any]:
+    """What the ONNX export of a run (default: the latest) measured; see `slimmer export`.
+
+    `model` is the dense module of a run that was started from one. Raises RunError or ExportError.
+    """
+    return ship.export_run(_run(run), opset=opset, model=model)
+
+
+def profile(
+    *targets: str | Path,
+    batches: Sequence[int] | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    model: nn.Module | None = None,
+) -> dict[str, Any]:
+    """The latencies of a run's dense and slim network (default: the latest run), or of ONNX files.
+
+    `model` is the dense module of a run that was started from one and is not exported yet.
+    Raises RunError, ExportError, or RuntimeUnavailableError where `provider` is not active.
+    """
+    paths = [Path(target) for target in targets]
+    return ship.profile_targets(paths, batches=batches, provider=provider, threads=threads, model=model)
+
+
+def _run(path: str | Path | None) -> Run:
+    return open_run(None if path is None else Path(path))
+
+
+def _copy(model: object) -> nn.Module | None:
+    """A copy of a module, so that the caller's stays as it is; None for what is none."""
+    return deepcopy(model) if isinstance(model, nn.Module) else None
+
+
+def _plain(value: Any) -> Any:
+    """Paths as the text that a recipe holds."""
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,230 @@
+"""The commands: options into a call, the result to stdout, talk and errors to stderr."""
+
+# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimmer.errors import SlimmerError
+
+# What the machine refuses and the user can mend; any other OSError is a mistake of slimmer's and keeps its traceback.
+REFUSED = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+INTERRUPTED = 130
+RUN = "slimmer.run"  # the run that a command has begun, in click's meta
+SHORT = {
+    "arch": "model.arch",
+    "checkpoint": "model.checkpoint",
+    "device": "device",
+    "epochs": "finetune.epochs",
+    "flops": "budget.flops",
+    "params": "budget.params",
+    "seed": "seed",
+}
+BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
+ARCH = "NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC; by default found from the checkpoint"
+
+
+class Commands(click.Group):
+    """A group whose commands end in one message where the user, the machine or Ctrl-C stops them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; exit code 2 for what the user can mend, 130 for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except SlimmerError as error:
+            _stop(ctx, f"Error: {error}", error.exit_code)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            _stop(ctx, f"Error: {place}{error.strerror}{_go_on(ctx)}", SlimmerError.exit_code)
+        except KeyboardInterrupt:
+            _stop(ctx, f"stopped{_go_on(ctx)}", INTERRUPTED)
+
+
+def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Whole numbers above zero with commas between them; a usage error where they are none."""
+    parts = [] if value is None else value.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r} is not whole numbers above zero, with commas between them", ctx, param)
+    return None if value is None else tuple(int(part) for part in parts)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="slimmer", message="%(prog)s %(version)s")
+def main() -> None:
+    """Make a pretrained convnet smaller and faster: prune, export, profile."""
+
+
+@main.command()
+@click.argument("checkpoint", required=False)
+@click.option("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
+@click.option("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
+@click.option("--data", metavar="DATA", help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.")
+@click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
+@click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
+@click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory.  [default: runs/ARCH-N]")
+@click.option("--seed", type=int, help="Seed of all that is random.  [default: 0]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, as in finetune.lr=0.01.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
+@as_json
+def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
+    """Prune CHECKPOINT into a budget and fine-tune it.
+
+    A budget is what may remain, and holds exactly; give --flops, --params or both. FLOPs are multiply-adds as
+    fvcore counts them. Everything is a setting of a recipe, and the recipe is written into the run directory.
+    """
+    if resume is None:
+        report = _start(**options)
+    elif any(value not in (None, ()) for value in options.values()):
+        raise click.UsageError("--resume goes on with the run's own recipe; leave all else out")
+    else:
+        report = _resume(resume)
+    if os.environ.get("RANK", "0") == "0":
+        _print(report, "show_report", as_json=as_json)
+
+
+@main.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--onnx", is_flag=True, help="Write ONNX: the default, and the only format so far.")
+@click.option("--opset", type=int, help="ONNX opset, 18 or newer.  [default: torch.onnx's own]")
+@as_json
+def export(run: Path | None, onnx: bool, opset: int | None, as_json: bool) -> None:  # noqa: ARG001
+    """Write a run's networks to ONNX and check them.
+
+    RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim network are
+    compared with PyTorch in ONNX Runtime.
+    """
+    from slimmer import console, ship
+    from slimmer.run import open_run
+
+    with console.watching() as observe:
+        found = ship.export_run(open_run(run), opset=opset, observe=observe)
+    _print(found, "show_export", as_json=as_json)
+
+
+@main.command()
+@click.argument("targets", nargs=-1, metavar="[RUN | FILE.onnx...]", type=click.Path(path_type=Path))
+@click.option("--batch", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]")
+@click.option(
+    "--provider", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="What runs the networks.  [default: cpu]"
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads in an operation.  [default: one per core]")
+@as_json
+def profile(targets: tuple[Path, ...], batch: tuple[int, ...] | None, as_json: bool, **options: Any) -> None:
+    """Time networks in ONNX Runtime, side by side.
+
+    By default the dense against the slim network of the latest run. Files are compared with the first of them.
+    """
+    from slimmer import console, ship
+
+    with console.watching() as observe:
+        found = ship.profile_targets(targets, batches=batch, observe=observe, **options)
+    _print(found, "show_profile", as_json=as_json)
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@click.option(
+    "--input-size", callback=numbers, metavar="C,H,W", help="Size of one image.  [default: the architecture's]"
+)
+@as_json
+def inspect(checkpoint: str, arch: str | None, input_size: Any, as_json: bool) -> None:
+    """Show what a checkpoint is made of.
+
+    That is its costs, how far they can be cut, its channel groups, and what can't be pruned and why.
+    """
+    from slimmer import inspection
+
+    if input_size is not None and len(input_size) != 3:
+        raise click.BadParameter("give channels, height and width, such as 3,224,224", param_hint="'--input-size'")
+    found = inspection.inspect(checkpoint, arch=arch, input_size=input_size)
+    _print(found, "show_inspection", as_json=as_json)
+
+
+def _start(recipe: Path | None, out: Path | None, data: str | None, settings: tuple[str, ...], **short: Any) -> Any:
+    """The report of a new run, whose recipe is the file's with the command line laid over it."""
+    from slimmer.recipe import parse_setting, read_recipe
+
+    given = [(SHORT[key], _absolute(value) if key == "checkpoint" else value) for key, value in short.items()]
+    given = [(key, value) for key, value in given if value is not None]
+    if data is not None:
+        given += [("data.name", None), ("data.path", data if data == "digits" else _absolute(data))]
+    resolved = read_recipe(recipe, [*given, *map(parse_setting, settings)])
+    from slimmer import console, pipeline
+
+    with console.watching() as observe:
+        _, report = pipeline.start(resolved, out, _remembering(observe))
+    return report
+
+
+def _resume(path: Path) -> Any:
+    """The report of a run that was stopped, or that was finished already."""
+    from slimmer import console, pipeline
+    from slimmer.run import open_run
+
+    run = open_run(path, finished=False)
+    if run.report.is_file():
+        click.echo(f"{path} is finished already; this is its report", err=True)
+    click.get_current_context().meta[RUN] = str(path)
+    with console.watching() as observe:
+        return pipeline.resume(run, observe)
+
+
+def _remembering(observe: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """`observe`, which also notes the run, so that a message can name it."""
+    meta = click.get_current_context().meta
+
+    def see(event: dict[str, Any]) -> None:
+        if event["event"] == "begun":
+            meta[RUN] = event["run"]
+        observe(event)
+
+    return see
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that means the same from everywhere, since a run's recipe keeps it."""
+    return path and str(Path(path).absolute())
+
+
+def _print(found: Any, show: str, *, as_json: bool) -> None:
+    """The result on stdout, as JSON or by the console's function of that name."""
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from slimmer import console
+
+    getattr(console, show)(found)
+
+
+def _go_on(ctx: click.Context) -> str:
+    """How to go on, where a run was begun."""
+    return f"; go on with `slimmer prune --resume {ctx.meta[RUN]}`" if RUN in ctx.meta else ""
+
+
+def _stop(ctx: click.Context, message: str, code: int) -> None:
+    click.echo(message, err=True)
+    ctx.exit(code)

@@ -1,0 +1,249 @@
+"""What people read in a terminal: progress while a command works, and its result as a table."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column, Table
+
+from slimmer.units import short
+
+Event = dict[str, Any]
+Observe = Callable[[Event], None]
+EVERY_SECONDS = 10.0  # between two lines where there is no terminal
+LABELS = {"flops": "FLOPs", "params": "parameters"}
+
+
+@contextmanager
+def watching(
+    *,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Observe]:
+    """What shows a command's events on stderr: a live bar on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True) if console is None else console
+    if not console.is_terminal:
+        yield Watch(lambda text: _print(console, text), lambda *_: None, clock, every=EVERY_SECONDS)
+        return
+    columns = (
+        BarColumn(bar_width=20, table_column=Column(min_width=20)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False)),  # 80 columns are too few
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def move(done: int, steps: int, text: str) -> None:
+            progress.update(task, completed=done, total=steps, description=text)
+
+        yield Watch(lambda text: _print(console, text), move, clock, every=float("inf"))
+
+
+class Watch:
+    """Events into lines and a bar; a class because a line also says what earlier events told."""
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        move: Callable[[int, int, str], None],
+        clock: Callable[[], float],
+        *,
+        every: float,
+    ) -> None:
+        self._say, self._move, self._clock, self._every = say, move, clock, every
+        self._limits: dict[str, float] = {}
+        self._remains: dict[str, float] = {}
+        self._accuracy: float | None = None
+        self._first: tuple[int, float] | None = None
+        self._said = clock()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event; one of a kind that is not known is passed over."""
+        show = getattr(self, f"_on_{event['event']}", None)
+        if show is not None:
+            show(event)
+
+    def _on_note(self, event: Event) -> None:
+        self._say(event["text"])
+
+    def _on_begun(self, event: Event) -> None:
+        self._say(f"run {event['run']}")
+
+    def _on_dense(self, event: Event) -> None:
+        self._limits, self._remains = event["limits"], dict.fromkeys(LABELS, 1.0)
+        counts = ", ".join(f"{short(event[name])} {label}" for name, label in LABELS.items())
+        self._say(f"dense: {counts}{_top1(event['accuracy'])}")
+
+    def _on_resumed(self, event: Event) -> None:
+        self._limits = event["limits"]
+        self._say("going on from the last state that was saved")
+
+    def _on_removed(self, event: Event) -> None:
+        self._remains = {name: event[name] for name in LABELS}
+        self._accuracy = event["accuracy"]
+        self._say(f"channels removed: {self._costs()}{_top1(event['accuracy'])}")
+
+    def _on_step(self, event: Event) -> None:
+        now = self._clock()
+        self._remains |= {name: event[name] for name in LABELS if name in event}
+        self._first = self._first or (event["step"] - 1, now)
+        text = ", ".join(
+            part
+            for part in (
+                f"epoch {event['epoch']:.2f} of {event['epoch'] * event['steps'] / event['step']:.3g}",
+                f"loss {event['loss']:.3f}",
+                f"top-1 {self._accuracy:.1%}" if self._accuracy is not None else "",
+                self._costs(),
+                f"{event['images_per_s']:.0f} images/s",
+                f"{_duration(self._left(event, now))} left",
+            )
+            if part
+        )
+        self._show(event["step"], event["steps"], text, now)
+
+    def _on_epoch(self, event: Event) -> None:
+        self._accuracy = event["accuracy"]
+        self._said = self._clock()
+        self._say(f"epoch {event['epoch']:.3g}{_top1(event['accuracy'])}, {self._costs()}")
+
+    def _on_export(self, event: Event) -> None:
+        self._say(f"{event['network']}: writing ONNX and comparing it with PyTorch")
+
+    def _on_profile(self, event: Event) -> None:
+        self._show(event["done"], event["steps"], event["next"], self._clock())
+
+    def _show(self, done: int, steps: int, text: str, now: float) -> None:
+        self._move(done, steps, text)
+        if now - self._said >= self._every:
+            self._said = now
+            self._say(text)
+
+    def _left(self, event: Event, now: float) -> float:
+        """Seconds to the last step at the pace since the first one seen."""
+        first, began = self._first or (event["step"], now)
+        pace = (now - began) / max(1, event["step"] - first)
+        return float(pace * (event["steps"] - event["step"]))
+
+    def _costs(self) -> str:
+        """What remains of each cost, against its budget."""
+        return ", ".join(
+            f"{label} {self._remains[name]:.1%}"
+            + (f" (budget {self._limits[name]:.1%})" if name in self._limits else "")
+            for name, label in LABELS.items()
+            if name in self._remains
+        )
+
+
+def show_report(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """The result of `prune` on stdout, the report's place last."""
+    console = _stdout(console)
+    table = _table(f"{report['arch'] or 'module'}, slimmed", "", "dense", "slim", "remains", "budget")
+    for name, label in LABELS.items():
+        cost = report[name]
+        budget = "none" if cost["limit"] is None else f"at most {cost['limit_ratio']:.2%}"
+        table.add_row(label, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget)
+    if report["accuracy"] is not None:
+        table.add_row("top-1", f"{report['accuracy']['dense']:.2%}", f"{report['accuracy']['slim']:.2%}", "", "")
+    console.print(table)
+    _print(console, f"FLOPs: {report['flops']['convention']}")
+    if report["accuracy"] is None:
+        _print(console, "No data was given: accuracy is not known, and nothing was trained or recalibrated.")
+    _print(console, f"report: {report['run']}/report.md")
+
+
+def show_export(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """The result of `export` on stdout."""
+    console = _stdout(console)
+    table = _table("ONNX against PyTorch", "", "MB", "images", "max abs difference", "same top-1", "top-1 in ONNX")
+    for name, network in found["networks"].items():
+        top1 = "" if network["accuracy"] is None else f"{network['accuracy']:.2%}"
+        for kind, parity in network["parity"].items():
+            figures = f"{parity['max_abs']:.1e}", f"{parity['top1_agreement']:.2%}"
+            table.add_row(name, f"{network['bytes'] / 1e6:.2f}", f"{parity['images']} {kind}", *figures, top1)
+    console.print(table)
+    for network in found["networks"].values():
+        _print(console, f"{network['file']}{' (unchanged)' if network['reused'] else ''}")
+
+
+def show_profile(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """The result of `profile` on stdout."""
+    console = _stdout(console)
+    faster = {(each["model"], each["batch"]): each for each in found["comparisons"]}
+    heads = ("", "batch", "median ms", "p50", "p90", "p99", "images/s", "speed-up (95 % interval)")
+    table = _table(f"latency, {found['provider']}", *heads)
+    for row in found["timings"]:
+        against = faster.get((row["model"], row["batch"]))
+        times = [row["median_ms"], row["p50_ms"], row["p90_ms"], row["p99_ms"]]
+        table.add_row(
+            row["model"],
+            str(row["batch"]),
+            *("" if value is None else f"{value:.3f}" for value in times),
+            f"{row['images_per_s']:.0f}",
+            f"{against['speedup']:.2f} ({against['low']:.2f} to {against['high']:.2f}), {against['verdict']}"
+            if against
+            else "",
+        )
+    console.print(table)
+    for note in found["notes"]:
+        _print(console, note)
+
+
+def show_inspection(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """The result of `inspect` on stdout."""
+    console = _stdout(console)
+    size = " x ".join(map(str, found["input_size"]))
+    _print(console, f"{found['arch']}, {found['classes'] or 'unknown'} classes, images of {size}")
+    costs = _table("budgets", "", "dense", "reachable", "out of reach")
+    for name, label in LABELS.items():
+        cost = found[name]
+        reach = f"{cost['least']:,} to {cost['dense']:,} ({cost['least_ratio']:.2%} to 100 %)"
+        away = f"{cost['out_of_reach']:,} ({cost['out_of_reach_ratio']:.2%})"
+        costs.add_row(label, f"{cost['dense']:,}", reach, away)
+    console.print(costs)
+    _print(console, f"FLOPs: {found['flops']['convention']}")
+    groups = _table(f"{len(found['groups'])} channel groups", "", "channels", "made by", "read by")
+    for group in found["groups"]:
+        groups.add_row(group["name"], str(group["size"]), "\n".join(group["made_by"]), "\n".join(group["read_by"]))
+    console.print(groups)
+    fixed = _table("not pruned", "layer", "channels", "why")
+    for row in found["fixed"]:
+        fixed.add_row(row["layer"], f"{row['channels']} of {row['of']}", row["reason"])
+    console.print(fixed)
+
+
+def _stdout(console: Console | None) -> Console:
+    """A file or a pipe has no width to fold lines at."""
+    if console is not None:
+        return console
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, markup=False, width=160)
+
+
+def _table(title: str, first: str, *heads: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(first)
+    for head in heads:
+        table.add_column(head)
+    return table
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _top1(accuracy: float | None) -> str:
+    return "" if accuracy is None else f", top-1 {accuracy:.1%}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as people read them.
+
+    >>> _duration(75), _duration(3725)
+    ('1:15', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,247 @@
+"""What is done with a finished run: its networks written to ONNX, held against PyTorch, and timed."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimmer.checkpoint import read_metadata as read_notes
+from slimmer.data import Data, evaluation_batches
+from slimmer.errors import DataError, ExportError, RunError, RuntimeUnavailableError
+from slimmer.export.onnx import check_parity, export_onnx, read_input_size, read_metadata
+from slimmer.files import write_json
+from slimmer.prepare import load_data
+from slimmer.profiling import profile
+from slimmer.recipe import Recipe
+from slimmer.registry import hint
+from slimmer.run import Run, open_run
+from slimmer.runtimes.onnxruntime import PROVIDERS, accuracy
+from slimmer.slim import Identity, load_network
+from slimmer.units import short
+
+Observe = Callable[[dict[str, Any]], None]
+NETWORKS = ("dense", "slim")
+
+
+def export_run(
+    run: Run,
+    *,
+    opset: int | None = None,
+    model: nn.Module | None = None,
+    observe: Observe = lambda _: None,
+) -> dict[str, Any]:
+    """What the export of a finished run measured; dense.onnx, slim.onnx and export.json are then in the run.
+
+    Each file is compared with PyTorch on random images, and where the run has data on test images too, on all of
+    which ONNX Runtime's top-1 is taken. A file that is current is not written again. `model` is the dense module
+    of a run that was started from Python without an architecture's name.
+    Raises ExportError where a network can't be exported or computes something else as ONNX.
+    """
+    recipe, report = run.recipe(), run.read_report()
+    data = _data(recipe, observe)
+    opset = recipe.export.opset if opset is None else opset
+    networks = {}
+    for name in NETWORKS:
+        observe({"event": "export", "network": name})
+        networks[name] = _export(run, name, _metadata(run, name, report, opset), recipe, data, model)
+    found = {
+        "format": 1,
+        "slimmer": version("slimmer"),
+        "run": str(run.path),
+        "recipe_hash": report["recipe_hash"],
+        "plan_hash": report["plan_hash"],
+        "networks": networks,
+    }
+    write_json(run.exported, found)
+    return found
+
+
+def profile_targets(
+    paths: Sequence[Path],
+    *,
+    batches: Sequence[int] | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    model: nn.Module | None = None,
+    observe: Observe = lambda _: None,
+) -> dict[str, Any]:
+    """The latencies of what is named: one run, by default the latest, or ONNX files.
+
+    Raises RunError where they are neither, and what `profile_run` and `profile_files` raise.
+    """
+    if paths and all(path.suffix == ".onnx" for path in paths):
+        return profile_files(paths, batches=batches, provider=provider, threads=threads, observe=observe)
+    if len(paths) > 1:
+        raise RunError("profile", f"{len(paths)} targets that are not all .onnx files", "name one run, or ONNX files")
+    run = open_run(paths[0] if paths else None)
+    return profile_run(run, batches=batches, provider=provider, threads=threads, model=model, observe=observe)
+
+
+def profile_run(
+    run: Run,
+    *,
+    batches: Sequence[int] | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    model: nn.Module | None = None,
+    observe: Observe = lambda _: None,
+) -> dict[str, Any]:
+    """The latency of a run's dense network against its slim one; profile.json is then in the run.
+
+    What is not given comes from the run's recipe. A run without ONNX files is exported first.
+    Raises RuntimeUnavailableError where `provider` is unknown or not active, and what `export_run` raises.
+    """
+    section = run.recipe().profile
+    provider = check_provider(provider or section.provider)
+    if not all(run.onnx(name).is_file() for name in NETWORKS):
+        observe({"event": "note", "text": f"{run.path} has no ONNX files yet; exporting first"})
+        export_run(run, model=model, observe=observe)
+    found = _profile(
+        [(name, run.onnx(name)) for name in NETWORKS],
+        batches or section.batches,
+        provider,
+        threads or section.threads,
+        observe,
+    )
+    write_json(run.profile, found)
+    return found
+
+
+def profile_files(
+    paths: Sequence[Path],
+    *,
+    batches: Sequence[int] | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    observe: Observe = lambda _: None,
+) -> dict[str, Any]:
+    """The latency of ONNX files, each compared with the first; nothing is written.
+
+    Raises ExportError for a file that is missing or broken, and RuntimeUnavailableError where `provider` is
+    unknown or not active.
+    """
+    stems = [path.stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    models = list(zip(names, paths, strict=True))
+    return _profile(models, batches or (1, 64), check_provider(provider or "cpu"), threads, observe)
+
+
+def check_provider(provider: str) -> str:
+    """The provider. Raises RuntimeUnavailableError where no provider has that name, before anything is exported."""
+    if provider not in PROVIDERS:
+        raise RuntimeUnavailableError("provider", f"{provider!r} is not known", hint(provider, PROVIDERS))
+    return provider
+
+
+def _export(
+    run: Run,
+    name: str,
+    metadata: Mapping[str, str],
+    recipe: Recipe,
+    data: Data | None,
+    model: nn.Module | None,
+) -> dict[str, Any]:
+    """One network of the run as ONNX, and how it stands to PyTorch; a file that computes something else goes."""
+    weights, path = _weights(run, name), run.onnx(name)
+    network = load_network(weights, None if model is None else deepcopy(model))
+    size = Identity.from_metadata(read_notes(weights), str(weights)).input_size
+    current = _is_current(path, metadata)
+    if not current:
+        asked = metadata["opset"]
+        export_onnx(network, path, size, metadata=metadata, opset=int(asked) if asked.isdigit() else None)
+    number = recipe.export.images
+    images = {"random": torch.randn((number, *size), generator=torch.Generator().manual_seed(recipe.seed))}
+    if data is not None:
+        images["test"] = torch.cat(list(islice(_test_images(data, 1), number)))
+    try:
+        parity = {kind: asdict(check_parity(network, path, some)) for kind, some in images.items()}
+    except ExportError:
+        path.unlink(missing_ok=True)
+        raise
+    threads = torch.get_num_threads()
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "reused": current,
+        "flops": int(metadata["flops"]),
+        "params": int(metadata["params"]),
+        "parity": parity,
+        "accuracy": None if data is None else accuracy(path, evaluation_batches(data.test, data, 100), threads=threads),
+    }
+
+
+def _test_images(data: Data, batch: int) -> Iterator[Tensor]:
+    return (images for images, _ in evaluation_batches(data.test, data, batch))
+
+
+def _weights(run: Run, name: str) -> Path:
+    return run.dense if name == "dense" else run.slim
+
+
+def _metadata(run: Run, name: str, report: Mapping[str, Any], opset: int | None) -> dict[str, str]:
+    """What the ONNX file says about itself; a file that says the same is the same."""
+    flops, params = report["flops"], report["params"]
+    budgets = {
+        f"budget_{key}": f"at most {short(cost['limit'])} ({cost['limit_ratio']:.2%} of dense)"
+        for key, cost in (("flops", flops), ("params", params))
+        if cost["limit"] is not None
+    }
+    return {
+        "slimmer": version("slimmer"),
+        "torch": torch.__version__,
+        "network": name,
+        "arch": report["arch"],
+        "recipe_hash": report["recipe_hash"],
+        **({"plan_hash": report["plan_hash"], **budgets} if name == "slim" else {}),
+        "flops": str(flops[name]),
+        "flops_convention": flops["convention"],
+        "params": str(params[name]),
+        "weights_sha256": hashlib.sha256(_weights(run, name).read_bytes()).hexdigest(),
+        "opset": "default" if opset is None else str(opset),
+    }
+
+
+def _is_current(path: Path, metadata: Mapping[str, str]) -> bool:
+    """Whether `path` is the ONNX file that would be written again."""
+    try:
+        return read_metadata(path) == dict(metadata)
+    except ExportError:
+        return False
+
+
+def _data(recipe: Recipe, observe: Observe) -> Data | None:
+    """The run's data, or None where it has none or they are no longer there; that is said."""
+    try:
+        return load_data(recipe.data)
+    except DataError as error:
+        observe({"event": "note", "text": f"no accuracy is measured, since the run's data can't be read: {error}"})
+        return None
+
+
+def _profile(
+    models: Sequence[tuple[str, Path]],
+    batches: Sequence[int],
+    provider: str,
+    threads: int | None,
+    observe: Observe,
+) -> dict[str, Any]:
+    sizes = {path: read_input_size(path) for _, path in models}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{path} {size}" for path, size in sizes.items())
+        raise ExportError("profile", f"the networks take images of different sizes: {listed}", "files of one size")
+
+    def tell(done: int, steps: int, text: str) -> None:
+        observe({"event": "profile", "done": done, "steps": steps, "next": text})
+
+    size = next(iter(sizes.values()))
+    timed = profile(
+        models, input_size=size, batches=tuple(batches), provider=provider, threads=threads, on_progress=tell
+    )
+    return timed.to_dict()

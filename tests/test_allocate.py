@@ -1,0 +1,216 @@
+"""Allocation: inside every budget and close below the tightest, the best-scored units kept."""
+
+import re
+
+import pytest
+import torch
+import zoo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slimmer.allocate import Limits, allocate, check_reachable, reachable
+from slimmer.costs import Budget, flops_cost, params_cost
+from slimmer.costs.flops import count_flops
+from slimmer.errors import BudgetError
+from slimmer.masks import hard_mask
+from slimmer.prune import prune
+
+RATIOS = ((0.3, None), (0.5, None), (0.7, None), (None, 0.4), (0.5, 0.6), (0.3, 0.5), (0.6, 0.3))
+_COSTS = {}
+
+
+def costs(name):
+    if name not in _COSTS:
+        model, graph = zoo.traced(name)
+        _COSTS[name] = (flops_cost(model, graph, zoo.size_of(name)), params_cost(model, graph))
+    return _COSTS[name]
+
+
+def budgets(name, ratios):
+    pairs = zip(costs(name), ratios, strict=True)
+    return [Budget(cost, ratio * cost.dense) for cost, ratio in pairs if ratio is not None]
+
+
+def drawn(graph, seed=5):
+    return torch.rand(graph.units, generator=torch.Generator().manual_seed(seed))
+
+
+def inside(plan, limits):
+    return all(budget.cost.exact(plan.widths) <= budget.limit for budget in limits)
+
+
+def gap(plan, limits):
+    """How far the plan lies below the tightest budget, as a share of dense."""
+    return min((budget.limit - budget.cost.exact(plan.widths)) / budget.cost.dense for budget in limits)
+
+
+def by_group(values, graph):
+    return dict(zip((g.name for g in graph.groups), values.split([g.size for g in graph.groups]), strict=True))
+
+
+def keeps_the_best(plan, scores, graph):
+    parts = by_group(scores, graph)
+    for group, kept in zip(graph.groups, plan.keep, strict=True):
+        gone = sorted(set(range(group.size)).difference(kept))
+        if gone and parts[group.name][gone].max() > parts[group.name][list(kept)].min():
+            return False
+    return True
+
+
+@pytest.mark.parametrize("ratios", RATIOS)
+def test_inside_every_budget_and_half_a_percent_below_the_tightest(architecture, ratios):
+    _, graph = zoo.traced(architecture)
+    scores, limits = drawn(graph), budgets(architecture, ratios)
+    plan = allocate(scores, graph, limits)
+    assert inside(plan, limits)
+    assert gap(plan, limits) <= 0.005
+    assert keeps_the_best(plan, scores, graph)
+
+
+def test_the_pruned_network_is_inside_by_fvcores_recount():
+    model, graph = zoo.traced("cifar_resnet20")
+    limits = budgets("cifar_resnet20", (0.5, 0.6))
+    slim = prune(model, allocate(drawn(graph), graph, limits))
+    assert count_flops(slim, (3, 32, 32)) <= limits[0].limit
+    assert sum(parameter.numel() for parameter in slim.parameters()) <= limits[1].limit
+
+
+@pytest.mark.parametrize("priced", [True, False])
+@pytest.mark.parametrize("kind", ["zero", "equal", "negative", "one huge", "tiny"])
+def test_odd_scores_are_met_too(kind, priced):
+    _, graph = zoo.traced("cifar_resnet20")
+    scores = {
+        "zero": torch.zeros(graph.units),
+        "equal": torch.full((graph.units,), 3.0),
+        "negative": -drawn(graph),
+        "one huge": drawn(graph).index_fill(0, torch.tensor([7]), 1e12),
+        "tiny": drawn(graph) * 1e-30,
+    }[kind]
+    limits = budgets("cifar_resnet20", (0.5, 0.6))
+    plan = allocate(scores, graph, limits, priced=priced)
+    assert inside(plan, limits)
+    assert gap(plan, limits) <= 0.005
+    assert keeps_the_best(plan, scores, graph)
+
+
+def test_the_same_scores_give_the_same_bytes():
+    _, graph = zoo.traced("cifar_resnet20")
+    limits = budgets("cifar_resnet20", (0.4, 0.5))
+    for scores in (drawn(graph), torch.ones(graph.units)):
+        assert allocate(scores, graph, limits).to_json() == allocate(scores.clone(), graph, limits).to_json()
+
+
+def test_scores_decide_what_stays():
+    """Channels that are worth nothing go first, and the others stay whole where that is enough."""
+    _, graph = zoo.traced("Chain")
+    cost = params_cost(zoo.traced("Chain")[0], graph)
+    scores = torch.cat([torch.full((4,), 1.0), torch.tensor([0.0, 5.0, 0.0, 5.0, 5.0])])
+    limit = Budget(cost, cost.exact([4, 3]))
+    assert allocate(scores, graph, [limit]).keep == ((0, 1, 2, 3), (1, 3, 4))
+
+
+def test_a_price_keeps_more_score_inside_the_same_budget(architecture):
+    _, graph = zoo.traced(architecture)
+    scores, limits = drawn(graph), budgets(architecture, (0.5, None))
+    kept = {
+        priced: float(scores @ hard_mask(allocate(scores, graph, limits, priced=priced))) for priced in (True, False)
+    }
+    assert kept[True] > kept[False]
+
+
+def test_a_budget_of_all_that_there_is_removes_nothing():
+    _, graph = zoo.traced("Chain")
+    plan = allocate(drawn(graph), graph, budgets("Chain", (1.0, 1.0)))
+    assert plan.widths == [group.size for group in graph.groups]
+
+
+def test_budgets_that_cannot_be_met_name_the_range_of_each():
+    _, graph = zoo.traced("cifar_resnet20")
+    limits = budgets("cifar_resnet20", (0.5, 0.001))
+    ranges = [reachable(cost, graph) for cost in costs("cifar_resnet20")]
+    assert ranges[0][1] == 40_931_968
+    with pytest.raises(BudgetError) as caught:
+        allocate(drawn(graph), graph, limits)
+    message = str(caught.value)
+    for (least, most), name in zip(ranges, ("flops", "params"), strict=True):
+        assert f"{name} {least:,} to {most:,}" in message
+    assert re.search(r"params at most \d+ \(0\.1% of dense\)", message)
+
+
+def test_the_least_that_is_reachable_is_reached():
+    _, graph = zoo.traced("cifar_resnet20")
+    cost = costs("cifar_resnet20")[0]
+    least, _ = reachable(cost, graph)
+    assert allocate(drawn(graph), graph, [Budget(cost, least)]).widths == [1] * len(graph.groups)
+    with pytest.raises(BudgetError):
+        check_reachable([Budget(cost, least - 1)], graph)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_senseless_budgets_are_refused(limit):
+    _, graph = zoo.traced("Chain")
+    with pytest.raises(BudgetError):
+        allocate(drawn(graph), graph, [Budget(costs("Chain")[0], limit)])
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        (Limits(min_width=5), "cifar_resnet20"),
+        (Limits(round_to=4), "cifar_resnet20"),
+        (Limits(min_width=3, round_to=8), "resnet18"),
+        (Limits(min_width=20, round_to=16), "resnet18"),
+    ],
+)
+def test_floors_and_multiples_hold_inside_the_budget(limits, name):
+    _, graph = zoo.traced(name)
+    bounds = budgets(name, (0.5, 0.6))
+    plan = allocate(drawn(graph), graph, bounds, limits)
+    assert inside(plan, bounds)
+    assert gap(plan, bounds) < 0.02
+    for group, width in zip(graph.groups, plan.widths, strict=True):
+        assert width == group.size or width % limits.round_to == 0
+        assert width >= min(group.size, limits.min_width)
+
+
+def test_a_floor_narrows_what_is_reachable():
+    _, graph = zoo.traced("resnet18")
+    cost = costs("resnet18")[1]
+    least = [
+        reachable(cost, graph, limits)[0] for limits in (Limits(), Limits(min_width=5), Limits(5, 8), Limits(17, 16))
+    ]
+    assert least == sorted(least)
+    assert len(set(least)) == 4
+    with pytest.raises(BudgetError, match=re.escape(f"{least[2]:,} to {cost.dense:,}")):
+        allocate(drawn(graph), graph, [Budget(cost, least[2] - 1)], Limits(5, 8))
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    st.sampled_from(["Chain", "Identity", "OptionA", "Concatenation", "SqueezeExcite", "Grouped"]),
+    st.data(),
+)
+def test_any_scores_any_budgets(name, data):
+    _, graph = zoo.traced(name)
+    number = st.floats(-1e6, 1e6, allow_nan=False, width=32)
+    scores = torch.tensor(data.draw(st.lists(number, min_size=graph.units, max_size=graph.units)))
+    ratios = data.draw(st.tuples(st.floats(0.2, 1.0), st.floats(0.2, 1.0)))
+    limits = budgets(name, ratios)
+    sizes = Limits(data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3)))
+    try:
+        plan = allocate(scores, graph, limits, sizes)
+    except BudgetError:
+        floors = [reachable(budget.cost, graph, sizes)[0] for budget in limits]
+        assert any(floor > budget.limit for floor, budget in zip(floors, limits, strict=True))
+        return
+    assert inside(plan, limits)
+    assert keeps_the_best(plan, scores, graph)
+    for group, width in zip(graph.groups, plan.widths, strict=True):
+        assert width == group.size or (width % sizes.round_to == 0 and width >= sizes.min_width)
+        # nothing more fits: one step wider breaks a budget
+        step = width - width % sizes.round_to + sizes.round_to
+        wider = [
+            min(step, group.size) if other is group else kept
+            for other, kept in zip(graph.groups, plan.widths, strict=True)
+        ]
+        assert width == group.size or any(budget.cost.exact(wider) > budget.limit for budget in limits)

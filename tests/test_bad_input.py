@@ -1,0 +1,473 @@
+"""Whatever a user gets wrong: one clear message, exit code 2, nothing half written, nothing lost."""
+
+import errno
+import os
+import pickle
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from main_job import ARCH, PYTHON, slimmer, tree
+from PIL import Image
+
+from slimmer import pipeline
+from slimmer.checkpoint import read_weights, save_weights
+from slimmer.models import build
+
+SIZE = ("--set", "model.input_size=[1,16,16]")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test works in a folder of its own, with a file in it that must not change."""
+    monkeypatch.chdir(tmp_path)
+    Path("precious.txt").write_text("mine")
+    return tmp_path
+
+
+def refused(*arguments, code=2):
+    """What stderr says; the command ends with `code`, says one thing, and leaves the folder as it was."""
+    before = tree(".")
+    result = slimmer(*arguments)
+    assert result.exit_code == code, result.output
+    assert not result.stdout
+    assert len(re.findall("^Error: ", result.stderr, re.MULTILINE)) == (code == 2)
+    assert "Traceback" not in result.output
+    assert tree(".") == before
+    return result.stderr
+
+
+# Checkpoints
+
+
+class Hostile:
+    """Unpickled, it would make a directory."""
+
+    def __reduce__(self):
+        return os.mkdir, ("harmed",)
+
+
+def missing():
+    return "no such file"
+
+
+def a_directory():
+    Path("net.pth").mkdir()
+    return "directory"
+
+
+def empty():
+    Path("net.pth").touch()
+    return "empty"
+
+
+def text():
+    Path("net.pth").write_text("these are no weights\n" * 100)
+    return "not a checkpoint"
+
+
+def truncated():
+    torch.save(build(ARCH, in_channels=1).state_dict(), "net.pth")
+    content = Path("net.pth").read_bytes()
+    Path("net.pth").write_bytes(content[: len(content) // 2])
+    return "cut short or damaged"
+
+
+def hostile():
+    Path("net.pth").write_bytes(pickle.dumps({"state_dict": {"conv1.weight": Hostile()}}))
+    return "does not load it"
+
+
+def hostile_zip():
+    torch.save({"state_dict": {"conv1.weight": Hostile()}}, "net.pth")
+    return "does not load it"
+
+
+def not_a_number():
+    weights = build(ARCH, in_channels=1).state_dict()
+    weights["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(weights, "net.pth")
+    return "layer2.0.conv1.weight"
+
+
+def of_nothing_known():
+    torch.save({"a.weight": torch.zeros(3, 3), "b.weight": torch.zeros(2)}, "net.pth")
+    return "nearest is"
+
+
+BAD_CHECKPOINTS = (missing, a_directory, empty, text, truncated, hostile, hostile_zip, not_a_number, of_nothing_known)
+
+
+@pytest.mark.parametrize("make", BAD_CHECKPOINTS)
+@pytest.mark.parametrize("command", ["prune", "inspect"])
+def test_a_bad_checkpoint(make, command):
+    said = make()
+    message = refused(command, "net.pth", *(("--flops", "0.5") if command == "prune" else ()))
+    assert said in message
+    assert "net.pth" in message
+    assert not Path("harmed").exists()
+
+
+def test_the_wrong_architecture_is_said_key_by_key(checkpoint):
+    message = refused("prune", checkpoint, "--arch", "cifar_resnet14", "--flops", "0.5")
+    assert "layer1.1.conv1.weight" in message
+    assert ARCH in message
+
+
+def test_an_unknown_architecture_gets_the_nearest_name(checkpoint):
+    assert "did you mean 'resnet34'" in refused("inspect", checkpoint, "--arch", "resnet34x")
+
+
+def test_no_checkpoint_is_named():
+    assert "give a file of weights" in refused("prune", "--flops", "0.5")
+
+
+# Data
+
+
+def pictures(split, *names):
+    for name in names:
+        Path("pictures", split, name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("L", (16, 16), number).save(Path("pictures", split, name, f"{number}.png"))
+
+
+def no_such_folder():
+    return "does not exist"
+
+
+def an_empty_folder():
+    Path("pictures").mkdir()
+    return "it is empty"
+
+
+def other_classes_in_the_test_split():
+    pictures("train", "cat", "dog")
+    pictures("test", "cat", "dgo")
+    return "dgo"
+
+
+def a_class_without_images():
+    pictures("train", "cat", "dog")
+    pictures("test", "cat", "dog")
+    for file in Path("pictures/train/dog").iterdir():
+        file.unlink()
+    return "dog"
+
+
+def a_file_that_is_no_image():
+    pictures("train", *"abcdefghij")
+    pictures("test", *"abcdefghij")
+    Path("pictures/test/b/0.png").write_text("no picture")
+    return "pictures/test/b/0.png"
+
+
+def fewer_classes_than_the_network():
+    pictures("train", "cat", "dog")
+    pictures("test", "cat", "dog")
+    return "2 classes, a network with 10 outputs"
+
+
+BAD_FOLDERS = (
+    no_such_folder,
+    an_empty_folder,
+    other_classes_in_the_test_split,
+    a_class_without_images,
+    a_file_that_is_no_image,
+    fewer_classes_than_the_network,
+)
+
+
+@pytest.mark.parametrize("make", BAD_FOLDERS)
+def test_a_bad_folder_of_images(make, checkpoint):
+    said = make()
+    grey = "--set", "data.mean=[0.5]", "--set", "data.std=[0.5]", "--set", "data.size=16"
+    assert said in refused("prune", checkpoint, "--flops", "0.5", "--data", "pictures", *grey)
+
+
+def test_a_network_near_chance_is_not_trained():
+    torch.manual_seed(0)
+    save_weights(Path("net.safetensors"), build(ARCH, in_channels=1), {})
+    before = tree(".")
+    result = slimmer("prune", "net.safetensors", "--flops", "0.5", "--data", "digits")
+    assert result.exit_code == 2
+    for part in ("chance is 10.0%", "data.mean", "data.classes", "architecture", "data.trust=true"):
+        assert part in result.stderr
+    assert tree(".") == before
+
+
+# Budgets and settings
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        ("0", "leaves nothing"),
+        ("0%", "leaves nothing"),
+        ("-0.5", "leaves nothing"),
+        ("1.5", "above 1 as a ratio"),
+        ("150%", "more than all"),
+        ("half", "no amount"),
+        ("nan", "no amount"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--flops", "--params"])
+def test_a_bad_budget(option, amount, said, checkpoint):
+    message = refused("prune", checkpoint, option, amount)
+    assert said in message
+    assert f"budget.{option[2:]}" in message
+    assert "what may remain" in message
+
+
+def test_no_budget(checkpoint):
+    assert "--flops 0.5" in refused("prune", checkpoint)
+
+
+def test_a_pair_that_cannot_be_met_is_refused_with_both_ranges(checkpoint):
+    message = refused("prune", checkpoint, "--flops", "0.5", "--params", "0.001", *SIZE)
+    assert "can't be met" in message
+    assert "flops" in message.partition("reachable:")[2]
+    assert "params" in message.partition("reachable:")[2]
+    assert "to 75,002" in message
+
+
+@pytest.mark.parametrize("setting", ["nothing", "=3", "finetune.lr=[", "finetune.lr.more=3"])
+def test_a_bad_setting(setting, checkpoint):
+    refused("prune", checkpoint, "--flops", "0.5", "--set", "finetune.lr=0.1", "--set", setting)
+
+
+@pytest.mark.parametrize("content", [None, "seed: [", "- a list", "\x00", "seed: 1\nsaad: 2"])
+def test_a_bad_recipe(content, checkpoint):
+    if content is not None:
+        Path("recipe.yaml").write_text(content)
+    assert "recipe.yaml" in refused("prune", checkpoint, "--flops", "0.5", "--recipe", "recipe.yaml")
+
+
+# Devices and providers
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_is_asked_for_and_absent(checkpoint):
+    message = refused("prune", checkpoint, "--flops", "0.5", "--device", "cuda")
+    assert "PyTorch sees no GPU" in message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_the_cpu_is_never_timed_in_place_of_a_gpu(provider, main_job):
+    before = main_job.run.profile.read_bytes()
+    for target in (main_job.run.path, main_job.run.onnx("slim")):
+        result = slimmer("profile", target, "--provider", provider, "--batch", "1")
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"Error: provider {provider}: ")
+        assert not result.stdout
+    assert main_job.run.profile.read_bytes() == before
+
+
+def test_an_unknown_provider(main_job):
+    assert "'tpu'" in refused("profile", main_job.run.path, "--provider", "tpu")
+
+
+@pytest.mark.parametrize("batch", ["0", "-1", "1,,2", "many", "1,1"])
+def test_bad_batches(batch, main_job):
+    refused("profile", main_job.run.path, "--batch", batch)
+
+
+def test_an_opset_that_is_too_old(main_job, tmp_path):
+    before = tree(main_job.run.path)
+    result = slimmer("export", main_job.run.path, "--opset", "9")
+    assert result.exit_code == 2
+    assert "too old" in result.stderr
+    assert tree(main_job.run.path) == before
+
+
+# Runs
+
+
+@pytest.mark.parametrize("command", ["export", "profile", "prune --resume"])
+def test_a_run_that_is_none(command):
+    Path("folder").mkdir()
+    assert "is no run" in refused(*command.split(), "folder")
+    assert "does not exist" in refused(*command.split(), "nowhere")
+    assert "precious.txt" in refused(*command.split(), "precious.txt")
+
+
+@pytest.mark.parametrize("command", ["export", "profile"])
+def test_no_run_yet(command):
+    assert "there is no run here yet" in refused(command)
+
+
+@pytest.mark.parametrize("command", ["export", "profile"])
+def test_a_run_that_is_not_finished(command, main_job):
+    Path("run").mkdir()
+    for name in ("recipe.yaml", "dense.safetensors", "dense.json"):
+        Path("run", name).write_bytes((main_job.run.path / name).read_bytes())
+    assert "slimmer prune --resume run" in refused(command, "run")
+
+
+def test_a_damaged_report(main_job):
+    Path("run").mkdir()
+    for name in ("recipe.yaml", "dense.safetensors", "slim.safetensors"):
+        Path("run", name).write_bytes((main_job.run.path / name).read_bytes())
+    Path("run/report.json").write_text("{")
+    assert "report.json" in refused("export", "run")
+    assert "report.json" in refused("prune", "--resume", "run")
+
+
+def test_an_out_that_is_a_run_already(main_job, checkpoint):
+    before = tree(main_job.run.path)
+    message = refused("prune", checkpoint, "--flops", "0.5", "--out", main_job.run.path, *SIZE)
+    assert f"--resume {main_job.run.path}" in message
+    assert tree(main_job.run.path) == before
+
+
+def test_an_out_that_holds_something_else(checkpoint):
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").write_text("1")
+    assert "name another --out" in refused("prune", checkpoint, "--flops", "0.5", "--out", "thesis", *SIZE)
+    assert "name another --out" in refused("prune", checkpoint, "--flops", "0.5", "--out", "precious.txt", *SIZE)
+
+
+def test_several_targets_that_are_not_all_files(main_job):
+    assert "name one run, or ONNX files" in refused("profile", main_job.run.path, main_job.run.onnx("slim"))
+
+
+def test_onnx_files_that_are_none(main_job):
+    Path("text.onnx").write_text("nothing")
+    assert "text.onnx" in refused("profile", "text.onnx")
+    assert "gone.onnx" in refused("profile", main_job.run.onnx("slim"), "gone.onnx")
+
+
+# A full disk
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """`full("plan.json")`: from now on there is no room for that file; `full(None)`: there is room again."""
+    put = Path.replace
+
+    def fill(name):
+        def replace(self, target):
+            if Path(target).name == name:
+                raise OSError(errno.ENOSPC, "No space left on device", str(target))
+            return put(self, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+
+    return fill
+
+
+@pytest.mark.parametrize("name", ["dense.safetensors", "recipe.yaml", "latest"])
+def test_the_disk_is_full_when_a_run_begins(full, name, checkpoint):
+    full(name)
+    result = slimmer("prune", checkpoint, "--flops", "0.5", *SIZE)
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.output
+    assert [path for path in Path().rglob("*") if path.is_file()] == [Path("precious.txt")]
+
+
+@pytest.mark.parametrize("name", ["plan.json", "slim.safetensors", "report.json"])
+def test_the_disk_is_full_later_and_the_run_goes_on(full, name, checkpoint):
+    full(name)
+    result = slimmer("prune", checkpoint, "--flops", "0.5", "--out", "run", *SIZE)
+    assert result.exit_code == 2
+    assert "No space left on device; go on with `slimmer prune --resume run`" in result.stderr
+    assert not Path("run", name).exists()
+    assert not [path for path in Path("run").iterdir() if path.suffix == ".part"]
+    full(None)
+    resumed = slimmer("prune", "--resume", "run")
+    assert resumed.exit_code == 0, resumed.output
+    assert Path("run", name).is_file()
+    assert read_weights(Path("run/slim.safetensors"))
+
+
+def test_a_file_system_that_takes_no_more(checkpoint):
+    """The system's own refusal, in a process that may write no file above 64 KiB."""
+    result = subprocess.run(
+        [sys.executable, "-m", "slimmer", "prune", checkpoint, "--flops", "0.5", *SIZE],
+        env=PYTHON,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.splitlines()[-1] == "Error: File too large"
+    assert [path for path in Path().rglob("*") if path.is_file()] == [Path("precious.txt")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_result_that_can_not_be_written_down(checkpoint):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "slimmer", "inspect", checkpoint, "--json"],
+            env=PYTHON,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert result.returncode == 2
+    assert result.stderr == "Error: No space left on device\n"
+
+
+def test_a_place_that_may_not_be_written(monkeypatch, checkpoint):
+    def denied(self, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    assert (
+        "Error: away: Permission denied"
+        in slimmer("prune", checkpoint, "--flops", "0.5", "--out", "away", *SIZE).stderr
+    )
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_while_nothing_is_written_yet(monkeypatch, checkpoint):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "start", interrupted)
+    assert refused("prune", checkpoint, "--flops", "0.5", code=130) == "stopped\n"
+
+
+def test_ctrl_c_while_it_trains_and_the_run_goes_on(checkpoint):
+    options = ["--flops", "0.5", "--data", "digits", "--epochs", "3", "--set", "finetune.save_every=0.1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slimmer", "prune", checkpoint, "--out", "run", *options],
+        env=PYTHON,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and '"epoch"' not in (
+            Path("run/events.jsonl").read_text() if Path("run/events.jsonl").exists() else ""
+        ):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "stopped; go on with `slimmer prune --resume run`"
+    assert "Traceback" not in stderr
+    assert not stdout
+    assert not [path for path in Path("run").iterdir() if path.suffix == ".part"]
+    plan = Path("run/plan.json").read_bytes()
+    resumed = slimmer("prune", "--resume", "run")
+    assert resumed.exit_code == 0, resumed.output
+    assert Path("run/plan.json").read_bytes() == plan
+    assert Path("run/report.json").is_file()

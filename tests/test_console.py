@@ -1,0 +1,159 @@
+"""What people read: lines where there is no terminal, a bar where there is one, tables whose figures are the data's."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from slimmer.console import show_export, show_inspection, show_profile, show_report, watching
+
+DENSE = {"event": "dense", "accuracy": 0.987, "flops": 3024512, "params": 75002, "limits": {"flops": 0.5}}
+REMOVED = {"event": "removed", "step": 0, "accuracy": 0.5, "flops": 0.4987, "params": 0.51}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def step(number, steps=100):
+    return {
+        "event": "step",
+        "step": number,
+        "steps": steps,
+        "epoch": number / 50,
+        "loss": 1.25,
+        "batch_accuracy": 0.75,
+        "images_per_s": 640.4,
+    }
+
+
+def told(events, *, terminal=False, width=200):
+    """What is written for (second, event) pairs."""
+    clock, file = Clock(), io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=width, highlight=False)
+    with watching(console=console, clock=clock) as observe:
+        for clock.now, event in events:
+            observe(event)
+    return file.getvalue()
+
+
+def test_without_a_terminal_a_line_comes_every_ten_seconds_not_every_step():
+    lines = told([(0, DENSE), (0, REMOVED), *((number, step(number)) for number in range(1, 26))]).splitlines()
+    steps = [line for line in lines if "loss" in line]
+    assert len(lines) == 4
+    assert [line.split(",")[0] for line in steps] == ["epoch 0.20 of 2", "epoch 0.40 of 2"]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_line_says_all_that_is_asked_for():
+    lines = told([(0, DENSE), (0, REMOVED), (1, step(1)), (21, step(11))]).splitlines()
+    assert lines[0] == "dense: 3.02 M FLOPs, 75.00 K parameters, top-1 98.7%"
+    assert lines[1] == "channels removed: FLOPs 49.9% (budget 50.0%), parameters 51.0%, top-1 50.0%"
+    # 20 seconds for 10 steps after the first one, and 89 steps to go.
+    assert lines[-1] == (
+        "epoch 0.22 of 2, loss 1.250, top-1 50.0%, FLOPs 49.9% (budget 50.0%), parameters 51.0%, 640 images/s, "
+        "2:42 left"
+    )
+
+
+def test_an_epoch_has_its_own_line_with_the_accuracy():
+    lines = told([(0, DENSE), (0, REMOVED), (3, {"event": "epoch", "step": 50, "epoch": 1.0, "accuracy": 0.912})])
+    assert lines.splitlines()[-1] == "epoch 1, top-1 91.2%, FLOPs 49.9% (budget 50.0%), parameters 51.0%"
+
+
+def test_without_data_no_accuracy_is_said():
+    assert "top-1" not in told([(0, {**DENSE, "accuracy": None}), (0, {**REMOVED, "accuracy": None})])
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line_per_step():
+    text = told([(0, DENSE), (0, REMOVED), *((number, step(number)) for number in range(1, 26))], terminal=True)
+    assert "\x1b[" in text
+    assert "epoch 0.50 of 2" in text
+    assert "━" in text
+
+
+def test_a_narrow_terminal_shows_all_of_the_line():
+    text = told([(0, DENSE), (0, REMOVED), (1, step(1)), (21, step(11))], terminal=True, width=80)
+    *_, last = text.rpartition("epoch 0.22 of 2")
+    for part in ("loss 1.250", "top-1 50.0%", "640", "images/s", "2:42", "left"):
+        assert part in last
+
+
+def test_an_event_of_a_new_kind_is_passed_over():
+    assert told([(0, {"event": "unheard"})]) == ""
+
+
+def test_what_looks_like_markup_is_printed_as_it_is():
+    assert told([(0, {"event": "note", "text": "runs/[bold]x[/bold]: [red]"})]) == "runs/[bold]x[/bold]: [red]\n"
+
+
+def shown(show, found):
+    file = io.StringIO()
+    show(found, Console(file=file, width=160, highlight=False, markup=False))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("accuracy", [None, {"dense": 0.987, "removed": 0.4, "slim": 0.9631}])
+def test_the_report_shows_both_sides_and_its_place_last(accuracy):
+    cost = {"dense": 3024512, "slim": 1509102, "ratio": 0.49896, "limit": 1512256, "limit_ratio": 0.5}
+    report = {
+        "arch": "cifar_resnet8",
+        "flops": {**cost, "convention": "fvcore, 1 FLOP per multiply-add"},
+        "params": {**cost, "limit": None, "limit_ratio": None},
+        "accuracy": accuracy,
+        "run": "runs/x",
+    }
+    text = shown(show_report, report)
+    for part in ("3,024,512", "1,509,102", "49.90%", "at most 50.00%", "none", "multiply-add"):
+        assert part in text
+    assert ("96.31%" in text) == (accuracy is not None)
+    assert ("No data was given" in text) == (accuracy is None)
+    assert text.splitlines()[-1] == "report: runs/x/report.md"
+
+
+def test_the_export_shows_every_comparison():
+    parity = {"max_abs": 1.3e-6, "max_rel": 1e-6, "top1_agreement": 1.0, "images": 64}
+    network = {
+        "file": "runs/x/slim.onnx",
+        "bytes": 1_234_567,
+        "reused": True,
+        "parity": {"random": parity, "test": {**parity, "max_abs": 7e-5}},
+        "accuracy": 0.9631,
+    }
+    text = shown(show_export, {"networks": {"slim": network}})
+    for part in ("1.23", "64 random", "64 test", "1.3e-06", "7.0e-05", "100.00%", "96.31%", "slim.onnx (unchanged)"):
+        assert part in text
+
+
+def test_the_profile_shows_the_speed_up_with_its_interval():
+    row = {"batch": 64, "median_ms": 1.5, "p50_ms": 1.6, "p90_ms": 1.7, "p99_ms": None, "images_per_s": 42666.7}
+    found = {
+        "provider": "CPUExecutionProvider",
+        "timings": [{**row, "model": "dense"}, {**row, "model": "slim"}],
+        "comparisons": [
+            {"model": "slim", "batch": 64, "speedup": 1.734, "low": 1.701, "high": 1.766, "verdict": "faster"}
+        ],
+        "notes": ["A note."],
+    }
+    text = shown(show_profile, found)
+    for part in ("1.73 (1.70 to 1.77), faster", "CPUExecutionProvider", "1.500", "1.700", "42667", "A note."):
+        assert part in text
+
+
+def test_the_inspection_shows_every_group_and_every_reason():
+    cost = {"dense": 1000, "least": 10, "least_ratio": 0.01, "out_of_reach": 5, "out_of_reach_ratio": 0.005}
+    found = {
+        "arch": "net",
+        "classes": None,
+        "input_size": [3, 32, 32],
+        "flops": {**cost, "convention": "fvcore"},
+        "params": cost,
+        "groups": [{"name": "a", "size": 8, "made_by": ["conv1"], "read_by": ["conv2", "fc"], "members": []}],
+        "fixed": [{"layer": "fc", "channels": 10, "of": 10, "reason": "the network's output"}],
+    }
+    text = shown(show_inspection, found)
+    for part in ("3 x 32 x 32", "10 to 1,000 (1.00% to 100 %)", "5 (0.50%)", "conv1", "conv2", "10 of 10", "output"):
+        assert part in text

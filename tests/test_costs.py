@@ -1,0 +1,101 @@
+"""Costs: closed forms against a recount of the network that was really pruned."""
+
+import pytest
+import torch
+import zoo
+from fvcore.nn import parameter_count
+from torch.utils.flop_counter import FlopCounterMode
+
+from slimmer.costs import Budget, flops_cost, params_cost
+from slimmer.costs.flops import count_by_module, count_flops
+from slimmer.graph import build_graph
+from slimmer.prune import prune
+
+
+def check(name, plans):
+    model, graph = zoo.traced(name)
+    size = zoo.size_of(name)
+    flops, params = flops_cost(model, graph, size), params_cost(model, graph)
+    by_widths = {tuple(plan.widths): plan for plan in plans}  # a recount depends on the widths alone
+    for plan in by_widths.values():
+        slim = prune(model, plan)
+        assert flops.exact(plan.widths) == count_flops(slim, size)
+        assert params.exact(plan.widths) == parameter_count(slim)[""]
+    assert flops.dense == count_flops(model, size)
+    assert params.dense == sum(parameter.numel() for parameter in model.parameters())
+    return len(by_widths)
+
+
+def test_costs_are_fvcores_recount(pattern):
+    _, graph = zoo.traced(pattern)
+    assert check(pattern, zoo.random_plans(graph, 100)) >= 2
+
+
+def test_costs_of_architectures_are_fvcores_recount(architecture):
+    _, graph = zoo.traced(architecture)
+    assert check(architecture, zoo.random_plans(graph, 2)) == 2
+
+
+@pytest.mark.slow
+def test_costs_of_architectures_are_fvcores_recount_on_a_hundred_plans(architecture):
+    _, graph = zoo.traced(architecture)
+    assert check(architecture, zoo.random_plans(graph, 100)) == 100
+
+
+def test_convolutions_and_linear_layers_are_half_of_torchs_count(network):
+    """PyTorch counts two for a multiply-add, and neither norms nor pooling: fvcore's count of those is set aside."""
+    model, graph = zoo.traced(network)
+    size = zoo.size_of(network)
+    slim = prune(model, zoo.random_plans(graph, 1)[0])
+    counts = count_by_module(slim, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        slim(zoo.images(network, 1))
+    assert (
+        2 * sum(count for (_, kind), count in counts.items() if kind in ("conv", "linear")) == counter.get_total_flops()
+    )
+    assert sum(counts.values()) == count_flops(slim, size)
+
+
+def test_published_counts():
+    for name, total, layers, parameters in (
+        ("cifar_resnet20", 40_931_968, 40_551_040, 269_722),  # 0.27M parameters in the paper
+        ("cifar_resnet20_b", 41_218_688, 40_813_184, 272_474),
+    ):
+        model, graph = zoo.traced(name)
+        assert flops_cost(model, graph, (3, 32, 32)).dense == total
+        counts = count_by_module(model, (3, 32, 32))
+        assert sum(n for (_, kind), n in counts.items() if kind in ("conv", "linear")) == layers
+        assert params_cost(model, graph).dense == parameters
+
+
+def test_gradients_agree(network):
+    model, graph = zoo.traced(network)
+    full = torch.tensor([float(group.size) for group in graph.groups], dtype=torch.float64)
+    widths = (full * torch.rand(len(full), generator=torch.Generator().manual_seed(3), dtype=torch.float64)).clamp(
+        min=1
+    )
+    for cost in (flops_cost(model, graph, zoo.size_of(network)), params_cost(model, graph)):
+        variable = widths.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(cost(variable), variable)
+        assert torch.allclose(gradient, cost.marginal(widths), rtol=1e-12)
+        for group in range(len(full)):  # a cost is at most quadratic in one width: central differences are exact
+            step = torch.zeros_like(widths)
+            step[group] = 0.5
+            difference = cost(widths + step) - cost(widths - step)
+            assert float(gradient[group]) == pytest.approx(float(difference), rel=1e-9)
+            assert gradient[group] > 0
+
+
+def test_costs_take_no_notice_of_mode_or_type():
+    model = zoo.make("Chain", torch.float32).train()
+    graph = build_graph(model, zoo.SIZE)
+    statistics = model.bn1.running_mean.clone()
+    assert flops_cost(model, graph, zoo.SIZE).dense == count_flops(zoo.make("Chain"), zoo.SIZE)
+    assert model.training
+    assert torch.equal(model.bn1.running_mean, statistics)
+
+
+def test_a_budget_knows_its_share():
+    model, graph = zoo.traced("Chain")
+    cost = params_cost(model, graph)
+    assert Budget(cost, 0.25 * cost.dense).ratio == 0.25

@@ -1,0 +1,264 @@
+"""The channel graph: what goes together, what stays and why."""
+
+import re
+
+import pytest
+import torch
+import torch_pruning as tp
+import zoo
+from torch import nn
+
+from slimmer.errors import ModelError
+from slimmer.graph import build_graph
+from slimmer.models.channel_pad import ChannelPad
+
+READ_BY_TORCH_PRUNING = (
+    "Chain", "BiasOnly", "Identity", "Projection", "Concatenation", "Depthwise", "Flatten", "PreActivation",
+    "SqueezeExcite", "cifar_vgg16_bn", "cifar_resnet20_b", "resnet18", "resnet50",
+)  # fmt: skip
+
+
+def found_groups(graph):
+    return {
+        group.name: (
+            group.size,
+            {str(part.axis): part.index for part in group.slices if not part.axis.tensor.startswith("@")},
+        )
+        for group in graph.groups
+    }
+
+
+def unit_of(graph, axis, position):
+    """Everything that goes with one entry of an axis, as (axis, position)."""
+    for group in graph.groups:
+        for part in group.slices:
+            for unit in range(group.size if str(part.axis) == axis else 0):
+                if position in part.index[unit]:
+                    return {(str(other.axis), entry) for other in group.slices for entry in other.index[unit]}
+    return set()
+
+
+def test_every_documented_pattern_is_tested():
+    assert zoo.documented() == set(zoo.PATTERNS)
+
+
+def test_groups_are_those_of_the_drawing(pattern):
+    _, graph = zoo.traced(pattern)
+    assert found_groups(graph) == zoo.expected(pattern).groups
+
+
+def test_what_stays_is_listed_with_its_reason(pattern):
+    _, graph = zoo.traced(pattern)
+    fixed = {row.layer: row for row in graph.fixed}
+    wanted = zoo.expected(pattern).fixed
+    assert {layer: (row.channels, row.of) for layer, row in fixed.items()} == {
+        layer: (channels, of) for layer, (channels, of, _) in wanted.items()
+    }
+    assert len(fixed) == len(graph.fixed)
+    for layer, (_, _, reason) in wanted.items():
+        assert fixed[layer].reason.startswith(reason)
+
+
+def test_reasons_name_the_operation_and_its_line(pattern):
+    _, graph = zoo.traced(pattern)
+    bare = ("the network's output", "a parameter shared by", "no convolution or linear layer")
+    named = set()
+    for row in graph.fixed:
+        if not row.reason.startswith(bare):
+            found = re.search(r": aten\.[\w.]+ in \S.* \(tests/zoo\.py:(\d+)\)$", row.reason)
+            assert found, row.reason
+            named.add(int(found[1]))
+    assert named == zoo.fixing_lines(pattern)
+
+
+def test_no_channel_of_a_layer_is_left_out(network):
+    model, graph = zoo.traced(network)
+    in_groups = {}
+    for group in graph.groups:
+        for part in group.slices:
+            if part.axis.dim == 0:
+                positions = [position for unit in part.index for position in unit]
+                in_groups.setdefault(part.axis.tensor, []).extend(positions)
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            width = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+            pruned = in_groups.get(f"{name}.weight", [])
+            assert len(set(pruned)) == len(pruned)
+            rows = [row for row in graph.fixed if row.layer == name]
+            assert len(pruned) + sum(row.channels for row in rows) == width, name
+            assert all(row.reason and row.of == width for row in rows)
+
+
+def test_every_unit_of_a_group_takes_as_many_positions_as_the_next(network):
+    model, graph = zoo.traced(network)
+    sizes = dict(graph.sizes)
+    for group in graph.groups:
+        for part in group.slices:
+            assert len(part.index) == group.size
+            assert {len(unit) for unit in part.index} == {part.multiplicity}
+            assert all(0 <= position < sizes[part.axis] for unit in part.index for position in unit)
+    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    for axis, size in graph.sizes:
+        if axis.tensor in tensors:
+            assert tensors[axis.tensor].shape[axis.dim] == size
+
+
+@pytest.mark.parametrize("name", READ_BY_TORCH_PRUNING)
+def test_torch_pruning_couples_the_same_channels(name):
+    """Its graph is built from autograd's, ours from the exported program: for each channel the same set of entries.
+
+    Compared are the entries of all weights (its groups know no running statistics and no biases of their own), for
+    every channel of the tiny networks and for the first, a middle and the last channel of each layer of the others.
+    """
+    model, graph = zoo.traced(name)
+    model = zoo.make(name, torch.float32)
+    theirs = tp.DependencyGraph().build_dependency(model, zoo.images(name, 1, torch.float32))
+    names = {module: path for path, module in model.named_modules()}
+    cut_depthwise = tp.prune_depthwise_conv_out_channels  # a channel in is a channel out, as in a norm
+    compared = 0
+    for layer in graph.layers:
+        module = model.get_submodule(layer.name)
+        cut = tp.prune_linear_out_channels if isinstance(module, nn.Linear) else tp.prune_conv_out_channels
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            cut = cut_depthwise
+        width = module.weight.shape[0]
+        for channel in range(width) if name in zoo.PATTERNS else (0, width // 3, width - 1):
+            ours = unit_of(graph, f"{layer.name}.weight[0]", channel)
+            if not ours:
+                continue
+            wanted = set()
+            for dependency, entries in theirs.get_pruning_group(module, cut, [channel]):
+                if dependency.target.module not in names:
+                    continue  # an operation without parameters
+                both = isinstance(dependency.target.module, nn.BatchNorm2d) or dependency.handler == cut_depthwise
+                dim = 0 if both else int(theirs.is_in_channel_pruning_fn(dependency.handler))
+                wanted |= {(f"{names[dependency.target.module]}.weight[{dim}]", entry) for entry in entries}
+            assert {(axis, entry) for axis, entry in ours if ".weight[" in axis} == wanted, (layer.name, channel)
+            compared += 1
+    assert compared >= 4
+
+
+def test_option_a_ties_channel_0_to_8_to_24():
+    _, graph = zoo.traced("cifar_resnet20")
+    together = unit_of(graph, "conv1.weight[0]", 0)
+    assert ("layer2.0.conv2.weight[0]", 8) in together
+    assert ("layer3.2.conv2.weight[0]", 24) in together
+    assert ("linear.weight[1]", 24) in together
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        # 9 inner widths, and the trunk's: 16 all the way, 8 + 8 more from stage 2, 16 + 16 more in stage 3
+        ("cifar_resnet20", [16] * 3 + [32] * 3 + [64] * 3 + [16] + [8, 8] + [16, 16]),
+        ("cifar_resnet20_b", [16] * 3 + [32] * 3 + [64] * 3 + [16, 32, 64]),
+        ("cifar_vgg16_bn", [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6),
+        ("resnet18", [64] * 2 + [128] * 2 + [256] * 2 + [512] * 2 + [64, 128, 256, 512]),
+        ("resnet50", [64] * 6 + [128] * 8 + [256] * 12 + [512] * 6 + [64, 256, 512, 1024, 2048]),
+    ],
+)
+def test_architectures_have_the_groups_that_their_papers_draw(name, sizes):
+    _, graph = zoo.traced(name)
+    assert sorted(group.size for group in graph.groups) == sorted(sizes)
+    assert [row.reason for row in graph.fixed] == ["the network's output"]
+
+
+def test_the_model_is_left_as_it_was():
+    model = zoo.make("Chain", torch.float32)
+    model.train()
+    model.bn2.eval()
+    model.conv1.weight.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    build_graph(model, zoo.SIZE)
+    assert model.training
+    assert model.bn1.training
+    assert not model.bn2.training
+    assert not model.conv1.weight.requires_grad
+    assert model.conv2.weight.requires_grad
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_the_graph_does_not_depend_on_the_numbers():
+    first = build_graph(zoo.make("SqueezeExcite"), zoo.SIZE)
+    second = build_graph(zoo.PATTERNS["SqueezeExcite"]().train(), zoo.SIZE)
+    assert first == second
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x) if x.sum() > 0 else self.conv(-x)
+
+
+def test_a_branch_on_data_is_refused_with_the_reason():
+    with pytest.raises(ModelError, match=r"Branching: can't be traced with an input of \(2, 3, 6, 6\)"):
+        build_graph(Branching(), zoo.SIZE)
+
+
+def test_a_wrong_input_size_is_refused():
+    with pytest.raises(ModelError, match="can't be traced"):
+        build_graph(zoo.make("Chain"), (5, 6, 6))
+
+
+class LonePad(nn.Module):
+    """Zeros that meet nothing on their way into a layer can go without any channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.pad = ChannelPad(2, 1, 1)
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.fc(self.pad(self.conv(x)).mean((2, 3)))
+
+
+def test_zeros_that_meet_nothing_are_units_of_their_own():
+    graph = build_graph(LonePad().double(), zoo.SIZE)
+    assert found_groups(graph) == {
+        "conv": (2, {"conv.weight[0]": ((0,), (1,)), "conv.bias[0]": ((0,), (1,)), "fc.weight[1]": ((2,), (3,))}),
+        "pad#before": (2, {"pad#before[0]": ((0,), (1,)), "fc.weight[1]": ((0,), (1,))}),
+        "pad#after": (1, {"pad#after[0]": ((0,),), "fc.weight[1]": ((4,),)}),
+    }
+
+
+class Shifted(nn.Module):
+    """Numbers by channel that stand in the code itself: no plan cuts them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc((self.conv(x) - torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1)).mean((2, 3)))
+
+
+def test_numbers_that_stand_in_the_code_fix_what_they_meet():
+    graph = build_graph(Shifted(), zoo.SIZE)
+    assert graph.groups == ()
+    assert graph.fixed[0].reason.startswith("numbers that stand in the code")
+
+
+class TiedAutoencoder(nn.Module):
+    """One weight read by a convolution and by an operation that is not known."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.conv = nn.Conv2d(4, 5, 2)
+
+    def forward(self, x):
+        hidden = self.conv(self.stem(x))
+        return nn.functional.conv_transpose2d(hidden, self.conv.weight).mean((2, 3))
+
+
+def test_a_weight_that_an_unknown_operation_reads_stays_whole():
+    graph = build_graph(TiedAutoencoder(), zoo.SIZE)
+    assert graph.groups == ()
+    assert {row.layer for row in graph.fixed} == {"stem", "conv"}
+    assert all("aten.conv_transpose2d" in row.reason for row in graph.fixed)

@@ -1,0 +1,72 @@
+"""Two processes under torchrun hold the same plan, and together do what one process does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from slimmer.checkpoint import read_weights, save_weights
+from slimmer.run import Run
+
+SCRIPT = """
+import sys, os, torch
+from pathlib import Path
+from slimmer.pipeline import start
+from slimmer.recipe import read_recipe
+torch.set_num_threads(1)
+run, report = start(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
+Path(sys.argv[2] + f".plan{os.environ.get('RANK', 0)}").write_text(report["plan_hash"])
+"""
+
+FACTORY = """
+from torch import nn
+
+def plain():
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 7 * 7, 10))
+    net.input_size = (1, 16, 16)
+    return net
+
+def normed():
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 7 * 7, 10))
+    net.input_size = (1, 16, 16)
+    return net
+"""
+
+TOLERANCE = 1e-4  # of the largest weight: sums over a batch are taken in another order
+
+
+@pytest.mark.parametrize("factory", ["plain", "normed"])
+def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
+    (tmp_path / "net.py").write_text(FACTORY)
+    scope: dict = {}
+    exec(FACTORY, scope)
+    torch.manual_seed(0)
+    save_weights(tmp_path / "dense.safetensors", scope[factory](), {})
+    recipe = {
+        "model": {"checkpoint": str(tmp_path / "dense.safetensors"), "arch": f"{tmp_path / 'net.py'}:{factory}"},
+        "data": {"name": "digits", "trust": True},
+        "budget": {"flops": 0.5},
+        "method": {"sparsify": 0.3, "batches": 4},
+        "finetune": {"epochs": 1, "batch_size": 64, "lr": 0.01},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "job.py").write_text(SCRIPT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    job = [str(tmp_path / "job.py"), str(tmp_path / "recipe.yaml")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for command in ([sys.executable, *job, "one"], [*torchrun, *job, "two"]):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    plans = [(tmp_path / f"two.plan{rank}").read_text() for rank in (0, 1)]
+    assert plans[0] == plans[1]
+    one, two = (read_weights(Run(tmp_path / name).slim) for name in ("one", "two"))
+    if factory == "plain":  # batch norm takes its statistics from each process's own half
+        assert Run(tmp_path / "one").plan.read_bytes() == Run(tmp_path / "two").plan.read_bytes()
+        for name, tensor in one.items():
+            assert (tensor - two[name]).abs().max() <= TOLERANCE * tensor.abs().max()
