@@ -1,6 +1,6 @@
 """How exactly budgets are met: networks times budgets, singly and in pairs, with random scores and with ranks.
 
-    python benchmarks/budgets.py --out benchmarks/results/budgets.md
+python benchmarks/budgets.py --out benchmarks/results/budgets.md
 """
 
 from pathlib import Path
@@ -45,7 +45,7 @@ def main(out: Path) -> None:
                 slack = [share - cost.exact(plan.widths) / cost.dense for cost, share in named]
                 assert min(slack) >= 0, (net, asked, got)
                 worst, cases = max(worst, min(slack)), cases + 1
-                shown = ["–" if share is None else f"{share:.0%}" for share in asked]
+                shown = ["any" if share is None else f"{share:.0%}" for share in asked]
                 lines.append(
                     f"| {net} | {name} | {shown[0]} | {got[0]:.3%} | {shown[1]} | {got[1]:.3%} | {min(slack):.3%} |"
                 )

@@ -1,6 +1,6 @@
 """How long `slimmer --help` takes beside `python -c pass`, whole processes in turns.
 
-    python benchmarks/start_up.py --out benchmarks/results/start_up.json
+python benchmarks/start_up.py --out benchmarks/results/start_up.json
 """
 
 import json
@@ -20,7 +20,10 @@ from slimmer.runtimes.environment import environment
 @click.option("--repeats", default=15)
 @click.option("--out", type=Path, required=True)
 def main(repeats: int, out: Path) -> None:
-    commands = {"help": [str(Path(sys.executable).with_name("slimmer")), "--help"], "pass": [sys.executable, "-c", "pass"]}
+    commands = {
+        "help": [str(Path(sys.executable).with_name("slimmer")), "--help"],
+        "pass": [sys.executable, "-c", "pass"],
+    }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for repeat in range(repeats + 1):
         for name, command in commands.items():

@@ -1,6 +1,6 @@
 """What a training step under masks costs beside a dense one, paired in one process.
 
-    python benchmarks/step_cost.py --out benchmarks/results/step_cost.json
+python benchmarks/step_cost.py --out benchmarks/results/step_cost.json
 """
 
 import json

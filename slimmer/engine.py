@@ -1,5 +1,6 @@
 """Devices and processes, through Lightning Fabric."""
 
+import logging
 import os
 from typing import Literal
 
@@ -26,6 +27,7 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
     accelerator = "cuda" if cuda and device != "cpu" else "cpu"
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banner
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
     fabric = Fabric(
@@ -33,7 +35,7 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
         devices=local,
         num_nodes=max(1, world // local),
         precision=precision,
-        strategy=DDPStrategy(find_unused_parameters=True) if world > 1 else "auto",
+        strategy=DDPStrategy(static_graph=True) if world > 1 else "auto",  # static: layers no image reaches are allowed
     )
     fabric.launch()
     return fabric

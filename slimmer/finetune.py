@@ -78,8 +78,14 @@ def make_learner(network: nn.Module, training: Training, *, train_masks: bool = 
     ]
     if masks is not None and train_masks:
         groups.append({"params": [masks], "weight_decay": training.mask_decay, "pace": training.mask_lr / training.lr})
-    options = {"lr": training.lr, "momentum": training.momentum, "weight_decay": training.weight_decay}
-    return Learner(network, torch.optim.SGD(groups, nesterov=training.momentum > 0, **options))
+    optimizer = torch.optim.SGD(
+        groups,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        nesterov=training.momentum > 0,
+    )
+    return Learner(network, optimizer)
 
 
 def train_(

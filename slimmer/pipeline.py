@@ -22,7 +22,7 @@ from slimmer.errors import DataError, ModelError, RunError
 from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.files import read_json, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
-from slimmer.masks import Masked, fold_
+from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.plan import Plan
 from slimmer.prepare import Task, prepare
 from slimmer.probe import check_same
@@ -102,7 +102,7 @@ def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
 
 
 def _job(fabric: Fabric, run: Run, recipe: Recipe, task: Task, observe: Observe) -> Job:
-    fabric.to_device(task.model.to(memory_format=torch.channels_last))
+    fabric.to_device(task.model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     saved = SavedState(fabric, run.state, recipe.finetune.save_every)
     return Job(fabric, recipe, task, training_of(recipe, task), saved, _teller(fabric, run, observe))
 
@@ -124,8 +124,8 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
             write_text(run.plan, plan.to_json())
             write_json(run.measured, measured)
         job.saved.write("slim", learner, {})
-        remaining = {cost.name: cost.exact(plan.widths) / cost.dense for cost in task.costs}
-        job.tell({"event": "removed", "step": learner.step, "accuracy": measured["accuracy_removed"], **remaining})
+        left = remaining(task, hard_mask(plan) > 0)
+        job.tell({"event": "removed", "step": learner.step, "accuracy": measured["accuracy_removed"], **left})
     if task.data is not None:
         _train(job, learner, teacher, task.data)
     measured["accuracy_slim"] = _accuracy(learner.network, task.data)
@@ -157,9 +157,11 @@ def _sparsify(job: Job, teacher: nn.Module, step: int, tensors: dict[str, Tensor
             tensor.copy_(tensors[f"method.{name}"])
     if task.data is not None and learner.step < stop:
         keep = partial(job.saved.maybe, "masks", learner, method.state)
-        train_(
-            job.fabric, learner, teacher, task.data, job.training, stop=stop, method=method, observe=job.tell, save=keep
-        )
+
+        def tell(event: dict[str, Any]) -> None:
+            job.tell({**event, **remaining(task, (network.mask().detach() > 0).cpu())})
+
+        train_(job.fabric, learner, teacher, task.data, job.training, stop=stop, method=method, observe=tell, save=keep)
     plan = target_plan(task, job.recipe, method.scores(network.variables))
     if method.trains_masks:
         fold_(task.model, task.graph, network.mask())
@@ -170,6 +172,12 @@ def _sparsify(job: Job, teacher: nn.Module, step: int, tensors: dict[str, Tensor
     if task.data is not None and number:
         recalibrate_(slim.network, training_images(task.data, job.recipe, number, augment=task.data.augment))
     return plan, slim
+
+
+def remaining(task: Task, alive: Tensor) -> dict[str, float]:
+    """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that do."""
+    widths = torch.stack([part.sum() for part in alive.split([group.size for group in task.graph.groups])])
+    return {cost.name: float(cost(widths)) / cost.dense for cost in task.costs}
 
 
 def _sliced_momentum(learner: Learner, plan: Plan) -> dict[str, Tensor]:

@@ -23,6 +23,15 @@ torch.set_num_threads(1)
 start(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda event: print(event["event"], flush=True))
 """
 
+RESUME = """
+import sys, torch
+from pathlib import Path
+from slimmer.pipeline import resume
+from slimmer.run import Run
+torch.set_num_threads(1)
+resume(Run(Path(sys.argv[1])))
+"""
+
 
 def recipe_file(folder: Path, method: dict) -> Path:
     torch_seeded = build("cifar_resnet8", in_channels=1)
@@ -69,9 +78,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, method: dict, kill
     run = open_run(broken, finished=False)
     assert run.state.is_file()
     assert not run.slim.is_file()
-    code = "import sys, torch; torch.set_num_threads(1)\nfrom pathlib import Path\nfrom slimmer.pipeline import resume\n"
-    code += "from slimmer.run import Run\nresume(Run(Path(sys.argv[1])))"
-    subprocess.run([sys.executable, "-c", code, str(broken)], cwd=tmp_path, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", RESUME, str(broken)], cwd=tmp_path, env=environment, check=True)
     assert run.plan.read_bytes() == Run(unbroken).plan.read_bytes()
     assert not run.state.is_file()
     ours, theirs = read_weights(run.slim), read_weights(Run(unbroken).slim)

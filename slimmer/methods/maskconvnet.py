@@ -20,10 +20,11 @@ class Target:
 
 
 class MaskConvNet:
-    """L = L_task + sum over metrics of (S* - S) [lambda_m mean(M) - lambda_v var(M) / mean(M)], M = clip(v + 0.5, 0, 1).
+    """Trainable masks M = clip(v + 0.5, 0, 1) under a loss that pulls them to their targets.
 
-    S is a running mean of the sparsity that the masks above zero have; the sign of the gap turns the pull round
-    after an overshoot. Mask decay pulls v to 0, that is M to one half, and brings dead channels back.
+    L = L_task + sum over metrics of (S* - S) [lambda_m mean(M) - lambda_v var(M) / mean(M)]. S is a running mean of
+    the sparsity that the masks above zero have; the sign of the gap turns the pull round after an overshoot. Mask
+    decay pulls v to 0, that is M to one half, and brings dead channels back.
 
     Source: MaskConvNet (ICLR 2020 submission, openreview.net/forum?id=S1gyl6Vtvr), abstract and tables only; the
     formula is a reconstruction, see docs/decisions.md.
