@@ -133,7 +133,7 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     if job.fabric.global_rank == 0:
         notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
         save_network(run.slim, learner.network.cpu(), task.identity, plan, notes)
-        write_text(run.path / "report.md", to_markdown(report))
+        write_text(run.text, to_markdown(report))
         write_json(run.report, report)
         run.state.unlink(missing_ok=True)
     job.tell({"event": "done", "report": report})

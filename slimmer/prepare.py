@@ -12,7 +12,7 @@ from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.errors import BudgetError, DataError, ModelError
-from slimmer.graph import ChannelGraph, Fixed, build_graph
+from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, build_graph
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.probe import probe
@@ -72,23 +72,29 @@ def hold(graph: ChannelGraph, keep: Iterable[str]) -> ChannelGraph:
         held = [layer for layer in graph.layers if fnmatch(layer.name, pattern)]
         if not held:
             raise ModelError(f"model.keep {pattern!r}", "no layer has such a name", "see `slimmer inspect`")
-        axes = {layer.out_axis: layer for layer in held}
+        axes = {layer.out_axis for layer in held}
         out = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
-        sizes = dict(graph.sizes)
-        rows = tuple(
-            Fixed(
-                axes[part.axis].name,
-                len(part.index) * part.multiplicity,
-                sizes[part.axis],
-                f"kept by {pattern!r}",
-            )
-            for group in out
-            for part in group.slices
-            if part.axis in axes
-        )
+        rows = [row for group in out for row in _rows(graph, group, pattern)]
         groups = tuple(group for group in graph.groups if group not in out)
         graph = replace(graph, groups=groups, fixed=(*graph.fixed, *rows))
     return graph
+
+
+def _rows(graph: ChannelGraph, group: ChannelGroup, pattern: str) -> list[Fixed]:
+    """For each layer whose output the group is part of, that a pattern keeps it, or one that it goes with."""
+    touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
+    sizes = dict(graph.sizes)
+    layers = [layer for layer in graph.layers if layer.out_axis in touched]
+    kept = next(layer.name for layer in layers if fnmatch(layer.name, pattern))
+    return [
+        Fixed(
+            layer.name,
+            touched[layer.out_axis],
+            sizes[layer.out_axis],
+            f"kept by {pattern!r}" if fnmatch(layer.name, pattern) else f"goes with {kept}, kept by {pattern!r}",
+        )
+        for layer in layers
+    ]
 
 
 def load_data(section: DataSection) -> Data | None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,11 +15,13 @@ from slimmer.units import Amount, parse_amount
 
 VERSION: Final = 1
 
+Positive = Annotated[int, Field(ge=1)]
+
 
 class Section(BaseModel):
-    """A part of a recipe: no unknown keys, no silent conversions, no changes."""
+    """A part of a recipe: no unknown keys, no silent conversions, no changes, no infinite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -27,7 +29,9 @@ class ModelSection(Section):
 
     checkpoint: str | None = Field(None, description="weights: .pth, .pt, .th or .safetensors")
     arch: str | None = Field(None, description="found from the checkpoint where left out")
-    input_size: tuple[int, int, int] | None = Field(None, description="(channels, height, width) of one image")
+    input_size: tuple[Positive, Positive, Positive] | None = Field(
+        None, description="(channels, height, width) of one image"
+    )
     keep: tuple[str, ...] = Field((), description="patterns of layers that are not pruned, such as 'layer4.*'")
 
 
@@ -58,9 +62,10 @@ class BudgetSection(Section):
         if value is None:
             return None
         if isinstance(value, Mapping):
-            if set(value) != {"sparsity"} or not isinstance(value["sparsity"], (int, float)):
-                raise ValueError("a mapping holds one key, sparsity: the share to remove, such as 0.5")
-            value = round(1 - value["sparsity"], 12)
+            removed = value.get("sparsity")
+            if set(value) != {"sparsity"} or type(removed) not in {int, float} or not 0 <= removed < 1:
+                raise ValueError("a mapping holds one key, sparsity: the share to remove, from 0 to below 1")
+            value = round(1 - removed, 12)
         if isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         try:
@@ -81,7 +86,9 @@ class MethodSection(Section):
     name: Literal["auto", "taylor", "maskconvnet", "magnitude"] = Field(
         "auto", description="auto: taylor where data is given, magnitude where none is"
     )
-    sparsify: float = Field(0.0, ge=0, le=1, description="the share of the epochs over which the budget falls")
+    sparsify: float = Field(
+        0.3, ge=0, le=1, description="the share of the epochs under masks, before channels go for real"
+    )
     batches: int = Field(64, ge=1, description="taylor: batches that the first scores are taken from")
     lambda_m: tuple[float, ...] = Field((3.0,), description="maskconvnet: weight of the masks' mean, one a budget")
     lambda_v: tuple[float, ...] = Field((4.0,), description="maskconvnet: weight of their variance, one a budget")
@@ -120,7 +127,7 @@ class ProfileSection(Section):
     """How they are timed."""
 
     batches: tuple[int, ...] = Field((1, 64), description="batch sizes")
-    provider: str = Field("cpu", description="cpu, cuda or tensorrt")
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field("cpu", description="cpu, cuda or tensorrt")
     threads: int | None = Field(None, ge=1, description="of an operation; one per core where left out")
 
 
@@ -208,7 +215,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
-        inner = data.setdefault(section, {})
+        if data.get(section) is None:  # a section that is left empty
+            data[section] = {}
+        inner = data[section]
         if not isinstance(inner, dict):
             raise RecipeError(key, f"{section} is no section", "write section.key=value")
         data = inner

@@ -26,8 +26,10 @@ def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, 
     }
 
 
-def to_markdown(report: Mapping[str, Any]) -> str:
-    """The report for people: headings, two tables and what stayed whole."""
+def to_markdown(
+    report: Mapping[str, Any], exported: Mapping[str, Any] | None = None, profile: Mapping[str, Any] | None = None
+) -> str:
+    """The report for people: costs, accuracy, latency and export where they are known, widths, what stayed whole."""
     lines = [f"# {report['arch'] or 'module'}, slimmed", ""]
     lines += [
         (
@@ -49,6 +51,8 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         "",
     ]
     lines += _accuracy(report["accuracy"])
+    lines += _latency(profile) if profile else []
+    lines += _onnx(exported) if exported else []
     lines += ["## Widths", "", "| channel group | dense | slim |", "|---|---|---|"]
     lines += [f"| {row['name']} | {row['dense']} | {row['slim']} |" for row in report["groups"]]
     lines += ["", "## Not pruned", ""]
@@ -56,6 +60,32 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         f"- {row['layer']}: {row['channels']} of {row['of']} channels: {row['reason']}" for row in report["fixed"]
     ]
     return "\n".join([*lines, ""])
+
+
+def _latency(profile: Mapping[str, Any]) -> list[str]:
+    """Dense against slim in ONNX Runtime, a row a batch size."""
+    faster = {(each["model"], each["batch"]): each for each in profile["comparisons"]}
+    lines = [
+        "| network | batch | median ms | p90 ms | images/s | speed-up (95 % interval) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in profile["timings"]:
+        against = faster.get((row["model"], row["batch"]))
+        gain = f"{against['speedup']:.2f} ({against['low']:.2f} to {against['high']:.2f})" if against else ""
+        figures = f"{row['median_ms']:.3f} | {row['p90_ms']:.3f} | {row['images_per_s']:.0f}"
+        lines.append(f"| {row['model']} | {row['batch']} | {figures} | {gain} |")
+    return [f"## Latency, ONNX Runtime, {profile['provider']}", "", *lines, "", *profile["notes"], ""]
+
+
+def _onnx(exported: Mapping[str, Any]) -> list[str]:
+    """What the ONNX files are and how they stand to PyTorch."""
+    lines = ["| file | MB | max abs difference | same top-1 | top-1 in ONNX Runtime |", "|---|---|---|---|---|"]
+    for network in exported["networks"].values():
+        top1 = "" if network["accuracy"] is None else f"{network['accuracy']:.2%}"
+        off = max(parity["max_abs"] for parity in network["parity"].values())
+        same = min(parity["top1_agreement"] for parity in network["parity"].values())
+        lines.append(f"| {network['file']} | {network['bytes'] / 1e6:.2f} | {off:.1e} | {same:.2%} | {top1} |")
+    return ["## ONNX", "", *lines, ""]
 
 
 def _cost_row(label: str, cost: Mapping[str, Any]) -> str:

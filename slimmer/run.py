@@ -57,8 +57,13 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """All that was measured, as data; `report.md` beside it is for people."""
+        """All that was measured while pruning, as data."""
         return self.path / "report.json"
+
+    @property
+    def text(self) -> Path:
+        """The same for people, with export and profile once they are made."""
+        return self.path / "report.md"
 
     @property
     def profile(self) -> Path:
@@ -81,7 +86,7 @@ class Run:
     def read_report(self) -> dict[str, Any]:
         """The run's report. Raises RunError where it is missing or damaged."""
         try:
-            return dict(read_json(self.report))
+            return {**read_json(self.report)}
         except (OSError, TypeError, ValueError) as error:
             right = f"delete it, and `slimmer prune --resume {self.path}` makes it anew"
             raise RunError(str(self.report), f"can't be read ({error})", right) from error

@@ -16,11 +16,12 @@ from slimmer.checkpoint import read_metadata as read_notes
 from slimmer.data import Data, evaluation_batches
 from slimmer.errors import DataError, ExportError, RunError, RuntimeUnavailableError
 from slimmer.export.onnx import check_parity, export_onnx, read_input_size, read_metadata
-from slimmer.files import write_json
+from slimmer.files import read_json, write_json, write_text
 from slimmer.prepare import load_data
 from slimmer.profiling import profile
 from slimmer.recipe import Recipe
 from slimmer.registry import hint
+from slimmer.report import to_markdown
 from slimmer.run import Run, open_run
 from slimmer.runtimes.onnxruntime import PROVIDERS, accuracy
 from slimmer.slim import Identity, load_network
@@ -60,6 +61,7 @@ def export_run(
         "networks": networks,
     }
     write_json(run.exported, found)
+    _tell_report(run)
     return found
 
 
@@ -111,6 +113,7 @@ def profile_run(
         observe,
     )
     write_json(run.profile, found)
+    _tell_report(run)
     return found
 
 
@@ -138,6 +141,12 @@ def check_provider(provider: str) -> str:
     if provider not in PROVIDERS:
         raise RuntimeUnavailableError("provider", f"{provider!r} is not known", hint(provider, PROVIDERS))
     return provider
+
+
+def _tell_report(run: Run) -> None:
+    """Write report.md anew, with all that is known of the run by now."""
+    exported, timed = (read_json(file) if file.is_file() else None for file in (run.exported, run.profile))
+    write_text(run.text, to_markdown(run.read_report(), exported, timed))
 
 
 def _export(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slimmer.allocate import allocate
-from slimmer.costs import Budget, Cost
+from slimmer.costs import Cost
 from slimmer.criteria import magnitude_scores, taylor_scores
 from slimmer.data import Data, batches, steps
 from slimmer.errors import RecipeError
@@ -62,18 +62,13 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Me
         return _maskconvnet(recipe, task)
     if name == "magnitude":
         scores = magnitude_scores(task.model, task.graph)
-    elif resumed:
-        scores = torch.ones(task.graph.units)
+    elif resumed:  # the saved state holds them
+        return Taylor(torch.ones(task.graph.units), torch.ones(task.graph.units), stop)
     else:
         assert task.data is not None
         images = training_images(task.data, recipe, recipe.method.batches)
         scores = taylor_scores(task.model, task.graph, images, recipe.seed)
-
-    def project(scores: Tensor, way: float) -> Tensor:
-        now = [Budget(b.cost, b.cost.dense + way * (b.limit - b.cost.dense)) for b in task.budgets]
-        return hard_mask(allocate(scores, task.graph, now, task.limits))
-
-    return Taylor(scores, project, stop)
+    return Taylor(scores, hard_mask(target_plan(task, recipe, scores)), stop)
 
 
 def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:

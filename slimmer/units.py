@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from math import inf
 
 from slimmer.errors import RecipeError
 
@@ -39,6 +40,8 @@ def parse_amount(text: str | float, where: str) -> Amount:
     if isinstance(text, bool) or not match:
         raise RecipeError(where, f"{text!r} is no amount", right)
     value, unit = float(match[1]), (match[2] or "").upper()
+    if value * _FACTORS.get(unit, 1) == inf:
+        raise RecipeError(where, f"{text!r} is too large a number", right)
     if value <= 0:
         raise RecipeError(where, f"{text!r} leaves nothing", right)
     if unit == "%":
@@ -58,8 +61,8 @@ def short(number: float) -> str:
     ('40.93 M', '269.7 K', '950')
     """
     for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
-        if abs(number) >= factor:
-            scaled = number / factor
-            digits = 2 if abs(scaled) < 100 else 1
+        scaled = number / factor
+        if abs(scaled) >= 0.99995:  # what rounds to 1000 of a unit is 1 of the next
+            digits = 2 if abs(scaled) < 99.995 else 1
             return f"{scaled:.{digits}f} {unit}"
     return f"{number:.0f}"

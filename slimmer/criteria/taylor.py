@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph, evaluating
 from slimmer.masks import Masked
 
@@ -15,7 +16,7 @@ def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor
 
     The labels are drawn from the network's own outputs, so that the squares are the diagonal of its Fisher
     information: the loss that removing a unit costs, to second order. Where outputs are no class scores
-    (batch, classes), raises nothing and means nothing.
+    (batch, classes), the scores mean nothing. Raises ModelError for outputs that are not numbers.
 
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning (2019), equation 8; Theis et al.,
     Faster gaze prediction with dense networks and Fisher pruning (2018), equation 7.
@@ -27,7 +28,10 @@ def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor
     with evaluating(model):
         for batch in images:
             logits = masked(batch.to(parameter.device))
-            drawn = torch.multinomial(logits.detach().float().softmax(1).cpu(), 1, generator=generator)[:, 0]
+            chances = logits.detach().float().softmax(1).cpu()
+            if chances.isnan().any():
+                raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")
+            drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
             loss = cross_entropy(logits.float(), drawn.to(logits.device))
             (gradient,) = torch.autograd.grad(loss, masked.variables)
             scores += gradient.detach().double().cpu().square()
