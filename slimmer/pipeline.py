@@ -1,7 +1,7 @@
 """The stages of a run in order: network, channel groups, masks, plan, slim network, report."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from slimmer.checkpoint import read_metadata
+from slimmer.compensate import compensate_
 from slimmer.costs.flops import count_conv_linear, count_flops
 from slimmer.data import Data, evaluation_batches, steps
 from slimmer.engine import make_engine
@@ -165,13 +166,21 @@ def _sparsify(job: Job, teacher: nn.Module, step: int, tensors: dict[str, Tensor
     plan = target_plan(task, job.recipe, method.scores(network.variables))
     if method.trains_masks:
         fold_(task.model, task.graph, network.mask())
+    number = job.recipe.finetune.recalibrate if task.data is not None else 0
+    if number:
+        compensate_(task.model, task.graph, plan, _as_trained(job, number))
     check_same(task.model, task.graph, plan, task.identity.input_size)
     slim = make_learner(job.fabric.to_device(prune(task.model, plan)), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
-    number = job.recipe.finetune.recalibrate
-    if task.data is not None and number:
-        recalibrate_(slim.network, training_images(task.data, job.recipe, number, augment=task.data.augment))
+    if number:
+        recalibrate_(slim.network, _as_trained(job, number))
     return plan, slim
+
+
+def _as_trained(job: Job, number: int) -> Iterator[Tensor]:
+    """Batches of training images, augmented as in training: see docs/decisions.md, 8."""
+    assert job.task.data is not None
+    return training_images(job.task.data, job.recipe, number, augment=job.task.data.augment)
 
 
 def remaining(task: Task, alive: Tensor) -> dict[str, float]:

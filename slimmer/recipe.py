@@ -86,8 +86,11 @@ class MethodSection(Section):
     name: Literal["auto", "taylor", "maskconvnet", "magnitude"] = Field(
         "auto", description="auto: taylor where data is given, magnitude where none is"
     )
-    sparsify: float = Field(
-        0.3, ge=0, le=1, description="the share of the epochs under masks, before channels go for real"
+    sparsify: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="the share of the epochs under masks before channels go: taylor 0, maskconvnet 0.5",
     )
     batches: int = Field(64, ge=1, description="taylor: batches that the first scores are taken from")
     lambda_m: tuple[float, ...] = Field((3.0,), description="maskconvnet: weight of the masks' mean, one a budget")
@@ -108,7 +111,7 @@ class FinetuneSection(Section):
     weight_decay: float = Field(1e-4, ge=0, description="of weights; biases and norms have none")
     warmup: float = Field(0.03, ge=0, le=1, description="share of the steps over which the learning rate rises")
     distill: float = Field(0.9, ge=0, le=1, description="weight of the dense network's outputs in the loss")
-    temperature: float = Field(2.0, gt=0, description="by which outputs are softened before they are compared")
+    temperature: float = Field(4.0, gt=0, description="by which outputs are softened before they are compared")
     recalibrate: int = Field(40, ge=0, description="batches from which batch norm takes its statistics anew")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"

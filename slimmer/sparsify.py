@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slimmer.allocate import allocate
-from slimmer.costs import Cost
+from slimmer.costs import Budget, Cost
 from slimmer.criteria import magnitude_scores, taylor_scores
 from slimmer.data import Data, batches, steps
 from slimmer.errors import RecipeError
@@ -18,6 +18,8 @@ from slimmer.methods.maskconvnet import Sparsity, Target
 from slimmer.plan import Plan
 from slimmer.prepare import Task
 from slimmer.recipe import Recipe
+
+OWN_SHARE = {"taylor": 0.0, "maskconvnet": 0.5}  # of the epochs under masks; see docs/decisions.md
 
 
 def training_of(recipe: Recipe, task: Task) -> Training:
@@ -49,10 +51,12 @@ def method_name(recipe: Recipe, task: Task) -> str:
 
 
 def sparsify_steps(recipe: Recipe, task: Task, training: Training) -> int:
-    """How many steps the network is trained under masks before channels go for real."""
-    if task.data is None or method_name(recipe, task) == "magnitude":
+    """How many steps the network is trained under masks before channels go for real: by default the method's own."""
+    name = method_name(recipe, task)
+    if task.data is None or name == "magnitude":
         return 0
-    return round(recipe.method.sparsify * training.steps(task.data))
+    share = OWN_SHARE[name] if recipe.method.sparsify is None else recipe.method.sparsify
+    return round(share * training.steps(task.data))
 
 
 def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Method:
@@ -62,13 +66,18 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Me
         return _maskconvnet(recipe, task)
     if name == "magnitude":
         scores = magnitude_scores(task.model, task.graph)
-    elif resumed:  # the saved state holds them
-        return Taylor(torch.ones(task.graph.units), torch.ones(task.graph.units), stop)
+    elif resumed:  # the saved state holds the scores
+        scores = torch.ones(task.graph.units)
     else:
         assert task.data is not None
         images = training_images(task.data, recipe, recipe.method.batches)
         scores = taylor_scores(task.model, task.graph, images, recipe.seed)
-    return Taylor(scores, hard_mask(target_plan(task, recipe, scores)), stop)
+
+    def project(scores: Tensor, way: float) -> Tensor:
+        now = [Budget(b.cost, b.cost.dense + way * (b.limit - b.cost.dense)) for b in task.budgets]
+        return hard_mask(allocate(scores, task.graph, now, task.limits))
+
+    return Taylor(scores, project, stop)
 
 
 def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:

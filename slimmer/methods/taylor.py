@@ -1,45 +1,58 @@
-"""Channels chosen once by their Taylor scores, and faded out while the network is trained."""
+"""Hard masks held on a falling budget by projection, ranked by a running Taylor score."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+Project = Callable[[Tensor, float], Tensor]
+
 
 class Taylor:
-    """Masks that fall from one to zero along a line over the first steps, for the channels that the plan removes.
+    """Masks of zeros and ones; every `interval` steps the best of them inside the budget of the moment.
 
-    The channels are those with the least scores inside the budgets, chosen on the dense network. Fading them, rather
-    than cutting them at once, lets the others take over what they did while the network still works. With no steps
-    the cut is at once.
+    The gradient reaches masks of zero too, so a channel that is missed comes back. The budget falls from dense to
+    the target along 1 - (1 - t)^3 (Zhu and Gupta, To prune, or not to prune, 2017).
     """
 
     hard_sigmoid = False
     trains_masks = False
 
-    def __init__(self, scores: Tensor, keep: Tensor, steps: int) -> None:
-        """`scores` (units,) rank the units, `keep` (units,) is the mask of zeros and ones to end at after `steps`."""
-        self._scores = scores.clone().double()
-        self._keep = keep
+    def __init__(
+        self, scores: Tensor, project: Project, steps: int, *, interval: int = 20, memory: float = 0.98
+    ) -> None:
+        """`scores` (units,) to start from; `project` gives the mask for scores at a share (0..1) of the way."""
+        self._project = project
         self._steps = steps
+        self._interval = interval
+        self._memory = memory
+        self._scores = scores.clone().double()
+        self._scores /= self._scores.mean().clamp_min(1e-30)
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The scores and the mask to end at."""
-        return {"scores": self._scores, "keep": self._keep}
+        """The running scores."""
+        return {"scores": self._scores}
 
     def start(self) -> Tensor:
         """Masks of one."""
         return torch.ones(self._scores.numel())
 
     def penalty(self, mask: Tensor, step: int) -> None:
-        """Nothing: the masks follow their line."""
+        """Nothing: the budget is held by projection."""
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
-        """Move the masks one step along their line."""
-        faded = min(1.0, (step + 1) / max(1, self._steps))
-        keep = self._keep.to(variables.device)
-        variables.data.copy_(keep + (1 - keep) * (1 - faded))
+        """Add the step's squared gradients to the scores; project every `interval` steps."""
+        if variables.grad is not None:
+            squares = variables.grad.detach().double().cpu().square()
+            squares /= squares.mean().clamp_min(1e-30)
+            self._scores.mul_(self._memory).add_(squares, alpha=1 - self._memory)
+        if step % self._interval == 0:
+            progress = min(1.0, (step + 1) / max(1, self._steps))
+            mask = self._project(self._scores, 1 - (1 - progress) ** 3)
+            variables.data.copy_(mask)
 
     def scores(self, variables: Tensor) -> Tensor:
-        """The scores of the dense network's channels."""
+        """The running scores."""
         del variables
         return self._scores

@@ -1,0 +1,181 @@
+"""What a run starts from: what is kept stays whole, budgets are what was asked for, and what does not fit is refused."""
+
+import copy
+
+import pytest
+import torch
+import zoo
+
+from slimmer.checkpoint import save_weights
+from slimmer.data import Data, InMemory
+from slimmer.errors import BudgetError, DataError, ModelError
+from slimmer.models import build
+from slimmer.prepare import examine, hold, load_data, load_model, prepare
+from slimmer.recipe import DataSection, ModelSection, read_recipe
+from slimmer.slim import Identity
+
+SIZE = [3, 6, 6]
+HALF = ("budget.flops", 0.5)
+
+
+def pictures(side=6, channels=3, classes=3):
+    """A handful of images that are nothing in particular."""
+    split = InMemory(torch.zeros(6, channels, side, side), torch.arange(6) % classes)
+    names = tuple(f"class {number}" for number in range(classes))
+    return Data("pictures", split, split, names, (0.5,) * channels, (0.5,) * channels, (side, side))
+
+
+def chain():
+    """A copy: a task's model is trained in place."""
+    return copy.deepcopy(zoo.traced("Chain")[0])
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    ("name", "keep", "left", "reasons"),
+    [
+        ("Chain", ["conv1"], ["conv2"], {"conv1": "kept by 'conv1'"}),
+        ("Chain", ["conv*"], [], {"conv1": "kept by 'conv*'", "conv2": "kept by 'conv*'"}),
+        ("Chain", ["conv2", "conv?"], [], {"conv1": "kept by 'conv?'", "conv2": "kept by 'conv2'"}),
+        ("Chain", ["fc"], ["conv1", "conv2"], {}),
+        ("Chain", [], ["conv1", "conv2"], {}),
+        ("Identity", ["conv1"], ["stem"], {"conv1": "kept by 'conv1'"}),
+        (
+            "Identity",
+            ["stem"],
+            ["conv1"],
+            {"stem": "kept by 'stem'", "conv2": "goes with stem, kept by 'stem'"},
+        ),
+        ("Identity", ["*2"], ["conv1"], {"stem": "goes with conv2, kept by '*2'", "conv2": "kept by '*2'"}),
+    ],
+)
+def test_the_groups_of_kept_layers_stay_whole_and_are_listed_with_the_pattern(name, keep, left, reasons):
+    _, graph = zoo.traced(name)
+    held = hold(graph, keep)
+    assert [group.name for group in held.groups] == left
+    added = held.fixed[len(graph.fixed) :]
+    assert {row.layer: row.reason for row in added} == reasons
+    assert len(added) == len(reasons)
+    widths = {layer.name: dict(graph.sizes)[layer.out_axis] for layer in graph.layers}
+    assert all(row.channels == row.of == widths[row.layer] for row in added)
+    assert held.fixed[: len(graph.fixed)] == graph.fixed
+
+
+@pytest.mark.parametrize("keep", [["layer9.*"], ["conv1", "layer9.*"], ["bn1"], [""], ["CONV1"]])
+def test_a_pattern_that_names_no_layer_is_refused(keep):
+    with pytest.raises(ModelError, match="no layer has such a name") as error:
+        hold(zoo.traced("Chain")[1], keep)
+    assert error.value.where == f"model.keep {keep[-1]!r}"
+
+
+def test_costs_are_those_of_what_is_not_kept():
+    model = chain()
+    identity = Identity("", 3, zoo.SIZE)
+    graph, (flops, params) = examine(model, identity, ["conv2"])
+    assert [group.name for group in graph.groups] == ["conv1"]
+    _, (all_flops, all_params) = examine(model, identity)
+    assert (flops.dense, params.dense) == (all_flops.dense, all_params.dense)
+    assert params.exact([1]) == all_params.exact([1, 5])
+    assert flops.exact([1]) == all_flops.exact([1, 5])
+
+
+def test_what_is_kept_narrows_what_can_be_reached():
+    pairs = [("model.input_size", SIZE), ("budget.flops", 0.5)]
+    assert prepare(read_recipe(None, pairs), chain()).budgets
+    with pytest.raises(BudgetError, match="can't be met"):
+        prepare(read_recipe(None, [*pairs, ("model.keep", ["conv*"])]), chain())
+
+
+# Budgets
+
+
+def test_budgets_are_shares_or_numbers_of_what_the_network_costs():
+    pairs = [("model.input_size", SIZE), ("budget.flops", "50%"), ("budget.params", {"sparsity": 0.25})]
+    task = prepare(read_recipe(None, pairs), chain())
+    flops, params = task.budgets
+    assert (flops.cost.name, params.cost.name) == ("flops", "params")
+    assert params.cost.dense == sum(parameter.numel() for parameter in task.model.parameters())
+    assert (flops.limit, flops.ratio) == (flops.cost.dense / 2, 0.5)
+    assert (params.limit, params.ratio) == (0.75 * params.cost.dense, 0.75)
+    absolute = [("model.input_size", SIZE), ("budget.flops", flops.cost.dense - 1), ("budget.params", "0.2K")]
+    flops, params = prepare(read_recipe(None, absolute), chain()).budgets
+    assert (flops.limit, params.limit) == (flops.cost.dense - 1, 200)
+
+
+def test_floors_and_multiples_reach_the_task():
+    pairs = [("model.input_size", SIZE), HALF, ("budget.min_width", 2), ("budget.round_to", 2)]
+    limits = prepare(read_recipe(None, pairs), chain()).limits
+    assert (limits.min_width, limits.round_to) == (2, 2)
+
+
+def test_no_budget_is_refused_before_anything_is_read():
+    with pytest.raises(BudgetError, match="--flops"):
+        prepare(read_recipe(None, [("model.checkpoint", "missing.pth"), ("data.path", "missing")]))
+
+
+# What has to fit together
+
+
+def test_a_module_and_data_that_fit():
+    data = pictures()
+    task = prepare(read_recipe(None, [HALF]), chain(), data)
+    assert task.identity == Identity("", 3, zoo.SIZE)
+    assert task.data is data
+
+
+@pytest.mark.parametrize(
+    ("data", "arch", "found"),
+    [
+        (pictures(side=8), "", r"images of \(3, 8, 8\), a network for \(3, 6, 6\)"),
+        (pictures(channels=1), "", r"images of \(1, 6, 6\), a network for \(3, 6, 6\)"),
+        (pictures(classes=4), "chain", "4 classes, a network with 3 outputs"),
+        (pictures(classes=2), "chain", "2 classes, a network with 3 outputs"),
+    ],
+)
+def test_data_that_is_not_the_networks_is_refused(data, arch, found):
+    with pytest.raises(DataError, match=found) as error:
+        prepare(read_recipe(None, [HALF]), chain(), data, Identity(arch, 3, zoo.SIZE))
+    assert error.value.where == "pictures"
+
+
+def test_a_module_without_a_size_is_refused():
+    with pytest.raises(ModelError, match=r"input_size=\(channels, height, width\)"):
+        prepare(read_recipe(None, [HALF]), chain())
+
+
+def test_a_recipes_size_comes_before_that_of_the_data():
+    with pytest.raises(DataError, match=r"a network for \(3, 12, 12\)"):
+        prepare(read_recipe(None, [HALF, ("model.input_size", [3, 12, 12])]), chain(), pictures())
+
+
+# What the recipe's sections name
+
+
+def test_no_data_is_no_error():
+    assert load_data(DataSection()) is None
+
+
+@pytest.mark.parametrize("section", [{"name": "digits"}, {"path": "digits"}])
+def test_data_come_by_name_or_by_place(section):
+    data = load_data(DataSection(**section, size=8, mean=(0.25,), std=(0.5,), augment="crop"))
+    assert (data.name, data.input_size, data.mean, data.std) == ("digits", (1, 8, 8), (0.25,), (0.5,))
+    assert data.augment == "crop"
+
+
+def test_a_network_comes_from_its_checkpoint(tmp_path):
+    """Its own size is the recipe's, the data's, or what the architecture is for, in this order."""
+    torch.manual_seed(0)
+    wanted = build("cifar_resnet8", num_classes=4, in_channels=1)
+    path = str(tmp_path / "net.safetensors")
+    save_weights(tmp_path / "net.safetensors", wanted, {})
+    for section, data, size in (
+        (ModelSection(checkpoint=path), None, (1, 32, 32)),
+        (ModelSection(checkpoint=path, arch="cifar_resnet8"), pictures(8, 1, 4), (1, 8, 8)),
+        (ModelSection(checkpoint=path, input_size=(1, 20, 20)), pictures(8, 1, 4), (1, 20, 20)),
+    ):
+        model, identity = load_model(section, data)
+        assert identity == Identity("cifar_resnet8", 4, size)
+        assert not model.training
+        assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in wanted.state_dict().items())

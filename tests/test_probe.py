@@ -1,0 +1,199 @@
+"""The self-check: what labels can't see is found by running the slim network, and nothing wrong gets past it."""
+
+import copy
+
+import pytest
+import torch
+import zoo
+from torch import nn
+
+from slimmer import probe as module
+from slimmer.errors import ModelError
+from slimmer.graph import build_graph
+from slimmer.masks import Masked, hard_mask
+from slimmer.plan import make_plan
+from slimmer.probe import check_same, example, probe
+from slimmer.prune import prune
+
+
+class Counted(nn.Module):
+    """Four convolutions in a row; the view behind `second` holds that there are 8 channels of 4x4."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3)
+        self.second = nn.Conv2d(6, 8, 1)
+        self.third = nn.Conv2d(8, 5, 1)
+        self.fourth = nn.Conv2d(5, 4, 1)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.hold(self.second(self.first(x)))
+        return self.fc(self.fourth(self.third(x)).relu().mean((2, 3)))
+
+    def hold(self, x):
+        return x.view(-1, 8, 4, 4)
+
+
+class CountedInteger(Counted):
+    """The count is a size that Python computed from another axis: no operation on channels shows it."""
+
+    def hold(self, x):
+        height, width = x.shape[2], x.shape[3]
+        return x.flatten(1).unflatten(1, (height * 2, width, width))
+
+
+class CountedTable(Counted):
+    """The channels are reversed by an index that holds their number."""
+
+    def hold(self, x):
+        return x[:, [7, 6, 5, 4, 3, 2, 1, 0]]
+
+
+class CountedScale(Counted):
+    """The channels are scaled by as many numbers as the code counts."""
+
+    def hold(self, x):
+        return x * torch.arange(1, 9, dtype=x.dtype).view(8, 1, 1)
+
+
+@pytest.fixture(params=[Counted, CountedInteger, CountedTable, CountedScale])
+def counted(request):
+    torch.manual_seed(0)
+    return request.param().double().eval()
+
+
+def test_a_count_in_the_code_is_found_held_and_listed_and_the_others_are_pruned(counted):
+    """Whether labels see it or only the self-check does: `second` stays, each of the others can be cut."""
+    before = copy.deepcopy(counted.state_dict())
+    graph = probe(counted, build_graph(counted, zoo.SIZE), zoo.SIZE)
+    assert [group.name for group in graph.groups] == ["first", "third", "fourth"]
+    [row] = [row for row in graph.fixed if row.layer == "second"]
+    assert (row.channels, row.of) == (8, 8)
+    assert row.reason
+    assert all(torch.equal(tensor, before[name]) for name, tensor in counted.state_dict().items())
+    plan = make_plan(graph, {"first": [1, 4], "third": [0], "fourth": [2, 3]})
+    image = torch.randn(3, *zoo.SIZE, dtype=torch.float64)
+    slim = prune(counted, plan)
+    assert [layer.out_channels for layer in (slim.first, slim.second, slim.third, slim.fourth)] == [2, 8, 1, 2]
+    masked = Masked(counted, graph, hard_mask(plan, torch.float64))
+    with torch.no_grad():
+        assert torch.allclose(slim(image), masked(image), rtol=1e-12)
+    check_same(counted, graph, plan, zoo.SIZE)
+
+
+def test_the_reason_of_what_was_found_by_running_is_the_error():
+    torch.manual_seed(0)
+    model = Counted().eval()
+    plain = build_graph(model, zoo.SIZE)
+    assert "second" in {group.name for group in plain.groups}  # labels alone do not see it
+    graph = probe(model, plain, zoo.SIZE)
+    [row] = [row for row in graph.fixed if row.layer == "second"]
+    assert row.reason.startswith("a count of channels that the code holds; cut, it fails: RuntimeError: shape '[-1, 8")
+    assert graph.fixed[: len(plain.fixed)] == plain.fixed
+
+
+class TwoCounts(nn.Module):
+    """Two faults at once, and a group of one channel that is not tried."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 3)
+        self.b = nn.Conv2d(4, 1, 1)
+        self.c = nn.Conv2d(1, 6, 1)
+        self.d = nn.Conv2d(6, 3, 1)
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = self.b(self.a(x).view(-1, 4, 4, 4))
+        return self.fc(self.d(self.c(x).view(-1, 6, 4, 4)).mean((2, 3)))
+
+
+def test_several_faults_are_all_found():
+    torch.manual_seed(0)
+    model = TwoCounts().eval()
+    graph = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)
+    assert [group.name for group in graph.groups] == ["b", "d"]
+    assert {row.layer for row in graph.fixed} == {"a", "c", "fc"}
+
+
+# The check of a plan
+
+
+def tampered(tamper):
+    """`prune`, with something done to what it gives."""
+
+    def pruned(model, plan):
+        slim = prune(model, plan)
+        tamper(slim)
+        return slim
+
+    return pruned
+
+
+def nudge(slim):
+    slim.conv2.weight.data *= 1 + 1e-6
+
+
+def shift_norm(slim):
+    slim.bn1.running_mean.data[1] += 1e-6
+
+
+def swap_channels(slim):
+    slim.conv1.weight.data = slim.conv1.weight.data.flip(0)
+
+
+def not_a_number(slim):
+    slim.fc.bias.data[0] = float("nan")
+
+
+def other_outputs(slim):
+    slim.fc = nn.Linear(2, 2).double()
+
+
+def fail(slim):
+    slim.fc = nn.Linear(7, 3).double()
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (nudge, "outputs differ by"),
+        (shift_norm, "outputs differ by"),
+        (swap_channels, "outputs differ by"),
+        (not_a_number, "outputs differ by nan"),
+        (other_outputs, r"an output of \(2, 2\) in place of \(2, 3\)"),
+        (fail, "RuntimeError: mat1 and mat2"),
+    ],
+)
+def test_a_slim_network_that_is_not_the_masked_one_is_refused(monkeypatch, tamper, found):
+    model, graph = zoo.traced("Chain")
+    plan = make_plan(graph, {"conv1": [0, 2], "conv2": [1, 3]})
+    check_same(model, graph, plan, zoo.SIZE)
+    monkeypatch.setattr(module, "prune", tampered(tamper))
+    with pytest.raises(ModelError, match=found) as error:
+        check_same(model, graph, plan, zoo.SIZE)
+    assert error.value.where == "Chain"
+
+
+def test_single_precision_is_checked_in_double_and_left_as_it_is():
+    model = zoo.make("Chain", torch.float32)
+    graph = build_graph(model, zoo.SIZE)
+    before = copy.deepcopy(model.state_dict())
+    check_same(model.train(), graph, make_plan(graph, {"conv1": [1]}), zoo.SIZE)
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_the_images_are_the_same_at_every_call_whatever_was_drawn_before():
+    model = zoo.make("Chain", torch.float32)
+    first = example(model, zoo.SIZE)
+    torch.manual_seed(5)
+    torch.rand(3)
+    again = example(model, zoo.SIZE, images=3)
+    assert first.shape == (2, *zoo.SIZE)
+    assert again.shape == (3, *zoo.SIZE)
+    assert first.dtype == torch.float32
+    assert torch.equal(first, example(model, zoo.SIZE))
+    assert torch.equal(example(model.double(), zoo.SIZE).float(), first)

@@ -1,0 +1,148 @@
+"""The report says what was measured: as data, and the same figures for people."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import zoo
+from fvcore.nn import FlopCountAnalysis
+
+from slimmer.costs import Budget, flops_cost, params_cost
+from slimmer.plan import make_plan
+from slimmer.prune import prune
+from slimmer.report import cost_report, to_markdown
+
+GOLDEN = Path(__file__).parent / "golden" / "report.md"
+
+REPORT = {
+    "format": 1,
+    "slimmer": "0.1.0",
+    "date": "2026-11-22T18:00:00+00:00",
+    "run": "runs/cifar_resnet8-1",
+    "arch": "cifar_resnet8",
+    "input_size": [1, 16, 16],
+    "seed": 7,
+    "method": "taylor",
+    "epochs": 2.5,
+    "recipe_hash": "0123456789abcdef",
+    "plan_hash": "fedcba9876543210",
+    "flops": {
+        "convention": "fvcore, 1 FLOP per multiply-add",
+        "dense": 3024512,
+        "slim": 1509102,
+        "ratio": 1509102 / 3024512,
+        "sparsity": 1 - 1509102 / 3024512,
+        "limit": 1512256.0,
+        "limit_ratio": 0.5,
+    },
+    "params": {
+        "convention": "elements of all parameters, buffers not counted",
+        "dense": 75002,
+        "slim": 41234,
+        "ratio": 41234 / 75002,
+        "sparsity": 1 - 41234 / 75002,
+        "limit": None,
+        "limit_ratio": None,
+    },
+    "recount": {"fvcore": 1509102, "torch": 2966220},
+    "accuracy": {"dense": 0.99444, "removed": 0.91667, "slim": 0.99167},
+    "groups": [
+        {"name": "conv1", "dense": 16, "slim": 11},
+        {"name": "layer1.0.conv1", "dense": 16, "slim": 8},
+        {"name": "layer3.0.conv1", "dense": 64, "slim": 41},
+    ],
+    "fixed": [{"layer": "linear", "channels": 10, "of": 10, "reason": "the network's output"}],
+    "seconds": 12.3,
+    "environment": {},
+}
+TIMING = {"model": "dense", "batch": 1, "median_ms": 0.41234, "p90_ms": 0.5, "images_per_s": 2425.2}
+PROFILE = {
+    "provider": "CPUExecutionProvider",
+    "timings": [TIMING, {**TIMING, "model": "slim", "median_ms": 0.25, "images_per_s": 4000.0}],
+    "comparisons": [{"model": "slim", "batch": 1, "speedup": 1.649, "low": 1.6, "high": 1.701}],
+    "notes": ["Timed on one thread."],
+}
+PARITY = {"max_abs": 1.3e-6, "max_rel": 1e-6, "top1_agreement": 1.0, "images": 64}
+NETWORK = {
+    "file": "runs/cifar_resnet8-1/dense.onnx",
+    "bytes": 312_345,
+    "parity": {"random": {**PARITY, "max_abs": 1e-7}, "test": {**PARITY, "top1_agreement": 0.984375}},
+    "accuracy": 0.99444,
+}
+EXPORTED = {
+    "networks": {"dense": NETWORK, "slim": {**NETWORK, "file": "runs/cifar_resnet8-1/slim.onnx", "accuracy": None}}
+}
+
+
+def test_the_report_for_people_is_the_golden_text():
+    """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
+    text = to_markdown(REPORT, EXPORTED, PROFILE)
+    if os.environ.get("SLIMMER_GOLDEN") == "write":
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert text == GOLDEN.read_text(encoding="utf-8")
+
+
+def rows(text):
+    """The cells of every row of every table, by its first cell."""
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def number(text):
+    return int(text.replace(",", ""))
+
+
+@pytest.mark.parametrize(("label", "key"), [("FLOPs", "flops"), ("parameters", "params")])
+def test_the_shares_follow_from_the_counts_beside_them(label, key):
+    dense, slim, remains, sparsity, _ = rows(to_markdown(REPORT))[label]
+    assert (number(dense), number(slim)) == (REPORT[key]["dense"], REPORT[key]["slim"])
+    assert remains == f"{100 * number(slim) / number(dense):.2f}%"
+    assert float(remains.rstrip("%")) + float(sparsity.rstrip("%")) == pytest.approx(100)
+
+
+def test_the_budget_stands_beside_what_it_limits():
+    table = rows(to_markdown(REPORT))
+    assert table["FLOPs"][-1] == "at most 1.51 M (50.00%)"
+    assert table["parameters"][-1] == "none"
+
+
+@pytest.mark.parametrize("known", [{}, {"exported": EXPORTED}, {"profile": PROFILE}])
+def test_export_and_latency_stand_there_once_they_are_known(known):
+    headings = re.findall("^## (.*)$", to_markdown(REPORT, **known), re.MULTILINE)
+    between = {"exported": ["ONNX"], "profile": ["Latency, ONNX Runtime, CPUExecutionProvider"]}
+    assert headings == [*(between[next(iter(known))] if known else []), "Widths", "Not pruned"]
+
+
+def test_the_worst_of_all_comparisons_with_pytorch_is_shown():
+    size, off, same, top1 = rows(to_markdown(REPORT, EXPORTED))["runs/cifar_resnet8-1/dense.onnx"]
+    assert (size, off, same, top1) == ("0.31", "1.3e-06", "98.44%", "99.44%")
+
+
+def test_without_data_no_accuracy_is_claimed():
+    text = to_markdown({**REPORT, "accuracy": None})
+    assert "accuracy is not known" in text
+    assert "top-1" not in text
+
+
+def test_a_module_without_a_name_has_a_heading():
+    assert to_markdown({**REPORT, "arch": ""}).startswith("# module, slimmed\n")
+
+
+def test_the_figures_are_those_of_the_slim_network():
+    """fvcore's count and the parameters of the network that the plan gives."""
+    model, graph = zoo.traced("Chain")
+    plan = make_plan(graph, {"conv1": [0, 3], "conv2": [1, 2, 4]})
+    slim = prune(model, plan)
+    flops, params = flops_cost(model, graph, zoo.SIZE), params_cost(model, graph)
+    found = [cost_report(cost, plan, [Budget(params, 100.0)]) for cost in (flops, params)]
+    image = zoo.images("Chain", 1)
+    counted = [[FlopCountAnalysis(net, image), sum(p.numel() for p in net.parameters())] for net in (model, slim)]
+    for net, key in zip(counted, ("dense", "slim"), strict=True):
+        net[0].unsupported_ops_warnings(enabled=False)
+        assert [report[key] for report in found] == [net[0].total(), net[1]]
+    for report in found:
+        assert report["ratio"] == report["slim"] / report["dense"]
+        assert report["ratio"] + report["sparsity"] == pytest.approx(1)
+    assert (found[0]["limit"], found[0]["limit_ratio"]) == (None, None)
+    assert (found[1]["limit"], found[1]["limit_ratio"]) == (100.0, 100 / found[1]["dense"])

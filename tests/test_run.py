@@ -1,0 +1,196 @@
+"""Where a run lives: no directory is taken twice, and what is no run, or not finished, is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slimmer.errors import RunError
+from slimmer.files import write_json
+from slimmer.recipe import read_recipe
+from slimmer.run import LATEST, Run, all_or_nothing, mark_latest, new_run, open_run
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test works in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def made(name, *, finished=True):
+    """A run's directory with its recipe, and with a report where it is finished."""
+    run = Run(Path(name))
+    run.path.mkdir(parents=True)
+    run.recipe_file.write_text("seed: 5\n")
+    if finished:
+        write_json(run.report, {"format": 1})
+    return run
+
+
+def refused(action, *arguments, **options):
+    with pytest.raises(RunError) as error:
+        action(*arguments, **options)
+    return error.value
+
+
+# A new one
+
+
+def test_runs_of_an_architecture_are_numbered_from_one():
+    found = []
+    for _ in range(3):
+        run = new_run(None, "cifar_resnet8")
+        assert not run.path.exists()
+        made(run.path)
+        found.append(str(run.path))
+    assert found == ["runs/cifar_resnet8-1", "runs/cifar_resnet8-2", "runs/cifar_resnet8-3"]
+    assert str(new_run(None, "cifar_resnet14").path) == "runs/cifar_resnet14-1"
+
+
+def test_whatever_is_there_is_passed_over_and_what_is_empty_is_taken():
+    made("runs/net-1", finished=False)
+    Path("runs/net-2").write_text("a file")
+    Path("runs/net-3").mkdir()
+    assert str(new_run(None, "net").path) == "runs/net-3"
+    (Path("runs/net-3") / ".hidden").touch()
+    assert str(new_run(None, "net").path) == "runs/net-4"
+
+
+@pytest.mark.parametrize(
+    ("arch", "stem"),
+    [("", "module"), ("timm/resnet18", "resnet18"), ("nets/my_net.py:factory", "my_net"), ("../../up.py:net", "up")],
+)
+def test_any_architecture_gives_one_directory_below_runs(arch, stem):
+    run = new_run(None, arch)
+    assert run.path.parent == Path("runs")
+    assert run.path.name.startswith(stem)
+    assert run.path.name.endswith("-1")
+    assert ":" not in run.path.name
+
+
+def test_a_directory_that_is_named_is_taken_where_it_is_free():
+    Path("empty").mkdir()
+    assert new_run(Path("empty"), "net").path == Path("empty")
+    assert new_run(Path("a/b"), "net").path == Path("a/b")
+    assert not Path("a").exists()
+
+
+def test_a_directory_that_holds_something_is_refused_with_what_to_do():
+    made("mine")
+    error = refused(new_run, Path("mine"), "net")
+    assert (error.where, error.found) == ("mine", "is a run already")
+    assert "slimmer prune --resume mine" in error.right
+    Path("other").mkdir()
+    Path("other/file").touch()
+    Path("file").touch()
+    for name in ("other", "file"):
+        error = refused(new_run, Path(name), "net")
+        assert (error.where, error.found, error.right) == (name, "exists and is not empty", "name another --out")
+
+
+# The latest one
+
+
+def test_the_latest_run_is_the_one_last_marked_from_wherever(tmp_path, monkeypatch):
+    first, second = made("runs/net-1"), made("elsewhere")
+    mark_latest(first)
+    assert open_run(None).path == first.path.resolve()
+    mark_latest(second)
+    assert open_run(None).path == second.path.resolve()
+    assert open_run(Path("runs/net-1")) == first
+    monkeypatch.chdir("elsewhere")
+    assert refused(open_run, None).found == "there is no run here yet"
+
+
+def test_there_is_no_run_yet():
+    error = refused(open_run, None)
+    assert (error.where, error.found) == ("runs", "there is no run here yet")
+    assert "slimmer prune" in error.right
+
+
+def test_the_latest_run_has_gone():
+    run = made("runs/net-1")
+    mark_latest(run)
+    place = run.path.resolve()
+    for file in run.path.iterdir():
+        file.unlink()
+    error = refused(open_run, None)
+    assert (error.where, error.found) == (str(place), "is no run: it has no recipe.yaml")
+    run.path.rmdir()
+    error = refused(open_run, None)
+    assert (error.where, error.found) == (str(place), "does not exist")
+    assert LATEST.is_file()
+
+
+# One that is there
+
+
+def test_what_is_no_run_is_refused():
+    assert refused(open_run, Path("nothing")).found == "does not exist"
+    Path("folder/recipe.yaml").mkdir(parents=True)
+    assert refused(open_run, Path("folder")).found == "is no run: it has no recipe.yaml"
+    Path("file").touch()
+    assert refused(open_run, Path("file")).found == "is no run: it has no recipe.yaml"
+
+
+def test_a_run_that_is_not_finished_opens_only_to_go_on():
+    run = made("mine", finished=False)
+    error = refused(open_run, run.path)
+    assert error.found == "is not finished"
+    assert error.right == "go on with `slimmer prune --resume mine`"
+    assert open_run(run.path, finished=False) == run
+
+
+def test_the_recipe_and_the_report_are_those_of_the_files():
+    run = made("mine")
+    assert run.recipe() == read_recipe(None, [("seed", 5)])
+    assert run.read_report() == {"format": 1}
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "3", "[]", "[[1, 2]]", "null", "\xff"])
+def test_a_damaged_report_is_refused_with_what_makes_it_anew(content):
+    run = made("mine", finished=False)
+    if content is not None:
+        run.report.write_text(content, encoding="latin-1")
+    error = refused(run.read_report)
+    assert error.where == "mine/report.json"
+    assert "can't be read" in error.found
+    assert "slimmer prune --resume mine" in error.right
+
+
+def test_events_are_lines_that_are_added():
+    run = made("mine")
+    events = [{"event": "begun"}, {"event": "epoch", "accuracy": 0.5}, {"event": "done", "text": "two\nlines"}]
+    for event in events:
+        run.record(event)
+    assert [json.loads(line) for line in run.events.read_text().splitlines()] == events
+
+
+def test_every_file_of_a_run_lies_in_it_under_a_name_of_its_own():
+    run = Run(Path("mine"))
+    names = [name for name in vars(Run) if isinstance(vars(Run)[name], property)]
+    files = [getattr(run, name) for name in names] + [run.onnx("dense"), run.onnx("slim")]
+    assert len(names) > 8
+    assert len(set(files)) == len(files)
+    assert {file.parent for file in files} == {run.path}
+
+
+@pytest.mark.parametrize("error", [None, OSError, KeyboardInterrupt])
+def test_a_run_that_fails_to_begin_leaves_no_run(error):
+    run = Run(Path("mine"))
+    run.path.mkdir()
+
+    def begin():
+        with all_or_nothing(run):
+            for file in (run.dense, run.measured, run.recipe_file):
+                file.touch()
+            if error is not None:
+                raise error
+
+    if error is None:
+        begin()
+        assert len(list(run.path.iterdir())) == 3
+    else:
+        with pytest.raises(error):
+            begin()
+        assert list(run.path.iterdir()) == []
