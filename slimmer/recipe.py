@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,6 +17,15 @@ from slimmer.units import Amount, parse_amount
 VERSION: Final = 1
 
 Positive = Annotated[int, Field(ge=1)]
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as safe_load reads it, with 1e-3 as a number, as YAML 1.2 and everyone else has it."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 class Section(BaseModel):
@@ -62,7 +72,7 @@ class BudgetSection(Section):
         if value is None:
             return None
         if isinstance(value, Mapping):
-            removed = value.get("sparsity")
+            removed: Any = value.get("sparsity")
             if set(value) != {"sparsity"} or type(removed) not in {int, float} or not 0 <= removed < 1:
                 raise ValueError("a mapping holds one key, sparsity: the share to remove, from 0 to below 1")
             value = round(1 - removed, 12)
@@ -138,7 +148,7 @@ class Recipe(Section):
     """Everything that a run depends on."""
 
     version: Literal[1] = Field(VERSION, description="of this format")
-    seed: int = Field(0, ge=0, description="of all that is random")
+    seed: int = Field(0, ge=0, le=2**62, description="of all that is random")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
@@ -196,14 +206,14 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise RecipeError("--set", f"{text!r}", "write section.key=value, such as finetune.lr=0.01")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), yaml.load(value, Loader=_Yaml)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {key}", f"{value!r} is no YAML value", "quote it") from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), f"can't be read ({error})", "give a YAML file") from error
     except yaml.YAMLError as error:

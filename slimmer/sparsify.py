@@ -63,7 +63,7 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Me
     """The recipe's method with its first scores or targets; a resumed one gets its scores from the saved state."""
     name = method_name(recipe, task)
     if name == "maskconvnet":
-        return _maskconvnet(recipe, task)
+        return _maskconvnet(recipe, task, stop)
     if name == "magnitude":
         scores = magnitude_scores(task.model, task.graph)
     elif resumed:  # the saved state holds the scores
@@ -93,7 +93,7 @@ def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "
     return (images for images, _ in islice(of_epoch, number))
 
 
-def _maskconvnet(recipe: Recipe, task: Task) -> MaskConvNet:
+def _maskconvnet(recipe: Recipe, task: Task, stop: int) -> MaskConvNet:
     """One target a budget, each with its own base multipliers."""
     assert task.data is not None
     section, number = recipe.method, len(task.budgets)
@@ -108,6 +108,9 @@ def _maskconvnet(recipe: Recipe, task: Task) -> MaskConvNet:
         for budget, m, v in zip(task.budgets, lambdas_m, lambdas_v, strict=True)
     ]
     warmup = round(section.warmup * steps(task.data.train, recipe.finetune.batch_size))
+    if warmup >= stop:
+        found = f"{warmup} steps, of {stop} under masks: the masks never move"
+        raise RecipeError("method.warmup", found, "warm up for less, or raise finetune.epochs or method.sparsify")
     return MaskConvNet(task.graph.units, targets, start=section.mask_start, warmup=warmup)
 
 

@@ -46,7 +46,7 @@ def test_units_are_ranked_by_the_weights_that_go_with_them(name):
         lost = []
         for unit in range(group.size):
             keep = [other for other in range(group.size) if other != unit]
-            lost.append(whole - squares(prune(model, make_plan(graph, {group.name: keep}))))
+            lost.append(whole - squares(prune(model, make_plan(graph, {group.name: keep}))) if keep else 0.0)
         order = torch.tensor(lost).argsort()
         assert scores[start : start + group.size][order].tolist() == pytest.approx(
             [(rank + 1) / group.size for rank in range(group.size)]
@@ -98,7 +98,7 @@ def test_a_unit_that_nothing_reads_scores_nothing():
         model.fc.weight[:, 1] = 0
     scores = taylor_scores(model, zoo.traced("Chain")[1], batches())
     assert scores[[2, 4 + 1]].tolist() == [0, 0]
-    assert (scores > 0).sum() >= 6
+    assert (scores[[0, 1, 3]] > 0).all()
 
 
 def test_the_seed_decides_and_nothing_else():

@@ -1,7 +1,5 @@
 """Devices and precision: what is asked for, and what `auto` makes of the machine."""
 
-import logging
-
 import pytest
 import torch
 from torch import nn
@@ -40,11 +38,3 @@ def test_a_gpu_that_is_not_there_is_refused(no_gpu):
     with pytest.raises(RuntimeUnavailableError, match="PyTorch sees no GPU") as error:
         make_engine("cuda")
     assert error.value.where == "device"
-
-
-def test_the_engine_has_no_banner(no_gpu, capfd, caplog):
-    logging.getLogger("lightning_fabric").setLevel(logging.NOTSET)
-    with caplog.at_level(logging.INFO):
-        make_engine("cpu")
-    assert caplog.records == []
-    assert capfd.readouterr() == ("", "")

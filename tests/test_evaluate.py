@@ -65,6 +65,7 @@ def test_statistics_are_the_plain_average_over_the_batches(momentum):
     norm = nn.BatchNorm2d(3, momentum=momentum)
     norm.running_mean.fill_(100.0)
     norm.running_var.fill_(100.0)
+    norm.num_batches_tracked.fill_(7)
     batches = drawn()
     recalibrate_(Wrapped(norm), batches)
     values = torch.stack([batch.transpose(0, 1).flatten(1) for batch in batches]).double()  # (batches, channels, rest)

@@ -1,4 +1,4 @@
-"""What a run starts from: what is kept stays whole, budgets are what was asked for, and what does not fit is refused."""
+"""What a run starts from: what is kept stays whole, budgets are as asked for, and what does not fit is refused."""
 
 import copy
 

@@ -1,11 +1,13 @@
 """Amounts: every spelling, what comes back from a short one, and every refusal."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimmer.errors import RecipeError
 from slimmer.units import Amount, parse_amount, short
+
+STEADY = settings(deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,7 @@ def test_what_is_no_amount_is_refused_with_its_place_and_what_would_be_right(tex
     assert all(example in refused.value.right for example in ("0.5", "50%", "1.8G"))
 
 
+@STEADY
 @given(st.integers(0, 10**16 - 1))
 def test_a_short_count_is_the_count_to_half_of_its_last_digit(count):
     number, _, unit = short(count).partition(" ")
@@ -89,6 +92,7 @@ def test_a_short_count_is_the_count_to_half_of_its_last_digit(count):
     assert 1 <= float(number) < 1000 or unit in {"", "T"}
 
 
+@STEADY
 @given(st.integers(1000, 10**15))
 def test_a_short_count_can_be_given_as_a_budget_again(count):
     again = parse_amount(short(count), "budget.flops")
@@ -97,6 +101,7 @@ def test_a_short_count_can_be_given_as_a_budget_again(count):
     assert str(again) == short(again.value)
 
 
+@STEADY
 @given(st.floats(1e-4, 1))
 def test_a_share_is_written_as_it_is_read(share):
     amount = parse_amount(share, "budget.flops")

@@ -1,0 +1,92 @@
+"""What a removed channel said is handed to those that stay."""
+
+import torch
+from torch import nn
+
+from slimmer.compensate import compensate_
+from slimmer.graph import Axis, build_graph
+from slimmer.plan import make_plan
+from slimmer.prune import prune
+
+
+class Copies(nn.Module):
+    """conv (4 channels, the last a copy of the first) -> relu -> conv: without the copy nothing is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 3, 3, padding=1)
+        with torch.no_grad():
+            self.first.weight[3] = self.first.weight[0]
+            self.first.bias[3] = self.first.bias[0]
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+def setting(seed=0):
+    torch.manual_seed(seed)
+    model = Copies().eval()
+    graph = build_graph(model, (2, 8, 8))
+    images = [torch.randn(16, 2, 8, 8) for _ in range(4)]
+    return model, graph, images
+
+
+def error(model, plan, wanted, images):
+    with torch.no_grad():
+        return float((prune(model, plan)(images) - wanted).square().mean())
+
+
+def test_a_copied_channel_goes_without_loss():
+    model, graph, images = setting()
+    plan = make_plan(graph, {"first": [0, 1, 2]})
+    wanted = model(images[0]).detach()
+    before = error(model, plan, wanted, images[0])
+    compensate_(model, graph, plan, images)
+    after = error(model, plan, wanted, images[0])
+    assert after < 1e-4 * before
+
+
+def test_only_weights_that_read_kept_channels_change():
+    model, graph, images = setting()
+    plan = make_plan(graph, {"first": [0, 2, 3]})
+    old = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    compensate_(model, graph, plan, images)
+    for name, tensor in model.state_dict().items():
+        if name == "second.weight":
+            gone = plan.removed()[Axis("second.weight", 1)]
+            assert (tensor[:, gone] == old[name][:, gone]).all()
+            assert not torch.equal(tensor, old[name])
+        else:
+            assert torch.equal(tensor, old[name])
+
+
+def test_the_full_plan_changes_nothing():
+    model, graph, images = setting()
+    old = model.second.weight.clone()
+    compensate_(model, graph, make_plan(graph, {}), images)
+    assert torch.equal(model.second.weight, old)
+
+
+def test_it_lowers_the_error_of_a_plan_on_unseen_images():
+    model, graph, images = setting(seed=3)
+    with torch.no_grad():
+        model.first.weight[3] += 0.05 * torch.randn_like(model.first.weight[3])
+    plan = make_plan(graph, {"first": [0, 1, 2]})
+    unseen = torch.randn(16, 2, 8, 8)
+    wanted = model(unseen).detach()
+    before = error(model, plan, wanted, unseen)
+    compensate_(model, graph, plan, images)
+    assert error(model, plan, wanted, unseen) < 0.5 * before
+
+
+def test_one_kept_channel_and_linear_readers_work():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 2)).eval()
+    graph = build_graph(model, (1, 8, 8))
+    plan = make_plan(graph, {"0": [1]})
+    images = [torch.randn(200, 1, 8, 8) for _ in range(2)]
+    wanted = model(images[0]).detach()
+    before = error(model, plan, wanted, images[0])
+    compensate_(model, graph, plan, images)
+    assert error(model, plan, wanted, images[0]) < before

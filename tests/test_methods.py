@@ -1,0 +1,425 @@
+"""How masks move, against the formulas by hand, and where a recipe's method ends: inside every budget."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import zoo
+
+from slimmer.costs.flops import count_flops
+from slimmer.criteria import magnitude_scores
+from slimmer.data import Data, InMemory, load
+from slimmer.engine import make_engine
+from slimmer.errors import RecipeError
+from slimmer.finetune import Training, make_learner, train_
+from slimmer.masks import Masked, hard_mask
+from slimmer.methods import MaskConvNet, Taylor
+from slimmer.methods.maskconvnet import Target
+from slimmer.models import build
+from slimmer.plan import full_plan
+from slimmer.prepare import prepare
+from slimmer.prune import prune
+from slimmer.recipe import read_recipe
+from slimmer.sparsify import choose_method, method_name, sparsify_steps, target_plan, training_images, training_of
+
+# MaskConvNet
+
+
+def masks_of(variables):
+    """The masks of variables, by MaskConvNet's formula."""
+    return (variables + 0.5).clamp(0, 1)
+
+
+def told(*sparsities):
+    """A measure that gives these sparsities one after the other."""
+    following = iter(sparsities)
+    return lambda mask: next(following)
+
+
+def test_the_penalty_by_hand_for_one_and_for_two_targets():
+    mask = torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)  # mean 1/2, variance 1/8, their ratio 1/4
+    one = MaskConvNet(4, [Target(0.5, told(0.2, 0.3), 3.0, 4.0)], start=0.5, warmup=0)
+    pull = 3.0 * 0.5 - 4.0 * 0.25
+    assert float(one.penalty(mask, 0)) == pytest.approx((0.5 - 0.02) * pull)
+    assert float(one.penalty(mask, 1)) == pytest.approx((0.5 - (0.9 * 0.02 + 0.1 * 0.3)) * pull)
+    assert one.state["sparsity"].tolist() == pytest.approx([0.048])
+    targets = [Target(0.5, told(0.2), 3.0, 4.0), Target(0.4, told(1.0), 1.0, 0.0)]
+    two = MaskConvNet(4, targets, start=0.5, warmup=0, memory=0.0)
+    assert float(two.penalty(mask, 0)) == pytest.approx((0.5 - 0.2) * pull + (0.4 - 1.0) * 0.5)
+    assert two.state["sparsity"].tolist() == pytest.approx([0.2, 1.0])
+
+
+def test_the_measure_sees_the_masks_of_the_step():
+    seen = []
+
+    def measure(mask):
+        seen.append((mask.tolist(), mask.requires_grad))
+        return 0.0
+
+    method = MaskConvNet(2, [Target(0.5, measure, 1.0, 1.0)], start=0.5, warmup=0)
+    method.penalty(torch.tensor([0.25, 1.0], requires_grad=True), 0)
+    assert seen == [([0.25, 1.0], False)]
+
+
+def test_masks_start_just_inside_one():
+    assert MaskConvNet(3, [], start=0.49, warmup=0).start().tolist() == pytest.approx([0.49] * 3)
+
+
+def test_nothing_pulls_while_it_warms_up():
+    method = MaskConvNet(2, [Target(0.5, told(0.4), 1.0, 0.0)], start=0.5, warmup=2)
+    mask = torch.tensor([0.5, 1.0])
+    assert method.penalty(mask, 0) is None
+    assert method.penalty(mask, 1) is None
+    assert method.state["sparsity"].tolist() == [0.0]  # nor does the running mean move
+    assert float(method.penalty(mask, 2)) == pytest.approx((0.5 - 0.04) * 0.75)
+
+
+def gradient(method, variables, step):
+    (found,) = torch.autograd.grad(method.penalty(masks_of(variables), step), variables)
+    return found
+
+
+def test_the_pull_turns_round_after_an_overshoot():
+    variables = torch.tensor([0.4, 0.1, -0.2, -0.3], dtype=torch.float64, requires_grad=True)
+    method = MaskConvNet(4, [Target(0.5, told(0.1, 0.9, 0.5), 3.0, 4.0)], start=0.5, warmup=0, memory=0.0)
+    before, after, there = (gradient(method, variables, step) for step in range(3))
+    assert torch.allclose(after, before * (0.5 - 0.9) / (0.5 - 0.1))
+    assert before.abs().min() > 0
+    assert there.tolist() == [0, 0, 0, 0]
+
+
+def test_the_mean_pulls_all_masks_down_and_the_variance_pulls_them_apart():
+    variables = torch.tensor([0.4, 0.3, -0.3, -0.4], dtype=torch.float64, requires_grad=True)
+    alone = {"m": (1.0, 0.0), "v": (0.0, 1.0)}
+    pulls = {
+        name: gradient(MaskConvNet(4, [Target(0.5, told(0.0), *both)], start=0.5, warmup=0), variables, 0)
+        for name, both in alone.items()
+    }
+    assert pulls["m"].tolist() == pytest.approx([0.5 / 4] * 4)
+    assert (pulls["v"][:2] < 0).all()  # descent moves them up
+    assert (pulls["v"][2:] > 0).all()
+
+
+def test_at_the_edges_the_pull_gets_through_and_beyond_them_it_does_not():
+    variables = torch.tensor([-0.5, 0.5, -0.501, 0.501, 0.0], requires_grad=True)
+    pull = gradient(MaskConvNet(5, [Target(0.5, told(0.0), 1.0, 0.0)], start=0.5, warmup=0), variables, 0)
+    assert (pull != 0).tolist() == [True, True, False, False, True]
+
+
+def test_masks_that_are_all_dead_give_a_number():
+    variables = torch.full((3,), -0.5, requires_grad=True)
+    pull = gradient(MaskConvNet(3, [Target(0.5, told(1.0), 3.0, 4.0)], start=0.5, warmup=0, memory=0.0), variables, 0)
+    assert pull.isfinite().all()
+    assert (pull < 0).all()  # after an overshoot they come back
+
+
+def test_the_variables_are_the_scores():
+    variables = torch.tensor([0.6, -0.7, 0.2], requires_grad=True)
+    scores = MaskConvNet(3, [], start=0.5, warmup=0).scores(variables)
+    assert scores.tolist() == pytest.approx([0.6, -0.7, 0.2])
+    assert (scores.dtype, scores.requires_grad) == (torch.float64, False)
+
+
+PLAIN = Training(
+    epochs=10,
+    batch_size=8,
+    lr=0.01,
+    momentum=0.0,
+    weight_decay=0.0,
+    warmup=0.0,
+    distill=0.0,
+    temperature=1.0,
+    seed=0,
+    mask_lr=0.1,
+    mask_decay=1.0,
+)
+
+
+def noise():
+    generator = torch.Generator().manual_seed(0)
+    split = InMemory(torch.rand(32, *zoo.SIZE, generator=generator), torch.arange(32) % 3)
+    return Data("noise", split, split, ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3, zoo.SIZE[1:])
+
+
+def train_under(method, training, stop, *, variables=None, observe=lambda network: None):
+    """The zoo's chain, trained under a method's masks; the masked network."""
+    graph = zoo.traced("Chain")[1]
+    start = method.start() if variables is None else variables
+    network = Masked(zoo.make("Chain", torch.float32).train(), graph, start, hard_sigmoid=method.hard_sigmoid)
+    learner = make_learner(network, training, train_masks=method.trains_masks)
+    fabric = make_engine("cpu", "32-true")
+    options = {"stop": stop, "method": method, "observe": lambda event: observe(network)}
+    train_(fabric, learner, network, noise(), training, **options)
+    return network
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.0])
+def test_mask_decay_brings_a_dead_channel_back(decay):
+    """Below -0.5 no gradient reaches a variable; what moves it is the decay alone, at the masks' own rate."""
+    variables = torch.full((9,), 0.45)
+    variables[2] = -0.6
+    method = MaskConvNet(9, [], start=0.5, warmup=100)
+    path = []
+    training = replace(PLAIN, mask_decay=decay)
+    train_under(method, training, 4, variables=variables, observe=lambda net: path.append(net.variables[2].item()))
+    by_hand, expected = -0.6, []
+    for step in range(4):
+        if by_hand < -0.5:  # later the loss has a say
+            rate = 0.1 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / 40)).item())
+            by_hand *= 1 - rate * decay
+            expected.append(by_hand)
+    assert path[: len(expected)] == pytest.approx(expected)
+    assert (path[len(expected) - 1] > -0.5) == (decay > 0)
+
+
+def test_the_penalty_moves_masks_toward_the_target():
+    """Both ways: down where too much is there, up again where too little is left."""
+    ends = []
+    for measured in (0.0, 1.0):
+        target = Target(0.5, lambda mask, found=measured: found, 3.0, 0.0)
+        method = MaskConvNet(9, [target], start=0.2, warmup=0, memory=0.0)
+        ends.append(train_under(method, replace(PLAIN, mask_decay=0.0), 8).mask().mean().item())
+    assert ends[0] < 0.6
+    assert ends[1] > 0.7
+
+
+# Taylor
+
+
+def best(number):
+    """A projection that keeps the `number` highest scores, and notes the share of the way that it is asked for."""
+
+    def project(scores, way):
+        project.asked.append(way)
+        mask = torch.zeros_like(scores, dtype=torch.float32)
+        mask[scores.topk(number).indices] = 1
+        return mask
+
+    project.asked = []
+    return project
+
+
+def test_masks_are_projected_now_and_then_along_the_cubic_curve():
+    masks = []
+    project = best(4)
+    method = Taylor(torch.arange(9.0), project, 6, interval=3)
+    assert method.start().tolist() == [1] * 9
+    train_under(method, PLAIN, 8, observe=lambda network: masks.append(network.mask().detach().clone()))
+    assert project.asked == pytest.approx([1 - (5 / 6) ** 3, 1 - (2 / 6) ** 3, 1])  # behind steps 1, 4 and 7
+    assert [int(mask.sum()) for mask in masks] == [4] * 8
+    assert all(set(mask.tolist()) == {0, 1} for mask in masks)
+    assert torch.equal(masks[0], masks[2])
+    assert torch.equal(masks[3], masks[5])
+
+
+def test_with_no_steps_the_cut_is_at_once():
+    project = best(2)
+    method = Taylor(torch.arange(4.0), project, 0)
+    variables = torch.nn.Parameter(method.start())
+    method.after_backward_(variables, 0)
+    assert variables.tolist() == [0, 0, 1, 1]
+    assert project.asked == [1]
+
+
+def test_scores_are_a_running_mean_of_squared_slopes_each_by_its_own_mean():
+    given = torch.tensor([1.0, 2.0, 3.0, 2.0], dtype=torch.float64)
+    method = Taylor(given, best(2), 9, memory=0.75)
+    assert given.tolist() == [1, 2, 3, 2]
+    given += 1
+    assert method.scores(torch.zeros(4)).tolist() == pytest.approx([0.5, 1, 1.5, 1])
+    variables = torch.nn.Parameter(torch.ones(4))
+    variables.grad = torch.tensor([0.0, 1.0, -1.0, 2.0])  # squares of mean 3/2
+    method.after_backward_(variables, 1)
+    wanted = [0.375, 0.75 + 0.25 * 2 / 3, 1.125 + 0.25 * 2 / 3, 0.75 + 0.25 * 8 / 3]
+    assert method.scores(variables).tolist() == pytest.approx(wanted)
+    assert variables.tolist() == [1] * 4  # not yet projected
+    assert method.penalty(torch.ones(4), 0) is None
+
+
+def test_a_channel_that_is_missed_comes_back():
+    method = Taylor(torch.tensor([3.0, 2.0, 1.0]), best(2), 9, interval=1, memory=0.5)
+    variables = torch.nn.Parameter(method.start())
+    path = []
+    for step, slopes in enumerate(([1.0, 1.0, 0.0], [0.0, 1.0, 9.0], [0.0, 1.0, 9.0])):
+        variables.grad = torch.tensor(slopes)
+        method.after_backward_(variables, step)
+        path.append(variables.tolist())
+    assert path[0] == [1, 1, 0]
+    assert path[-1][2] == 1
+
+
+def test_without_any_slope_scores_stay_numbers():
+    method = Taylor(torch.zeros(3), best(1), 9)
+    variables = torch.nn.Parameter(torch.ones(3))
+    variables.grad = torch.zeros(3)
+    method.after_backward_(variables, 0)
+    assert method.scores(variables).tolist() == [0, 0, 0]
+
+
+def test_a_state_that_is_put_back_goes_on_as_before():
+    method = Taylor(torch.arange(9.0), best(4), 6, interval=2)
+    train_under(method, PLAIN, 3)
+    resumed = Taylor(torch.ones(9), best(4), 6, interval=2)
+    for name, tensor in resumed.state.items():
+        tensor.copy_(method.state[name])
+    ends = []
+    for each in (method, resumed):
+        variables = torch.nn.Parameter(torch.ones(9))
+        variables.grad = torch.linspace(-1, 1, 9)
+        each.after_backward_(variables, 4)
+        ends.append((variables.tolist(), each.scores(variables).tolist()))
+    assert ends[0] == ends[1]
+
+
+# A recipe's method
+
+
+SMALL = [
+    ("data.size", 16),
+    ("finetune.epochs", 0.5),
+    ("finetune.batch_size", 64),
+    ("method.batches", 2),
+    ("method.sparsify", 0.3),
+]
+
+
+def recipe_of(*pairs):
+    return read_recipe(None, [*SMALL, ("budget.flops", 0.5), ("budget.params", 0.6), *pairs])
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    torch.manual_seed(0)
+    return prepare(recipe_of(), build("cifar_resnet8", in_channels=1).eval(), load("digits", size=16))
+
+
+@pytest.fixture
+def task(prepared):
+    """A task whose network may be trained."""
+    return replace(prepared, model=copy.deepcopy(prepared.model))
+
+
+@pytest.mark.parametrize("name", ["taylor", "maskconvnet", "magnitude"])
+def test_every_method_ends_inside_both_budgets(task, name):
+    """By fvcore's count and the parameters of the network that the plan gives."""
+    recipe = recipe_of(("method.name", name), ("method.mask_start", 0.0))
+    training = training_of(recipe, task)
+    stop = sparsify_steps(recipe, task, training)
+    assert stop == (0 if name == "magnitude" else 3)
+    method = choose_method(recipe, task, stop, resumed=False)
+    network = Masked(task.model, task.graph, method.start(), hard_sigmoid=method.hard_sigmoid)
+    learner = make_learner(network, training, train_masks=method.trains_masks)
+    fabric = make_engine("cpu", "32-true")
+    train_(fabric, learner, copy.deepcopy(task.model), task.data, training, stop=stop, method=method)
+    plan = target_plan(task, recipe, method.scores(network.variables))
+    slim = prune(task.model, plan)
+    counted = (count_flops(slim, (1, 16, 16)), sum(parameter.numel() for parameter in slim.parameters()))
+    dense = (count_flops(task.model, (1, 16, 16)), sum(parameter.numel() for parameter in task.model.parameters()))
+    assert counted[0] <= 0.5 * dense[0]
+    assert counted[1] <= 0.6 * dense[1]
+    assert counted[0] > 0.45 * dense[0] or counted[1] > 0.55 * dense[1]
+
+
+def test_a_resumed_run_takes_no_scores_anew(task, monkeypatch):
+    monkeypatch.setattr("slimmer.sparsify.taylor_scores", None)
+    method = choose_method(recipe_of(("method.name", "taylor")), task, 3, resumed=True)
+    assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": task.graph.units}
+
+
+def test_taylors_masks_are_inside_the_budgets_of_the_moment(task):
+    method = choose_method(recipe_of(("method.name", "taylor")), task, 3, resumed=False)
+    sizes = [group.size for group in task.graph.groups]
+    left = []
+    for way in (0.0, 0.5, 1.0):
+        mask = method._project(method.scores(None), way)
+        widths = [int(part.sum()) for part in mask.split(sizes)]
+        shares = [budget.cost.exact(widths) / budget.cost.dense for budget in task.budgets]
+        assert all(share <= 1 - way * (1 - b.ratio) for share, b in zip(shares, task.budgets, strict=True))
+        left.append(int(mask.sum()))
+    assert left[0] == task.graph.units > left[1] > left[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("lambda_m", [1.0, 2.0, 3.0]),
+        ("lambda_v", [1.0, 2.0, 3.0]),
+        ("lambda_m", []),
+        ("lambda_m", [-1.0]),
+        ("lambda_v", [1.0, -0.5]),
+    ],
+)
+def test_multipliers_are_one_or_one_for_each_budget(task, key, values):
+    recipe = recipe_of(("method.name", "maskconvnet"), (f"method.{key}", values))
+    with pytest.raises(RecipeError, match="for 2 budgets") as error:
+        choose_method(recipe, task, 3, resumed=False)
+    assert error.value.where == f"method.{key}"
+    assert str(values) in error.value.found
+
+
+@pytest.mark.parametrize(("values", "both"), [([3.0], [3.0, 3.0]), ([3.0, 5.0], [3.0, 5.0])])
+def test_each_budget_is_a_target_with_its_multipliers(task, values, both):
+    pairs = [("method.name", "maskconvnet"), ("method.lambda_m", values), ("method.lambda_v", [0.5])]
+    method = choose_method(recipe_of(*pairs, ("method.warmup", 0.25)), task, 3, resumed=False)
+    assert [target.sparsity for target in method._targets] == pytest.approx([0.5, 0.4])
+    assert [target.lambda_m for target in method._targets] == both
+    assert [target.lambda_v for target in method._targets] == [0.5, 0.5]
+    steps = len(task.data.train) // 64
+    assert method._warmup == round(0.25 * steps)
+    soft = torch.full((task.graph.units,), 0.01)
+    assert [target.measure(soft) for target in method._targets] == pytest.approx([0, 0])
+
+
+def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(task):
+    method = choose_method(recipe_of(("method.name", "maskconvnet")), task, 3, resumed=False)
+    plan = target_plan(task, recipe_of(), torch.rand(task.graph.units, generator=torch.Generator().manual_seed(0)))
+    slim = prune(task.model, plan)
+    params = [sum(parameter.numel() for parameter in network.parameters()) for network in (slim, task.model)]
+    flops = [count_flops(network, (1, 16, 16)) for network in (slim, task.model)]
+    measured = [target.measure(0.3 * hard_mask(plan)) for target in method._targets]
+    assert measured == pytest.approx([1 - flops[0] / flops[1], 1 - params[0] / params[1]])
+    assert plan != full_plan(task.graph)
+
+
+@pytest.mark.parametrize("name", ["taylor", "maskconvnet"])
+def test_a_method_that_needs_data_says_so_without_any(prepared, name):
+    with pytest.raises(RecipeError, match=f"{name} needs data"):
+        method_name(recipe_of(("method.name", name)), replace(prepared, data=None))
+
+
+def test_auto_is_taylor_with_data_and_magnitude_without(prepared):
+    recipe, bare = recipe_of(), replace(prepared, data=None)
+    assert recipe.method.name == "auto"
+    assert (method_name(recipe, prepared), method_name(recipe, bare)) == ("taylor", "magnitude")
+    assert method_name(recipe_of(("method.name", "magnitude")), bare) == "magnitude"
+    training = training_of(recipe, bare)
+    assert (training.epochs, sparsify_steps(recipe, bare, training)) == (0.0, 0)
+    wanted = magnitude_scores(bare.model, bare.graph)
+    scores = choose_method(recipe, bare, 0, resumed=False).scores(torch.zeros(0))
+    assert torch.allclose(scores / scores.max(), wanted)
+
+
+def test_the_share_under_masks_is_the_methods_own_unless_it_is_named(prepared):
+    found = {}
+    for name in ("taylor", "maskconvnet", "magnitude"):
+        for share in (None, 0.2):
+            recipe = recipe_of(("method.name", name), ("method.sparsify", share), ("finetune.epochs", 10))
+            found[name, share] = sparsify_steps(recipe, prepared, training_of(recipe, prepared))
+    steps = 10 * (len(prepared.data.train) // 64)
+    assert found == {
+        ("taylor", None): 0,
+        ("taylor", 0.2): steps / 5,
+        ("maskconvnet", None): steps / 2,
+        ("maskconvnet", 0.2): steps / 5,
+        ("magnitude", None): 0,
+        ("magnitude", 0.2): 0,
+    }
+
+
+def test_training_images_are_the_first_batches_as_they_are(prepared):
+    found = list(training_images(prepared.data, recipe_of(), 3))
+    assert [tuple(images.shape) for images in found] == [(64, 1, 16, 16)] * 3
+    again = list(training_images(prepared.data, recipe_of(), 100))
+    assert len(again) == len(prepared.data.train) // 64
+    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=False))
