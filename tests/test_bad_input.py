@@ -442,6 +442,11 @@ def test_ctrl_c_while_nothing_is_written_yet(monkeypatch, checkpoint):
     assert refused("prune", checkpoint, "--flops", "0.5", code=130) == "stopped\n"
 
 
+def interruptible():
+    """A process that was started in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_while_it_trains_and_the_run_goes_on(checkpoint):
     options = ["--flops", "0.5", "--data", "digits", "--epochs", "3", "--set", "finetune.save_every=0.1"]
     process = subprocess.Popen(
@@ -450,6 +455,7 @@ def test_ctrl_c_while_it_trains_and_the_run_goes_on(checkpoint):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,  # noqa: PLW1509 - no other thread is running
     )
     try:
         until = time.monotonic() + 60

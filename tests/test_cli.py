@@ -286,7 +286,8 @@ def test_profile_exports_first_where_that_is_not_done(main_job, monkeypatch, tmp
         (tmp_path / name).write_bytes((main_job.run.path / name).read_bytes())
     done = []
     monkeypatch.setattr(ship, "export_run", lambda run, **_: done.append(run))
-    monkeypatch.setattr(ship, "_profile", lambda models, *_: {"models": [name for name, _ in models]})
+    empty = {"provider": "none", "comparisons": [], "timings": [], "notes": []}
+    monkeypatch.setattr(ship, "_profile", lambda models, *_: empty | {"models": [name for name, _ in models]})
     result = slimmer("profile", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     assert done == [Run(tmp_path)]

@@ -361,7 +361,7 @@ def test_multipliers_are_one_or_one_for_each_budget(task, key, values):
 @pytest.mark.parametrize(("values", "both"), [([3.0], [3.0, 3.0]), ([3.0, 5.0], [3.0, 5.0])])
 def test_each_budget_is_a_target_with_its_multipliers(task, values, both):
     pairs = [("method.name", "maskconvnet"), ("method.lambda_m", values), ("method.lambda_v", [0.5])]
-    method = choose_method(recipe_of(*pairs, ("method.warmup", 0.25)), task, 3, resumed=False)
+    method = choose_method(recipe_of(*pairs, ("method.warmup", 0.25)), task, 12, resumed=False)
     assert [target.sparsity for target in method._targets] == pytest.approx([0.5, 0.4])
     assert [target.lambda_m for target in method._targets] == both
     assert [target.lambda_v for target in method._targets] == [0.5, 0.5]
@@ -369,6 +369,12 @@ def test_each_budget_is_a_target_with_its_multipliers(task, values, both):
     assert method._warmup == round(0.25 * steps)
     soft = torch.full((task.graph.units,), 0.01)
     assert [target.measure(soft) for target in method._targets] == pytest.approx([0, 0])
+
+
+def test_a_warm_up_that_fills_the_masked_part_is_refused(task):
+    recipe = recipe_of(("method.name", "maskconvnet"), ("method.warmup", 0.25))  # 6 steps
+    with pytest.raises(RecipeError, match="the masks never move"):
+        choose_method(recipe, task, 3, resumed=False)
 
 
 def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(task):
