@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,3 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """The value that a JSON file holds. Raises OSError and json.JSONDecodeError."""
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in `path`'s place in one step."""
-    with whole(path) as part:
-        write(part)

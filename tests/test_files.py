@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from slimmer.files import read_json, whole, write_json, write_text, write_with
+from slimmer.files import read_json, whole, write_json, write_text
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, old
         part.write_text("half of the n")
         raise error
 
-    with pytest.raises(error):
-        write_with(file, fail)
+    with pytest.raises(error), whole(file) as part:
+        fail(part)
     assert names(tmp_path) == ([] if old is None else ["report.md"])
     assert old is None or file.read_text() == old
 
