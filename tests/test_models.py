@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import pad
+from torch.nn.functional import batch_norm, conv2d, pad
 
 from slimmer.errors import ModelError
 from slimmer.models import build, find, names
@@ -85,6 +85,72 @@ def test_a_cifar_resnet_has_the_layout_of_its_public_checkpoints(depth, suffix):
     with torch.device("meta"):
         own = build(f"cifar_resnet{depth}{suffix}").state_dict()
     assert {key for key in own if not key.endswith("num_batches_tracked")} == expected
+
+
+@pytest.mark.parametrize(("depth", "factor"), [(10, 1), (16, 4), (28, 10), (40, 2)])
+def test_a_wide_resnet_has_the_layout_of_its_public_checkpoints(depth, factor):
+    """Keys and shapes of github.com/xternalz/WideResNet-pytorch, written out."""
+    shapes = {"conv1.weight": (16, 3, 3, 3), "fc.weight": (10, 64 * factor), "fc.bias": (10,)}
+    norms = {"bn1": 64 * factor}
+    entering = 16
+    for stage, width in ((1, 16 * factor), (2, 32 * factor), (3, 64 * factor)):
+        for block in range((depth - 4) // 6):
+            at = f"block{stage}.layer.{block}"
+            norms |= {f"{at}.bn1": entering, f"{at}.bn2": width}
+            shapes |= {f"{at}.conv1.weight": (width, entering, 3, 3), f"{at}.conv2.weight": (width, width, 3, 3)}
+            if entering != width:
+                shapes[f"{at}.convShortcut.weight"] = (width, entering, 1, 1)
+            entering = width
+    for norm, width in norms.items():
+        shapes |= {f"{norm}.{each}": (width,) for each in ("weight", "bias", "running_mean", "running_var")}
+    with torch.device("meta"):
+        own = build(f"cifar_wrn{depth}_{factor}").state_dict()
+    assert {key: tuple(own[key].shape) for key in own if not key.endswith("num_batches_tracked")} == shapes
+
+
+def activated(weights, norm, x):
+    statistics = (weights[f"{norm}.{each}"] for each in ("running_mean", "running_var", "weight", "bias"))
+    return batch_norm(x, *statistics).relu()
+
+
+def pre_activation(weights, x, stage, convolutions, shortcut):
+    """Stage by stage as the papers draw it: BN, ReLU, convolution; the shortcut's own one reads the first ReLU."""
+    x = conv2d(x, weights["conv1.weight"], padding=1)
+    for number in (1, 2, 3):
+        for block in range(2):
+            at = f"{stage.format(number)}.{block}"
+            inner = active = activated(weights, f"{at}.bn1", x)
+            for k in range(1, convolutions + 1):
+                weight = weights[f"{at}.conv{k}.weight"]
+                # the first 3x3 convolution of the second and third stage halves the map
+                first = weight.shape[-1] == 3 and (k == 1 or convolutions == 3)
+                stride = 2 if number > 1 and block == 0 and first else 1
+                inner = activated(weights, f"{at}.bn{k}", inner) if k > 1 else active
+                inner = conv2d(inner, weight, stride=stride, padding=weight.shape[-1] // 2)
+            around = weights.get(f"{at}.{shortcut}.weight")
+            x = inner + (x if around is None else conv2d(active, around, stride=2 if number > 1 else 1))
+    return x
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "convolutions", "shortcut", "norm", "head"),
+    [
+        ("cifar_preresnet20", "layer{}", 3, "shortcut", "bn", "linear"),
+        ("cifar_wrn16_4", "block{}.layer", 2, "convShortcut", "bn1", "fc"),
+    ],
+)
+def test_a_pre_activation_net_computes_what_its_paper_draws(name, stage, convolutions, shortcut, norm, head):
+    generator = torch.Generator().manual_seed(0)
+    model = build(name).double().eval()
+    weights = model.state_dict()
+    for tensor in weights.values():
+        if tensor.dim() == 1:
+            tensor.uniform_(0.2, 1.0, generator=generator)
+    image = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=generator)
+    x = activated(weights, norm, pre_activation(weights, image, stage, convolutions, shortcut))
+    wanted = x.mean((2, 3)) @ weights[f"{head}.weight"].T + weights[f"{head}.bias"]
+    with torch.no_grad():
+        assert torch.allclose(model(image), wanted, rtol=1e-10)
 
 
 def test_a_shortcut_without_parameters_pads_a_quarter_of_its_output_on_both_sides():

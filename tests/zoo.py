@@ -1086,6 +1086,8 @@ PATTERNS: dict[str, type[nn.Module]] = {
 ARCHITECTURES = {
     "cifar_resnet20": (3, 32, 32),
     "cifar_resnet20_b": (3, 32, 32),
+    "cifar_preresnet11": (3, 32, 32),
+    "cifar_wrn10_1": (3, 32, 32),
     "cifar_vgg16_bn": (3, 32, 32),
     "resnet18": (3, 64, 64),
     "resnet50": (3, 64, 64),

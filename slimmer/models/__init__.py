@@ -3,7 +3,7 @@
 from torch import nn
 
 from slimmer.errors import ModelError
-from slimmer.models import cifar_resnet, cifar_vgg, resnet
+from slimmer.models import cifar_preresnet, cifar_resnet, cifar_vgg, resnet, wide_resnet
 from slimmer.models.architecture import Architecture
 from slimmer.models.file import file_architecture
 from slimmer.models.packages import PACKAGES, package_architecture
@@ -11,7 +11,16 @@ from slimmer.registry import hint
 
 __all__ = ["Architecture", "build", "find", "names"]
 
-_OWN = {each.name: each for each in (*cifar_resnet.ARCHITECTURES, *cifar_vgg.ARCHITECTURES, *resnet.ARCHITECTURES)}
+_OWN = {
+    each.name: each
+    for each in (
+        *cifar_resnet.ARCHITECTURES,
+        *cifar_preresnet.ARCHITECTURES,
+        *cifar_vgg.ARCHITECTURES,
+        *wide_resnet.ARCHITECTURES,
+        *resnet.ARCHITECTURES,
+    )
+}
 
 
 def names() -> tuple[str, ...]:

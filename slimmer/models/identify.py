@@ -102,6 +102,6 @@ def _match(architecture: Architecture, weights: Mapping[str, Tensor]) -> Match:
 
 @cache
 def _skeleton(architecture: Architecture) -> nn.Module:
-    """An architecture of ours in its own sizes, shapes only; kept, since building all takes half a second."""
+    """An architecture of ours in its own sizes, shapes only; kept, since building all takes most of a second."""
     with torch.device("meta"):
         return build(architecture)
