@@ -10,8 +10,8 @@ from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
 from slimmer.graph import ChannelGraph, ChannelGroup
 from slimmer.prepare import examine, load_model, name_module
-from slimmer.recipe import ModelSection
 from slimmer.report import CONVENTIONS
+from slimmer.sections import ModelSection
 
 
 def inspect(

@@ -1,0 +1,119 @@
+"""The method section of a recipe: every method with the options that it has, and no others."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from slimmer.sections import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _learnt(share: float) -> float:
+    """The share itself. Raises ValueError where nothing would be learnt."""
+    if share == 0:
+        raise ValueError("nothing would be learnt; give a share above 0, or take another method.name")
+    return share
+
+
+class OneShot(Section):
+    """Scores, taken once, and how they become widths."""
+
+    priced: bool = Field(True, description="weigh scores by what a channel costs")
+    even: Share = Field(0.0, description="no group keeps less than this share of what an even cut leaves it")
+    compensate: bool = Field(True, description="hand what removed channels said to those that stay (least squares)")
+
+
+class Taylor(OneShot):
+    """slimmer's own: scores by squared gradients, cut at once, or held on a falling budget while it trains."""
+
+    name: Literal["auto", "taylor"] = Field("auto", description="auto: taylor where data is given, else magnitude")
+    even: Share = Field(0.5, description="no group keeps less than this share of what an even cut leaves it")
+    sparsify: Share = Field(0.0, description="share of the epochs under masks before channels go")
+    batches: int = Field(64, ge=1, description="batches that the first scores are taken from")
+
+
+class Criterion(OneShot):
+    """A one-shot criterion by its name."""
+
+    name: Literal["l2", "bn_scale", "random"]
+
+
+class Magnitude(Section):
+    """Ranks of weights within each group, so that every group is cut alike; needs no data."""
+
+    name: Literal["magnitude"]
+    compensate: bool = Field(
+        True, description="hand what removed channels said to those that stay, where data is given"
+    )
+
+
+class L1(OneShot):
+    """L1 filter pruning (Li et al. 2016): filters' sums of magnitudes, compared within a layer or over all."""
+
+    name: Literal["l1"]
+    priced: bool = Field(
+        False, description="weigh scores by what a channel costs; helps with sensitivity, harms without"
+    )
+    compensate: bool = Field(False, description="hand what removed channels said to those that stay (least squares)")
+    sensitivity: bool = Field(False, description="compare channel groups by the loss that each costs when cut alone")
+    batches: int = Field(2, ge=1, description="batches that sensitivity is measured on")
+    ratios: dict[str, Share] | None = Field(
+        None, description="share removed by layer pattern, in place of a budget, as published: {'layer1.*': 0.1}"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.sensitivity and self.ratios is not None:
+            raise ValueError("method.ratios says what every layer loses, method.sensitivity finds it; give one of them")
+        return self
+
+
+class Masks(Section):
+    """Masks or scales that are trained for a while, then cut to the budget."""
+
+    sparsify: Annotated[Share, AfterValidator(_learnt)] = Field(
+        0.5, description="share of the epochs under masks before channels go"
+    )
+    priced: bool = Field(False, description="weigh scores by what a channel costs")
+    compensate: bool = Field(False, description="hand what removed channels said to those that stay (least squares)")
+
+
+class MaskConvNet(Masks):
+    """Trainable masks pulled toward the budgets by multipliers that follow the gap."""
+
+    name: Literal["maskconvnet"]
+    lambda_m: tuple[float, ...] = Field((3.0,), description="weight of the masks' mean, one a budget")
+    lambda_v: tuple[float, ...] = Field((4.0,), description="weight of their variance, one a budget")
+    warmup: float = Field(0.0, ge=0, description="epochs without the mask term")
+    mask_decay: float = Field(5e-4, ge=0, description="pulls variables to 0, masks to one half")
+    mask_lr: float = Field(0.1, gt=0, description="learning rate of the mask variables")
+    mask_start: float = Field(0.49, ge=0, le=0.5, description="first variable; 0 is a mask of one half")
+    controller: Literal["proportional", "dual"] = Field(
+        "proportional", description="multipliers are the gap, or its sum since the target was last met (dual ascent)"
+    )
+    forward: Literal["soft", "hard"] = Field("soft", description="masks as they are, or rounded with a soft gradient")
+    pull: Literal["even", "cost"] = Field("even", description="the mean weighs masks alike, or by what they cost")
+
+
+class NetworkSlimming(Masks):
+    """Batch-norm scales under an L1 penalty (Liu et al. 2017)."""
+
+    name: Literal["network_slimming"]
+    strength: float = Field(1e-4, ge=0, description="the paper's lambda: weight of the scales' magnitudes")
+    scale_start: float | None = Field(None, gt=0, description="first batch-norm scale; the checkpoint's where left out")
+    ratio: Share | None = Field(None, description="share of channels removed, in place of a budget, as published")
+
+
+class Bar(Masks):
+    """Hard-concrete gates under a budget barrier (Lemaire et al. 2019)."""
+
+    name: Literal["bar"]
+    strength: float = Field(1e-5, ge=0, description="the paper's lambda: weight of the barrier")
+    steepness: float = Field(10.0, gt=0, description="of the sigmoid along which the budget falls")
+    gate_start: float = Field(0.0, description="first ln alpha; 0 is a gate of one half, 2.4 one that is open")
+    mask_lr: float = Field(0.5, gt=0, description="learning rate of the gates' log alpha")
+
+
+MethodSection = Taylor | Criterion | Magnitude | L1 | MaskConvNet | NetworkSlimming | Bar
+METHODS: tuple[type[Section], ...] = (Taylor, Criterion, Magnitude, L1, MaskConvNet, NetworkSlimming, Bar)

@@ -1,0 +1,110 @@
+"""The sections of a recipe, frozen and strict; the method's is in method_options."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from slimmer.errors import RecipeError
+from slimmer.units import Amount, parse_amount
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: no unknown keys, no silent conversions, no changes, no infinite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """The network: its checkpoint and architecture."""
+
+    checkpoint: str | None = Field(None, description="weights: .pth, .pt, .th or .safetensors")
+    arch: str | None = Field(None, description="found from the checkpoint where left out")
+    scratch: bool = Field(False, description="begin with random weights of `arch`, without a checkpoint")
+    input_size: tuple[Positive, Positive, Positive] | None = Field(
+        None, description="(channels, height, width) of one image"
+    )
+    keep: tuple[str, ...] = Field((), description="patterns of layers that are not pruned, such as 'layer4.*'")
+
+
+class DataSection(Section):
+    """The images, and how the network wants to see them."""
+
+    name: str | None = Field(None, description="digits, cifar10, folder or path/to/file.py:factory")
+    path: str | None = Field(None, description="of the files; what they are is found where name is left out")
+    size: int | None = Field(None, gt=0, description="side of an image in pixels")
+    mean: tuple[float, ...] | None = Field(None, description="per channel, in units of 0..1")
+    std: tuple[float, ...] | None = Field(None, description="per channel, in units of 0..1")
+    classes: tuple[str, ...] | None = Field(None, description="the order of the network's outputs")
+    augment: str | None = Field(None, description="none, crop, flip or crop_flip")
+    trust: bool = Field(False, description="go on although the dense network is near chance on these data")
+
+
+class BudgetSection(Section):
+    """What may remain. `sparsity: 0.5` in a mapping is the papers' word for 0.5 removed."""
+
+    flops: str | float | None = Field(None, description="multiply-adds of one image: 0.5, 50% or 1.8G")
+    params: str | float | None = Field(None, description="parameters: 0.5, 50% or 11M")
+    min_width: int = Field(1, ge=1, description="no channel group gets narrower")
+    round_to: int = Field(1, ge=1, description="widths are multiples of this where the group is that wide")
+
+    @field_validator("flops", "params", mode="before")
+    @classmethod
+    def _read(cls, value: Any, info: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Mapping):
+            removed: Any = value.get("sparsity")
+            if set(value) != {"sparsity"} or type(removed) not in {int, float} or not 0 <= removed < 1:
+                raise ValueError("a mapping holds one key, sparsity: the share to remove, from 0 to below 1")
+            value = round(1 - removed, 12)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        try:
+            parse_amount(value, f"budget.{info.field_name}")
+        except RecipeError as error:
+            raise ValueError(f"{error.found}; {error.right}") from error
+        return value
+
+    def amounts(self) -> dict[str, Amount]:
+        """The budgets that were named, by cost."""
+        named = {"flops": self.flops, "params": self.params}
+        return {name: parse_amount(value, f"budget.{name}") for name, value in named.items() if value is not None}
+
+
+class FinetuneSection(Section):
+    """How the network is trained while and after it slims."""
+
+    epochs: float = Field(3.0, ge=0, description="all of them, under masks and slim; 0 prunes in one shot")
+    batch_size: int = Field(128, ge=1, description="images of a step, over all processes")
+    lr: float = Field(0.02, gt=0, description="highest learning rate; it falls to 0 along a cosine, or by `drops`")
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (), description="shares of the run at which the learning rate falls tenfold, in place of the cosine"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD, by Nesterov")
+    weight_decay: float = Field(1e-4, ge=0, description="of weights; biases and norms have none")
+    warmup: float = Field(0.03, ge=0, le=1, description="share of the steps over which the learning rate rises")
+    distill: float = Field(0.9, ge=0, le=1, description="weight of the dense network's outputs in the loss")
+    temperature: float = Field(4.0, gt=0, description="by which outputs are softened before they are compared")
+    recalibrate: int = Field(40, ge=0, description="batches from which batch norm takes its statistics anew")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
+    )
+    save_every: float = Field(30.0, gt=0, description="seconds between two states to resume from")
+
+
+class ExportSection(Section):
+    """How the networks are written to ONNX."""
+
+    opset: int | None = Field(None, description="18 or newer; PyTorch's own where left out")
+    images: int = Field(64, ge=1, description="images on which ONNX Runtime is compared with PyTorch")
+
+
+class ProfileSection(Section):
+    """How they are timed."""
+
+    batches: tuple[int, ...] = Field((1, 64), description="batch sizes")
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field("cpu", description="cpu, cuda or tensorrt")
+    threads: int | None = Field(None, ge=1, description="of an operation; one per core where left out")
