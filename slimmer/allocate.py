@@ -1,35 +1,25 @@
 """Scores, costs and budgets into a plan that is inside every budget."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from slimmer.costs import Budget, Cost
 from slimmer.errors import BudgetError
 from slimmer.graph import ChannelGraph
 from slimmer.plan import Plan, make_plan
+from slimmer.search import FREE, Limits, Search, floor_of
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What every group's width has to respect: at least `min_width` units, and multiples of `round_to`."""
-
-    min_width: int = 1
-    round_to: int = 1
+__all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 
 
-def reachable(cost: Cost, graph: ChannelGraph, limits: Limits = Limits()) -> tuple[int, int]:
+def reachable(cost: Cost, graph: ChannelGraph, limits: Limits = FREE) -> tuple[int, int]:
     """The least and the most that a plan can cost: every group at its floor, and the dense network."""
-    return cost.exact([_floor(group.size, limits) for group in graph.groups]), cost.dense
+    return cost.exact([floor_of(group.size, limits) for group in graph.groups]), cost.dense
 
 
-def check_reachable(budgets: Sequence[Budget], graph: ChannelGraph, limits: Limits = Limits()) -> None:
+def check_reachable(budgets: Sequence[Budget], graph: ChannelGraph, limits: Limits = FREE) -> None:
     """Raise BudgetError, with the reachable range of every budget, where one of them can't be met."""
     ranges = [(budget, *reachable(budget.cost, graph, limits)) for budget in budgets]
     if all(least <= budget.limit for budget, least, _ in ranges):
@@ -43,7 +33,7 @@ def allocate(
     scores: Tensor,
     graph: ChannelGraph,
     budgets: Sequence[Budget],
-    limits: Limits = Limits(),
+    limits: Limits = FREE,
     *,
     priced: bool = True,
 ) -> Plan:
@@ -64,168 +54,13 @@ def allocate(
         BudgetError: the budgets can't be met, with the reachable range of each.
     """
     check_reachable(budgets, graph, limits)
-    search = _Search(scores, graph, budgets, limits, priced=priced)
+    search = Search(scores, graph, budgets, limits, priced=priced)
     search.shrink_()
     search.fill_()
     search.exchange_()
+    search.regain_()
     kept = {
         group.name: np.sort(order[group.size - width :]).tolist()
         for group, order, width in zip(graph.groups, search.orders, search.widths.astype(int).tolist(), strict=True)
     }
     return make_plan(graph, kept)
-
-
-class _Search:
-    """Widths on their way into the budgets; a class because its parts share a dozen arrays."""
-
-    def __init__(
-        self, scores: Tensor, graph: ChannelGraph, budgets: Sequence[Budget], limits: Limits, *, priced: bool
-    ) -> None:
-        self.priced = priced
-        self.costs = [_Arrays(budget.cost) for budget in budgets]
-        self.limits = [budget.limit for budget in budgets]
-        self.dense = [float(budget.cost.dense) for budget in budgets]
-        self.round_to = limits.round_to
-        self.sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
-        self.floors = np.array([_floor(group.size, limits) for group in graph.groups], dtype=np.float64)
-        self.widths = self.sizes.copy()
-        parts = scores.detach().double().cpu().split([group.size for group in graph.groups])
-        self.orders = [torch.sort(part, stable=True).indices.numpy() for part in parts]
-        # cumulated[g][k]: the score of the k least units of group g
-        self.cumulated = [np.concatenate([[0.0], np.cumsum(np.sort(part.numpy()))]) for part in parts]
-
-    def excess(self, widths: Floats) -> Floats:
-        """How far each budget is exceeded, as a share of dense (negative: room left)."""
-        return np.array(
-            [
-                (cost.value(widths) - limit) / dense
-                for cost, limit, dense in zip(self.costs, self.limits, self.dense, strict=True)
-            ]
-        )
-
-    def down(self, group: int) -> float:
-        """The width of `group` one step narrower."""
-        width = self.widths[group]
-        narrower = width - self.round_to if width % self.round_to == 0 else width - width % self.round_to
-        return float(max(narrower, self.floors[group]))
-
-    def up(self, group: int) -> float:
-        """The width of `group` one step wider."""
-        width = self.widths[group]
-        return float(min(width - width % self.round_to + self.round_to, self.sizes[group]))
-
-    def lost(self, group: int, width: float) -> float:
-        """The score that goes where `group` has `width`."""
-        return float(self.cumulated[group][int(self.sizes[group] - width)])
-
-    def price(self, weights: Floats) -> Floats:
-        """What one unit of each group costs, the budgets weighted by `weights`, as a share of dense."""
-        if not self.priced:
-            return np.ones_like(self.widths)
-        shares = [w * c.marginal(self.widths) / d for w, c, d in zip(weights, self.costs, self.dense, strict=True)]
-        total: Floats = np.sum(shares, axis=0)
-        return np.maximum(total, 1e-30)
-
-    def shrink_(self) -> None:
-        """Take the cheapest loss, unit by unit, until every budget is met."""
-        groups = range(len(self.widths))
-        narrower = np.array([self.down(g) for g in groups])
-        loss = np.array([self.lost(g, narrower[g]) - self.lost(g, self.widths[g]) for g in groups])
-        while (excess := self.excess(self.widths)).max(initial=0.0) > 0:
-            gain = self.price((excess > 0).astype(np.float64)) * (self.widths - narrower)
-            ratio = np.where(gain > 1e-20, loss / np.maximum(gain, 1e-20), np.inf)
-            ratio[narrower == self.widths] = np.inf
-            best = int(np.argmin(ratio))
-            if not np.isfinite(ratio[best]):
-                best = int(np.argmax(self.widths - narrower))
-            self.widths[best] = narrower[best]
-            narrower[best] = self.down(best)
-            loss[best] = self.lost(best, narrower[best]) - self.lost(best, self.widths[best])
-
-    def fill_(self) -> None:
-        """Give units back, the best score for its cost first, as long as every budget holds."""
-        while True:
-            price = self.price(np.ones(len(self.costs)))
-            candidates = []
-            for group in range(len(self.widths)):
-                wider = self.up(group)
-                if wider > self.widths[group] and self.fits({group: wider}):
-                    value = self.lost(group, self.widths[group]) - self.lost(group, wider)
-                    candidates.append((value / (price[group] * (wider - self.widths[group])), group, wider))
-            if not candidates:
-                return
-            _, group, wider = max(candidates)
-            self.widths[group] = wider
-
-    def fits(self, changed: Mapping[int, float]) -> bool:
-        """Whether every budget holds with the widths in `changed`."""
-        widths = self.widths.copy()
-        for group, width in changed.items():
-            widths[group] = width
-        return bool((self.excess(widths) <= 0).all())
-
-    def exchange_(self, tolerance: float = 0.003, rounds: int = 50) -> None:
-        """Close the gap under the tightest budget to `tolerance` of dense by trading units between groups.
-
-        One group gets narrower by a step, another wider, as long as that fills the tightest budget further; of the
-        trades that close the gap best, within a tenth of the best one, the one that keeps most score is taken.
-        """
-        for _ in range(rounds):
-            gap = -self.excess(self.widths).max()
-            if gap <= tolerance:
-                return
-            trades = list(self._trades(gap))
-            if not trades:
-                return
-            least = min(trade[0] for trade in trades)
-            _, _, source, target = min((t for t in trades if t[0] <= least + 0.1 * gap), key=lambda t: t[1])
-            self.widths[source], self.widths[target] = self.down(source), self.up(target)
-            self.fill_()
-
-    def _trades(self, gap: float) -> "list[tuple[float, float, int, int]]":
-        """(gap left, score lost, source, target) of every trade that fits and leaves a smaller gap."""
-        found = []
-        for source in range(len(self.widths)):
-            narrower = self.down(source)
-            if narrower == self.widths[source]:
-                continue
-            for target in range(len(self.widths)):
-                wider = self.up(target)
-                if target == source or wider == self.widths[target]:
-                    continue
-                widths = self.widths.copy()
-                widths[source], widths[target] = narrower, wider
-                left = -self.excess(widths).max()
-                if 0 <= left < gap - 1e-12:
-                    lost = self.lost(source, narrower) - self.lost(source, self.widths[source])
-                    won = self.lost(target, self.widths[target]) - self.lost(target, wider)
-                    found.append((left, lost - won, source, target))
-        return found
-
-
-class _Arrays:
-    """A cost in numpy, for thousands of evaluations a second."""
-
-    def __init__(self, cost: Cost) -> None:
-        self.members, self.rest = cost.members.numpy(), cost.rest.numpy()
-        self.factor, self.constant = cost.factor.numpy(), cost.constant
-        self.first, self.second = cost.first.numpy(), cost.second.numpy()
-
-    def value(self, widths: Floats) -> float:
-        """The cost of `widths` (groups,)."""
-        axes = self.members @ widths + self.rest
-        return float((self.factor * axes[self.first] * axes[self.second]).sum() + self.constant)
-
-    def marginal(self, widths: Floats) -> Floats:
-        """The gradient of the cost (groups,)."""
-        axes = self.members @ widths + self.rest
-        count = len(axes)
-        by_axis = np.bincount(self.first, self.factor * axes[self.second], count)
-        by_axis += np.bincount(self.second, self.factor * axes[self.first], count)
-        return np.asarray(by_axis @ self.members)
-
-
-def _floor(size: int, limits: Limits) -> int:
-    """The least width of a group of `size` units."""
-    least = -(-max(limits.min_width, 1) // limits.round_to) * limits.round_to
-    return min(size, least)

@@ -37,8 +37,6 @@ def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float
         distill=0.0,
         temperature=1.0,
         seed=SEED,
-        mask_lr=0.0,
-        mask_decay=0.0,
     )
     fabric = make_engine("cpu")
     learner = make_learner(model, training)

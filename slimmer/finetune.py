@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from slimmer.data import Batch, Data, batches, steps
+from slimmer.data.batches import held
 from slimmer.errors import TrainingError
 from slimmer.masks import Masked
 from slimmer.methods import Method
@@ -32,8 +33,9 @@ class Training:
     distill: float
     temperature: float
     seed: int
-    mask_lr: float
-    mask_decay: float
+    mask_lr: float = 0.1
+    mask_decay: float = 0.0
+    drops: tuple[float, ...] = ()
 
     def steps(self, data: Data) -> int:
         """All steps of the run."""
@@ -122,7 +124,7 @@ def train_(
         loss = objective(logits, labels, target, training)
         task = loss.detach()
         if masked is not None and method is not None:
-            penalty = method.penalty(masked.mask(), step)
+            penalty = method.penalty(masked.variables, step)
             loss = loss if penalty is None else loss + penalty
         network.zero_grad()
         fabric.backward(loss)
@@ -163,18 +165,23 @@ def objective(logits: Tensor, labels: Tensor, target: Tensor | None, training: T
 
 
 def learning_rate(step: int, total: int, training: Training) -> float:
-    """A linear rise over the first `warmup` of all steps, a cosine down to zero at `total`."""
+    """A linear rise over the first `warmup` of all steps, a cosine down to zero at `total`, or a tenth at each drop."""
     rise = max(1, round(training.warmup * total))
-    return training.lr * min(1.0, (step + 1) / rise) * 0.5 * (1 + cos(pi * step / max(1, total)))
+    if training.drops:
+        fall = 0.1 ** sum(step >= share * total for share in training.drops)
+    else:
+        fall = 0.5 * (1 + cos(pi * step / max(1, total)))
+    return training.lr * min(1.0, (step + 1) / rise) * fall
 
 
 def _stream(fabric: Fabric, data: Data, training: Training, start: int, stop: int) -> Iterator[Batch]:
     """The batches of steps `start` to `stop`, this process's share of each."""
     per_epoch = steps(data.train, training.batch_size)
+    split = held(data.train, fabric.device)
     while start < stop:
         epoch, skipped = divmod(start, per_epoch)
         of_epoch = batches(
-            data.train,
+            split,
             data,
             batch_size=training.batch_size,
             epoch=epoch,

@@ -1,6 +1,7 @@
 """Masks, one value per unit of every channel group, on the weights that read the group's channels."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +11,26 @@ from slimmer.graph import ChannelGraph
 from slimmer.plan import Plan
 
 
+class Gate(Protocol):
+    """Variables (units,) into a mask (units,)."""
+
+    def __call__(self, variables: Tensor, *, training: bool) -> Tensor: ...  # noqa: D102
+
+
 class Masked(nn.Module):
     """A model whose consumers' weights are multiplied by a mask, gathered by the groups' index maps.
 
-    `variables` (units,) are the mask's own, in the order of the graph's groups. The mask is `variables` itself,
-    or clip(variables + 0.5, 0, 1) where `hard_sigmoid` is asked for. A mask of zeros and ones computes what the
-    pruned network computes, whatever stands between (see docs/decisions.md).
+    `variables` (units,) are the mask's own, in the order of the graph's groups. The mask is what `gate` makes of
+    them, which is told whether the network is training; by default they themselves. A mask of zeros and ones
+    computes what the pruned network computes, whatever stands between (see docs/decisions.md).
     """
 
     gather: Tensor
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph, variables: Tensor, *, hard_sigmoid: bool = False) -> None:
+    def __init__(self, model: nn.Module, graph: ChannelGraph, variables: Tensor, gate: Gate | None = None) -> None:
         super().__init__()
         self.model = model
-        self.hard_sigmoid = hard_sigmoid
+        self._gate = gate
         self.variables = nn.Parameter(variables)
         self._layers = consumer_index(graph)
         lengths = [index.numel() for index in self._layers.values()]
@@ -33,9 +40,7 @@ class Masked(nn.Module):
 
     def mask(self) -> Tensor:
         """The mask's values (units,), in 0..1."""
-        if not self.hard_sigmoid:
-            return self.variables
-        return (self.variables + 0.5).clamp(0, 1)  # clamp, unlike hardsigmoid, passes gradient at its bounds
+        return self.variables if self._gate is None else self._gate(self.variables, training=self.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the model's output under the mask."""

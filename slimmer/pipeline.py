@@ -21,6 +21,7 @@ from slimmer.data import Data, evaluation_batches, steps
 from slimmer.engine import make_engine
 from slimmer.errors import DataError, ModelError, RunError
 from slimmer.evaluate import accuracy, recalibrate_
+from slimmer.figures import draw_run
 from slimmer.files import read_json, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
 from slimmer.masks import Masked, fold_, hard_mask
@@ -29,14 +30,24 @@ from slimmer.prepare import Task, prepare
 from slimmer.probe import check_same
 from slimmer.prune import prune, slice_tensors
 from slimmer.recipe import Recipe
+from slimmer.record import mask_event
 from slimmer.report import cost_report, to_markdown
 from slimmer.run import Run, all_or_nothing, mark_latest, new_run
 from slimmer.runtimes.environment import environment
 from slimmer.slim import Identity, load_network, save_network
-from slimmer.sparsify import choose_method, method_name, sparsify_steps, target_plan, training_images, training_of
+from slimmer.sparsify import (
+    check_method,
+    choose_method,
+    method_name,
+    sparsify_steps,
+    target_plan,
+    training_images,
+    training_of,
+)
 from slimmer.state import SavedState
 
 Observe = Callable[[dict[str, Any]], None]
+MASK_EVENTS = 50  # records of the masks' values while they are trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +79,7 @@ def start(
     """
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     task = prepare(recipe, model, data)
+    check_method(recipe, task)
     run = Run(Path(fabric.broadcast(str(new_run(out, task.identity.arch).path) if fabric.global_rank == 0 else "")))
     job = _job(fabric, run, recipe, task, observe)
     measured = _measure_dense(job)
@@ -119,7 +131,7 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
         learner = make_learner(job.fabric.to_device(prune(task.model, plan)), job.training)
         learner.restore_(tensors, step)
     else:
-        plan, learner = _sparsify(job, teacher, step, tensors)
+        plan, learner, measured["before_projection"] = _sparsify(job, teacher, step, tensors)
         measured["accuracy_removed"] = _accuracy(learner.network, task.data)
         if job.fabric.global_rank == 0:
             write_text(run.plan, plan.to_json())
@@ -134,6 +146,8 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     if job.fabric.global_rank == 0:
         notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
         save_network(run.slim, learner.network.cpu(), task.identity, plan, notes)
+        drawn = draw_run(run.read_events(), report, run.path / "figures")
+        report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
         write_text(run.text, to_markdown(report))
         write_json(run.report, report)
         run.state.unlink(missing_ok=True)
@@ -142,15 +156,18 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
-def _sparsify(job: Job, teacher: nn.Module, step: int, tensors: dict[str, Tensor]) -> tuple[Plan, Learner]:
+def _sparsify(
+    job: Job, teacher: nn.Module, step: int, tensors: dict[str, Tensor]
+) -> tuple[Plan, Learner, dict[str, float] | None]:
     """Train under masks toward the budgets, project exactly into them, and remove the channels for real.
 
-    Returns the plan and the slim network with its optimizer state, batch norm recalibrated.
+    Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what the masks alone
+    left of each cost (None where there was no training under masks).
     """
     task = job.task
     stop = sparsify_steps(job.recipe, task, job.training)
     method = choose_method(job.recipe, task, stop, resumed=bool(tensors))
-    network = Masked(task.model, task.graph, method.start(), hard_sigmoid=method.hard_sigmoid)
+    network = Masked(task.model, task.graph, method.start(), method.gate)
     learner = make_learner(job.fabric.to_device(network), job.training, train_masks=method.trains_masks)
     if tensors:
         learner.restore_(tensors, step)
@@ -158,23 +175,30 @@ def _sparsify(job: Job, teacher: nn.Module, step: int, tensors: dict[str, Tensor
             tensor.copy_(tensors[f"method.{name}"])
     if task.data is not None and learner.step < stop:
         keep = partial(job.saved.maybe, "masks", learner, method.state)
+        often = max(1, stop // MASK_EVENTS)
 
         def tell(event: dict[str, Any]) -> None:
-            job.tell({**event, **remaining(task, (network.mask().detach() > 0).cpu())})
+            mask = method.gate(network.variables.detach(), training=False)
+            job.tell({**event, **remaining(task, mask.cpu() > 0)})
+            if event["step"] % often == 0 or event["step"] == stop:
+                told = {key: event[key] for key in ("step", "epoch")}
+                job.tell({"event": "masks", **told, **mask_event(mask, [group.size for group in task.graph.groups])})
 
         train_(job.fabric, learner, teacher, task.data, job.training, stop=stop, method=method, observe=tell, save=keep)
     plan = target_plan(task, job.recipe, method.scores(network.variables))
+    network.eval()
+    before = remaining(task, network.mask().cpu() > 0) if stop else None
     if method.trains_masks:
         fold_(task.model, task.graph, network.mask())
     number = job.recipe.finetune.recalibrate if task.data is not None else 0
-    if number:
+    if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
     check_same(task.model, task.graph, plan, task.identity.input_size)
     slim = make_learner(job.fabric.to_device(prune(task.model, plan)), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:
         recalibrate_(slim.network, _as_trained(job, number))
-    return plan, slim
+    return plan, slim, before
 
 
 def _as_trained(job: Job, number: int) -> Iterator[Tensor]:
@@ -213,7 +237,7 @@ def _measure_dense(job: Job) -> dict[str, Any]:
     top1 = _accuracy(job.task.model, data)
     found: dict[str, Any] = {cost.name: cost.dense for cost in job.task.costs}
     job.tell({"event": "dense", "accuracy": top1, **found, "limits": {b.cost.name: b.ratio for b in job.task.budgets}})
-    if data is not None and top1 is not None and not job.recipe.data.trust:
+    if data is not None and top1 is not None and not (job.recipe.data.trust or job.recipe.model.scratch):
         chance = 1 / data.num_classes
         if top1 <= chance + 0.1 * (1 - chance):
             raise DataError(
@@ -276,6 +300,7 @@ def _report(
         "flops": flops,
         "params": params,
         "recount": recount,
+        "before_projection": measured.get("before_projection"),
         "accuracy": None if task.data is None else top1,
         "groups": [
             {"name": group.name, "dense": group.size, "slim": width}

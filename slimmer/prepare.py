@@ -5,18 +5,21 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from slimmer.allocate import Limits, check_reachable
 from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
-from slimmer.errors import BudgetError, DataError, ModelError
+from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, build_graph
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.probe import probe
-from slimmer.recipe import DataSection, ModelSection, Recipe
+from slimmer.published import shares_of_groups
+from slimmer.recipe import Recipe
+from slimmer.sections import BudgetSection, DataSection, ModelSection
 from slimmer.slim import Identity
 
 
@@ -40,11 +43,12 @@ def prepare(
 
     Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
     """
-    if not recipe.budget.amounts():
-        raise BudgetError("budget", "none is named", "give --flops, --params or both, as what may remain: --flops 0.5")
+    _check_cut(recipe)
     data = load_data(recipe.data) if data is None else data
+    if data is None and getattr(recipe.method, "sensitivity", False):
+        raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=false")
     if model is None:
-        model, identity = load_model(recipe.model, data)
+        model, identity = load_model(recipe.model, data, recipe.seed)
     elif identity is None:
         identity = name_module(recipe.model, data)
     if data is not None:
@@ -56,7 +60,18 @@ def prepare(
         Budget(by_name[name], amount.of(by_name[name].dense)) for name, amount in recipe.budget.amounts().items()
     )
     check_reachable(budgets, graph, limits)
+    shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
     return Task(model, identity, data, graph, costs, budgets, limits)
+
+
+def _check_cut(recipe: Recipe) -> None:
+    """Raise where neither the budget nor the method says how much is to go, or both do."""
+    own = next((key for key in ("ratio", "ratios") if getattr(recipe.method, key, None) is not None), None)
+    if own is None and not recipe.budget.amounts():
+        raise BudgetError("budget", "none is named", "give --flops, --params or both, as what may remain: --flops 0.5")
+    if own is not None and recipe.budget != BudgetSection():
+        found = f"method.{own} says what goes, and the budget what may remain"
+        raise RecipeError("budget", found, f"give one of them: a budget, or method.{own} as published")
 
 
 def examine(model: nn.Module, identity: Identity, keep: Iterable[str] = ()) -> tuple[ChannelGraph, tuple[Cost, ...]]:
@@ -113,14 +128,17 @@ def load_data(section: DataSection) -> Data | None:
     )
 
 
-def load_model(section: ModelSection, data: Data | None = None) -> tuple[nn.Module, Identity]:
+def load_model(section: ModelSection, data: Data | None = None, seed: int = 0) -> tuple[nn.Module, Identity]:
     """The network that a recipe names, with its checkpoint's weights, and how to build it again.
 
     The architecture comes from the recipe or from the weights; the input size from the recipe, the data or the
-    architecture, in this order.
+    architecture, in this order. From scratch, weights are drawn from `seed`, for the data's classes and channels.
     """
+    if section.scratch:
+        return _from_scratch(section, data, seed)
     if section.checkpoint is None:
-        raise ModelError("model.checkpoint", "no checkpoint is named", "give a file of weights")
+        right = "give a file of weights, or model.arch with model.scratch=true"
+        raise ModelError("model.checkpoint", "no checkpoint is named", right)
     path = Path(section.checkpoint)
     weights = read_weights(path)
     if section.arch is None:
@@ -131,6 +149,18 @@ def load_model(section: ModelSection, data: Data | None = None) -> tuple[nn.Modu
     load_weights_(model, weights, str(path))
     default = (found.in_channels, *found.arch.input_size[1:]) if data is None else data.input_size
     return model.eval(), Identity(found.arch.name, found.num_classes, section.input_size or default)
+
+
+def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> tuple[nn.Module, Identity]:
+    """A network of random weights. Raises ModelError without an architecture or data to train it on."""
+    if section.arch is None or data is None:
+        missing = "model.arch" if section.arch is None else "data"
+        raise ModelError("model.scratch", f"needs {missing}", "name the architecture and the data to train it on")
+    arch = find(_absolute(section.arch))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build(arch, num_classes=data.num_classes, in_channels=data.input_size[0])
+    return model.eval(), Identity(arch.name, data.num_classes, section.input_size or data.input_size)
 
 
 def name_module(section: ModelSection, data: Data | None) -> Identity:

@@ -1,30 +1,42 @@
 """A recipe's method made ready: its steps, its masks, its first scores, and the exact plan that it ends with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from slimmer import method_options as options
 from slimmer.allocate import allocate
-from slimmer.costs import Budget, Cost
-from slimmer.criteria import magnitude_scores, taylor_scores
-from slimmer.data import Data, batches, steps
+from slimmer.compose import trained_method
+from slimmer.costs import Budget
+from slimmer.criteria import (
+    bn_scale_scores,
+    filter_norm_scores,
+    magnitude_scores,
+    normed_groups,
+    random_scores,
+    sensitivity_scores,
+    taylor_scores,
+)
+from slimmer.data import Batch, Data, batches
 from slimmer.errors import RecipeError
 from slimmer.finetune import Training
 from slimmer.masks import hard_mask
-from slimmer.methods import MaskConvNet, Method, Taylor
-from slimmer.methods.maskconvnet import Sparsity, Target
+from slimmer.methods import Method, Taylor
+from slimmer.methods.taylor import Project
 from slimmer.plan import Plan
 from slimmer.prepare import Task
+from slimmer.published import cut_by_ratios, cut_by_share
 from slimmer.recipe import Recipe
 
-OWN_SHARE = {"taylor": 0.0, "maskconvnet": 0.5}  # of the epochs under masks; see docs/decisions.md
+NEED_NO_DATA = {"magnitude", "l1", "l2", "bn_scale", "random"}
 
 
 def training_of(recipe: Recipe, task: Task) -> Training:
     """The recipe's training section as plain numbers; no epochs where there are no data."""
-    section = recipe.finetune
+    section, method = recipe.finetune, recipe.method
     return Training(
         epochs=section.epochs if task.data is not None else 0.0,
         batch_size=section.batch_size,
@@ -35,8 +47,9 @@ def training_of(recipe: Recipe, task: Task) -> Training:
         distill=section.distill,
         temperature=section.temperature,
         seed=recipe.seed,
-        mask_lr=recipe.method.mask_lr,
-        mask_decay=recipe.method.mask_decay,
+        mask_lr=getattr(method, "mask_lr", 0.0),
+        mask_decay=getattr(method, "mask_decay", 0.0),
+        drops=section.drops,
     )
 
 
@@ -45,81 +58,91 @@ def method_name(recipe: Recipe, task: Task) -> str:
     name = recipe.method.name
     if name == "auto":
         return "magnitude" if task.data is None else "taylor"
-    if task.data is None and name != "magnitude":
+    if task.data is None and name not in NEED_NO_DATA:
         raise RecipeError("method.name", f"{name} needs data", "give --data, or method.name=magnitude")
     return name
 
 
 def sparsify_steps(recipe: Recipe, task: Task, training: Training) -> int:
-    """How many steps the network is trained under masks before channels go for real: by default the method's own."""
-    name = method_name(recipe, task)
-    if task.data is None or name == "magnitude":
+    """How many steps the network is trained under masks before channels go for real."""
+    if task.data is None or not isinstance(recipe.method, options.Taylor | options.Masks):
         return 0
-    share = OWN_SHARE[name] if recipe.method.sparsify is None else recipe.method.sparsify
-    return round(share * training.steps(task.data))
+    return round(recipe.method.sparsify * training.steps(task.data))
 
 
 def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Method:
     """The recipe's method with its first scores or targets; a resumed one gets its scores from the saved state."""
-    name = method_name(recipe, task)
-    if name == "maskconvnet":
-        return _maskconvnet(recipe, task, stop)
-    if name == "magnitude":
-        scores = magnitude_scores(task.model, task.graph)
-    elif resumed:  # the saved state holds the scores
-        scores = torch.ones(task.graph.units)
-    else:
-        assert task.data is not None
-        images = training_images(task.data, recipe, recipe.method.batches)
-        scores = taylor_scores(task.model, task.graph, images, recipe.seed)
+    section, _ = recipe.method, method_name(recipe, task)
+    if isinstance(section, options.Masks):
+        return trained_method(recipe, section, task, stop, resumed=resumed)
+    if isinstance(section, options.Taylor) and resumed:  # the saved state holds the scores
+        return Taylor(torch.ones(task.graph.units), _projection(recipe, task), stop)
+    return Taylor(_scores(recipe, task), _projection(recipe, task), stop)
 
-    def project(scores: Tensor, way: float) -> Tensor:
-        now = [Budget(b.cost, b.cost.dense + way * (b.limit - b.cost.dense)) for b in task.budgets]
-        return hard_mask(allocate(scores, task.graph, now, task.limits))
 
-    return Taylor(scores, project, stop)
+def check_method(recipe: Recipe, task: Task) -> None:
+    """Raise RecipeError where the method's options don't fit the data, the budgets or the steps; nothing is changed."""
+    method_name(recipe, task)
+    if isinstance(recipe.method, options.Masks):
+        stop = sparsify_steps(recipe, task, training_of(recipe, task))
+        trained_method(recipe, recipe.method, task, stop, resumed=True)  # as if resumed: the weights stay
 
 
 def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:
-    """The exact projection: the plan inside every budget that keeps the highest scores."""
-    name = method_name(recipe, task)
-    return allocate(scores - scores.min(), task.graph, task.budgets, task.limits, priced=name == "taylor")
+    """The exact projection: the plan inside every budget that keeps the highest scores, or the method's own cut."""
+    section = recipe.method
+    if isinstance(section, options.L1) and section.ratios is not None:
+        return cut_by_ratios(scores, task.graph, section.ratios)
+    if isinstance(section, options.NetworkSlimming) and section.ratio is not None:
+        return cut_by_share(scores, task.graph, section.ratio, normed_groups(task.model, task.graph))
+    return _allocate(recipe, task, scores - scores.min().clamp(max=0), task.budgets)
 
 
 def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "none") -> Iterator[Tensor]:
     """The first `number` batches of training images."""
+    return (images for images, _ in training_batches(data, recipe, number, augment=augment))
+
+
+def training_batches(data: Data, recipe: Recipe, number: int, *, augment: str = "none") -> Iterator[Batch]:
+    """The first `number` batches of training images, with their labels."""
     size = recipe.finetune.batch_size
     of_epoch = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment=augment)
-    return (images for images, _ in islice(of_epoch, number))
+    return islice(of_epoch, number)
 
 
-def _maskconvnet(recipe: Recipe, task: Task, stop: int) -> MaskConvNet:
-    """One target a budget, each with its own base multipliers."""
-    assert task.data is not None
-    section, number = recipe.method, len(task.budgets)
-    for key, values in (("lambda_m", section.lambda_m), ("lambda_v", section.lambda_v)):
-        if len(values) not in (1, number) or min(values) < 0:
-            found = f"{list(values)} for {number} budget{'s' * (number > 1)}"
-            raise RecipeError(f"method.{key}", found, "give one value of at least 0, or one for each budget")
-    lambdas_m = section.lambda_m * number if len(section.lambda_m) == 1 else section.lambda_m
-    lambdas_v = section.lambda_v * number if len(section.lambda_v) == 1 else section.lambda_v
-    targets = [
-        Target(1 - budget.ratio, _measure(budget.cost, task), m, v)
-        for budget, m, v in zip(task.budgets, lambdas_m, lambdas_v, strict=True)
-    ]
-    warmup = round(section.warmup * steps(task.data.train, recipe.finetune.batch_size))
-    if warmup >= stop:
-        found = f"{warmup} steps, of {stop} under masks: the masks never move"
-        raise RecipeError("method.warmup", found, "warm up for less, or raise finetune.epochs or method.sparsify")
-    return MaskConvNet(task.graph.units, targets, start=section.mask_start, warmup=warmup)
+def _allocate(recipe: Recipe, task: Task, scores: Tensor, budgets: Sequence[Budget]) -> Plan:
+    section = recipe.method
+    ranks = method_name(recipe, task) == "magnitude"
+    limits = replace(task.limits, even=0.0 if ranks else getattr(section, "even", 0.0))
+    return allocate(scores, task.graph, budgets, limits, priced=not ranks and getattr(section, "priced", False))
 
 
-def _measure(cost: Cost, task: Task) -> Sparsity:
-    """The sparsity of `cost` that the masks above zero have."""
-    sizes = [group.size for group in task.graph.groups]
+def _projection(recipe: Recipe, task: Task) -> Project:
+    """Scores and a share of the way into the mask of that moment."""
 
-    def measure(mask: Tensor) -> float:
-        widths = torch.stack([(part > 0).sum() for part in mask.cpu().split(sizes)])
-        return 1 - float(cost(widths)) / cost.dense
+    def project(scores: Tensor, way: float) -> Tensor:
+        now = [Budget(b.cost, b.cost.dense + way * (b.limit - b.cost.dense)) for b in task.budgets]
+        return hard_mask(_allocate(recipe, task, scores, now))
 
-    return measure
+    return project
+
+
+def _scores(recipe: Recipe, task: Task) -> Tensor:
+    """The scores (units,) that a one-shot method begins and ends with."""
+    name = method_name(recipe, task)
+    if name == "magnitude":
+        return magnitude_scores(task.model, task.graph)
+    if isinstance(recipe.method, options.Taylor):
+        assert task.data is not None
+        images = training_images(task.data, recipe, recipe.method.batches)
+        return taylor_scores(task.model, task.graph, images, recipe.seed)
+    if name == "bn_scale":
+        return bn_scale_scores(task.model, task.graph)
+    if name == "random":
+        return random_scores(task.graph, recipe.seed)
+    norms = filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name])
+    if isinstance(recipe.method, options.L1) and recipe.method.sensitivity:
+        assert task.data is not None
+        found = list(training_batches(task.data, recipe, recipe.method.batches))
+        return sensitivity_scores(task.model, task.graph, norms, found)
+    return norms

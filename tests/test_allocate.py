@@ -173,6 +173,50 @@ def test_floors_and_multiples_hold_inside_the_budget(limits, name):
         assert width >= min(group.size, limits.min_width)
 
 
+def even_cut(graph, bounds):
+    """The widths of the least cut that takes the same share of every group and meets the budgets."""
+    for thousandth in range(1000, 0, -1):
+        widths = [max(1, int(thousandth / 1000 * group.size)) for group in graph.groups]
+        if all(bound.cost.exact(widths) <= bound.limit for bound in bounds):
+            return widths
+    raise AssertionError("no even cut meets the budgets")
+
+
+@pytest.mark.parametrize("ratios", [(0.5, None), (0.2, None), (0.3, 0.5)])
+def test_no_group_falls_far_below_an_even_cut(ratios):
+    """Scores that would empty every second group."""
+    _, graph = zoo.traced("cifar_resnet20")
+    bounds = budgets("cifar_resnet20", ratios)
+    parts = [torch.full((group.size,), 1e-6 if number % 2 else 1.0) for number, group in enumerate(graph.groups)]
+    free = allocate(torch.cat(parts), graph, bounds).widths
+    held = allocate(torch.cat(parts), graph, bounds, Limits(even=0.5))
+    least = [width // 2 for width in even_cut(graph, bounds)]
+    assert any(width < floor for width, floor in zip(free, least, strict=True))
+    assert all(width >= floor for width, floor in zip(held.widths, least, strict=True))
+    assert inside(held, bounds)
+    assert gap(held, bounds) < 0.005
+
+
+def test_wholly_even_is_the_even_cut():
+    _, graph = zoo.traced("resnet18")
+    bounds = budgets("resnet18", (0.5, None))
+    plan = allocate(drawn(graph), graph, bounds, Limits(even=1.0))
+    cut = even_cut(graph, bounds)
+    assert all(width >= even for width, even in zip(plan.widths, cut, strict=True))
+    assert sum(plan.widths) - sum(cut) < 0.02 * sum(cut)
+
+
+def test_a_gap_that_no_single_trade_closes():
+    """All but one group are whole, and one unit more of that one costs more than any other unit."""
+    _, graph = zoo.traced("cifar_resnet20")
+    bounds = budgets("cifar_resnet20", (0.7, None))
+    stream = graph.groups[0]
+    scores = torch.cat([torch.zeros(stream.size), torch.ones(graph.units - stream.size)])
+    plan = allocate(scores, graph, bounds, priced=False)
+    assert inside(plan, bounds)
+    assert gap(plan, bounds) < 0.005
+
+
 def test_a_floor_narrows_what_is_reachable():
     _, graph = zoo.traced("resnet18")
     cost = costs("resnet18")[1]

@@ -242,6 +242,26 @@ def test_a_bad_setting(setting, checkpoint):
     refused("prune", checkpoint, "--flops", "0.5", "--set", "finetune.lr=0.1", "--set", setting)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["method.name=bar", "method.lambda_m=[3]"], "bar has no such option (maskconvnet has)"),
+        (["method.name=network_slimming", "method.strength=-1"], "greater than or equal to 0"),
+        (["method.name=maskconvnet", "method.lambda_m=[-1]"], "give one value of at least 0"),
+        (["method.name=maskconvnet", "method.lambda_v=[1, 2]"], "[1.0, 2.0] for 1 budget"),
+        (["method.name=maskconvnet", "method.warmup=5"], "longer than the run"),
+        (["method.name=maskconvnet", "method.warmup=0.9"], "the masks never move"),
+        (["method.name=bar", "method.sparsify=0"], "method.sparsify"),
+        (["method.name=bar", "finetune.epochs=0"], "nothing would be learnt"),
+        (["method.name=l1", "method.ratios={layer9: 0.5}"], "method.ratios"),
+    ],
+)
+def test_a_methods_option_that_it_has_not_or_that_does_not_fit(settings, said, checkpoint):
+    chosen = [part for setting in ["finetune.epochs=1", *settings] for part in ("--set", setting)]
+    told = refused("prune", checkpoint, "--flops", "0.5", "--data", "digits", "--set", "data.size=16", *chosen)
+    assert said in told
+
+
 @pytest.mark.parametrize("content", [None, "seed: [", "- a list", "\x00", "seed: 1\nsaad: 2"])
 def test_a_bad_recipe(content, checkpoint):
     if content is not None:

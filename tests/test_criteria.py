@@ -1,13 +1,26 @@
-"""Scores say what they claim: norms by hand and by what pruning takes away, squared gradients by finite differences."""
+"""Scores say what they claim: norms and scales by hand, losses and squared gradients by measuring them anew."""
 
 import copy
+import itertools
+import random
 
 import pytest
 import torch
 import zoo
 from torch import nn
 
-from slimmer.criteria import magnitude_scores, taylor_scores
+from slimmer.allocate import allocate
+from slimmer.costs import Budget, params_cost
+from slimmer.criteria import (
+    bn_scale_scores,
+    filter_norm_scores,
+    magnitude_scores,
+    normed_groups,
+    random_scores,
+    sensitivity_scores,
+    taylor_scores,
+)
+from slimmer.criteria.sensitivity import SHARES, increments
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.masks import Masked
@@ -62,11 +75,219 @@ def test_equal_units_are_ranked_in_their_order():
     assert scores.tolist() == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1 / 5, 2 / 5, 3 / 5, 4 / 5, 1])
 
 
-# Taylor
+# Images
 
 
 def batches(number=2):
     return list(zoo.images("Chain", 4 * number).split(4))
+
+
+# Norms of filters
+
+
+def test_filter_norms_by_hand():
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([3.0, 0.0, -1.0]).view(3, 1, 1, 1))
+        model[0].bias.copy_(torch.tensor([0.0, 100.0, 0.0]))  # biases have no say
+        model[2].weight.copy_(torch.tensor([[1.0, -2.0, 0.0], [0.0, -3.0, 4.0]]).view(2, 3, 1, 1))
+    graph = build_graph(model, (1, 1, 1))
+    assert filter_norm_scores(model, graph, 1).tolist() == pytest.approx([9 / 4, 0, 3 / 4, 3 / 5, 7 / 5])
+    euclid = [5**0.5, 5.0]
+    assert filter_norm_scores(model, graph, 2)[3:].tolist() == pytest.approx([2 * e / sum(euclid) for e in euclid])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_residual_sums_channel_has_the_mean_of_the_filters_that_make_it(order):
+    model, graph = zoo.traced("Identity")
+
+    def norms(weight):
+        rows = [sum(abs(w) ** order for w in row) ** (1 / order) for row in weight.detach().flatten(1).tolist()]
+        return [row / (sum(rows) / len(rows)) for row in rows]
+
+    wanted = [(a + b) / 2 for a, b in zip(norms(model.stem.weight), norms(model.conv2.weight), strict=True)]
+    assert [group.name for group in graph.groups] == ["stem", "conv1"]
+    assert filter_norm_scores(model, graph, order).tolist() == pytest.approx([*wanted, *norms(model.conv1.weight)])
+
+
+def test_a_larger_filter_raises_the_score_of_its_unit_only():
+    model = zoo.make("Chain")
+    graph = zoo.traced("Chain")[1]
+    before = filter_norm_scores(model, graph, 1)
+    with torch.no_grad():
+        model.conv1.weight[1] *= 3
+    after = filter_norm_scores(model, graph, 1)
+    assert [bool(a > b) for a, b in zip(after, before, strict=True)] == [unit == 1 for unit in range(graph.units)]
+    assert float(after[1] / after[0]) == pytest.approx(3 * float(before[1] / before[0]))
+    assert torch.equal(after[4:], before[4:])
+
+
+def test_a_layers_scale_and_the_weights_that_read_a_channel_have_no_say():
+    model = zoo.make("Chain")
+    graph = zoo.traced("Chain")[1]
+    before = filter_norm_scores(model, graph, 1)
+    with torch.no_grad():
+        model.conv1.weight *= 10
+        model.fc.weight[:, 0] *= 10
+    assert torch.allclose(filter_norm_scores(model, graph, 1), before, rtol=1e-12)
+
+
+# Batch-norm scales
+
+
+class TwoNorms(nn.Module):
+    """A sum of two branches with a batch norm each, and a layer without one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)
+        self.conv2, self.bn2 = nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)
+        self.conv3, self.fc = nn.Conv2d(2, 3, 1), nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = self.bn1(self.conv1(x)) + self.bn2(self.conv2(x))
+        return self.fc(self.conv3(x).mean((2, 3)))
+
+
+def test_scales_are_averaged_over_a_group_and_a_group_without_any_goes_last():
+    model = TwoNorms().eval()
+    with torch.no_grad():
+        model.bn1.weight.copy_(torch.tensor([1.0, -2.0]))
+        model.bn2.weight.copy_(torch.tensor([0.0, 4.0]))
+    graph = build_graph(model, (3, 2, 2))
+    assert [group.name for group in graph.groups] == ["conv1", "conv3"]
+    assert bn_scale_scores(model, graph).tolist() == [0.5, 3, 3, 3, 3]
+    assert normed_groups(model, graph) == {"conv1"}
+
+
+@pytest.mark.parametrize("name", ["BiasOnly", "BareBatchNorm", "InstanceNorms"])
+def test_without_scales_there_is_nothing_to_score(name):
+    with pytest.raises(ModelError, match="no channel group of the network has a batch norm"):
+        bn_scale_scores(*zoo.traced(name))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused(value):
+    model = zoo.make("Chain")
+    with torch.no_grad():
+        model.conv1.weight[0, 0, 0, 0] = value
+        model.bn1.weight[0] = value
+    graph = zoo.traced("Chain")[1]
+    with pytest.raises(ModelError, match="not numbers"):
+        filter_norm_scores(model, graph, 1)
+    with pytest.raises(ModelError, match="not numbers"):
+        bn_scale_scores(model, graph)
+
+
+def test_every_pattern_of_the_zoo_has_scores(pattern):
+    model, graph = zoo.traced(pattern)
+    for scores in (filter_norm_scores(model, graph, 1), filter_norm_scores(model, graph, 2), random_scores(graph, 0)):
+        assert scores.dtype == torch.float64
+        assert scores.shape == (graph.units,)
+        assert scores.isfinite().all()
+        assert (scores >= 0).all()
+
+
+def test_random_scores_are_the_seeds():
+    graph = zoo.traced("Chain")[1]
+    first = random_scores(graph, 1)
+    assert torch.equal(first, random_scores(graph, 1))
+    assert len(set(first.tolist())) == graph.units
+    assert not torch.equal(first, random_scores(graph, 2))
+
+
+# Sensitivity
+
+
+def labelled(model, number=2):
+    """Images with the network's own answers as labels, so that it knows them all."""
+    with torch.no_grad():
+        return [(images, model(images).argmax(1)) for images in batches(number)]
+
+
+def loss_of(model, examples):
+    with torch.no_grad():
+        losses = [nn.functional.cross_entropy(model(images).float(), labels) for images, labels in examples]
+    return float(torch.stack(losses).mean())
+
+
+def test_what_units_add_up_to_is_the_loss_that_cutting_them_costs():
+    """Against networks that are really pruned: never more than measured, and all of it at the deepest cut."""
+    model, graph = zoo.traced("Chain")
+    examples = labelled(model)
+    ranks = filter_norm_scores(model, graph, 1)
+    scores = sensitivity_scores(model, graph, ranks, examples)
+    dense, start = loss_of(model, examples), 0
+    for group in graph.groups:
+        part = slice(start, start + group.size)
+        order = ranks[part].argsort().tolist()
+        added = scores[part][order].cumsum(0).tolist()
+        assert added == pytest.approx(list(itertools.accumulate(sorted(scores[part].tolist()))))  # least ranks first
+        highest = 0.0
+        for count in sorted({round(share * group.size) for share in SHARES} - {0, group.size}):
+            slim = prune(model, make_plan(graph, {group.name: order[count:]}))
+            highest = max(highest, loss_of(slim, examples) - dense)
+            assert added[count - 1] <= highest + 1e-4
+        assert added[count - 1] == pytest.approx(highest, rel=1e-3)
+        assert highest > 0.005
+        start += group.size
+
+
+def test_a_group_that_nothing_reads_is_cut_first():
+    model = zoo.make("Chain")
+    with torch.no_grad():
+        model.conv2.weight.zero_()  # conv1 is dead, and what follows still answers by its shifts
+        model.conv1.weight *= 100
+    graph = zoo.traced("Chain")[1]
+    scores = sensitivity_scores(model, graph, filter_norm_scores(model, graph, 1), labelled(model))
+    assert float(scores[:4].max()) < 1e-3 * float(scores[4:].max())
+    cost = params_cost(model, graph)
+    budget = Budget(cost, cost.exact([1, 5]))
+    assert allocate(scores, graph, [budget]).widths == [1, 5]
+
+
+def test_measuring_sensitivity_leaves_the_network_as_it_is():
+    model = zoo.make("Chain").train()
+    before = copy.deepcopy(model.state_dict())
+    graph = zoo.traced("Chain")[1]
+    examples = labelled(zoo.traced("Chain")[0])
+    sensitivity_scores(model, graph, filter_norm_scores(model, graph, 1), examples)
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_increments_are_those_of_the_largest_convex_curve_below():
+    """Against its definition: at each place the least of all chords over it."""
+    rng = random.Random(0)
+    for _ in range(50):
+        counts = sorted(rng.sample(range(1, 20), rng.randint(1, 8)))
+        rises = [rng.uniform(-1, 4) for _ in counts]
+        found = increments(counts, rises, 20)
+        tops = list(itertools.accumulate(rises, max, initial=0.0))
+        points = list(zip([0, *counts], tops, strict=True))
+        for k in range(counts[-1] + 1):
+            chords = [
+                low if left == right else low + (high - low) * (k - left) / (right - left)
+                for left, low in points
+                for right, high in points
+                if left <= k <= right
+            ]
+            assert sum(found[:k]) == pytest.approx(min(chords), abs=1e-9)
+        assert found == sorted(found)
+        assert found[0] >= 0
+        assert len(found) == 20
+
+
+def test_sensitivity_of_outputs_that_are_not_numbers_is_refused():
+    model = zoo.make("Chain")
+    with torch.no_grad():
+        model.fc.bias[0] = float("nan")
+    graph = zoo.traced("Chain")[1]
+    with pytest.raises(ModelError, match="not numbers"):
+        sensitivity_scores(model, graph, torch.ones(graph.units), labelled(model))
+
+
+# Taylor
 
 
 def test_a_taylor_score_is_the_squared_slope_of_the_loss_along_the_units_mask():

@@ -1,5 +1,6 @@
 """Data sets: what is read, in which order, how it varies, and what is refused."""
 
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 from slimmer.data import Data, InMemory, batches, evaluation_batches, guess, load, names, steps
 from slimmer.data.augment import _mixed, draws, flipped, shifted
+from slimmer.data.batches import held
+from slimmer.data.images import Relabelled
 from slimmer.errors import DataError
 
 CIFAR_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -790,3 +793,47 @@ def test_batches_that_nobody_waits_for_are_not_loaded():
     running.close()
     timer.join()
     assert len(slow.loaded) <= 2
+
+
+# On another device.
+
+
+@pytest.mark.parametrize("augment", ["none", "crop", "flip", "crop_flip"])
+def test_batches_of_a_held_split_are_made_on_its_device(augment):
+    data = load("digits")
+    split = held(data.train, torch.device("meta"))  # a device that computes nothing, so all that comes is of its shape
+    options = {"batch_size": 64, "epoch": 0, "seed": 0, "augment": augment}
+    for (x, y), (images, labels) in zip(
+        batches(split, data, **options), batches(data.train, data, **options), strict=True
+    ):
+        assert (x.device.type, x.shape, x.dtype) == ("meta", images.shape, images.dtype)
+        assert torch.equal(y, labels)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+def test_batches_made_on_a_gpu_are_those_of_a_cpu_bit_for_bit(augment):
+    data = numbered(count=80)
+    there = train(data, split=held(data.train, torch.device("cuda")), augment=augment)
+    assert all(x.is_cuda for x, _ in there)
+    assert same([(x.cpu(), y) for x, y in there], train(data, augment=augment))
+
+
+def test_every_grey_is_normalised_as_float32_divides():
+    """On each device by one rounding a step, so that no device's batches differ from another's."""
+    split = InMemory(torch.arange(256, dtype=torch.uint8)[None, None], torch.tensor([0]))
+    data = Data("greys", split, split, ("a", "b"), (0.4914,), (0.247,), (1, 256))
+    ((x, _),) = evaluation_batches(split, data, 1)
+    greys = np.arange(256, dtype=np.float32)
+    assert np.array_equal(x.flatten().numpy(), (greys / np.float32(255) - np.float32(0.4914)) / np.float32(0.247))
+
+
+def test_what_is_no_tensor_or_too_large_stays_where_it_is(monkeypatch, tmp_path):
+    meta = torch.device("meta")
+    files = load("folder", path=write_folder(tmp_path)).train
+    assert held(files, meta) is files
+    split = numbered().train
+    relabelled = held(Relabelled(split, split.labels + 1), meta)
+    assert (relabelled.images.images.device, int(relabelled.labels[0])) == (meta, int(split.labels[0]) + 1)
+    monkeypatch.setattr(sys.modules[held.__module__], "HELD", split.images.nbytes - 1)
+    assert held(split, meta) is split

@@ -14,6 +14,7 @@ from slimmer.errors import TrainingError
 from slimmer.evaluate import accuracy
 from slimmer.finetune import Training, learning_rate, make_learner, objective, train_
 from slimmer.masks import Masked
+from slimmer.methods import MaskConvNet
 
 PLAIN = {
     "epochs": 2,
@@ -166,7 +167,9 @@ def test_matrices_decay_and_vectors_do_not():
 def test_mask_variables_move_at_their_own_pace_or_not_at_all():
     graph = zoo.traced("Chain")[1]
     for trained, wanted in ((True, 0.3 * (1 - 0.05 * 0.5)), (False, 0.3)):
-        network = Masked(chain(), graph, torch.full((graph.units,), 0.3), hard_sigmoid=True)
+        network = Masked(
+            chain(), graph, torch.full((graph.units,), 0.3), MaskConvNet(graph.units, [], start=0.5, warmup=0).gate
+        )
         learner = make_learner(network, training(momentum=0.0), train_masks=trained)
         for group in learner.optimizer.param_groups:
             group["lr"] = 0.1 * group["pace"]

@@ -7,6 +7,7 @@ import torch
 import zoo
 
 from slimmer.masks import Masked, fold_, hard_mask
+from slimmer.methods import MaskConvNet
 from slimmer.plan import full_plan, make_plan
 
 
@@ -65,7 +66,7 @@ def test_hard_sigmoid_passes_gradient_at_its_bounds_and_stops_it_beyond():
     model, graph = zoo.traced("Chain")
     variables = torch.full((graph.units,), 0.1, dtype=torch.float64)
     variables[:4] = torch.tensor([-0.5, 0.5, -0.6, 0.6])
-    masked = Masked(model, graph, variables, hard_sigmoid=True)
+    masked = Masked(model, graph, variables, MaskConvNet(graph.units, [], start=0.5, warmup=0).gate)
     assert masked.mask()[:5].tolist() == pytest.approx([0.0, 1.0, 0.0, 1.0, 0.6])
     (gradient,) = torch.autograd.grad(masked.mask().sum(), masked.variables)
     assert gradient[:5].tolist() == [1.0, 1.0, 0.0, 0.0, 1.0]

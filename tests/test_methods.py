@@ -2,20 +2,28 @@
 
 import copy
 from dataclasses import replace
+from math import exp, log
+from typing import get_args
 
 import pytest
 import torch
 import zoo
 
+from slimmer.costs import Cost, flops_cost
 from slimmer.costs.flops import count_flops
 from slimmer.criteria import magnitude_scores
 from slimmer.data import Data, InMemory, load
 from slimmer.engine import make_engine
-from slimmer.errors import RecipeError
+from slimmer.errors import ModelError, RecipeError
 from slimmer.finetune import Training, make_learner, train_
+from slimmer.graph import build_graph
 from slimmer.masks import Masked, hard_mask
-from slimmer.methods import MaskConvNet, Taylor
+from slimmer.method_options import METHODS
+from slimmer.methods import Bar, MaskConvNet, NetworkSlimming, Taylor
+from slimmer.methods.bar import Barrier, barrier_of, chance, falling_budget
 from slimmer.methods.maskconvnet import Target
+from slimmer.methods.metric import Metric
+from slimmer.methods.network_slimming import find_scales
 from slimmer.models import build
 from slimmer.plan import full_plan
 from slimmer.prepare import prepare
@@ -41,12 +49,12 @@ def test_the_penalty_by_hand_for_one_and_for_two_targets():
     mask = torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)  # mean 1/2, variance 1/8, their ratio 1/4
     one = MaskConvNet(4, [Target(0.5, told(0.2, 0.3), 3.0, 4.0)], start=0.5, warmup=0)
     pull = 3.0 * 0.5 - 4.0 * 0.25
-    assert float(one.penalty(mask, 0)) == pytest.approx((0.5 - 0.02) * pull)
-    assert float(one.penalty(mask, 1)) == pytest.approx((0.5 - (0.9 * 0.02 + 0.1 * 0.3)) * pull)
+    assert float(one.penalty(mask - 0.5, 0)) == pytest.approx((0.5 - 0.02) * pull)
+    assert float(one.penalty(mask - 0.5, 1)) == pytest.approx((0.5 - (0.9 * 0.02 + 0.1 * 0.3)) * pull)
     assert one.state["sparsity"].tolist() == pytest.approx([0.048])
     targets = [Target(0.5, told(0.2), 3.0, 4.0), Target(0.4, told(1.0), 1.0, 0.0)]
     two = MaskConvNet(4, targets, start=0.5, warmup=0, memory=0.0)
-    assert float(two.penalty(mask, 0)) == pytest.approx((0.5 - 0.2) * pull + (0.4 - 1.0) * 0.5)
+    assert float(two.penalty(mask - 0.5, 0)) == pytest.approx((0.5 - 0.2) * pull + (0.4 - 1.0) * 0.5)
     assert two.state["sparsity"].tolist() == pytest.approx([0.2, 1.0])
 
 
@@ -58,7 +66,7 @@ def test_the_measure_sees_the_masks_of_the_step():
         return 0.0
 
     method = MaskConvNet(2, [Target(0.5, measure, 1.0, 1.0)], start=0.5, warmup=0)
-    method.penalty(torch.tensor([0.25, 1.0], requires_grad=True), 0)
+    method.penalty(torch.tensor([-0.25, 0.5], requires_grad=True), 0)
     assert seen == [([0.25, 1.0], False)]
 
 
@@ -69,14 +77,14 @@ def test_masks_start_just_inside_one():
 def test_nothing_pulls_while_it_warms_up():
     method = MaskConvNet(2, [Target(0.5, told(0.4), 1.0, 0.0)], start=0.5, warmup=2)
     mask = torch.tensor([0.5, 1.0])
-    assert method.penalty(mask, 0) is None
-    assert method.penalty(mask, 1) is None
+    assert method.penalty(mask - 0.5, 0) is None
+    assert method.penalty(mask - 0.5, 1) is None
     assert method.state["sparsity"].tolist() == [0.0]  # nor does the running mean move
-    assert float(method.penalty(mask, 2)) == pytest.approx((0.5 - 0.04) * 0.75)
+    assert float(method.penalty(mask - 0.5, 2)) == pytest.approx((0.5 - 0.04) * 0.75)
 
 
 def gradient(method, variables, step):
-    (found,) = torch.autograd.grad(method.penalty(masks_of(variables), step), variables)
+    (found,) = torch.autograd.grad(method.penalty(variables, step), variables)
     return found
 
 
@@ -146,7 +154,7 @@ def train_under(method, training, stop, *, variables=None, observe=lambda networ
     """The zoo's chain, trained under a method's masks; the masked network."""
     graph = zoo.traced("Chain")[1]
     start = method.start() if variables is None else variables
-    network = Masked(zoo.make("Chain", torch.float32).train(), graph, start, hard_sigmoid=method.hard_sigmoid)
+    network = Masked(zoo.make("Chain", torch.float32).train(), graph, start, method.gate)
     learner = make_learner(network, training, train_masks=method.trains_masks)
     fabric = make_engine("cpu", "32-true")
     options = {"stop": stop, "method": method, "observe": lambda event: observe(network)}
@@ -182,6 +190,222 @@ def test_the_penalty_moves_masks_toward_the_target():
         ends.append(train_under(method, replace(PLAIN, mask_decay=0.0), 8).mask().mean().item())
     assert ends[0] < 0.6
     assert ends[1] > 0.7
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.5])
+def test_the_multipliers_are_the_smoothed_gap_or_the_sum_of_gaps(rise):
+    mask = torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)  # mean 1/2
+    method = MaskConvNet(
+        4, [Target(0.5, told(0.1, 0.3, 0.5, 0.4), 1.0, 0.0)], start=0.5, warmup=0, memory=0.5, rise=rise
+    )
+    found = [float(method.penalty(mask - 0.5, step)) / 0.5 for step in range(4)]
+    running = [0.05, 0.175, 0.3375, 0.36875]
+    summed = [0.5 * 0.4, 0.5 * (0.4 + 0.2), 0.0, 0.5 * 0.1]  # begun anew where the target is met
+    assert found == pytest.approx(summed if rise else [0.5 - each for each in running])
+    assert method.state["multiplier"].tolist() == pytest.approx(found[-1:])
+
+
+def test_hard_masks_are_rounded_forward_and_soft_backward():
+    method = MaskConvNet(5, [Target(0.5, told(0.0), 1.0, 0.0)], start=0.5, warmup=0, hard=True)
+    variables = torch.tensor([-0.6, -0.2, 0.0, 0.2, 0.6], requires_grad=True)
+    for training in (True, False):
+        mask = method.gate(variables, training=training)
+        assert mask.tolist() == [0, 0, 1, 1, 1]
+        (slope,) = torch.autograd.grad((mask * torch.arange(1.0, 6.0)).sum(), variables)
+        assert slope.tolist() == [0, 2, 3, 4, 0]
+    mean = (0 + 0.3 + 0.5 + 0.7 + 1) / 5  # the penalty sees the soft masks
+    assert method.penalty(variables, 0).item() == pytest.approx(0.5 * mean)
+
+
+def test_the_measure_sees_hard_masks_where_they_are_hard():
+    seen = []
+    method = MaskConvNet(
+        2, [Target(0.5, lambda mask: seen.append(mask.tolist()) or 0.0, 1.0, 1.0)], start=0.5, warmup=0, hard=True
+    )
+    method.penalty(torch.tensor([-0.25, 0.1]), 0)
+    assert seen == [[0.0, 1.0]]
+
+
+def test_a_price_weighs_the_mean():
+    target = Target(0.5, told(0.0), 2.0, 0.0, price=lambda mask: torch.tensor([1.0, 3.0]))
+    method = MaskConvNet(2, [target], start=0.5, warmup=0)
+    variables = torch.tensor([0.0, 0.3], requires_grad=True)  # masks 0.5 and 0.8
+    assert method.penalty(variables, 0).item() == pytest.approx(0.5 * 2 * (0.5 + 3 * 0.8) / 4)
+    pull = gradient(MaskConvNet(2, [replace(target, measure=told(0.0))], start=0.5, warmup=0), variables, 0)
+    assert pull.tolist() == pytest.approx([0.25, 0.75])
+
+
+# What masks cost
+
+
+def two_layers():
+    """3 inputs into 4 units into 2 units into 5 outputs, one multiply-add each: 3 a + a b + 5 b; 30 when dense."""
+    axes = {"members": torch.tensor([[1.0, 0], [0, 1], [0, 0]]), "rest": torch.tensor([0.0, 0, 1])}
+    terms = {"factor": torch.tensor([3.0, 1, 5]), "first": torch.tensor([0, 0, 1]), "second": torch.tensor([2, 1, 2])}
+    tensors = {name: t.double() if t.is_floating_point() else t for name, t in {**axes, **terms}.items()}
+    cost = Cost(name="flops", constant=0.0, full=torch.tensor([4.0, 2], dtype=torch.float64), **tensors)
+    return Metric(cost, (4, 2))
+
+
+def test_a_metric_by_hand():
+    metric = two_layers()
+    mask = torch.tensor([0.5, 0, 0.25, 0, 1, 0])
+    assert metric.cost.dense == 30
+    assert metric.widths(mask).tolist() == [0.75, 1]
+    assert metric.left(torch.ones(6)) == 1
+    assert metric.left(mask) == pytest.approx((3 * 0.75 + 0.75 + 5) / 30)
+    assert metric.sparsity(mask) == pytest.approx(1 - (3 * 2 + 2 * 1 + 5) / 30)  # what is above zero counts whole
+    price = metric.price(torch.tensor([1.0, 1, 0, 0, 1, 1], requires_grad=True))
+    assert price.tolist() == pytest.approx([5 / 30] * 4 + [7 / 30] * 2)  # 3 + b and a + 5
+    assert (price.dtype, price.requires_grad) == (torch.float32, False)
+    assert metric.price(torch.zeros(6)).tolist() == pytest.approx([4 / 30] * 4 + [6 / 30] * 2)  # as if one were left
+
+
+# Network Slimming
+
+
+def test_the_scales_pull_is_their_sign_times_the_strength():
+    scales = [torch.nn.Parameter(torch.tensor([0.5, -2.0, 0.0])), torch.nn.Parameter(torch.tensor([-0.1]))]
+    method = NetworkSlimming(4, scales, 0.25, lambda: torch.tensor([4.0, 3, 2, 1]))
+    penalty = method.penalty(torch.ones(4), 0)
+    assert penalty.item() == pytest.approx(0.25 * 2.6)
+    penalty.backward()
+    assert [scale.grad.tolist() for scale in scales] == [[0.25, -0.25, 0.0], [-0.25]]
+    assert method.scores(torch.zeros(4)).tolist() == [4, 3, 2, 1]
+    assert method.gate(method.start(), training=True).tolist() == [1] * 4
+    assert method.state == {}
+
+
+def test_scales_are_the_batch_norms_of_the_groups_and_nothing_else_moves_them():
+    """One step of SGD by hand: the loss's own gradient, the penalty's sign, no weight decay."""
+    model, graph = zoo.traced("Chain")
+    model = copy.deepcopy(model).float()
+    scales = find_scales(model, graph)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert [id(scale) for scale in scales] == [id(norm.weight) for norm in norms]
+    assert len(scales) > 0
+    before = [scale.detach().clone() for scale in scales]
+    ends = []
+    for strength in (0.0, 0.5):
+        for scale, value in zip(scales, before, strict=True):
+            scale.data.copy_(value)
+        network = Masked(copy.deepcopy(model).train(), graph, torch.ones(graph.units))
+        method = NetworkSlimming(graph.units, find_scales(network.model, graph), strength, lambda: None)
+        training = replace(PLAIN, weight_decay=0.3)
+        learner = make_learner(network, training, train_masks=method.trains_masks)
+        train_(make_engine("cpu", "32-true"), learner, model, noise(), training, stop=1, method=method)
+        ends.append([scale.detach().clone() for scale in find_scales(network.model, graph)])
+    for plain, pulled, value in zip(*ends, before, strict=True):
+        assert torch.allclose(pulled, plain - 0.01 * 0.5 * value.sign(), atol=1e-6)
+    assert any(not torch.equal(*pair) for pair in zip(ends[0], before, strict=True))
+
+
+def test_a_network_without_batch_norm_is_refused():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1))
+    with pytest.raises(ModelError, match="no batch norm"):
+        find_scales(model, build_graph(model.eval(), (3, 4, 4)))
+
+
+@pytest.mark.parametrize(("start", "resumed"), [(0.5, False), (0.5, True), (None, False)])
+def test_scales_are_set_at_a_fresh_start_only(task, start, resumed):
+    scales = find_scales(task.model, task.graph)
+    before = [scale.detach().clone() for scale in scales]
+    pairs = [("method.name", "network_slimming"), ("method.scale_start", start)]
+    method = choose_method(recipe_of(*pairs), task, 3, resumed=resumed)
+    wanted = [torch.full_like(each, 0.5) if start and not resumed else each for each in before]
+    assert all(torch.equal(*pair) for pair in zip(scales, wanted, strict=True))
+    with torch.no_grad():
+        for scale in scales:
+            scale.fill_(-7.0)  # scores are the magnitudes of the moment
+    assert set(method.scores(torch.zeros(0)).tolist()) == {7.0}
+
+
+# BAR
+
+
+def by_hand(u, log_alpha):
+    s = 1 / (1 + exp(-(log(u / (1 - u)) + log_alpha) / 0.667))
+    return min(1.0, max(0.0, 1.2 * s - 0.1))
+
+
+def barred(*barriers, **changed):
+    return Bar(6, barriers, **{"steps": 100, "strength": 1e-4, "steepness": 10.0, "start": 0.0, **changed})
+
+
+def test_gates_are_drawn_while_training_and_stand_still_in_evaluation():
+    variables = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0])
+    torch.manual_seed(5)
+    drawn = barred().gate(variables, training=True)
+    torch.manual_seed(5)
+    wanted = [by_hand(u, v) for u, v in zip(torch.rand(5).tolist(), variables.tolist(), strict=True)]
+    assert drawn.tolist() == pytest.approx(wanted, abs=1e-5)
+    assert barred().gate(variables, training=True).tolist() != drawn.tolist()
+    still = [min(1.0, max(0.0, 1.2 / (1 + exp(-v)) - 0.1)) for v in variables.tolist()]
+    assert barred().gate(variables, training=False).tolist() == pytest.approx(still, abs=1e-6)
+    assert still[0] == 0
+    assert still[-1] == 1
+
+
+@pytest.mark.parametrize("log_alpha", [-2.0, 0.0, 1.5])
+def test_the_chance_to_live_is_how_often_gates_are_above_zero(log_alpha):
+    torch.manual_seed(0)
+    gates = barred().gate(torch.full((200_000,), log_alpha), training=True)
+    assert float(chance(torch.tensor(log_alpha))) == pytest.approx(float((gates > 0).float().mean()), abs=0.004)
+
+
+def test_the_budget_falls_from_just_above_dense_along_a_sigmoid():
+    foot = 1 / (1 + exp(5))
+    for way, risen in ((0.0, foot), (0.3, 1 / (1 + exp(2))), (1.0, 1 - foot)):
+        progress = (risen - foot) / (1 - 2 * foot)
+        assert falling_budget(0.4, way, 10.0) == pytest.approx((1 - progress) * 1.01 + progress * 0.4)
+
+
+def test_the_barrier_has_its_pole_at_the_budget_of_the_moment():
+    low = 0.5 - 1.01e-4
+    assert barrier_of(low, 0.5, 0.9) == 0
+    assert barrier_of(low + 0.2 * (0.9 - low), 0.5, 0.9) == pytest.approx(0.04 / 0.8)
+    assert barrier_of(low + 0.99 * (0.9 - low), 0.5, 0.9) == pytest.approx(0.99**2 / 0.01)
+    assert [barrier_of(cost, 0.5, 0.9) for cost in (0.9 - 1e-14, 0.9, 2.0)] == [1e10] * 3
+
+
+def test_the_barriers_pull_by_hand():
+    """Every gate open: the cost is 1 and the budget of step 0 is 1.01."""
+    log_alpha = 1.0
+    variables = torch.full((6,), log_alpha, dtype=torch.float64, requires_grad=True)
+    alive = 1 / (1 + exp(-(log_alpha + 0.667 * log(11))))
+    r = (1 - (0.5 - 1.01e-4)) / (1.01 - (0.5 - 1.01e-4))
+    weight = 1e-6 * 1e4 * r * r / (1 - r)
+    price = [(3 + 2 * alive) / 30] * 4 + [(5 + 4 * alive) / 30] * 2  # at 4 and 2 times the chance
+    wanted = [weight * each * alive * (1 - alive) for each in price]
+    method = barred(Barrier(two_layers(), 0.5), strength=1e-6)
+    assert gradient(method, variables, 0).tolist() == pytest.approx(wanted)
+    both = barred(Barrier(two_layers(), 0.5), Barrier(two_layers(), 0.5), strength=1e-6)
+    assert gradient(both, variables, 0).tolist() == pytest.approx([2 * each for each in wanted])
+
+
+def test_beyond_the_budget_the_pull_is_bounded_and_inside_it_there_is_none():
+    variables = torch.full((6,), 2.0, requires_grad=True)
+    method = barred(Barrier(two_layers(), 0.5))
+    late = gradient(method, variables, 90)  # the budget has fallen below what is open
+    assert float(late.norm()) == pytest.approx(5.0, rel=1e-5)
+    assert (late > 0).all()
+    few = torch.tensor([2.0, -3.0, -3.0, -3.0, 2.0, -3.0])  # a = b = 1 costs 9 of 30
+    assert float(method.penalty(few, 90)) == 0
+
+
+def test_log_alpha_is_the_score():
+    scores = barred(start=2.5).scores(torch.tensor([0.5, -1.0], requires_grad=True))
+    assert scores.tolist() == [0.5, -1.0]
+    assert barred(start=2.5).start().tolist() == [2.5] * 6
+
+
+def test_the_gates_end_inside_a_budget_that_falls():
+    """The zoo's chain, half of its multiply-adds: by the barrier alone, without the projection."""
+    model, graph = zoo.traced("Chain")
+    metric = Metric(flops_cost(model, graph, zoo.SIZE), tuple(group.size for group in graph.groups))
+    method = Bar(graph.units, [Barrier(metric, 0.5)], steps=60, strength=1e-5, steepness=10.0, start=0.0)
+    network = train_under(method, replace(PLAIN, epochs=30, mask_decay=0.0), 60)
+    assert metric.left(network.eval().mask() > 0) <= 0.5
 
 
 # Taylor
@@ -275,17 +499,18 @@ def test_a_state_that_is_put_back_goes_on_as_before():
 # A recipe's method
 
 
-SMALL = [
-    ("data.size", 16),
-    ("finetune.epochs", 0.5),
-    ("finetune.batch_size", 64),
-    ("method.batches", 2),
-    ("method.sparsify", 0.3),
-]
+SMALL = [("data.size", 16), ("finetune.epochs", 0.5), ("finetune.batch_size", 64)]
+OPTIONS = {  # by method; l1, l2, magnitude and others have none of these
+    "auto": [("method.batches", 2)],
+    "taylor": [("method.batches", 2), ("method.sparsify", 0.3)],
+    **{name: [("method.sparsify", 0.3)] for name in ("maskconvnet", "network_slimming", "bar")},
+}
+NAMES = [get_args(each.model_fields["name"].annotation) for each in METHODS]
 
 
 def recipe_of(*pairs):
-    return read_recipe(None, [*SMALL, ("budget.flops", 0.5), ("budget.params", 0.6), *pairs])
+    options = OPTIONS.get(dict(pairs).get("method.name", "auto"), [])
+    return read_recipe(None, [*SMALL, *options, ("budget.flops", 0.5), ("budget.params", 0.6), *pairs])
 
 
 @pytest.fixture(scope="module")
@@ -300,15 +525,15 @@ def task(prepared):
     return replace(prepared, model=copy.deepcopy(prepared.model))
 
 
-@pytest.mark.parametrize("name", ["taylor", "maskconvnet", "magnitude"])
+@pytest.mark.parametrize("name", [name for names in NAMES for name in names])
 def test_every_method_ends_inside_both_budgets(task, name):
     """By fvcore's count and the parameters of the network that the plan gives."""
-    recipe = recipe_of(("method.name", name), ("method.mask_start", 0.0))
+    recipe = recipe_of(("method.name", name))
     training = training_of(recipe, task)
     stop = sparsify_steps(recipe, task, training)
-    assert stop == (0 if name == "magnitude" else 3)
+    assert stop == (3 if ("method.sparsify", 0.3) in OPTIONS.get(name, []) else 0)
     method = choose_method(recipe, task, stop, resumed=False)
-    network = Masked(task.model, task.graph, method.start(), hard_sigmoid=method.hard_sigmoid)
+    network = Masked(task.model, task.graph, method.start(), method.gate)
     learner = make_learner(network, training, train_masks=method.trains_masks)
     fabric = make_engine("cpu", "32-true")
     train_(fabric, learner, copy.deepcopy(task.model), task.data, training, stop=stop, method=method)
@@ -361,7 +586,8 @@ def test_multipliers_are_one_or_one_for_each_budget(task, key, values):
 @pytest.mark.parametrize(("values", "both"), [([3.0], [3.0, 3.0]), ([3.0, 5.0], [3.0, 5.0])])
 def test_each_budget_is_a_target_with_its_multipliers(task, values, both):
     pairs = [("method.name", "maskconvnet"), ("method.lambda_m", values), ("method.lambda_v", [0.5])]
-    method = choose_method(recipe_of(*pairs, ("method.warmup", 0.25)), task, 12, resumed=False)
+    recipe = recipe_of(*pairs, ("method.warmup", 0.25))
+    method = choose_method(recipe, task, 12, resumed=False)
     assert [target.sparsity for target in method._targets] == pytest.approx([0.5, 0.4])
     assert [target.lambda_m for target in method._targets] == both
     assert [target.lambda_v for target in method._targets] == [0.5, 0.5]
@@ -388,10 +614,48 @@ def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(task
     assert plan != full_plan(task.graph)
 
 
-@pytest.mark.parametrize("name", ["taylor", "maskconvnet"])
+@pytest.mark.parametrize("name", ["taylor", "maskconvnet", "network_slimming", "bar"])
 def test_a_method_that_needs_data_says_so_without_any(prepared, name):
     with pytest.raises(RecipeError, match=f"{name} needs data"):
-        method_name(recipe_of(("method.name", name)), replace(prepared, data=None))
+        choose_method(recipe_of(("method.name", name)), replace(prepared, data=None), 0, resumed=False)
+
+
+@pytest.mark.parametrize("name", ["maskconvnet", "network_slimming", "bar"])
+def test_masks_that_are_never_trained_are_refused(task, name):
+    with pytest.raises(RecipeError, match=r"method.sparsify: nothing would be learnt.*found 0"):
+        recipe_of(("method.name", name), ("method.sparsify", 0))
+    recipe = recipe_of(("method.name", name), ("finetune.epochs", 0))
+    with pytest.raises(RecipeError, match=r"0.3 of 0 epochs is no step: nothing would be learnt"):
+        choose_method(recipe, task, sparsify_steps(recipe, task, training_of(recipe, task)), resumed=False)
+    assert recipe_of(("method.name", "taylor"), ("method.sparsify", 0)).method.sparsify == 0
+
+
+@pytest.mark.parametrize("name", ["network_slimming", "bar"])
+def test_a_negative_strength_is_refused(name):
+    with pytest.raises(RecipeError, match=r"method.strength: .*greater than or equal to 0.*found -1"):
+        recipe_of(("method.name", name), ("method.strength", -1.0))
+
+
+@pytest.mark.parametrize(("pairs", "rise"), [([], 0.0), ([("method.controller", "dual")], 4 / (12 - 6))])
+def test_maskconvnets_options_reach_it(task, pairs, rise):
+    chosen = [("method.forward", "hard"), ("method.pull", "cost"), ("method.warmup", 0.25)]
+    method = choose_method(recipe_of(("method.name", "maskconvnet"), *chosen, *pairs), task, 12, resumed=False)
+    assert method._rise == pytest.approx(rise)
+    variables = torch.full((task.graph.units,), 0.3)
+    assert set(method.gate(variables, training=True).tolist()) == {1.0}
+    widths = task.budgets[0].cost.full.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(task.budgets[0].cost(widths), widths)
+    sizes = torch.tensor([group.size for group in task.graph.groups])
+    found, wanted = method._targets[0].price(torch.ones(task.graph.units)), slope.repeat_interleave(sizes)
+    assert torch.allclose(found / found.sum(), (wanted / wanted.sum()).float())
+
+
+def test_bars_options_reach_it(task):
+    chosen = [("method.gate_start", 1.5), ("method.strength", 2e-5), ("method.steepness", 4.0)]
+    method = choose_method(recipe_of(("method.name", "bar"), *chosen), task, 12, resumed=False)
+    assert set(method.start().tolist()) == {1.5}
+    assert (method._steps, method._strength, method._steepness) == (12, pytest.approx(0.2), 4.0)
+    assert [barrier.limit for barrier in method._barriers] == pytest.approx([0.5, 0.6], abs=1e-4)
 
 
 def test_auto_is_taylor_with_data_and_magnitude_without(prepared):
@@ -408,9 +672,11 @@ def test_auto_is_taylor_with_data_and_magnitude_without(prepared):
 
 def test_the_share_under_masks_is_the_methods_own_unless_it_is_named(prepared):
     found = {}
-    for name in ("taylor", "maskconvnet", "magnitude"):
-        for share in (None, 0.2):
-            recipe = recipe_of(("method.name", name), ("method.sparsify", share), ("finetune.epochs", 10))
+    for name in ("taylor", "maskconvnet", "network_slimming", "bar", "magnitude"):
+        for share in (None,) if name == "magnitude" else (None, 0.2):
+            named = [] if share is None else [("method.sparsify", share)]
+            pairs = [*SMALL, ("budget.flops", 0.5), ("finetune.epochs", 10), ("method.name", name), *named]
+            recipe = read_recipe(None, pairs)
             found[name, share] = sparsify_steps(recipe, prepared, training_of(recipe, prepared))
     steps = 10 * (len(prepared.data.train) // 64)
     assert found == {
@@ -418,8 +684,11 @@ def test_the_share_under_masks_is_the_methods_own_unless_it_is_named(prepared):
         ("taylor", 0.2): steps / 5,
         ("maskconvnet", None): steps / 2,
         ("maskconvnet", 0.2): steps / 5,
+        ("network_slimming", None): steps / 2,
+        ("network_slimming", 0.2): steps / 5,
+        ("bar", None): steps / 2,
+        ("bar", 0.2): steps / 5,
         ("magnitude", None): 0,
-        ("magnitude", 0.2): 0,
     }
 
 

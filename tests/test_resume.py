@@ -64,8 +64,11 @@ def run_and_kill(command: list[str], folder: Path, environment: dict[str, str], 
     ("method", "kill_after"),
     [
         ({"name": "taylor", "batches": 2}, 30),  # while the slim network trains
-        ({"name": "maskconvnet", "sparsify": 0.9}, 20),  # under masks
+        # under masks
+        ({"name": "maskconvnet", "sparsify": 0.9, "controller": "dual", "forward": "hard", "pull": "cost"}, 20),
         ({"name": "taylor", "sparsify": 0.9, "batches": 2}, 20),
+        ({"name": "network_slimming", "sparsify": 0.9, "scale_start": 0.5}, 20),
+        ({"name": "bar", "sparsify": 0.9}, 20),
     ],
 )
 def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, method: dict, kill_after: int) -> None:
@@ -83,6 +86,9 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, method: dict, kill
     assert not run.state.is_file()
     ours, theirs = read_weights(run.slim), read_weights(Run(unbroken).slim)
     assert all((ours[name] == theirs[name]).all() for name in theirs)
+    left = [each.read_report()["before_projection"] for each in (run, Run(unbroken))]
+    assert left[0] == left[1]
+    assert (left[0] is not None) == ("sparsify" in method)
     report = run.report.read_bytes()
     assert resume(run)["plan_hash"]  # a finished run is not done again
     assert run.report.read_bytes() == report

@@ -63,17 +63,22 @@ def shifted(images: Tensor, crops: Tensor) -> Tensor:
     rows, columns = margin((height, width))
     padded = functional.pad(images, (columns, columns, rows, rows))
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    crops = crops.to(images.device)
     top = (crops[:, 0] * (2 * rows + 1)).long()
     left = (crops[:, 1] * (2 * columns + 1)).long()
-    return windows[torch.arange(len(images)), :, top, left]
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
 def flipped(images: Tensor, flips: Tensor) -> Tensor:
     """The images (B, C, H, W), those whose draw in `flips` (B,) is below one half mirrored left to right."""
-    return torch.where((flips < 0.5)[:, None, None, None], images.flip(-1), images)
+    return torch.where((flips < 0.5).to(images.device)[:, None, None, None], images.flip(-1), images)
 
 
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(images / 255 - mean) / std as float32, per channel; float images are not divided by 255."""
-    units = images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images.to(torch.float32)
-    return (units - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
+    units = images.to(torch.float32)
+    if images.dtype == torch.uint8:
+        # As a tensor on the same device: by a plain number CUDA multiplies with its reciprocal, which rounds otherwise.
+        units = units.div_(torch.full((), 255.0, device=images.device))
+    shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return (units - shift).div_(scale)

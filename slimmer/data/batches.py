@@ -8,15 +8,34 @@ import torch
 from torch import Tensor
 
 from slimmer.data.augment import CROP, FLIP, PLACE, draws, flipped, normalised
-from slimmer.data.images import Data, Images, check_mode
+from slimmer.data.images import Data, Images, InMemory, Relabelled, check_mode
 from slimmer.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
+HELD = 2**30  # bytes of images that are worth their place in a device's memory; CIFAR-10 has 154 million
 
 
 def steps(split: Images, batch_size: int) -> int:
     """The number of global batches of an epoch: whole ones, or one of all images where they fill none."""
     return max(1, len(split) // batch_size)
+
+
+def held(split: Images, device: torch.device) -> Images:
+    """The split with its images in the memory of `device`, or as it is: on a CPU, if it is no tensor, or above 1 GiB.
+
+    Batches of it are made on that device, and are those of the split as it is, bit for bit; labels stay on the CPU.
+
+    >>> split = InMemory(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))
+    >>> held(split, torch.device("cpu")) is split, held(split, torch.device("meta")).load(torch.tensor([1])).device
+    (True, device(type='meta'))
+    """
+    if device.type == "cpu":
+        return split
+    if isinstance(split, Relabelled):
+        return Relabelled(held(split.images, device), split.labels)
+    if isinstance(split, InMemory) and split.images.nbytes <= HELD:
+        return InMemory(split.images.to(device), split.labels)
+    return split
 
 
 def order(count: int, seed: int, epoch: int) -> Tensor:

@@ -7,63 +7,96 @@ import torch
 from torch import Tensor, nn
 
 Sparsity = Callable[[Tensor], float]
+Price = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Target:
-    """One metric: how much of it to remove, how much of it a mask (units,) removes, and its base multipliers."""
+    """One metric: how much of it to remove, how much of it a mask (units,) removes, and its base multipliers.
+
+    `price` gives what each unit costs at a mask (units,), on any scale; without one, units count alike.
+    """
 
     sparsity: float
     measure: Sparsity
     lambda_m: float
     lambda_v: float
+    price: Price | None = None
 
 
 class MaskConvNet:
     """Trainable masks M = clip(v + 0.5, 0, 1) under a loss that pulls them to their targets.
 
-    L = L_task + sum over metrics of (S* - S) [lambda_m mean(M) - lambda_v var(M) / mean(M)]. S is a running mean of
-    the sparsity that the masks above zero have; the sign of the gap turns the pull round after an overshoot. Mask
-    decay pulls v to 0, that is M to one half, and brings dead channels back.
+    L = L_task + sum over metrics of k [lambda_m mean(M) - lambda_v var(M) / mean(M)]. The multiplier k is the gap
+    S* - S, where S is a running mean of the sparsity that the masks above zero have; its sign turns the pull round
+    after an overshoot. Mask decay pulls v to 0, that is M to one half, and brings dead channels back.
+
+    Three options go beyond that. With `rise` above 0, k is the sum of rise * (S* - S) over the steps since the target
+    was last met, S being that of the step: dual ascent with restarts, which goes on pulling until the target is met
+    and no further (Gallego-Posada et al., Controlled Sparsity via Constrained Optimization, 2022). `hard` rounds
+    masks at one half on the way forward and keeps the gradient of the soft ones (straight-through; Bengio et al.
+    2013). A target's `price` weighs the mean by what units cost, since a plain mean can't tell one metric from
+    another.
 
     Source: MaskConvNet (ICLR 2020 submission, openreview.net/forum?id=S1gyl6Vtvr), abstract and tables only; the
     formula is a reconstruction, see docs/decisions.md.
     """
 
-    hard_sigmoid = True
     trains_masks = True
 
     def __init__(
-        self, units: int, targets: Sequence[Target], *, start: float, warmup: int, memory: float = 0.9
+        self,
+        units: int,
+        targets: Sequence[Target],
+        *,
+        start: float,
+        warmup: int,
+        memory: float = 0.9,
+        rise: float = 0.0,
+        hard: bool = False,
     ) -> None:
         """`start` is the first value of v, `warmup` the steps without a mask term."""
-        self._targets = tuple(targets)
         self._units = units
         self._start = start
+        self._targets = tuple(targets)
         self._warmup = warmup
         self._memory = memory
+        self._rise = rise
+        self._hard = hard
         self._sparsity = torch.zeros(len(targets), dtype=torch.float64)
+        self._multiplier = torch.zeros(len(targets), dtype=torch.float64)
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The running sparsity of every metric."""
-        return {"sparsity": self._sparsity}
+        """The running sparsity and the multiplier of every metric."""
+        return {"sparsity": self._sparsity, "multiplier": self._multiplier}
 
     def start(self) -> Tensor:
         """Every v at its start: 0.5 is a mask of one, at the edge of its gradient."""
         return torch.full((self._units,), self._start)
 
-    def penalty(self, mask: Tensor, step: int) -> Tensor | None:
+    def gate(self, variables: Tensor, *, training: bool) -> Tensor:
+        """clip(v + 0.5, 0, 1), rounded where masks are hard.
+
+        clamp, unlike hardsigmoid, passes gradient at its bounds.
+        """
+        del training
+        soft = _soft(variables)
+        return soft + ((soft >= 0.5).to(soft) - soft).detach() if self._hard else soft
+
+    def penalty(self, variables: Tensor, step: int) -> Tensor | None:
         """The mask term of the loss, or nothing while warming up."""
         if step < self._warmup:
             return None
+        mask = _soft(variables)
+        alive = self.gate(variables.detach(), training=True)
         mean, var = mask.mean(), mask.var(unbiased=False)
         total = mask.new_zeros(())
         for number, target in enumerate(self._targets):
-            now = target.measure(mask.detach())
-            self._sparsity[number] = self._memory * self._sparsity[number] + (1 - self._memory) * now
-            gap = target.sparsity - float(self._sparsity[number])
-            total = total + gap * (target.lambda_m * mean - target.lambda_v * var / mean.clamp_min(1e-6))
+            self._follow(number, target.sparsity, target.measure(alive))
+            down = mean if target.price is None else _weighted_mean(mask, target.price(alive))
+            pull = target.lambda_m * down - target.lambda_v * var / mean.clamp_min(1e-6)
+            total = total + float(self._multiplier[number]) * pull
         return total
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
@@ -72,3 +105,21 @@ class MaskConvNet:
     def scores(self, variables: Tensor) -> Tensor:
         """The variables themselves: among masks of zero or one they still tell which is nearer to the middle."""
         return variables.detach().double().cpu()
+
+    def _follow(self, number: int, wanted: float, now: float) -> None:
+        """Move a metric's running sparsity, and its multiplier by the gap."""
+        self._sparsity[number] = self._memory * self._sparsity[number] + (1 - self._memory) * now
+        if not self._rise:
+            self._multiplier[number] = wanted - self._sparsity[number]
+        elif now < wanted:
+            self._multiplier[number] += self._rise * (wanted - now)
+        else:
+            self._multiplier[number] = 0
+
+
+def _soft(variables: Tensor) -> Tensor:
+    return (variables + 0.5).clamp(0, 1)
+
+
+def _weighted_mean(mask: Tensor, weights: Tensor) -> Tensor:
+    return (mask * weights).sum() / weights.sum().clamp_min(1e-30)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 class Method(Protocol):
     """How masks move while a network is trained under them."""
 
-    hard_sigmoid: bool
     trains_masks: bool
 
     @property
@@ -20,8 +19,12 @@ class Method(Protocol):
         """The first mask variables (units,)."""
         ...
 
-    def penalty(self, mask: Tensor, step: int) -> Tensor | None:
-        """What is added to the loss at `step`, given the soft mask (units,)."""
+    def gate(self, variables: Tensor, *, training: bool) -> Tensor:
+        """The mask (units,), in 0..1, that the variables (units,) stand for; it may be drawn while training."""
+        ...
+
+    def penalty(self, variables: Tensor, step: int) -> Tensor | None:
+        """What is added to the loss at `step`."""
         ...
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:

@@ -15,7 +15,6 @@ class Taylor:
     the target along 1 - (1 - t)^3 (Zhu and Gupta, To prune, or not to prune, 2017).
     """
 
-    hard_sigmoid = False
     trains_masks = False
 
     def __init__(
@@ -38,7 +37,12 @@ class Taylor:
         """Masks of one."""
         return torch.ones(self._scores.numel())
 
-    def penalty(self, mask: Tensor, step: int) -> None:
+    def gate(self, variables: Tensor, *, training: bool) -> Tensor:
+        """The variables themselves, zeros and ones."""
+        del training
+        return variables
+
+    def penalty(self, variables: Tensor, step: int) -> None:
         """Nothing: the budget is held by projection."""
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:

@@ -1,0 +1,88 @@
+"""Scores from what each channel group alone loses when it is cut."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from slimmer.errors import ModelError
+from slimmer.graph import ChannelGraph, evaluating
+from slimmer.masks import Masked
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+TIE = 1e-6  # of the largest score: what tells units apart that lose the same
+
+
+def sensitivity_scores(
+    model: nn.Module, graph: ChannelGraph, ranks: Tensor, batches: Sequence[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """What each unit adds to the loss when its group alone is cut down to it, least `ranks` first; (units,), float64.
+
+    Each group is cut by tenths under a mask, all others whole, and the cross entropy is measured on `batches` of
+    images and labels. Its rise over the dense network's becomes a curve that never falls and never flattens (the
+    largest convex one below it), so that what an allocator adds up unit by unit is the curve again.
+
+    Li et al. look at such curves, of the accuracy, and choose a share for all layers of a stage by hand; here each
+    channel group goes its own way, and a budget decides how far. Raises ModelError for outputs that are not numbers.
+
+    Source: Li et al., Pruning Filters for Efficient ConvNets (2016), section 3.2.
+    """
+    device = next(model.parameters()).device
+    masked = Masked(model, graph, torch.ones(graph.units, device=device)).to(device)
+    scores = torch.zeros(graph.units, dtype=torch.float64)
+    ties = torch.zeros_like(scores)
+    start = 0
+    with evaluating(model), torch.no_grad():
+        dense = _loss(masked, batches)
+        for group in graph.groups:
+            order = start + ranks[start : start + group.size].argsort(stable=True)
+            counts = sorted({round(share * group.size) for share in SHARES} - {0, group.size})
+            rises = []
+            for count in counts:
+                masked.variables.fill_(1)[order[:count].to(device)] = 0
+                rises.append(_loss(masked, batches) - dense)
+            scores[order] = torch.tensor(increments(counts, rises, group.size), dtype=torch.float64)
+            ties[order] = torch.arange(1, group.size + 1, dtype=torch.float64) / group.size
+            masked.variables.fill_(1)
+            start += group.size
+    most = float(scores.max()) if graph.units else 0.0
+    return scores + ties * TIE * (most or 1.0)
+
+
+def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list[float]:
+    """What each of `size` units adds, the first to go first, where `counts` of them together add `rises`.
+
+    Never negative, never falling: the slopes of the largest convex curve below the running maximum of `rises`, which
+    pooling of adjacent violators finds. Behind the last count the slope stays as it is.
+
+    >>> increments([2, 4], [1.0, 5.0], 5)
+    [0.5, 0.5, 2.0, 2.0, 2.0]
+    >>> increments([1, 2, 3], [4.0, 1.0, 4.0], 3)
+    [1.3333333333333333, 1.3333333333333333, 1.3333333333333333]
+    """
+    pooled: list[tuple[float, int]] = []  # (rise, units) of each straight piece
+    before, reached = 0, 0.0
+    for count, rise in zip(counts, rises, strict=True):
+        top = max(reached, rise)
+        piece = (top - reached, count - before)
+        while pooled and pooled[-1][0] * piece[1] >= piece[0] * pooled[-1][1]:
+            last = pooled.pop()
+            piece = (last[0] + piece[0], last[1] + piece[1])
+        pooled.append(piece)
+        before, reached = count, top
+    slopes = [rise / units for rise, units in pooled for _ in range(units)]
+    return slopes + [slopes[-1] if slopes else 0.0] * (size - len(slopes))
+
+
+def _loss(masked: Masked, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """The mean cross entropy over all images."""
+    device = masked.variables.device
+    total, seen = 0.0, 0
+    for images, labels in batches:
+        logits = masked(images.to(device)).float()
+        total += float(cross_entropy(logits, labels.to(device), reduction="sum"))
+        seen += len(labels)
+    if not abs(total) < float("inf"):
+        raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")
+    return total / seen

@@ -1,0 +1,72 @@
+"""Network Slimming: batch-norm scales under an L1 penalty, which then rank the channels."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from slimmer.errors import ModelError
+from slimmer.graph import ChannelGraph
+
+
+class NetworkSlimming:
+    """L = L_task + strength * sum of |gamma| over the batch-norm scales; no masks, they stay at one.
+
+    Nothing but that penalty acts on the scales: the optimizer has no weight decay on vectors, where the published
+    code has one beside it. The budget takes the place of the published threshold over all |gamma|.
+
+    Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (2017),
+    github.com/Eric-mingjie/network-slimming.
+    """
+
+    trains_masks = False
+
+    def __init__(
+        self, units: int, scales: Sequence[nn.Parameter], strength: float, measure: Callable[[], Tensor]
+    ) -> None:
+        """`scales` are the batch norms' weights; `measure` gives the scores (units,) that they amount to by then."""
+        self._units = units
+        self._scales = tuple(scales)
+        self._strength = strength
+        self._measure = measure
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Nothing: the scales are the network's own."""
+        return {}
+
+    def start(self) -> Tensor:
+        """Masks of one."""
+        return torch.ones(self._units)
+
+    def gate(self, variables: Tensor, *, training: bool) -> Tensor:
+        """The variables themselves, ones."""
+        del training
+        return variables
+
+    def penalty(self, variables: Tensor, step: int) -> Tensor:
+        """The scales' magnitudes, whose gradient is the published subgradient, strength * sign(gamma)."""
+        del variables, step
+        return self._strength * torch.cat(self._scales).abs().sum()
+
+    def after_backward_(self, variables: nn.Parameter, step: int) -> None:
+        """Nothing: the optimizer moves the scales."""
+
+    def scores(self, variables: Tensor) -> Tensor:
+        """The magnitudes of each unit's scales as they are now."""
+        del variables
+        return self._measure()
+
+
+def find_scales(model: nn.Module, graph: ChannelGraph) -> list[nn.Parameter]:
+    """The weights of the batch norms whose channels are in a group. Raises ModelError where there is none."""
+    touched = {part.axis.tensor for group in graph.groups for part in group.slices}
+    scales = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.affine and f"{name}.weight".removeprefix(".") in touched
+    ]
+    if not scales:
+        raise ModelError("model", "has no batch norm on channels that can be removed", "take another method.name")
+    return scales
