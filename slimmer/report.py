@@ -1,6 +1,7 @@
 """All that was measured, as data; then as Markdown."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from slimmer.costs import Budget, Cost
@@ -8,6 +9,12 @@ from slimmer.costs.flops import CONVENTION
 from slimmer.plan import Plan
 from slimmer.units import short
 
+FIGURES = {
+    "masks": "Values of the masks",
+    "sparsity": "Sparsity over time",
+    "training": "Accuracy and loss over time",
+    "widths": "Channels of every group, dense and slim",
+}
 CONVENTIONS = {"flops": CONVENTION, "params": "elements of all parameters, buffers not counted"}
 
 
@@ -29,7 +36,10 @@ def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, 
 def to_markdown(
     report: Mapping[str, Any], exported: Mapping[str, Any] | None = None, profile: Mapping[str, Any] | None = None
 ) -> str:
-    """The report for people: costs, accuracy, latency and export where they are known, widths, what stayed whole."""
+    """The report for people: costs, accuracy, latency and export where they are known, widths, what stayed whole.
+
+    The report's `figures` are paths from the folder that this text lies in, as `draw_run` named the files.
+    """
     lines = [f"# {report['arch'] or 'module'}, slimmed", ""]
     lines += [
         (
@@ -53,6 +63,7 @@ def to_markdown(
     lines += _accuracy(report["accuracy"])
     lines += _latency(profile) if profile else []
     lines += _onnx(exported) if exported else []
+    lines += _figures(report.get("figures", ()))
     lines += ["## Widths", "", "| channel group | dense | slim |", "|---|---|---|"]
     lines += [f"| {row['name']} | {row['dense']} | {row['slim']} |" for row in report["groups"]]
     lines += ["", "## Not pruned", ""]
@@ -60,6 +71,12 @@ def to_markdown(
         f"- {row['layer']}: {row['channels']} of {row['of']} channels: {row['reason']}" for row in report["fixed"]
     ]
     return "\n".join([*lines, ""])
+
+
+def _figures(files: Sequence[str]) -> list[str]:
+    """The pictures that the run has, by their paths from the report."""
+    shown = [line for file in files for line in (f"![{FIGURES.get(PurePosixPath(file).stem, file)}]({file})", "")]
+    return ["## Figures", "", *shown] if shown else []
 
 
 def _latency(profile: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,27 @@ class Run:
             right = f"delete it, and `slimmer prune --resume {self.path}` makes it anew"
             raise RunError(str(self.report), f"can't be read ({error})", right) from error
 
+    def read_events(self) -> list[dict[str, Any]]:
+        """What happened so far; a line that a sudden end tore is passed over."""
+        return read_events(self.events)
+
     def record(self, event: Mapping[str, Any]) -> None:
         """Add an event."""
         with self.events.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events in a file, in the order in which they were recorded; none where there is no file.
+
+    A process that is killed may leave its last line torn, and the one that resumes goes on behind it, so what is no
+    whole object is passed over wherever it stands.
+    """
+    events = []
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            events.append(json.loads(line))
+    return events
 
 
 def new_run(out: Path | None, arch: str) -> Run:

@@ -1,0 +1,84 @@
+"""The pictures of several runs side by side: their sparsity over time and in every channel group."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slimmer.errors import RunError
+from slimmer.figures.canvas import GREY, PALE, legend, name_groups, names_height, new_figure, save, style
+from slimmer.figures.series import COSTS, Event, sparsity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Recorded = tuple[Sequence[Event], Mapping[str, Any]]  # a run's events and its report
+
+
+def draw_decays(named_runs: Mapping[str, Recorded], folder: Path) -> list[Path]:
+    """The PNG files drawn into `folder`: sparsity over time where runs had masks, and sparsity by channel group.
+
+    Each run is its events and its report, under the name that the legend is to show.
+    Raises RunError where the runs' channel groups are not the same, for then their bars can't be compared.
+    """
+    figures = {"sparsity_over_time": over_time_figure(named_runs), "sparsity_by_group": by_group_figure(named_runs)}
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items() if figure is not None]
+
+
+def over_time_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
+    """The sparsity under the masks of every run that had any, to the moment of removal.
+
+    A panel for each cost that a run limits; a target that they all have is drawn.
+    """
+    masked = {name: run for name, run in named_runs.items() if sparsity(run[0], "flops").epochs}
+    costs = [cost for cost in COSTS if any(report[cost]["limit_ratio"] is not None for _, report in masked.values())]
+    if not costs:
+        return None
+    figure, panels = new_figure(3.8, columns=len(costs))
+    for axes, cost in zip(panels, costs, strict=True):
+        for number, (name, (events, _)) in enumerate(named_runs.items()):
+            if name in masked:
+                colour, dash = style(number)  # a run's colour is the same in both pictures
+                epochs, values = sparsity(events, cost)
+                axes.plot(epochs, [100 * v for v in values], color=colour, linestyle=dash, linewidth=1.6, label=name)
+        limits = {report[cost]["limit_ratio"] for _, report in masked.values()}
+        if len(limits) == 1:
+            (limit,) = limits
+            axes.axhline(100 * (1 - limit), color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="target")
+        axes.set_ylim(0, None)
+        axes.set_xlim(0, None)
+        axes.set_xlabel("epochs", fontsize=9)
+        axes.set_ylabel(f"sparsity of {COSTS[cost]}, %", fontsize=9)
+    legend(figure, panels)
+    return figure
+
+
+def by_group_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
+    """The share of channels that is gone from every group, in network order: one run below the other, one scale."""
+    if not named_runs:
+        return None
+    groups = _common_groups(named_runs)
+    if not groups:
+        return None
+    names = [name for name, _ in groups]
+    figure, panels = new_figure(0.6 + 1.15 * len(named_runs) + names_height(names), rows=len(named_runs))
+    for number, (axes, (name, (_, report))) in enumerate(zip(panels, named_runs.items(), strict=True)):
+        gone = [100 * (1 - group["slim"] / group["dense"]) for group in report["groups"]]
+        axes.bar(range(len(gone)), [100] * len(gone), width=0.8, color=PALE, alpha=0.35)
+        axes.bar(range(len(gone)), gone, width=0.8, color=style(number)[0])
+        left = ", ".join(f"{label} {report[cost]['sparsity']:.1%}" for cost, label in COSTS.items())
+        axes.set_title(f"{name}  ({left})", loc="left", fontsize=9)
+        axes.set_ylim(0, 100)
+        axes.set_yticks([0, 50, 100])
+        axes.set_ylabel("removed, %", fontsize=9)
+    name_groups(panels[-1], names)
+    return figure
+
+
+def _common_groups(named_runs: Mapping[str, Recorded]) -> list[tuple[str, int]]:
+    """The name and dense width of every group, the same in all runs. Raises RunError."""
+    (first, (_, report)), *others = named_runs.items()
+    expected = [(group["name"], group["dense"]) for group in report["groups"]]
+    for name, (_, other) in others:
+        if [(group["name"], group["dense"]) for group in other["groups"]] != expected:
+            raise RunError(name, f"has other channel groups than {first}", "compare runs of one network")
+    return expected
