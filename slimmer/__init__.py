@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimmer.api import Result, export, inspect, load, profile, prune
+    from slimmer.api import Result, compare, export, inspect, load, profile, prune
     from slimmer.data import Data
     from slimmer.errors import SlimmerError
     from slimmer.plan import Plan
@@ -18,6 +18,7 @@ __all__ = [
     "Recipe",
     "Result",
     "SlimmerError",
+    "compare",
     "export",
     "inspect",
     "load",

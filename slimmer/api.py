@@ -11,6 +11,7 @@ from torch import nn
 
 from slimmer import data as data_sets
 from slimmer import pipeline, ship
+from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.file import from_value
 from slimmer.inspection import inspect
@@ -18,8 +19,9 @@ from slimmer.plan import Plan
 from slimmer.recipe import read_recipe
 from slimmer.run import Run, open_run
 from slimmer.slim import load_network
+from slimmer.tabulate import write_comparison
 
-__all__ = ["Result", "export", "inspect", "load", "profile", "prune"]
+__all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
 
 Observe = Callable[[dict[str, Any]], None]
 
@@ -144,6 +146,18 @@ def profile(
     """
     paths = [Path(target) for target in targets]
     return ship.profile_targets(paths, batches=batches, provider=provider, threads=threads, model=model)
+
+
+def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:
+    """The finished runs side by side, under "rows"; a directory of runs stands for all that are finished in it.
+
+    Runs that differ only by their seed share a row; every figure has mean, std and n. With `out`, compare.md, .csv,
+    .json and .png are written there. Raises RunError for runs of several networks or data, or not finished ones.
+    """
+    found = compare_runs([Path(run) for run in runs])
+    if out is not None:
+        write_comparison(Path(out), [found])
+    return found
 
 
 def _run(path: str | Path | None) -> Run:

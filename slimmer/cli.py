@@ -27,6 +27,8 @@ REFUSED = {
 }
 INTERRUPTED = 130
 RUN = "slimmer.run"  # the run that a command has begun, in click's meta
+SWEEP = "slimmer.sweep"  # whether it is a sweep
+FAILED = 1  # a sweep with rows that failed
 SHORT = {
     "arch": "model.arch",
     "checkpoint": "model.checkpoint",
@@ -164,20 +166,79 @@ def inspect(checkpoint: str, arch: str | None, input_size: Any, as_json: bool) -
     _print(found, "show_inspection", as_json=as_json)
 
 
-def _start(recipe: Path | None, out: Path | None, data: str | None, settings: tuple[str, ...], **short: Any) -> Any:
-    """The report of a new run, whose recipe is the file's with the command line laid over it."""
-    from slimmer.recipe import parse_setting, read_recipe
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("checkpoint", required=False)
+@click.option("--data", metavar="DATA", help="As for `slimmer prune`, for all rows.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the runs go.  [default: runs/sweep-FILE]"
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Rows side by side.  [default: 1]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all rows.")
+@as_json
+def sweep(file: Path, out: Path | None, jobs: int, as_json: bool, **options: Any) -> None:
+    """Run every row of FILE and compare them.
 
-    given = [(SHORT[key], _absolute(value) if key == "checkpoint" else value) for key, value in short.items()]
-    given = [(key, value) for key, value in given if value is not None]
-    if data is not None:
-        given += [("data.name", None), ("data.path", data if data == "digits" else _absolute(data))]
-    resolved = read_recipe(recipe, [*given, *map(parse_setting, settings)])
+    FILE names a recipe, and a grid or a list of settings over it. Each row is a run of its own in DIR. The same
+    command again goes on where it was stopped; rows that are finished stay. A row that fails is noted and the
+    others go on; the exit code is then 1.
+    """
+    given = _given(**options)
+    from slimmer import console
+    from slimmer.sweep import sweep as run_sweep
+
+    ctx = click.get_current_context()
+    with console.watching() as observe:
+        found = run_sweep(file, out, given, jobs=jobs, observe=_remembering(observe))
+    _print(found, "show_sweep", as_json=as_json)
+    if found["failed"]:
+        ctx.exit(FAILED)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write Markdown, CSV, JSON and a figure."
+)
+@as_json
+def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Show finished runs in one table.
+
+    RUN is a directory that `slimmer prune` wrote, or one that holds such, as `slimmer sweep` leaves it. Runs that
+    differ only by their seed share a row, with mean and standard deviation.
+    """
+    from slimmer.compare import compare_runs
+
+    found = compare_runs(runs)
+    if out is not None:
+        from slimmer.tabulate import write_comparison
+
+        for path in write_comparison(out, [found]):
+            click.echo(path, err=True)
+    _print(found, "show_comparison", as_json=as_json)
+
+
+def _start(recipe: Path | None, out: Path | None, **options: Any) -> Any:
+    """The report of a new run, whose recipe is the file's with the command line laid over it."""
+    from slimmer.recipe import read_recipe
+
+    resolved = read_recipe(recipe, _given(**options))
     from slimmer import console, pipeline
 
     with console.watching() as observe:
         _, report = pipeline.start(resolved, out, _remembering(observe))
     return report
+
+
+def _given(data: str | None, settings: tuple[str, ...], **short: Any) -> list[tuple[str, Any]]:
+    """What the command line sets, by its names in a recipe."""
+    from slimmer.recipe import parse_setting
+
+    given = [(SHORT[key], _absolute(value) if key == "checkpoint" else value) for key, value in short.items()]
+    given = [(key, value) for key, value in given if value is not None]
+    if data is not None:
+        given += [("data.name", None), ("data.path", data if data == "digits" else _absolute(data))]
+    return [*given, *map(parse_setting, settings)]
 
 
 def _resume(path: Path) -> Any:
@@ -200,6 +261,8 @@ def _remembering(observe: Callable[[dict[str, Any]], None]) -> Callable[[dict[st
     def see(event: dict[str, Any]) -> None:
         if event["event"] == "begun":
             meta[RUN] = event["run"]
+        elif event["event"] == "sweep":
+            meta[SWEEP] = True
         observe(event)
 
     return see
@@ -221,7 +284,9 @@ def _print(found: Any, show: str, *, as_json: bool) -> None:
 
 
 def _go_on(ctx: click.Context) -> str:
-    """How to go on, where a run was begun."""
+    """How to go on, where a run or a sweep was begun."""
+    if SWEEP in ctx.meta:
+        return "; go on with the same command: what is finished stays, and what was begun goes on"
     return f"; go on with `slimmer prune --resume {ctx.meta[RUN]}`" if RUN in ctx.meta else ""
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
+from slimmer.tabulate import columns, fitting, legend, title
 from slimmer.units import short
 
 Event = dict[str, Any]
@@ -115,6 +116,23 @@ class Watch:
     def _on_profile(self, event: Event) -> None:
         self._show(event["done"], event["steps"], event["next"], self._clock())
 
+    def _on_sweep(self, event: Event) -> None:
+        beside = f", {event['jobs']} side by side" if event["jobs"] > 1 else ""
+        known = f"{event['finished']} finished already, {event['begun'] - event['finished']} begun"
+        self._say(f"{event['rows']} rows in {event['out']}: {known}{beside}")
+
+    def _on_row(self, event: Event) -> None:
+        place = f"[{event['number']}/{event['rows']}] {event['name']}"
+        if "said" in event:
+            self._show(event["done"], event["rows"], f"{place}: {event['said']}", self._clock())
+            return
+        text = event["state"]
+        if report := event.get("report"):
+            top1 = "" if report["accuracy"] is None else _top1(report["accuracy"]["slim"])
+            text += f" after {_duration(report['seconds'])}, FLOPs {report['flops']['ratio']:.1%}{top1}"
+        self._say(f"{place}: {text}{': ' + event['error'] if 'error' in event else ''}")
+        self._move(event["done"], event["rows"], place)
+
     def _show(self, done: int, steps: int, text: str, now: float) -> None:
         self._move(done, steps, text)
         if now - self._said >= self._every:
@@ -212,6 +230,37 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     for row in found["fixed"]:
         fixed.add_row(row["layer"], f"{row['channels']} of {row['of']}", row["reason"])
     console.print(fixed)
+
+
+def show_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:
+    """The result of `compare` on stdout, with the columns that there is room for."""
+    console = _stdout(console)
+    found = columns(comparison)
+    needed = [each for each in found if each.constant is None]
+    shown = fitting(needed, console.width)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for each in shown:
+        table.add_column("\n".join(each.head), justify="right" if each.right else "left", no_wrap=not each.folds)
+    for cells in zip(*(each.cells for each in shown), strict=True):
+        table.add_row(*cells)
+    alike = ", ".join(each.constant for each in found if each.constant is not None)
+    _print(console, title(comparison) + (f"; all rows: {alike}" if alike else ""))
+    console.print(table)
+    for text in legend(comparison):
+        _print(console, text)
+    left = [" ".join(each.head) for each in needed if each not in shown]
+    if left:
+        _print(console, f"No room for: {', '.join(left)}. A wider terminal, --json and --out have them.")
+
+
+def show_sweep(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """The result of `sweep` on stdout: a table for each network and data, then what failed."""
+    console = _stdout(console)
+    for comparison in found["comparisons"]:
+        show_comparison(comparison, console)
+    for name, error in found["failed"].items():
+        _print(console, f"failed: {name}: {error}")
+    _print(console, f"comparison: {found['out']}/compare.md")
 
 
 def _stdout(console: Console | None) -> Console:

@@ -46,7 +46,7 @@ def started(monkeypatch):
 # Help
 
 
-@pytest.mark.parametrize("command", ["", "prune", "export", "profile", "inspect"])
+@pytest.mark.parametrize("command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"])
 def test_help_is_the_golden_text(command):
     """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
     result = slimmer(*command.split(), "--help")
@@ -66,11 +66,11 @@ def test_every_option_has_a_help_text():
         for option in command.params
         if option.param_type_name == "option" and not option.help
     ]
-    assert set(main.commands) == {"prune", "export", "profile", "inspect"}
+    assert set(main.commands) == {"prune", "export", "profile", "inspect", "sweep", "compare"}
     assert not bare
 
 
-@pytest.mark.parametrize("command", ["", "prune", "export", "profile", "inspect"])
+@pytest.mark.parametrize("command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"])
 def test_help_imports_nothing_heavy(command):
     code = (
         "import sys; from slimmer.cli import main\n"

@@ -1,0 +1,208 @@
+"""Comparisons as text: columns for a table of any width, Markdown and CSV, and the files of them."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from slimmer.compare import COSTS, STAGES
+from slimmer.errors import RunError
+from slimmer.figures.tradeoff import draw_tradeoff
+from slimmer.files import write_json, write_text
+from slimmer.settings import flat, label
+from slimmer.units import short
+
+Row = Mapping[str, Any]
+
+LABELS = {"flops": "FLOPs", "params": "params"}
+WORDS = {("method",), ("settings",)}
+BRIEF = {("runs",), ("epochs",), ("top-1", "dense %")}
+GAP = 3  # characters between two columns
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head, in lines; a cell a row; how early it goes where there is no room (0 first).
+
+    `folds` is whether its cells may take several lines; `brief`, whether it may be said in one place above the table
+    where all its cells are the same.
+    """
+
+    head: tuple[str, ...]
+    cells: tuple[str, ...]
+    rank: int
+    folds: bool = False
+    brief: bool = False
+
+    @property
+    def right(self) -> bool:
+        """Whether it stands at the right: figures do."""
+        return self.head not in WORDS
+
+    @property
+    def width(self) -> int:
+        """The characters that it needs."""
+        cells = [word for cell in self.cells for word in cell.split()] if self.folds else self.cells
+        return max(map(len, (*self.head, *cells)))
+
+    @property
+    def constant(self) -> str | None:
+        """What is said in place of the whole column, or None where it is needed."""
+        if not self.brief or len(set(self.cells)) > 1:
+            return None
+        head, percent, _ = " ".join(self.head).partition(" %")
+        return f"{head} {self.cells[0]}{percent}"
+
+
+def columns(comparison: Mapping[str, Any]) -> list[Column]:
+    """All columns that have something to say, with their units in their heads."""
+    rows = comparison["rows"]
+    places = dict.fromkeys(place for row in rows for place in row["latency"])
+    found = [
+        _column(rows, 99, lambda row: row["method"], "method"),
+        _column(rows, 98, lambda row: label(row["settings"]).replace(",", ", "), "settings"),
+        _column(rows, 60, lambda row: str(len(row["runs"])), "runs"),
+        *(column for rank, cost in ((10, "flops"), (0, "params")) for column in _cost_columns(rows, rank, cost)),
+        *(_accuracy_column(rows, rank, stage) for rank, stage in zip((30, 70, 97), STAGES, strict=True)),
+        _column(rows, 45, lambda row: f"{row['epochs']:g}", "epochs"),
+        _column(rows, 55, lambda row: f"{row['seconds']['mean']:.0f}", "seconds"),
+        *(_latency_column(rows, max(20, 38 - number), place) for number, place in enumerate(places)),
+    ]
+    return [each for each in found if any(each.cells)]
+
+
+def fitting(found: Sequence[Column], width: int) -> list[Column]:
+    """The columns that a table of `width` characters has room for; what matters less goes first.
+
+    >>> wide, narrow = Column(("a",), ("x" * 30,), 1), Column(("b",), ("y",), 2)
+    >>> [column.head for column in fitting([wide, narrow], 20)]
+    [('b',)]
+    """
+    left = list(found)
+    while len(left) > 1 and sum(each.width + GAP for each in left) - GAP > width:
+        left.remove(min(left, key=lambda each: each.rank))
+    return left
+
+
+def title(comparison: Mapping[str, Any]) -> str:
+    """What was compared: network, data, costs of the dense network."""
+    costs = ", ".join(f"{short(comparison['dense'][cost])} {LABELS[cost]}" for cost in COSTS)
+    return f"{comparison['arch'] or 'module'}, {PurePath(comparison['data']).name}; dense: {costs}"
+
+
+def legend(comparison: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the figures, and the notes."""
+    merged = any(len(row["runs"]) > 1 for row in comparison["rows"])
+    return [
+        f"FLOPs: {comparison['convention']}. Left: share of dense that remains. Miss: the limit less what is left.",
+        *(["Runs that differ only by their seed share a row: mean ± standard deviation."] if merged else []),
+        *comparison["notes"],
+    ]
+
+
+def to_markdown(comparison: Mapping[str, Any], figure: str | None = None) -> str:
+    """A comparison as a section in Markdown: its table with all columns, the legend, the figure, the runs."""
+    found = columns(comparison)
+    lines = [f"## {title(comparison)}", ""]
+    lines += [_line(" ".join(each.head) for each in found), _line("---:" if each.right else "---" for each in found)]
+    lines += [_line(cells) for cells in zip(*(each.cells for each in found), strict=True)]
+    lines += ["", *(f"- {text}" for text in legend(comparison)), ""]
+    lines += [f"![top-1 against FLOPs]({figure})", ""] if figure else []
+    for row in comparison["rows"]:
+        name = ", ".join(filter(None, [row["method"], label(row["settings"]), _budgets(row)]))
+        lines.append(f"- {name}: {', '.join(row['runs'])}")
+    return "\n".join([*lines, ""])
+
+
+def to_csv(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """All rows in one CSV, a column a figure, named as in the JSON; lists with spaces between their entries."""
+    rows = [
+        {
+            **{key: comparison[key] for key in ("arch", "data")},
+            **flat({"dense": comparison["dense"]}),
+            **flat({**row, "settings": label(row["settings"])}),
+        }
+        for comparison in comparisons
+        for row in comparison["rows"]
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row if row[name] != {}))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = [row.get(name) for name in names]
+        writer.writerow([" ".join(map(str, value)) if isinstance(value, list) else value for value in values])
+    return file.getvalue()
+
+
+def write_comparison(folder: Path, comparisons: Sequence[Mapping[str, Any]], head: Sequence[str] = ()) -> list[Path]:
+    """The files written: compare.md (led by the lines of `head`), compare.csv, compare.json, and a figure for each.
+
+    There is no figure where no accuracy is known. Raises RunError where `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(str(folder), "is a file", "name a directory")
+    texts, figures = [], []
+    for number, comparison in enumerate(comparisons, start=1):
+        figure = None
+        if any(row["accuracy"] for row in comparison["rows"]):
+            figure = folder / (f"compare-{number}.png" if len(comparisons) > 1 else "compare.png")
+            figures.append(draw_tradeoff(comparison, figure))
+        texts.append(to_markdown(comparison, None if figure is None else figure.name))
+    stem = folder / "compare"
+    write_text(stem.with_suffix(".md"), "\n".join([*head, *texts]))
+    write_text(stem.with_suffix(".csv"), to_csv(comparisons))
+    write_json(stem.with_suffix(".json"), json.loads(json.dumps(comparisons)))
+    return [*(stem.with_suffix(suffix) for suffix in (".md", ".csv", ".json")), *figures]
+
+
+def _column(rows: Sequence[Row], rank: int, cell: Callable[[Row], str], *head: str) -> Column:
+    return Column(head, tuple(map(cell, rows)), rank, folds=head == ("settings",), brief=head in BRIEF)
+
+
+def _cost_columns(rows: Sequence[Row], rank: int, cost: str) -> list[Column]:
+    name = LABELS[cost]
+    return [
+        _column(rows, 80 + rank, lambda row: _percent(row[cost]["ratio"]), name, "left %"),
+        _column(rows, 5 + rank, lambda row: _percent(row[cost]["sparsity"]), name, "gone %"),
+        _column(rows, 75 + rank, lambda row: _limit(row[cost]["limit_ratio"]), name, "limit %"),
+        _column(rows, 40 + rank, lambda row: _percent(row[cost]["miss"]), name, "miss %"),
+    ]
+
+
+def _accuracy_column(rows: Sequence[Row], rank: int, stage: str) -> Column:
+    return _column(rows, rank, lambda row: _percent((row["accuracy"] or {}).get(stage)), "top-1", f"{stage} %")
+
+
+def _latency_column(rows: Sequence[Row], rank: int, place: str) -> Column:
+    return _column(rows, rank, lambda row: _speed(row["latency"].get(place)), "ms dense > slim", place)
+
+
+def _percent(stat: Mapping[str, Any] | None) -> str:
+    if stat is None:
+        return ""
+    spread = f"{100 * (stat['std'] or 0):.2f}"
+    return f"{100 * stat['mean']:.2f}" + (f" ± {spread}" if float(spread) else "")
+
+
+def _limit(ratio: float | None) -> str:
+    return "" if ratio is None else f"{100 * ratio:.2f}"
+
+
+def _speed(figures: Mapping[str, Any] | None) -> str:
+    if figures is None:
+        return ""
+    before, after, gain = (figures[key]["mean"] for key in ("dense_ms", "slim_ms", "speedup"))
+    return f"{before:.3g} > {after:.3g} ({gain:.2f}x)"
+
+
+def _budgets(row: Mapping[str, Any]) -> str:
+    named = [f"{LABELS[cost]} {row[cost]['budget']}" for cost in COSTS if row[cost]["budget"] is not None]
+    return ", ".join(named)
+
+
+def _line(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
