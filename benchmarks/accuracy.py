@@ -3,6 +3,8 @@
 One network and one method a call; the result is a JSON file that `benchmarks/table.py` puts into a table:
 
     python benchmarks/accuracy.py recipes/cifar_resnet20.yaml CHECKPOINT CIFAR_DIR slimmer --out benchmarks/results
+
+METHOD is `slimmer` (the default), another method of slimmer's, or a pruner of Torch-Pruning's (tp-...).
 """
 
 import json
@@ -34,12 +36,35 @@ from slimmer.runtimes.onnxruntime import accuracy as onnx_accuracy
 from slimmer.slim import load_network
 from slimmer.sparsify import training_images, training_of
 
+# Slimmer's methods by the name that the tables have for them: what their recipe's method section says.
+METHODS: dict[str, dict[str, Any]] = {
+    "slimmer": {"name": "auto"},
+    "maskconvnet": {"name": "maskconvnet", "sparsify": 0.5, "mask_lr": 0.5},
+    "maskconvnet-dual": {
+        "name": "maskconvnet",
+        "sparsify": 0.5,
+        "mask_lr": 0.5,
+        "controller": "dual",
+        "pull": "cost",
+        "compensate": True,
+    },
+    "network_slimming": {"name": "network_slimming", "sparsify": 0.5, "strength": 1e-3},
+    "bar": {"name": "bar", "sparsify": 0.5},
+    "l1": {"name": "l1"},
+    "l1-sensitivity": {"name": "l1", "sensitivity": True, "priced": True},
+    "l2": {"name": "l2", "compensate": False},
+    "bn_scale": {"name": "bn_scale", "compensate": False},
+    "taylor": {"name": "taylor", "even": 0.0, "compensate": False},
+    "random": {"name": "random", "compensate": False},
+}
+TAYLOR_BATCHES = 64  # from which Torch-Pruning's Taylor scores are taken, as many as slimmer's own
+
 
 @click.command(help=__doc__)
 @click.argument("recipe_file", type=Path)
 @click.argument("checkpoint", type=Path)
 @click.argument("data_path", type=Path)
-@click.argument("method", type=click.Choice(["slimmer", *IMPORTANCES]))
+@click.argument("method", type=click.Choice([*METHODS, *IMPORTANCES]))
 @click.option("--out", type=Path, required=True)
 @click.option("--distill/--no-distill", default=False, help="give the peer slimmer's distillation too")
 @click.option("--threads", default=2, show_default=True)
@@ -56,13 +81,14 @@ def main(
 ) -> None:
     torch.set_num_threads(threads)
     fixed = [("model.checkpoint", str(checkpoint)), ("data.path", str(data_path))]
-    recipe = read_recipe(recipe_file, [*fixed, *map(parse_setting, settings)])
-    if method != "slimmer":
+    chosen = [("method", METHODS[method])] if method in METHODS else []
+    recipe = read_recipe(recipe_file, [*fixed, *chosen, *map(parse_setting, settings)])
+    if method in IMPORTANCES:
         recipe = recipe.model_copy(
             update={"finetune": recipe.finetune.model_copy(update={"distill": recipe.finetune.distill * distill})}
         )
     began = time.perf_counter()
-    slim, task, found = run_slimmer(recipe) if method == "slimmer" else run_peer(recipe, method)
+    slim, task, found = run_slimmer(recipe) if method in METHODS else run_peer(recipe, method)
     assert task.data is not None
     size, dense = task.identity.input_size, count_flops(task.model, task.identity.input_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +106,7 @@ def main(
         "epochs": recipe.finetune.epochs,
         "images": round(recipe.finetune.epochs * len(task.data.train)),
         "convention": CONVENTION,
+        "budgets": {budget.cost.name: budget.ratio for budget in task.budgets},
         "flops_ratio": count_flops(slim, size) / dense,
         "params_ratio": sum(p.numel() for p in slim.parameters()) / found.pop("params"),
         "accuracy_onnxruntime": top1,
@@ -92,9 +119,14 @@ def main(
         "recipe": json.loads(recipe.model_dump_json()),
     }
     out.mkdir(parents=True, exist_ok=True)
-    name = f"{task.identity.arch}-{method}{'-distill' * (distill and method != 'slimmer')}-seed{recipe.seed}.json"
+    name = row_name(task.identity.arch, method, task.budgets[0].ratio, recipe.seed, distill=distill)
     (out / name).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {top1:.2%} at {result['flops_ratio']:.2%} of the FLOPs")
+
+
+def row_name(arch: str, method: str, flops: float, seed: int, *, distill: bool) -> str:
+    """The file of one row."""
+    return f"{arch}-{method}{'-distill' * distill}-flops{flops * 100:.0f}-seed{seed}.json"
 
 
 def run_slimmer(recipe: Recipe) -> tuple[nn.Module, Task, dict[str, Any]]:
@@ -118,7 +150,7 @@ def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, Task, dict[str, An
     flops = task.budgets[0].ratio
     size = recipe.finetune.batch_size
     labelled = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
-    some = islice(labelled, recipe.method.batches)
+    some = islice(labelled, TAYLOR_BATCHES)
     slim = prune_by_peer(method, task.model, task.identity.input_size, flops, some, global_pruning=True)
     slim = slim.to(memory_format=torch.channels_last)
     recalibrate_(slim, training_images(data, recipe, recipe.finetune.recalibrate, augment=data.augment))

@@ -13,6 +13,7 @@ from slimmer.models.channel_pad import ChannelPad
 
 IMPORTANCES = {
     "tp-magnitude": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+    "tp-bn-scale": tp.importance.BNScaleImportance,
     "tp-taylor": tp.importance.GroupTaylorImportance,
 }
 

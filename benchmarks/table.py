@@ -1,32 +1,57 @@
-"""The JSON files of benchmarks/accuracy.py as one Markdown table.
+"""The JSON files of benchmarks/accuracy.py as Markdown: a table for each net, budget and length, seeds merged.
 
-python benchmarks/table.py benchmarks/results > benchmarks/results/accuracy.md
+python benchmarks/table.py benchmarks/results/screening > benchmarks/results/screening.md
 """
 
 import json
+import statistics
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import click
+
+HEADS = "method | distillation | seeds | FLOPs | params | after removal | after training | drop | seconds"
 
 
 @click.command(help=__doc__)
 @click.argument("folder", type=Path)
 def main(folder: Path) -> None:
     rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*-seed*.json"))]
-    print("# Accuracy at half the FLOPs, CIFAR-10\n")
-    print("Top-1 of the ONNX file on all 10,000 test images, by ONNX Runtime. FLOPs as fvcore counts them.\n")
-    heads = (
-        "net | method | distillation | epochs (images) | seed | FLOPs | params | dense | after removal | slim | drop"
-    )
-    print(f"| {heads} |\n|{'---|' * 11}")
-    for row in sorted(rows, key=lambda row: (row["net"], -row["accuracy_onnxruntime"])):
-        dense, slim = row["accuracy_dense"], row["accuracy_onnxruntime"]
-        print(
-            f"| {row['net']} | {row['method']} | {row['distill']:g} | {row['epochs']:g} ({row['images']:,}) "
-            f"| {row['seed']} | {row['flops_ratio']:.2%} | {row['params_ratio']:.2%} | {dense:.2%} "
-            f"| {row['accuracy_removed']:.2%} | {slim:.2%} | {(dense - slim) * 100:.2f} points |"
-        )
-    print("\nEach row's file holds its command, date, versions, hardware and whole recipe.")
+    print("# Accuracy at a budget, CIFAR-10\n")
+    print("Top-1 of the ONNX file on all 10,000 test images, by ONNX Runtime; mean ± standard deviation over seeds.")
+    print("FLOPs as fvcore counts them. Seconds are of a shared machine: for scale only.")
+    for (net, budgets, images), group in groupby(sorted(rows, key=_kind), _kind):
+        same = list(group)
+        dense = statistics.fmean(row["accuracy_dense"] for row in same)
+        print(f"\n## {net}, {budgets} at most, {images:,} training images; dense {dense:.2%}\n")
+        print(f"| {HEADS} |\n|{'---|' * 9}")
+        merged: dict[tuple[str, float], list[dict[str, Any]]] = {}
+        for row in same:
+            merged.setdefault((row["method"], row["distill"]), []).append(row)
+        ranked = sorted(merged.items(), key=lambda item: -_mean(item[1], "accuracy_onnxruntime"))
+        for (method, distill), found in ranked:
+            drop = 100 * (dense - _mean(found, "accuracy_onnxruntime"))
+            print(
+                f"| {method} | {distill:g} | {len(found)} | {_mean(found, 'flops_ratio'):.2%} "
+                f"| {_mean(found, 'params_ratio'):.2%} | {_spread(found, 'accuracy_removed')} "
+                f"| {_spread(found, 'accuracy_onnxruntime')} | {drop:.2f} | {_mean(found, 'seconds'):.0f} |"
+            )
+    print("\nEach row's files hold command, date, versions, hardware and the whole recipe.")
+
+
+def _kind(row: dict[str, Any]) -> tuple[str, str, int]:
+    budgets = row.get("budgets", {"flops": 0.5})
+    return row["net"], ", ".join(f"{name} {share:.0%}" for name, share in budgets.items()), row["images"]
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.fmean(row[key] for row in rows)
+
+
+def _spread(rows: list[dict[str, Any]], key: str) -> str:
+    std = f" ± {100 * statistics.stdev(row[key] for row in rows):.2f}" if len(rows) > 1 else ""
+    return f"{100 * _mean(rows, key):.2f}{std}"
 
 
 if __name__ == "__main__":
