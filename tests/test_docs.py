@@ -9,6 +9,7 @@ import sys
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -18,6 +19,7 @@ import slimmer
 from slimmer import demo
 from slimmer.cli import main
 from slimmer.files import read_json
+from slimmer.method_options import METHODS
 from slimmer.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +55,7 @@ LINES = [
 def parse(arguments):
     """The parameters that `slimmer` reads from the arguments; click's error where it can't."""
     command = main.commands[arguments[0]]
-    context = command.make_context(arguments[0], list(arguments[1:]), parent=click.Context(main))
+    context = command.make_context(arguments[0], list(arguments[1:]), parent=click.Context(main, **main.context_settings))
     return context.params
 
 
@@ -63,7 +65,7 @@ def targets():
 
 
 def test_every_block_has_a_language_that_is_checked():
-    assert {block.language for block in BLOCKS} == {"bash", "python"}
+    assert {block.language for block in BLOCKS} == {"bash", "python", "yaml"}  # test_sweep.py reads the YAML
 
 
 def test_readme_leads_with_the_demo_and_the_tests():
@@ -166,16 +168,27 @@ def test_the_readmes_other_examples_do_what_they_say(outputs):
 
 
 def keys():
-    """The table of every key of a recipe."""
+    """The table of every key of a recipe, and one for each method."""
     rows = ["| key | default | is |", "|---|---|---|"]
     for name, field in Recipe.model_fields.items():
         section = hasattr(field.annotation, "model_fields")
-        inner = field.annotation.model_fields if section else {"": field}
-        for key, entry in inner.items():
-            assert entry.description, f"{name}.{key} has no description"
-            shown = "" if entry.default in (None, ()) else f"`{_shown(entry.default)}`"
-            rows.append(f"| `{name}{'.' if section else ''}{key}` | {shown} | {entry.description} |")
+        if name != "method":
+            rows += _rows(field.annotation.model_fields if section else {"": field}, name + "." * section)
+    for method in METHODS:
+        names = get_args(method.model_fields["name"].annotation)
+        rows += ["", f"### `method.name`: {', '.join(f'`{name}`' for name in names)}", "", method.__doc__, ""]
+        options = {key: field for key, field in method.model_fields.items() if key != "name"}
+        rows += ["| key | default | is |", "|---|---|---|", *_rows(options, "method.")]
     return "\n".join(rows) + "\n"
+
+
+def _rows(fields, prefix):
+    rows = []
+    for key, entry in fields.items():
+        assert entry.description, f"{prefix}{key} has no description"
+        shown = "" if entry.default in (None, ()) else f"`{_shown(entry.default)}`"
+        rows.append(f"| `{prefix}{key}` | {shown} | {entry.description} |")
+    return rows
 
 
 def _shown(default):
