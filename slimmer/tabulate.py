@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 
 from slimmer.compare import COSTS, STAGES
 from slimmer.errors import RunError
+from slimmer.figures import draw_runs
 from slimmer.figures.tradeoff import draw_tradeoff
 from slimmer.files import write_json, write_text
+from slimmer.run import Run
 from slimmer.settings import flat, label
 from slimmer.units import short
 
@@ -103,17 +106,19 @@ def legend(comparison: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def to_markdown(comparison: Mapping[str, Any], figure: str | None = None) -> str:
-    """A comparison as a section in Markdown: its table with all columns, the legend, the figure, the runs."""
+def to_markdown(comparison: Mapping[str, Any], figures: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A comparison as a section in Markdown: its table with all columns, the legend, the figures, the runs.
+
+    `figures` are the files' paths from where the text will lie, by what they show.
+    """
     found = columns(comparison)
     lines = [f"## {title(comparison)}", ""]
     lines += [_line(" ".join(each.head) for each in found), _line("---:" if each.right else "---" for each in found)]
     lines += [_line(cells) for cells in zip(*(each.cells for each in found), strict=True)]
     lines += ["", *(f"- {text}" for text in legend(comparison)), ""]
-    lines += [f"![top-1 against FLOPs]({figure})", ""] if figure else []
-    for row in comparison["rows"]:
-        name = ", ".join(filter(None, [row["method"], label(row["settings"]), _budgets(row)]))
-        lines.append(f"- {name}: {', '.join(row['runs'])}")
+    for text, figure in figures.items():
+        lines += [f"![{text}]({figure})", ""]
+    lines += [f"- {_name(row)}: {', '.join(row['runs'])}" for row in comparison["rows"]]
     return "\n".join([*lines, ""])
 
 
@@ -141,22 +146,41 @@ def to_csv(comparisons: Sequence[Mapping[str, Any]]) -> str:
 def write_comparison(folder: Path, comparisons: Sequence[Mapping[str, Any]], head: Sequence[str] = ()) -> list[Path]:
     """The files written: compare.md (led by the lines of `head`), compare.csv, compare.json, and a figure for each.
 
-    There is no figure where no accuracy is known. Raises RunError where `folder` is a file.
+    There is no figure where no accuracy is known. Rows that were trained under masks, two of them or more, get their
+    sparsity over time and by channel group side by side. Raises RunError where `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(str(folder), "is a file", "name a directory")
-    texts, figures = [], []
+    texts: list[str] = []
+    figures: list[Path] = []
     for number, comparison in enumerate(comparisons, start=1):
-        figure = None
+        end = f"-{number}" if len(comparisons) > 1 else ""
+        drawn = {}
         if any(row["accuracy"] for row in comparison["rows"]):
-            figure = folder / (f"compare-{number}.png" if len(comparisons) > 1 else "compare.png")
-            figures.append(draw_tradeoff(comparison, figure))
-        texts.append(to_markdown(comparison, None if figure is None else figure.name))
+            drawn["top-1 against FLOPs"] = draw_tradeoff(comparison, folder / f"compare{end}.png")
+        masked = _masked(comparison)
+        if len(masked) > 1:
+            pictures = draw_runs(masked, folder / f"masks{end}")
+            drawn |= {path.stem.replace("_", " "): path for path in pictures}
+        figures += drawn.values()
+        texts.append(to_markdown(comparison, {text: str(path.relative_to(folder)) for text, path in drawn.items()}))
     stem = folder / "compare"
     write_text(stem.with_suffix(".md"), "\n".join([*head, *texts]))
     write_text(stem.with_suffix(".csv"), to_csv(comparisons))
     write_json(stem.with_suffix(".json"), json.loads(json.dumps(comparisons)))
     return [*(stem.with_suffix(suffix) for suffix in (".md", ".csv", ".json")), *figures]
+
+
+def _masked(comparison: Mapping[str, Any]) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """Events and report of the first run of every row that was trained under masks, by the row's name."""
+    firsts = {_name(row): Run(Path(row["runs"][0])) for row in comparison["rows"]}
+    recorded = {name: (run.read_events(), run.read_report()) for name, run in firsts.items()}
+    return {name: found for name, found in recorded.items() if any(each["event"] == "masks" for each in found[0])}
+
+
+def _name(row: Row) -> str:
+    """What tells a row from the others."""
+    return ", ".join(filter(None, [row["method"], label(row["settings"]), _budgets(row)]))
 
 
 def _column(rows: Sequence[Row], rank: int, cell: Callable[[Row], str], *head: str) -> Column:

@@ -227,7 +227,7 @@ def comparison():
 
 
 def test_markdown_holds_every_figure(comparison):
-    lines = to_markdown(comparison, "compare.png").splitlines()
+    lines = to_markdown(comparison, {"top-1 against FLOPs": "compare.png"}).splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     head, _, *rows = table
     assert all(len(row) == len(head) for row in rows)
@@ -291,7 +291,10 @@ def test_the_command_prints_json_and_writes_files_and_a_figure(comparison):
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads(json.dumps(comparison))
     assert json.loads(Path("table/compare.json").read_text()) == [json.loads(result.stdout)]
-    assert Path("table/compare.md").read_text().rstrip() == to_markdown(comparison, "compare.png").rstrip()
+    assert (
+        Path("table/compare.md").read_text().rstrip()
+        == to_markdown(comparison, {"top-1 against FLOPs": "compare.png"}).rstrip()
+    )
     assert Path("table/compare.csv").read_text() == to_csv([comparison])
     with Image.open("table/compare.png") as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
@@ -313,6 +316,24 @@ def test_a_sweep_over_several_networks_has_a_table_and_a_figure_for_each():
     ]
     table = csv.DictReader(io.StringIO(Path("table/compare.csv").read_text()))
     assert [row["arch"] for row in table] == ["cifar_resnet8", "other"]
+
+
+def test_rows_under_masks_are_drawn_side_by_side():
+    groups = [{"name": "conv1", "dense": 8, "slim": 4}]
+    for name, start in (("one", 0.0), ("two", 0.2)):
+        run = make(name, {"method.name": "maskconvnet", "method.mask_start": start}, groups=groups)
+        steps = [
+            {"event": "step", "step": n, "epoch": n / 10, "flops": 1 - n / 20, "params": 1.0} for n in range(1, 11)
+        ]
+        masks = {"event": "masks", "step": 10, "epoch": 1.0, "histogram": [4, *[0] * 18, 4], "widths": [4]}
+        Path(run, "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*steps, masks]))
+    result = slimmer("compare", "one", "two", "--out", "table")
+    assert result.exit_code == 0, result.output
+    text = Path("table/compare.md").read_text()
+    for picture in ("masks/sparsity_over_time.png", "masks/sparsity_by_group.png"):
+        assert f"]({picture})" in text
+        with Image.open(Path("table", picture)) as image:
+            assert image.width > 500
 
 
 def test_without_accuracy_there_is_no_figure_and_no_column():

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from slimmer.errors import RunError
-from slimmer.figures import draw_decays, draw_run
+from slimmer.figures import draw_run, draw_runs
 from slimmer.figures.canvas import LONGEST, shorten
-from slimmer.figures.decays import by_group_figure, over_time_figure
 from slimmer.figures.one_run import masks_figure, sparsity_figure, training_figure, widths_figure
 from slimmer.figures.series import mask_moments, over_epochs, removal, sparsity
+from slimmer.figures.several_runs import by_group_figure, over_time_figure
 from slimmer.record import mask_event
 from slimmer.report import FIGURES, to_markdown
 from slimmer.run import Run, read_events
@@ -192,7 +192,7 @@ def test_each_limited_cost_has_its_panel_and_only_common_targets_are_drawn():
 
 def test_runs_of_other_networks_are_refused(tmp_path):
     with pytest.raises(RunError) as error:
-        draw_decays({"a": recorded(), "b": recorded(groups=3)}, tmp_path)
+        draw_runs({"a": recorded(), "b": recorded(groups=3)}, tmp_path)
     assert (error.value.where, error.value.found) == ("b", "has other channel groups than a")
     assert list(tmp_path.iterdir()) == []
 
@@ -225,8 +225,8 @@ def test_only_what_there_are_data_for_is_drawn(without, names, tmp_path):
 
 def test_several_runs_have_two_pictures(tmp_path):
     names = ["sparsity_over_time.png", "sparsity_by_group.png"]
-    assert [path.name for path in draw_decays({"a": recorded(), "b": one_shot()}, tmp_path)] == names
-    assert draw_decays({}, tmp_path / "none") == []
+    assert [path.name for path in draw_runs({"a": recorded(), "b": one_shot()}, tmp_path)] == names
+    assert draw_runs({}, tmp_path / "none") == []
 
 
 def boxes(figure):
@@ -283,7 +283,7 @@ def test_long_names_keep_their_end():
 FRESH = """
 import sys
 from pathlib import Path
-from slimmer.figures import draw_decays, draw_run
+from slimmer.figures import draw_runs, draw_run
 assert not {"matplotlib", "torch"} & set(sys.modules)
 import matplotlib
 def settings():  # asking for the backend would choose one
@@ -292,7 +292,7 @@ before = settings()
 cost = {"limit_ratio": 0.5, "sparsity": 0.5}
 groups = [{"name": "conv1", "dense": 8, "slim": 4}]
 report = {"epochs": 1, "accuracy": None, "groups": groups, "flops": cost, "params": cost}
-assert draw_run([], report, Path(sys.argv[1])) and draw_decays({"a": ([], report)}, Path(sys.argv[1]))
+assert draw_run([], report, Path(sys.argv[1])) and draw_runs({"a": ([], report)}, Path(sys.argv[1]))
 assert settings() == before
 assert "matplotlib.pyplot" not in sys.modules
 """

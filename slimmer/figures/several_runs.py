@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Recorded = tuple[Sequence[Event], Mapping[str, Any]]  # a run's events and its report
 
 
-def draw_decays(named_runs: Mapping[str, Recorded], folder: Path) -> list[Path]:
+def draw_runs(named_runs: Mapping[str, Recorded], folder: Path) -> list[Path]:
     """The PNG files drawn into `folder`: sparsity over time where runs had masks, and sparsity by channel group.
 
     Each run is its events and its report, under the name that the legend is to show.
