@@ -160,11 +160,20 @@ def _row(group: Sequence[Entry], telling: Mapping[str, Any]) -> dict[str, Any]:
         "runs": [_short(entry.run.path) for entry in group],
         "seeds": [report["seed"] for report in reports],
         **{cost: _cost(cost, reports, group[0].settings[f"budget.{cost}"]) for cost in COSTS},
+        "masks_left": _masks_left(reports),
         "accuracy": accuracy,
         "epochs": reports[0]["epochs"],
         "seconds": _stat([report["seconds"] for report in reports]),
         "latency": _latency(group),
     }
+
+
+def _masks_left(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What masks left of each cost before the exact projection, where the runs had any."""
+    left = [report.get("before_projection") for report in reports]
+    if not all(left):
+        return None
+    return {cost: _stat([each[cost] for each in left if each]) for cost in COSTS}
 
 
 def _cost(name: str, reports: Sequence[Mapping[str, Any]], budget: str | float | None) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def to_markdown(
         ),
         "",
     ]
+    lines += _before_projection(report.get("before_projection"))
     lines += _accuracy(report["accuracy"])
     lines += _latency(profile) if profile else []
     lines += _onnx(exported) if exported else []
@@ -71,6 +72,14 @@ def to_markdown(
         f"- {row['layer']}: {row['channels']} of {row['of']} channels: {row['reason']}" for row in report["fixed"]
     ]
     return "\n".join([*lines, ""])
+
+
+def _before_projection(left: Mapping[str, float] | None) -> list[str]:
+    """How near the masks came by themselves, where there were any."""
+    if left is None:
+        return []
+    shares = f"{left['flops']:.2%} of the FLOPs and {left['params']:.2%} of the parameters"
+    return [f"The masks alone left {shares}; the exact projection did the rest.", ""]
 
 
 def _figures(files: Sequence[str]) -> list[str]:

@@ -99,8 +99,10 @@ def title(comparison: Mapping[str, Any]) -> str:
 def legend(comparison: Mapping[str, Any]) -> list[str]:
     """What a reader must know of the figures, and the notes."""
     merged = any(len(row["runs"]) > 1 for row in comparison["rows"])
+    masked = any(row["masks_left"] for row in comparison["rows"])
     return [
         f"FLOPs: {comparison['convention']}. Left: share of dense that remains. Miss: the limit less what is left.",
+        *(["Masks: what trained masks left by themselves, before the exact projection."] if masked else []),
         *(["Runs that differ only by their seed share a row: mean ± standard deviation."] if merged else []),
         *comparison["notes"],
     ]
@@ -194,6 +196,7 @@ def _cost_columns(rows: Sequence[Row], rank: int, cost: str) -> list[Column]:
         _column(rows, 5 + rank, lambda row: _percent(row[cost]["sparsity"]), name, "gone %"),
         _column(rows, 75 + rank, lambda row: _limit(row[cost]["limit_ratio"]), name, "limit %"),
         _column(rows, 40 + rank, lambda row: _percent(row[cost]["miss"]), name, "miss %"),
+        _column(rows, 15 + rank, lambda row: _percent((row["masks_left"] or {}).get(cost)), name, "masks %"),
     ]
 
 

@@ -321,7 +321,9 @@ def test_a_sweep_over_several_networks_has_a_table_and_a_figure_for_each():
 def test_rows_under_masks_are_drawn_side_by_side():
     groups = [{"name": "conv1", "dense": 8, "slim": 4}]
     for name, start in (("one", 0.0), ("two", 0.2)):
-        run = make(name, {"method.name": "maskconvnet", "method.mask_start": start}, groups=groups)
+        settings = {"method.name": "maskconvnet", "method.mask_start": start}
+        left = {"flops": 0.55 + start, "params": 0.7}
+        run = make(name, settings, groups=groups, before_projection=left)
         steps = [
             {"event": "step", "step": n, "epoch": n / 10, "flops": 1 - n / 20, "params": 1.0} for n in range(1, 11)
         ]
@@ -330,6 +332,9 @@ def test_rows_under_masks_are_drawn_side_by_side():
     result = slimmer("compare", "one", "two", "--out", "table")
     assert result.exit_code == 0, result.output
     text = Path("table/compare.md").read_text()
+    assert "FLOPs masks %" in text
+    assert "| 55.00 |" in text
+    assert "| 75.00 |" in text
     for picture in ("masks/sparsity_over_time.png", "masks/sparsity_by_group.png"):
         assert f"]({picture})" in text
         with Image.open(Path("table", picture)) as image:

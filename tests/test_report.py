@@ -146,3 +146,9 @@ def test_the_figures_are_those_of_the_slim_network():
         assert report["ratio"] + report["sparsity"] == pytest.approx(1)
     assert (found[0]["limit"], found[0]["limit_ratio"]) == (None, None)
     assert (found[1]["limit"], found[1]["limit_ratio"]) == (100.0, 100 / found[1]["dense"])
+
+
+def test_what_masks_left_by_themselves_is_said():
+    told = to_markdown({**REPORT, "before_projection": {"flops": 0.5213, "params": 0.6}})
+    assert "The masks alone left 52.13% of the FLOPs and 60.00% of the parameters" in told
+    assert "masks alone" not in to_markdown({**REPORT, "before_projection": None})
