@@ -55,7 +55,8 @@ LINES = [
 def parse(arguments):
     """The parameters that `slimmer` reads from the arguments; click's error where it can't."""
     command = main.commands[arguments[0]]
-    context = command.make_context(arguments[0], list(arguments[1:]), parent=click.Context(main, **main.context_settings))
+    parent = click.Context(main, **main.context_settings)  # the main command's own, since options keep their help
+    context = command.make_context(arguments[0], list(arguments[1:]), parent=parent)
     return context.params
 
 
