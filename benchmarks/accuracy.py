@@ -106,7 +106,7 @@ def main(
         "epochs": recipe.finetune.epochs,
         "images": round(recipe.finetune.epochs * len(task.data.train)),
         "convention": CONVENTION,
-        "budgets": {budget.cost.name: budget.ratio for budget in task.budgets},
+        "budgets": budgets,
         "flops_ratio": count_flops(slim, size) / dense,
         "params_ratio": sum(p.numel() for p in slim.parameters()) / found.pop("params"),
         "accuracy_onnxruntime": top1,
@@ -119,14 +119,16 @@ def main(
         "recipe": json.loads(recipe.model_dump_json()),
     }
     out.mkdir(parents=True, exist_ok=True)
-    name = row_name(task.identity.arch, method, task.budgets[0].ratio, recipe.seed, distill=distill)
+    budgets = {budget.cost.name: budget.ratio for budget in task.budgets}
+    name = row_name(task.identity.arch, method, budgets, recipe.seed, distill=distill)
     (out / name).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {top1:.2%} at {result['flops_ratio']:.2%} of the FLOPs")
 
 
-def row_name(arch: str, method: str, flops: float, seed: int, *, distill: bool) -> str:
-    """The file of one row."""
-    return f"{arch}-{method}{'-distill' * distill}-flops{flops * 100:.0f}-seed{seed}.json"
+def row_name(arch: str, method: str, budgets: dict[str, float], seed: int, *, distill: bool) -> str:
+    """The file of one row; `budgets` by their costs, as shares of dense."""
+    limits = "-".join(f"{cost}{share * 100:.0f}" for cost, share in budgets.items())
+    return f"{arch}-{method}{'-distill' * distill}-{limits}-seed{seed}.json"
 
 
 def run_slimmer(recipe: Recipe) -> tuple[nn.Module, Task, dict[str, Any]]:

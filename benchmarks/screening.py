@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 @click.option("--recipe", type=Path, default=HERE.parent / "recipes" / "cifar_resnet20.yaml")
 @click.option("--arch", default="cifar_resnet20", show_default=True)
 @click.option("--flops", default="0.5,0.3", show_default=True)
+@click.option("--params", help="a budget on the parameters beside each on the FLOPs")
 @click.option("--seeds", default="0", show_default=True)
 @click.option("--epochs", default=1.0, show_default=True)
 @click.option("--lr", default=0.02, show_default=True)
@@ -38,6 +39,7 @@ def main(
     recipe: Path,
     arch: str,
     flops: str,
+    params: str | None,
     seeds: str,
     epochs: float,
     lr: float,
@@ -47,10 +49,12 @@ def main(
 ) -> None:
     for seed, budget, method in product(seeds.split(","), flops.split(","), methods.split(",")):
         for distill in peers_distill.split(",") if method in IMPORTANCES else ["no"]:
-            name = row_name(arch, method, float(budget), int(seed), distill=distill == "yes")
+            limits = {"flops": float(budget)} | ({"params": float(params)} if params else {})
+            name = row_name(arch, method, limits, int(seed), distill=distill == "yes")
             if (out / name).exists():
                 continue
-            settings = {"budget.flops": budget, "seed": seed, "finetune.epochs": epochs, "finetune.lr": lr}
+            settings = {f"budget.{cost}": share for cost, share in limits.items()}
+            settings |= {"seed": int(seed), "finetune.epochs": epochs, "finetune.lr": lr}
             command = [sys.executable, str(HERE / "accuracy.py"), str(recipe), str(checkpoint), str(data_path), method]
             command += ["--out", str(out), "--threads", str(threads)]
             command += ["--distill"] if distill == "yes" else []
