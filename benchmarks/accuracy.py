@@ -90,6 +90,7 @@ def main(
     began = time.perf_counter()
     slim, task, found = run_slimmer(recipe) if method in METHODS else run_peer(recipe, method)
     assert task.data is not None
+    budgets = {budget.cost.name: budget.ratio for budget in task.budgets}
     size, dense = task.identity.input_size, count_flops(task.model, task.identity.input_size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slim.onnx"
@@ -119,7 +120,6 @@ def main(
         "recipe": json.loads(recipe.model_dump_json()),
     }
     out.mkdir(parents=True, exist_ok=True)
-    budgets = {budget.cost.name: budget.ratio for budget in task.budgets}
     name = row_name(task.identity.arch, method, budgets, recipe.seed, distill=distill)
     (out / name).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {top1:.2%} at {result['flops_ratio']:.2%} of the FLOPs")
