@@ -128,7 +128,7 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     stage, step, tensors = job.saved.load()
     if stage == "slim":
         plan = Plan.from_json(run.plan.read_text(encoding="utf-8"), str(run.plan))
-        learner = make_learner(job.fabric.to_device(prune(task.model, plan)), job.training)
+        learner = make_learner(_slim(job, plan), job.training)
         learner.restore_(tensors, step)
     else:
         plan, learner, measured["before_projection"] = _sparsify(job, teacher, step, tensors)
@@ -194,11 +194,17 @@ def _sparsify(
     if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
     check_same(task.model, task.graph, plan, task.identity.input_size)
-    slim = make_learner(job.fabric.to_device(prune(task.model, plan)), job.training)
+    slim = make_learner(_slim(job, plan), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:
         recalibrate_(slim.network, _as_trained(job, number))
     return plan, slim, before
+
+
+def _slim(job: Job, plan: Plan) -> nn.Module:
+    """The slim network where it is trained; slicing has lost the memory format that convolutions are fast in."""
+    slim = prune(job.task.model, plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return job.fabric.to_device(slim)  # type: ignore[no-any-return]
 
 
 def _as_trained(job: Job, number: int) -> Iterator[Tensor]:
