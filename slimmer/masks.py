@@ -1,13 +1,13 @@
 """Masks, one value per unit of every channel group, on the weights that read the group's channels."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from slimmer.graph import ChannelGraph
+from slimmer.graph import Axis, ChannelGraph
 from slimmer.plan import Plan
 
 
@@ -42,14 +42,15 @@ class Masked(nn.Module):
         """The mask's values (units,), in 0..1."""
         return self.variables if self._gate is None else self._gate(self.variables, training=self.training)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the model's output under the mask."""
+    def forward(self, *inputs: Any) -> Tensor:
+        """(N, C, H, W), or whatever the model takes -> the model's output under the mask."""
         weights = masked_weights(self.model, self.mask(), list(self._layers), self.gather, self._lengths)
-        return functional_call(self.model, weights, (x,))  # type: ignore[no-any-return]
+        # untied: PyTorch would put a module that hangs in two places back with the masked weight in it
+        return functional_call(self.model, weights, inputs, tie_weights=False)  # type: ignore[no-any-return]
 
 
-def consumer_index(graph: ChannelGraph) -> dict[str, Tensor]:
-    """For every consumer's weight, the unit that each position of its input axis belongs to.
+def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
+    """For every consumer's input axis, the unit that each position of it belongs to.
 
     Units are counted through the graph's groups; the number of all units stands for a channel that stays.
     """
@@ -63,18 +64,19 @@ def consumer_index(graph: ChannelGraph) -> dict[str, Tensor]:
                 positions = torch.tensor(part.index)
                 index[part.axis][positions] = torch.arange(start, start + group.size).unsqueeze(1).expand_as(positions)
         start += group.size
-    return {axis.tensor: units for axis, units in index.items() if bool((units < graph.units).any())}
+    return {axis: units for axis, units in index.items() if bool((units < graph.units).any())}
 
 
 def masked_weights(
-    model: nn.Module, mask: Tensor, names: Sequence[str], gather: Tensor, lengths: Sequence[int]
+    model: nn.Module, mask: Tensor, axes: Sequence[Axis], gather: Tensor, lengths: Sequence[int]
 ) -> dict[str, Tensor]:
-    """The consumers' weights under `mask` (units,), by their names in the model."""
+    """The consumers' weights under `mask` (units,), by their names in the model; `axes` are their input axes."""
     spread = torch.cat([mask, mask.new_ones(1)])[gather].split(list(lengths))
-    weights = {}
-    for name, values in zip(names, spread, strict=True):
-        weight = model.get_parameter(name)
-        weights[name] = weight * values.to(weight.dtype).view(1, -1, *[1] * (weight.dim() - 2))
+    weights: dict[str, Tensor] = {}
+    for axis, values in zip(axes, spread, strict=True):
+        weight = weights.get(axis.tensor, model.get_parameter(axis.tensor))  # read along both axes, masked on both
+        shape = [-1 if dim == axis.dim else 1 for dim in range(weight.dim())]
+        weights[axis.tensor] = weight * values.to(weight.dtype).view(shape)
     return weights
 
 

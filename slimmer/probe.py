@@ -1,14 +1,15 @@
 """The self-check: what slicing alone gets wrong is found by running it, and fixed before anyone relies on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, evaluating
+from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, Inputs, evaluating, example_inputs
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan, make_plan
 from slimmer.prune import prune
@@ -16,15 +17,21 @@ from slimmer.prune import prune
 TOLERANCE = 1e-9  # of the output's scale, in float64
 
 
-def probe(model: nn.Module, graph: ChannelGraph, input_size: tuple[int, ...]) -> ChannelGraph:
-    """The graph without the groups that can't be cut: one unit leaves every group at once, slim against masked.
+def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ChannelGraph:
+    """The graph without the groups that can't be cut: slim against masked, on two plans.
 
-    Where the two differ, or the slim network fails, the groups at fault are found by halving, and their layers
-    are listed as fixed with the error as the reason.
+    First one unit leaves every group at once, then every second unit (a count that is rounded in the code survives
+    the loss of one). Where the two differ, or the slim network fails, the groups at fault are found by halving, until
+    the others are right together; their layers are listed as fixed with the error as the reason.
     """
     model = deepcopy(model).double()
-    image = example(model, input_size)
-    bad = _at_fault(model, graph, [group for group in graph.groups if group.size > 1], image)
+    drawn = example(model, inputs)
+    bad: dict[str, str] = {}
+    for kept_units in (_all_but_one, _every_second):
+        suspects = [group for group in graph.groups if group.size > 1 and group.name not in bad]
+        while found := _at_fault(model, graph, suspects, kept_units, drawn):
+            bad |= found
+            suspects = [group for group in suspects if group.name not in bad]
     if not bad:
         return graph
     kept = tuple(group for group in graph.groups if group.name not in bad)
@@ -32,17 +39,27 @@ def probe(model: nn.Module, graph: ChannelGraph, input_size: tuple[int, ...]) ->
     return replace(graph, groups=kept, fixed=(*graph.fixed, *rows))
 
 
-def example(model: nn.Module, input_size: tuple[int, ...], images: int = 2) -> Tensor:
-    """Random images of `input_size` in the model's own type and place, the same at every call."""
-    parameter = next(model.parameters())
-    drawn = torch.randn((images, *input_size), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return drawn.to(parameter)
+def example(model: nn.Module, inputs: Inputs, images: int = 2) -> tuple[Any, ...]:
+    """One call's arguments in the model's own type and place: `images` random ones of a size, or the given inputs.
+
+    Floating-point tensors are random, the same at every call.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return tuple(_random(value, generator) for value in example_inputs(model, inputs, images))
 
 
-def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, input_size: tuple[int, ...]) -> None:
+def _random(value: Any, generator: torch.Generator) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+    if isinstance(value, dict):
+        return {key: _random(part, generator) for key, part in value.items()}
+    return value
+
+
+def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs) -> None:
     """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
     model = deepcopy(model).double()
-    fault = _difference(model, graph, plan, example(model, input_size))
+    fault = _difference(model, graph, plan, example(model, inputs))
     if fault is not None:
         raise ModelError(
             type(model).__name__,
@@ -51,30 +68,46 @@ def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, input_size: tu
         )
 
 
-def _at_fault(model: nn.Module, graph: ChannelGraph, suspects: Sequence[ChannelGroup], image: Tensor) -> dict[str, str]:
+def _all_but_one(size: int) -> range:
+    return range(1, size)
+
+
+def _every_second(size: int) -> range:
+    return range(0, size, 2)
+
+
+def _at_fault(
+    model: nn.Module,
+    graph: ChannelGraph,
+    suspects: Sequence[ChannelGroup],
+    kept_units: Callable[[int], range],
+    drawn: tuple[Any, ...],
+) -> dict[str, str]:
     """The groups among `suspects` that fail by themselves, with how they fail."""
     if not suspects:
         return {}
-    plan = make_plan(graph, {group.name: range(1, group.size) for group in suspects})
-    fault = _difference(model, graph, plan, image)
+    plan = make_plan(graph, {group.name: kept_units(group.size) for group in suspects})
+    fault = _difference(model, graph, plan, drawn)
     if fault is None:
         return {}
     if len(suspects) == 1:
         return {suspects[0].name: fault}
     half = len(suspects) // 2
-    found = _at_fault(model, graph, suspects[:half], image) | _at_fault(model, graph, suspects[half:], image)
+    parts = (_at_fault(model, graph, part, kept_units, drawn) for part in (suspects[:half], suspects[half:]))
+    found = {name: reason for part in parts for name, reason in part.items()}
     return found or {group.name: fault for group in suspects}  # they fail only together
 
 
-def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, image: Tensor) -> str | None:
+def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, drawn: tuple[Any, ...]) -> str | None:
     """How the slim network's outputs differ from the masked network's, or None where they agree."""
-    masked = Masked(model, graph, hard_mask(plan, image.dtype).to(image.device))
+    parameter = next(model.parameters())
+    masked = Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))
     with evaluating(model), torch.no_grad():
-        wanted = _outputs(masked(image))
+        wanted = _outputs(masked(*drawn))
     try:
         slim = prune(model, plan).eval()
         with torch.no_grad():
-            got = _outputs(slim(image))
+            got = _outputs(slim(*drawn))
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"
     for ours, theirs in zip(got, wanted, strict=True):

@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from slimmer.graph import Axis
-from slimmer.models.channel_pad import ChannelPad
 from slimmer.plan import Plan
 
 
@@ -25,11 +24,15 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     removed = plan.removed()
     by_module: dict[str, dict[str, list[int]]] = {}
     for axis, positions in removed.items():
-        module, what = _place(axis)
-        if module is not None:
-            by_module.setdefault(module, {})[what] = positions
+        path, what = _place(axis)
+        if path is not None:
+            by_module.setdefault(path, {})[what] = positions
+    done = set()
     for name, gone in by_module.items():
-        _cut_(slim.get_submodule(name), gone)
+        module = slim.get_submodule(name)
+        if module not in done:  # one that hangs in two places is named twice
+            _cut_(module, gone)
+            done.add(module)
     for name, parameter in slim.named_parameters():
         parameter.requires_grad_(trainable[name])
     return slim
@@ -49,12 +52,12 @@ def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor
 
 
 def _place(axis: Axis) -> tuple[str | None, str]:
-    """The module that an axis belongs to, and what of it: `weight.0`, `gamma.1`, `before`; None for an activation."""
+    """The module that an axis belongs to, and what of it: `weight.0`, `gamma.1`, `#groups`; None for an activation."""
     if axis.tensor.startswith("@"):
         return None, ""
     if "#" in axis.tensor:
-        module, _, end = axis.tensor.partition("#")
-        return module, end
+        module, _, attribute = axis.tensor.partition("#")
+        return module, f"#{attribute}"
     module, _, tensor = axis.tensor.rpartition(".")
     return module, f"{tensor}.{axis.dim}"
 
@@ -63,8 +66,11 @@ def _cut_(module: nn.Module, gone: dict[str, list[int]]) -> None:
     for kind, cut in _CUTS.items():
         if isinstance(module, kind):
             cut(module, gone)  # takes out of `gone` what it cuts
-    for what, positions in gone.items():  # parameters and buffers that a module of the user's own holds
-        name, _, dim = what.rpartition(".")
+    for what, positions in gone.items():
+        if what.startswith("#"):  # a count that the module holds
+            setattr(module, what[1:], getattr(module, what[1:]) - len(positions))
+            continue
+        name, _, dim = what.rpartition(".")  # parameters and buffers that a module of the user's own holds
         tensor = getattr(module, name)
         kept = _without(tensor.data, int(dim), positions)
         if isinstance(tensor, nn.Parameter):
@@ -74,7 +80,15 @@ def _cut_(module: nn.Module, gone: dict[str, list[int]]) -> None:
 
 
 def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
-    out, entering = gone.pop("weight.0", []), gone.pop("weight.1", [])
+    if not {"weight.0", "weight.1"}.intersection(gone):
+        return  # its weight is computed from parameters that lie elsewhere
+    if module.transposed:
+        if module.groups > 1:  # its weight's first axis holds the inputs; its other counts go by their own names
+            module.in_channels -= len(gone["weight.0"])
+            return
+        out, entering = gone.pop("weight.1", []), gone.pop("weight.0", [])
+    else:
+        out, entering = gone.pop("weight.0", []), gone.pop("weight.1", [])
     gone.pop("bias.0", None)
     if module.groups > 1:
         per_group = module.out_channels // module.groups
@@ -90,6 +104,8 @@ def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
 
 
 def _cut_linear_(module: nn.Linear, gone: dict[str, list[int]]) -> None:
+    if not {"weight.0", "weight.1"}.intersection(gone):
+        return
     out, entering = gone.pop("weight.0", []), gone.pop("weight.1", [])
     gone.pop("bias.0", None)
     if out:
@@ -99,22 +115,16 @@ def _cut_linear_(module: nn.Linear, gone: dict[str, list[int]]) -> None:
 
 
 def _cut_norm_(module: _NormBase, gone: dict[str, list[int]]) -> None:
-    own = [gone.pop(what, []) for what in ("weight.0", "bias.0", "running_mean.0", "running_var.0", "num_features")]
+    own = [gone.pop(what, []) for what in ("weight.0", "bias.0", "running_mean.0", "running_var.0", "#num_features")]
     positions = max(own, key=len)
     if positions:
         tp.prune_batchnorm_out_channels(module, positions)
-
-
-def _cut_pad_(module: ChannelPad, gone: dict[str, list[int]]) -> None:
-    module.before -= len(gone.pop("before", ()))
-    module.after -= len(gone.pop("after", ()))
 
 
 _CUTS: dict[type[nn.Module], Callable[..., None]] = {
     _ConvNd: _cut_conv_,
     nn.Linear: _cut_linear_,
     _NormBase: _cut_norm_,
-    ChannelPad: _cut_pad_,
 }
 
 

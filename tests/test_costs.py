@@ -42,6 +42,9 @@ def test_costs_of_architectures_are_fvcores_recount_on_a_hundred_plans(architect
     assert check(architecture, zoo.random_plans(graph, 100)) == 100
 
 
+LAYERS = ("conv", "linear", "matmul", "bmm", "mm", "einsum")
+
+
 def test_convolutions_and_linear_layers_are_half_of_torchs_count(network):
     """PyTorch counts two for a multiply-add, and neither norms nor pooling: fvcore's count of those is set aside."""
     model, graph = zoo.traced(network)
@@ -50,9 +53,10 @@ def test_convolutions_and_linear_layers_are_half_of_torchs_count(network):
     counts = count_by_module(slim, size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         slim(zoo.images(network, 1))
-    assert (
-        2 * sum(count for (_, kind), count in counts.items() if kind in ("conv", "linear")) == counter.get_total_flops()
-    )
+    # of attention in one function fvcore knows nothing: 9 x 9 places, once over queries, once over values
+    unseen = 9 * 9 * (slim.q.out_features + slim.v.out_features) if network == "ScaledDot" else 0
+    ours = unseen + sum(count for (_, kind), count in counts.items() if kind in LAYERS)
+    assert 2 * ours == counter.get_total_flops()
     assert sum(counts.values()) == count_flops(slim, size)
 
 
@@ -64,7 +68,7 @@ def test_published_counts():
         model, graph = zoo.traced(name)
         assert flops_cost(model, graph, (3, 32, 32)).dense == total
         counts = count_by_module(model, (3, 32, 32))
-        assert sum(n for (_, kind), n in counts.items() if kind in ("conv", "linear")) == layers
+        assert sum(n for (_, kind), n in counts.items() if kind in LAYERS) == layers
         assert params_cost(model, graph).dense == parameters
 
 

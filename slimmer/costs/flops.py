@@ -11,25 +11,29 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.closed_form import Cost, Term, closed_form, volume
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, Operation, evaluating
+from slimmer.graph import ChannelGraph, Inputs, Operation, evaluating, example_inputs
 
 CONVENTION = "fvcore, 1 FLOP per multiply-add"
 
 
-def flops_cost(model: nn.Module, graph: ChannelGraph, input_size: tuple[int, ...]) -> Cost:
-    """The FLOPs of one image of `input_size` (C, H, W), in the widths of `graph.groups`.
+def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Cost:
+    """The FLOPs of one image of (C, H, W), or of one call with the given inputs, in the widths of `graph.groups`.
 
     Every count is fvcore's own, taken once on the dense model; what fvcore counts and no group touches is a
     constant. Raises ModelError where a count can't be told apart by layer.
     """
-    counts = count_by_module(model, input_size)
+    counts = count_by_module(model, inputs)
     terms: list[Term] = []
+    constant = 0
     by_place: dict[tuple[str, str], list[Operation]] = {}
     for operation in graph.operations:
         by_place.setdefault((operation.module, operation.kind), []).append(operation)
     for place, operations in by_place.items():
         count = counts.pop(place, 0)
         parts = [operation.volume * volume(graph, operation.axes) for operation in operations]
+        if not any(operation.axes for operation in operations):
+            constant += count
+            continue
         for operation in operations if count else []:
             factor, rest = divmod(count * operation.volume, sum(parts))
             if rest:
@@ -39,12 +43,12 @@ def flops_cost(model: nn.Module, graph: ChannelGraph, input_size: tuple[int, ...
                     "put each such operation into a module of its own",
                 )
             terms.append(Term(factor, operation.axes))
-    return closed_form("flops", graph, terms, constant=sum(counts.values()))
+    return closed_form("flops", graph, terms, constant + sum(counts.values()))
 
 
-def count_by_module(model: nn.Module, input_size: tuple[int, ...]) -> dict[tuple[str, str], int]:
+def count_by_module(model: nn.Module, inputs: Inputs) -> dict[tuple[str, str], int]:
     """Fvcore's FLOPs by (module, operation), each module's own share without its children's."""
-    nested = _analyse(model, input_size).by_module_and_operator()
+    nested = _analyse(model, inputs).by_module_and_operator()
     own: dict[tuple[str, str], int] = {}
     for name, by_operator in nested.items():
         rest: Counter[str] = Counter(by_operator)
@@ -54,28 +58,32 @@ def count_by_module(model: nn.Module, input_size: tuple[int, ...]) -> dict[tuple
     return own
 
 
-def count_flops(model: nn.Module, input_size: tuple[int, ...]) -> int:
-    """Fvcore's FLOPs of one image of `input_size` through `model` in eval mode."""
-    return int(_analyse(model, input_size).total())
+def count_flops(model: nn.Module, inputs: Inputs) -> int:
+    """Fvcore's FLOPs of one image of (C, H, W), or of one call with the given inputs, through `model` in eval mode."""
+    return int(_analyse(model, inputs).total())
 
 
-def count_conv_linear(model: nn.Module, input_size: tuple[int, ...]) -> int:
+def count_conv_linear(model: nn.Module, inputs: Inputs) -> int:
     """torch.utils.flop_counter's count of one image: two per multiply-add, convolutions and matrix products only."""
-    parameter = next(model.parameters(), torch.zeros(()))
-    image = torch.zeros((1, *input_size), dtype=parameter.dtype, device=parameter.device)
+    example = example_inputs(model, inputs, images=1)
     with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(image)
+        model(*example)
     return int(counter.get_total_flops())
 
 
-def _analyse(model: nn.Module, input_size: tuple[int, ...]) -> FlopCountAnalysis:
-    parameter = next(model.parameters(), torch.zeros(()))
-    image = torch.zeros((1, *input_size), dtype=parameter.dtype, device=parameter.device)
-    analysis = FlopCountAnalysis(model, image)
+def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
+    analysis = FlopCountAnalysis(model, example_inputs(model, inputs, images=1))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     with evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.trace is deprecated; fvcore still stands on it
-        analysis.total()
+        try:
+            analysis.total()
+        except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
+            raise ModelError(
+                type(model).__name__,
+                f"fvcore can't count its FLOPs: {str(error).strip().partition(chr(10))[0] or type(error).__name__}",
+                "take the operation that torch.jit.trace or fvcore stumbles over out of the network",
+            ) from error
     return analysis
 
 

@@ -1,6 +1,7 @@
 """Which channels of a network go together, read off its own program."""
 
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
+from slimmer.graph.inputs import Inputs, example_inputs
 from slimmer.graph.trace import build_graph, evaluating
 
 __all__ = [
@@ -9,8 +10,10 @@ __all__ = [
     "ChannelGroup",
     "ChannelSlice",
     "Fixed",
+    "Inputs",
     "Layer",
     "Operation",
     "build_graph",
     "evaluating",
+    "example_inputs",
 ]

@@ -1,8 +1,10 @@
 """Labels, ties and fixes into channel groups: units that touch the same axes in the same measure form a group."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed
+from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
 from slimmer.graph.walk import Walk
 
 
@@ -16,38 +18,66 @@ def collect(walk: Walk) -> ChannelGraph:
     groups = _groups(axes, frozenset(reasons))
     return ChannelGraph(
         groups=groups,
-        layers=tuple({layer.name: layer for layer in walk.layers}.values()),
+        layers=_layers(walk),
         fixed=_fixed(walk, axes, reasons),
-        operations=tuple(dict.fromkeys(walk.operations)),
+        operations=_operations(walk),
         sizes=tuple((axis, len(units)) for axis, units in axes.items()),
     )
 
 
+def _layers(walk: Walk) -> tuple[Layer, ...]:
+    """The layers, each once; a weight that two kinds of layers read is a layer of each."""
+    return tuple({(layer.name, layer.out_axis, layer.in_axis): layer for layer in walk.layers}.values())
+
+
+def _operations(walk: Walk) -> tuple[Operation, ...]:
+    """The counted operations, one for all calls of a module that have the same axes."""
+    volumes: dict[Operation, int] = {}
+    for operation in walk.operations:
+        alike = replace(operation, volume=0)
+        volumes[alike] = volumes.get(alike, 0) + operation.volume
+    return tuple(replace(operation, volume=total) for operation, total in volumes.items())
+
+
 def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[ChannelGroup, ...]:
+    """Units by what they touch, in the order in which the program meets them.
+
+    The table has a row for each position of each axis; sorted, the rows of a unit stand together, axis by axis.
+    """
     order = list(axes)
-    positions: dict[int, dict[int, list[int]]] = {}  # unit -> axis number -> positions
-    for number, axis in enumerate(order):
-        for position, unit in enumerate(axes[axis].tolist()):
-            if unit not in fixed:
-                positions.setdefault(unit, {}).setdefault(number, []).append(position)
-    alike: dict[tuple[tuple[int, int], ...], list[int]] = {}
-    for unit, touched in positions.items():
-        alike.setdefault(tuple((number, len(where)) for number, where in touched.items()), []).append(unit)
+    unit = np.concatenate([np.zeros(0, dtype=np.int64), *axes.values()])
+    axis = np.repeat(np.arange(len(order)), [len(units) for units in axes.values()])
+    position = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(units)) for units in axes.values())])
+    free = ~np.isin(unit, np.fromiter(fixed, dtype=np.int64, count=len(fixed)))
+    unit, axis, position = unit[free], axis[free], position[free]
+    by_unit = np.argsort(unit, kind="stable")
+    axis, position = axis[by_unit], position[by_unit]
+    _, first, lengths = np.unique(unit, return_index=True, return_counts=True)
+    starts = np.cumsum(lengths) - lengths
+    alike: dict[bytes, list[int]] = {}
+    for number in np.argsort(first, kind="stable").tolist():
+        touched = axis[starts[number] : starts[number] + lengths[number]]
+        alike.setdefault(touched.tobytes(), []).append(number)
     names: dict[str, int] = {}
     groups = []
-    for signature, units in alike.items():
+    for key, numbers in alike.items():
+        touched = np.frombuffer(key, dtype=axis.dtype)
+        rows = position[starts[numbers][:, None] + np.arange(len(touched))]
+        _, begins = np.unique(touched, return_index=True)
         slices = tuple(
-            ChannelSlice(order[number], tuple(tuple(positions[unit][number]) for unit in units))
-            for number, _ in signature
+            ChannelSlice(order[touched[begin]], tuple(map(tuple, part.tolist())))
+            for begin, part in zip(begins.tolist(), np.split(rows, begins[1:], axis=1), strict=True)
         )
-        groups.append(ChannelGroup(_name(slices, names), len(units), slices))
+        groups.append(ChannelGroup(_name(slices, names), len(numbers), slices))
     return tuple(groups)
 
 
 def _name(slices: tuple[ChannelSlice, ...], taken: dict[str, int]) -> str:
     """The first layer that a group's channels belong to; a second group of that layer is called layer#2."""
     stored = [part.axis.tensor for part in slices if not part.axis.tensor.startswith("@")]
-    base = (stored or [slices[0].axis.tensor])[0].rpartition(".")[0] or slices[0].axis.tensor
+    first = (stored or [slices[0].axis.tensor])[0]
+    holder, _, parametrised = first.partition(".parametrizations.")
+    base = holder if parametrised else first.rpartition(".")[0] or first
     taken[base] = taken.get(base, 0) + 1
     return base if taken[base] == 1 else f"{base}#{taken[base]}"
 
@@ -55,7 +85,7 @@ def _name(slices: tuple[ChannelSlice, ...], taken: dict[str, int]) -> str:
 def _fixed(walk: Walk, axes: dict[Axis, np.ndarray], reasons: dict[int, str]) -> tuple[Fixed, ...]:
     """For each layer the channels of its output that stay, a row a reason."""
     rows = []
-    for layer in {layer.name: layer for layer in walk.layers}.values():
+    for layer in _layers(walk):
         units = axes[layer.out_axis]
         counted: dict[str, int] = {}
         for unit in units.tolist():

@@ -85,6 +85,10 @@ class LabelBook:
         for label in np.unique(reduced(labels).numpy()).tolist():
             self.reasons.setdefault(label, reason)
 
+    def reason_of(self, labels: Tensor) -> str | None:
+        """Why the first of `labels` stays, as far as it was fixed itself."""
+        return self.reasons.get(int(labels[(0,) * labels.dim()])) if labels.numel() else None
+
     def tie(self, first: Tensor, second: Tensor) -> None:
         """Labels that meet (same position, shapes equal or broadcastable) go together."""
         first, second = torch.broadcast_tensors(reduced(first), reduced(second))

@@ -1,66 +1,86 @@
 """The exported program walked once, labels in place of numbers, into a channel graph."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from slimmer.errors import ModelError
-from slimmer.graph.channels import ChannelGraph, Fixed
+from slimmer.graph.channels import Axis, ChannelGraph, Fixed
 from slimmer.graph.grouping import collect
-from slimmer.graph.ops import HANDLERS
-from slimmer.graph.walk import Stored, Walk, shape_of
+from slimmer.graph.inputs import Inputs, example_inputs
+from slimmer.graph.names import read_names
+from slimmer.graph.ops import HANDLERS, READS_WEIGHTS
+from slimmer.graph.ops.computed import HANDLERS as WEIGHT_NORMS
+from slimmer.graph.ops.computed import computed, stored_value
+from slimmer.graph.walk import Computed, Stored, Walk, shape_of
 
 BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
 
 
-def build_graph(model: nn.Module, input_size: tuple[int, ...]) -> ChannelGraph:
+def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     """The channel groups of `model`, read off its program by labels; see docs/decisions.md.
 
     Args:
-        model: any traceable network from one (N, C, H, W) tensor; it is left as it was.
-        input_size: (C, H, W) of one image.
+        model: any traceable network; it is left as it was.
+        inputs: (C, H, W) of one image; or, for a network of several inputs, a tuple of example tensors in the order
+            of its forward, or a dictionary of them by name. Examples of two or more images are safer than of one.
 
     Raises:
         ModelError: the network can't be traced; the message holds torch.export's reason.
     """
-    program = export_program(model, input_size)
-    walk = Walk(dict(model.named_modules()))
+    return walk_program(model, export_program(model, inputs))
+
+
+def walk_program(model: nn.Module, program: Any) -> ChannelGraph:
+    """The channel groups of `model`, from its exported program."""
+    names = read_names(model)
+    walk = Walk(dict(model.named_modules()), aliases=names.modules)
     values: dict[Node, Any] = {}
+    parameters: set[Node] = set()  # nodes that no activation enters
     signature = program.graph_signature
+    entering = frozenset(signature.user_inputs)  # made anew at every look
     stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    stored = {node: names.tensors.get(name, name) for node, name in stored.items()}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            reason = "the network's input" if node.name in signature.user_inputs else "numbers that stand in the code"
+            reason = "the network's input" if node.name in entering else "numbers that stand in the code"
             values[node] = _placeholder(walk, node, stored, reason)
+            if node.name not in entering:
+                parameters.add(node)
         elif node.op == "output":
             for labels in _tensors(node.args, values):
                 walk.book.fix(labels, "the network's output")
         else:
-            values[node] = _call(walk, node, values)
-    shared = _shared(model)
-    _fix_by_name(walk, shared)
+            if parameters.issuperset(node.all_input_nodes):
+                parameters.add(node)
+            values[node] = _call(walk, node, values, of_parameters=node in parameters)
+    _fix_by_name(walk, names.shared)
+    _label_unread(walk)
+    _name_again(walk, names.tensors)
     graph = collect(walk)
-    return replace(graph, fixed=(*graph.fixed, *_unread(walk, model, shared)))
+    return replace(graph, fixed=(*graph.fixed, *_unread(walk, model, names.shared)))
 
 
-def export_program(model: nn.Module, input_size: tuple[int, ...]) -> Any:
+def export_program(model: nn.Module, inputs: Inputs) -> Any:
     """The network's program as ATen operations, in eval mode. Raises ModelError where it can't be traced."""
-    parameter = next(model.parameters(), torch.zeros(()))
-    example = torch.zeros((BATCH, *input_size), dtype=parameter.dtype, device=parameter.device)
+    example = example_inputs(model, inputs, BATCH)
     with evaluating(model):
         try:
-            return torch.export.export(model, (example,), strict=False)
+            return torch.export.export(model, example, strict=False)
         except Exception as error:  # torch.export raises many kinds, all of them about the network
             reason = str(error).strip().split("\n")[0] or type(error).__name__
+            shapes = ", ".join(str(tuple(value.shape)) if isinstance(value, Tensor) else "..." for value in example)
             raise ModelError(
                 type(model).__name__,
-                f"can't be traced with an input of {tuple(example.shape)}: {reason}",
+                f"can't be traced with an input of {shapes}: {reason}",
                 "give the input size that the network takes; data-dependent branches can't be pruned",
             ) from error
 
@@ -86,29 +106,43 @@ def _placeholder(walk: Walk, node: Node, stored: dict[str, str], reason: str) ->
     return walk.book.fixed(tuple(value.shape), reason)
 
 
-def _call(walk: Walk, node: Node, values: dict[Node, Any]) -> Any:
+def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) -> Any:
+    """What `node` makes of labels; `of_parameters` says that no activation enters it."""
     args: Any = torch.fx.map_arg(node.args, lambda other: values[other])
     kwargs: Any = torch.fx.map_arg(node.kwargs, lambda other: values[other])
     entering = list(_tensors((node.args, node.kwargs), values))
     name = str(getattr(node.target, "_opname", None) or getattr(node.target, "__name__", node.target))
     handler = HANDLERS.get(name)
-    if args and isinstance(args[0], Stored):  # a parameter that is reshaped or scaled before it meets anything
-        args = tuple(walk.stored_labels(value, node) for value in args)
+    if args and isinstance(args[0], Stored) and name not in WEIGHT_NORMS:  # reshaped or scaled before it meets anything
+        args = tuple(stored_value(walk, value, node) for value in args)
         entering += [value for value in args if isinstance(value, Tensor)]
-    if handler is not None and (entering or name == "getitem"):
+    if any(isinstance(value, Computed) for value in (args[:1] if name in READS_WEIGHTS else args)):
+        if handler is not None:
+            handler = None if name in READS_WEIGHTS or not of_parameters else partial(computed, handler=handler)
+    elif not entering and name not in {"getitem", *WEIGHT_NORMS}:
+        handler = None
+    if handler is None:
+        return _unknown(walk, node, [*entering, *_stored((args, kwargs))], "an operation that is not known")
+    try:
         return handler(walk, node, args, kwargs)
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        why = f"an operation that labels can't follow ({str(error).strip().partition(chr(10))[0]})"
+        return _unknown(walk, node, [*entering, *_stored((args, kwargs))], why)
+
+
+def _unknown(walk: Walk, node: Node, entering: Sequence[Any], why: str) -> Any:
+    """What an operation that is not followed gives: constants where nothing enters it, else fixed labels."""
     val = node.meta.get("val")
-    stored = _stored((args, kwargs))
-    if not entering and not stored:
-        return (
-            walk.book.fixed(tuple(val.shape), f"a constant of the program: {name}") if isinstance(val, Tensor) else val
-        )
-    shapes = [tuple(part.shape) for part in val] if isinstance(val, (list, tuple)) else None
-    if shapes is None and not isinstance(val, Tensor):
+    several = isinstance(val, (list, tuple))
+    parts = [part for part in (val if isinstance(val, (list, tuple)) else [val]) if isinstance(part, Tensor)]
+    if not parts:
         return val
-    if shapes is None:
-        return walk.refuse(node, [*entering, *stored], "an operation that is not known")
-    return [walk.refuse(node, [*entering, *stored], "an operation that is not known", shape) for shape in shapes]
+    shapes = [tuple(int(size) for size in part.shape) for part in parts]
+    if entering:
+        fixed = [walk.refuse(node, entering, why, shape) for shape in shapes]
+    else:
+        fixed = [walk.book.fixed(shape, walk.reason(node, "a constant of the program")) for shape in shapes]
+    return fixed if several else fixed[0]
 
 
 def _tensors(args: Any, values: dict[Node, Any]) -> Iterator[Tensor]:
@@ -126,22 +160,13 @@ def _tensors(args: Any, values: dict[Node, Any]) -> Iterator[Tensor]:
     return iter(found)
 
 
-def _stored(args: Any) -> list[Stored]:
+def _stored(args: Any) -> list[Stored | Computed]:
     """The parameters and buffers among a node's arguments."""
     if isinstance(args, dict):
         args = tuple(args.values())
     if isinstance(args, (list, tuple)):
         return [stored for part in args for stored in _stored(part)]
-    return [args] if isinstance(args, Stored) else []
-
-
-def _shared(model: nn.Module) -> dict[str, str]:
-    """Parameters that several modules hold: slicing one of them in one module would leave the others."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    several = (held for held in names.values() if len(held) > 1)
-    return {name: f"a parameter shared by {' and '.join(held)}" for held in several for name in held}
+    return [args] if isinstance(args, (Stored, Computed)) else []
 
 
 def _fix_by_name(walk: Walk, shared: Mapping[str, str]) -> None:
@@ -150,6 +175,33 @@ def _fix_by_name(walk: Walk, shared: Mapping[str, str]) -> None:
     for axis, labels in walk.axes.items():
         if axis.tensor in reasons:
             walk.book.fix(labels, reasons[axis.tensor])
+
+
+def _label_unread(walk: Walk) -> None:
+    """Label what a layer holds and its program does not read (an unused bias): it is cut with the rest all the same."""
+    for path, module in walk.modules.items():
+        if isinstance(module, (_ConvNd, nn.Linear)):
+            along = {"weight": int(getattr(module, "transposed", False)), "bias": 0}
+        elif isinstance(module, _NormBase):
+            along = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), 0)
+        else:
+            continue
+        held = {name: dim for name, dim in along.items() if getattr(module, name, None) is not None}
+        axes = [Axis(f"{path}.{name}".removeprefix("."), dim) for name, dim in held.items()]
+        read = [axis for axis in axes if axis in walk.axes]
+        if read and not (getattr(module, "transposed", False) and module.groups != 1):
+            for axis in axes[1:]:
+                walk.axes.setdefault(axis, walk.axes[read[0]])
+
+
+def _name_again(walk: Walk, tensors: Mapping[str, str]) -> None:
+    """Note the axes of parameters and buffers under their modules' other paths too."""
+    again: dict[str, list[str]] = {}
+    for other, first in tensors.items():
+        again.setdefault(first, []).append(other)
+    for axis, labels in list(walk.axes.items()):
+        for other in again.get(axis.tensor, ()):
+            walk.axes[Axis(other, axis.dim)] = labels
 
 
 def _unread(walk: Walk, model: nn.Module, shared: Mapping[str, str]) -> Iterator[Fixed]:

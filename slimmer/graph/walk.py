@@ -20,11 +20,31 @@ class Stored:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Computed:
+    """A parameter of several axes on its way through the program to the layer that reads it.
+
+    `rows` and `columns` are label tensors of the value's present shape: where the entries of the parameter's first
+    and second axis have come to lie. `columns` is None where the rows were computed from whole columns (weight
+    normalisation): then the second axis stays, and nothing is masked on it.
+    """
+
+    name: str
+    rows: Tensor
+    columns: Tensor | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value's present shape."""
+        return tuple(self.rows.shape)
+
+
 @dataclass
 class Walk:
-    """The state of one walk through a program."""
+    """The state of one walk through a program; `aliases` are modules' other paths and the first path of each."""
 
     modules: dict[str, nn.Module]
+    aliases: dict[str, str] = field(default_factory=dict)
     book: LabelBook = field(default_factory=LabelBook)
     axes: dict[Axis, Tensor] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
@@ -55,11 +75,11 @@ class Walk:
     def refuse(self, node: Node, inputs: Sequence[Any], why: str, shape: Sequence[int] | None = None) -> Tensor:
         """Fix what enters `node`, and give it a fixed output of `shape` (the node's own by default)."""
         reason = self.reason(node, why)
-        self.refused.setdefault(module_of(node), reason)
+        self.refused.setdefault(self.module_of(node), reason)
         for value in inputs:
             if isinstance(value, Tensor):
                 self.book.fix(value, reason)
-            elif isinstance(value, Stored):
+            elif isinstance(value, (Stored, Computed)):
                 self.pinned.setdefault(value.name, reason)
         return self.book.fixed(shape_of(node) if shape is None else tuple(shape), reason)
 
@@ -67,10 +87,26 @@ class Walk:
         """Why `node` fixes channels: what it does, its operation, module and line."""
         return f"{why}: {describe(node)}"
 
+    def module_of(self, node: Node) -> str:
+        """The path of the innermost module whose forward made `node`; its first where it has several."""
+        path = module_of(node)
+        return self.aliases.get(path, path)
+
+    def count(self, node: Node, kind: str, axes: Sequence[Axis], volume: int) -> None:
+        """Note an operation that fvcore counts, its FLOPs being `volume` times the widths of `axes`."""
+        self.operations.append(Operation(self.module_of(node), kind, tuple(axes), volume))
+
+    def counter(self, node: Node, kind: type[nn.Module], name: str) -> Axis | None:
+        """The axis of an attribute that counts channels, where `node` was made by a module of that `kind`."""
+        module = self.modules.get(self.module_of(node))
+        return Axis(f"{self.module_of(node)}#{name}", 0) if isinstance(module, kind) else None
+
     def as_labels(self, value: Any, node: Node) -> Tensor | None:
         """The labels of an operand: an activation's own; a stored vector gets an axis of its own; None for a number."""
         if isinstance(value, Tensor):
             return value
+        if isinstance(value, Computed):
+            return value.rows
         if not isinstance(value, Stored):
             return None
         long = [dim for dim, size in enumerate(value.shape) if size > 1]
@@ -80,8 +116,11 @@ class Walk:
             reason = f"a stored tensor of {len(long)} axes, {value.name}: {describe(node)}"
             self.pinned.setdefault(value.name, reason)
             return self.book.fixed(value.shape, reason)
-        axis = Axis(value.name, long[0])
-        return spread(self.made_by(axis, value.shape[long[0]]), long[0], value.shape)
+        return self.stored_axis(value, long[0])
+
+    def stored_axis(self, value: Stored, dim: int) -> Tensor:
+        """The labels of a parameter or buffer along one of its axes, in its own shape."""
+        return spread(self.made_by(Axis(value.name, dim), value.shape[dim]), dim, value.shape)
 
     def stored_labels(self, value: Any, node: Node) -> Any:
         """The labels of a parameter or buffer, fixed ones for a single number; any other value as it is."""
@@ -126,7 +165,17 @@ def describe(node: Node) -> str:
     return f"{name} in {module or 'the top module'} ({source_of(node)})"
 
 
-def layer_name(stored: Stored) -> str:
-    """The path of the module that holds a `weight`; the whole name of a parameter that is called otherwise."""
-    module, _, tensor = stored.name.rpartition(".")
-    return module if tensor == "weight" and module else stored.name
+def argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:
+    """The argument of an operation by its name in the operation's schema, or its default there."""
+    target: Any = node.target
+    for place, known in enumerate(target._schema.arguments):  # noqa: SLF001 - a schema has no public name
+        if known.name == name:
+            return args[place] if place < len(args) else kwargs.get(name, known.default_value)
+    return None
+
+
+def layer_name(parameter: str) -> str:
+    """The path of the module that holds a `weight` (parametrised or not); else the parameter's whole name."""
+    name = re.sub(r"\.parametrizations\.(\w+)\.original\d*$", r".\1", parameter)
+    module, _, tensor = name.rpartition(".")
+    return module if tensor in {"weight", "weight_v"} and module else name

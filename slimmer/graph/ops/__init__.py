@@ -1,7 +1,30 @@
 """What each kind of operation does to labels: ATen name -> handler. A new operation is one small function."""
 
-from slimmer.graph.ops import convolution, elementwise, linear, movement, normalization, padding, pooling
+from slimmer.graph.ops import (
+    computed,
+    convolution,
+    elementwise,
+    linear,
+    movement,
+    normalization,
+    padding,
+    pooling,
+    product,
+    resampling,
+)
 from slimmer.graph.walk import Handler
 
-KINDS = (convolution, elementwise, linear, movement, normalization, padding, pooling)
+KINDS = (
+    computed,
+    convolution,
+    elementwise,
+    linear,
+    movement,
+    normalization,
+    padding,
+    pooling,
+    product,
+    resampling,
+)
 HANDLERS: dict[str, Handler] = {name: handler for kind in KINDS for name, handler in kind.HANDLERS.items()}
+READS_WEIGHTS = frozenset({*convolution.HANDLERS, *linear.HANDLERS, *product.HANDLERS, *computed.HANDLERS})

@@ -6,54 +6,116 @@ from typing import Any
 
 from torch import Tensor
 from torch.fx import Node
+from torch.nn.modules.conv import _ConvNd
 
-from slimmer.graph.channels import Axis, Layer, Operation
+from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread
-from slimmer.graph.walk import Handler, Stored, Walk, layer_name, module_of, shape_of, source_of
+from slimmer.graph.ops.computed import lies_along, made_along, parts_of, read_along
+from slimmer.graph.walk import Computed, Handler, Stored, Walk, argument, layer_name, shape_of, source_of
+
+COMPUTED = "a convolution whose weights are computed"
 
 
-def convolution(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Labels behind a convolution, from its weight (out, in/groups, ...)."""
-    entering, weight = args[0], args[1]
-    bias = args[2] if len(args) > 2 else None
-    if not isinstance(weight, Stored) or (bias is not None and not isinstance(bias, Stored)):
-        return walk.refuse(node, [entering, weight, bias], "a convolution whose weights are computed")
-    target: Any = node.target
-    arguments = target._schema.arguments  # noqa: SLF001 - an operator's schema has no public name
-    where = [argument.name for argument in arguments].index("groups")
-    groups = args[where] if len(args) > where else 1
-    shape, dim = shape_of(node), len(shape_of(node)) - (len(weight.shape) - 2) - 1
+    entering, weight, bias = args[0], args[1], argument(node, args, kwargs, "bias")
+    shape, kernel = shape_of(node), argument_shape(node)
+    dim = len(shape) - len(kernel) + 1
+    positions = prod(shape[dim + 1 :])
+    if not lies_along(weight, 0):
+        walk.count(node, "conv", (), positions * prod(kernel))
+        return walk.refuse(node, [*parts_of(weight), entering, bias], COMPUTED)
+    groups = argument(node, args, kwargs, "groups")
     read = walk.read(entering, dim, node)
-    out, inner = Axis(weight.name, 0), Axis(weight.name, 1)
+    inner = read_along(walk, node, weight, 1, read) if groups == 1 else None
+    rows, out = made_along(walk, weight, 0)
     if groups == 1:
-        made, in_axis = _dense(walk, read, out, inner, weight), inner
+        counted = (out, Axis(weight.name, 1)) if inner is None or inner.dim == 1 else (out, inner)
+        walk.count(node, "conv", counted, positions * prod(kernel[2:]))
     else:
-        made, in_axis = _grouped(walk, read, out, weight, groups), None
-    if bias is not None:
-        walk.label_axis(Axis(bias.name, 0), made)
-    name = layer_name(weight)
-    walk.layers.append(Layer(name, "conv", out, in_axis, source_of(node)))
-    counted = (out, inner) if groups == 1 else (out,)
-    volume = prod(shape[dim + 1 :]) * prod(weight.shape[2:] if groups == 1 else weight.shape[1:])
-    walk.operations.append(Operation(module_of(node), "conv", counted, volume))
-    return spread(made, dim, shape)
+        ones = _by_group(walk, read, groups)
+        walk.book.tie(ones.repeat_interleave(kernel[0] // groups), rows)
+        _note_counter(walk, node, weight, "groups", ones)
+        walk.count(node, "conv", (out,), positions * prod(kernel[1:]))
+    _note_counter(walk, node, weight, "in_channels", read)
+    _note_counter(walk, node, weight, "out_channels", rows)
+    _label_bias(walk, bias, rows)
+    walk.layers.append(Layer(layer_name(weight.name), "conv", out, inner, source_of(node)))
+    return spread(rows, dim, shape)
 
 
-def _dense(walk: Walk, read: Tensor, out: Axis, inner: Axis, weight: Stored) -> Tensor:
-    walk.label_axis(inner, read)
-    return walk.made_by(out, weight.shape[0])
+def transposed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """Labels behind a transposed convolution, from its weight (in, out/groups, ...)."""
+    entering, weight, bias = args[0], args[1], argument(node, args, kwargs, "bias")
+    shape, kernel = shape_of(node), argument_shape(node)
+    dim = len(shape) - len(kernel) + 1
+    positions = prod(entering.shape[dim + 1 :])
+    groups = argument(node, args, kwargs, "groups")
+    if not (lies_along(weight, 1) and lies_along(weight, 0)) or (groups > 1 and isinstance(weight, Computed)):
+        walk.count(node, "conv", (), positions * prod(kernel))
+        return walk.refuse(node, [*parts_of(weight), entering, bias], COMPUTED)
+    read = walk.read(entering, dim, node)
+    if groups > 1:
+        rows, out, inner = _transposed_groups(walk, node, weight, read, groups)
+        walk.count(node, "conv", (Axis(weight.name, 0),), positions * prod(kernel[1:]))
+    else:
+        inner = read_along(walk, node, weight, 0, read)
+        rows, out = made_along(walk, weight, 1)
+        walk.count(node, "conv", (Axis(weight.name, 0), out), positions * prod(kernel[2:]))
+        _note_counter(walk, node, weight, "in_channels", read)
+        _note_counter(walk, node, weight, "out_channels", rows)
+    _label_bias(walk, bias, rows)
+    walk.layers.append(Layer(layer_name(weight.name), "conv", out, inner, source_of(node)))
+    return spread(rows, dim, shape)
 
 
-def _grouped(walk: Walk, read: Tensor, out: Axis, weight: Stored, groups: int) -> Tensor:
-    """Tie the inputs and outputs of each group of a grouped convolution (a depthwise one has one input a group)."""
+def argument_shape(node: Node) -> tuple[int, ...]:
+    """The shape of a layer's weight."""
+    weight: Any = node.args[1]
+    return tuple(int(size) for size in weight.meta["val"].shape)
+
+
+def _by_group(walk: Walk, read: Tensor, groups: int) -> Tensor:
+    """One label for each group of a grouped convolution (groups,); the inputs of a group are tied."""
     inputs = read.reshape(groups, -1)
     walk.book.tie(inputs, inputs[:, :1])
-    made = inputs[:, :1].expand(groups, weight.shape[0] // groups).reshape(-1)
-    return walk.label_axis(out, made)
+    return inputs[:, 0]
+
+
+def _transposed_groups(walk: Walk, node: Node, weight: Stored, read: Tensor, groups: int) -> tuple[Tensor, Axis, None]:
+    """Labels, output axis and no masked axis of a grouped transposed convolution: its groups go whole.
+
+    Its weight holds the outputs of one group only, so the module's own counts stand for all of them.
+    """
+    walk.label_axis(Axis(weight.name, 0), read)
+    ones = _by_group(walk, read, groups)
+    rows = ones.repeat_interleave(weight.shape[1])
+    out = walk.counter(node, _ConvNd, "out_channels") or Axis(f"@{node.name}", 1)
+    count = walk.counter(node, _ConvNd, "groups")
+    if count is not None:
+        walk.label_axis(count, ones)
+    return walk.label_axis(out, rows), out, None
+
+
+def _note_counter(walk: Walk, node: Node, weight: Stored | Computed, name: str, labels: Tensor) -> None:
+    """Label a module's own count where its weight lies elsewhere (a parametrised one), so that it stays true."""
+    axis = walk.counter(node, _ConvNd, name)
+    if axis is not None and weight.name != f"{walk.module_of(node)}.weight".removeprefix("."):
+        walk.label_axis(axis, labels)
+
+
+def _label_bias(walk: Walk, bias: Any, made: Tensor) -> None:
+    if isinstance(bias, Stored):
+        walk.label_axis(Axis(bias.name, 0), made)
+    elif isinstance(bias, Tensor):  # computed from parameters
+        walk.book.tie(bias, made)
 
 
 HANDLERS: dict[str, Handler] = {
     "conv1d": convolution,
     "conv2d": convolution,
     "conv3d": convolution,
+    "conv_transpose1d": transposed,
+    "conv_transpose2d": transposed,
+    "conv_transpose3d": transposed,
 }

@@ -4,30 +4,42 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Node
 
-from slimmer.graph.channels import Axis, Layer, Operation
+from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread
-from slimmer.graph.walk import Handler, Stored, Walk, layer_name, module_of, shape_of, source_of
+from slimmer.graph.ops.computed import lies_along, made_along, parts_of, read_along
+from slimmer.graph.walk import Handler, Stored, Walk, layer_name, shape_of, source_of
 
 
-def linear(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+def linear(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Labels behind a linear layer, from its weight (out, in)."""
-    entering, weight = args[0], args[1]
-    bias = args[2] if len(args) > 2 else None
-    if not isinstance(weight, Stored) or (bias is not None and not isinstance(bias, Stored)):
-        return walk.refuse(node, [entering, weight, bias], "a linear layer whose weights are computed")
-    out, inner = Axis(weight.name, 0), Axis(weight.name, 1)
-    walk.label_axis(inner, walk.read(entering, -1, node))
-    made = walk.made_by(out, weight.shape[0])
-    if bias is not None:
-        walk.label_axis(Axis(bias.name, 0), made)
-    name = layer_name(weight)
-    shape = shape_of(node)
-    walk.layers.append(Layer(name, "linear", out, inner, source_of(node)))
-    walk.operations.append(Operation(module_of(node), "linear", (out, inner), prod(shape[:-1])))
-    return spread(made, len(shape) - 1, shape)
+    bias = args[2] if len(args) > 2 else kwargs.get("bias")
+    return layer(walk, node, "linear", (args[0], args[1], bias), (0, 1))
+
+
+def layer(walk: Walk, node: Node, kind: str, operands: tuple[Any, Any, Any], dims: tuple[int, int]) -> Tensor:
+    """Labels behind (input, weight, bias) with the weight's output and input axes `dims`, counted as `kind`."""
+    entering, weight, bias = operands
+    shape, (out_dim, in_dim) = shape_of(node), dims
+    if not lies_along(weight, out_dim):
+        walk.count(node, kind, (), prod(shape) * entering.shape[-1])
+        return walk.refuse(node, [*parts_of(weight), entering, bias], "a linear layer whose weights are computed")
+    read = walk.read(entering, -1, node)
+    inner = read_along(walk, node, weight, in_dim, read)
+    rows, out = made_along(walk, weight, out_dim)
+    for name, labels in (("in_features", read), ("out_features", rows)):
+        axis = walk.counter(node, nn.Linear, name)
+        if axis is not None and weight.name != f"{walk.module_of(node)}.weight".removeprefix("."):
+            walk.label_axis(axis, labels)
+    if isinstance(bias, Stored):
+        walk.label_axis(Axis(bias.name, 0), rows)
+    elif isinstance(bias, Tensor):  # computed from parameters
+        walk.book.tie(bias, rows)
+    walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
+    walk.count(node, kind, (out, inner or Axis(weight.name, 1)), prod(shape[:-1]))
+    return spread(rows, len(shape) - 1, shape)
 
 
 HANDLERS: dict[str, Handler] = {"linear": linear}

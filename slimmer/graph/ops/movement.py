@@ -3,33 +3,64 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
-from slimmer.graph.labels import compact, varying_dims
-from slimmer.graph.walk import Handler, Walk, shape_of
+from slimmer.graph.labels import compact, reduced, varying_dims
+from slimmer.graph.walk import Handler, Walk, argument, shape_of
 
 MOVES = [
     "permute",
     "transpose",
     "t",
+    "numpy_T",
     "movedim",
+    "moveaxis",
     "squeeze",
     "squeeze_",
     "unsqueeze",
     "unsqueeze_",
     "expand",
-    "expand_as",
     "flip",
     "swapaxes",
     "swapdims",
 ]
 RESHAPES = ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "view_as", "reshape_as"]
+COUNTED = "channels counted in the code"
 
 
 def move(_walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The operation itself, run on the labels."""
     return node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
+
+
+def repeat(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """The operation itself, on one entry of each axis along which the labels do not vary."""
+    small = reduced(args[0])
+    shape, labels = shape_of(node), args[0]
+    offset = len(shape) - labels.dim()
+    if offset < 0 or any(not isinstance(value, (int, list, type(None))) for value in args[1:]):
+        return walk.refuse(node, args, "repeats of everything")
+    still = [dim for dim in range(labels.dim()) if small.shape[dim] == 1]
+    repeated: Tensor = node.target(small, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
+    for dim in [*range(offset), *(dim + offset for dim in still)]:
+        repeated = repeated.narrow(dim, 0, 1)
+    return repeated.expand(shape)
+
+
+def expand_as(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+    """The labels in another activation's shape; one value that takes as many channels as it has, takes its labels."""
+    labels: Tensor = args[0]
+    other: Tensor = args[1]
+    rank = other.dim()
+    stretched = [dim for dim in varying_dims(other) if dim < rank - labels.dim() or labels.shape[dim - rank] == 1]
+    if not stretched:
+        return labels.expand(other.shape)
+    walk.book.fix(labels, walk.reason(node, "one value for several channels"))
+    if varying_dims(labels):
+        return walk.refuse(node, [labels, other], "channels of two axes meet")
+    return other
 
 
 def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
@@ -42,29 +73,68 @@ def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
     after = varying_dims(shaped)
     if len(after) > len(before):
         for dim in after[:-1]:
-            walk.book.tie(shaped, shaped.narrow(dim, 0, 1))
+            first = shaped.narrow(dim, 0, 1)
+            walk.book.tie(shaped, first)
+            shaped = first.expand(shaped.shape)
     return shaped
 
 
 def concatenate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels one behind the other."""
+    """Labels one behind the other; on an axis without channels (tokens, rows), what lies behind goes together."""
     operands = [walk.stored_labels(value, node) for value in args[0]]
-    joined: Tensor = node.target(operands, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
-    return compact(joined)
+    operands = [labels for labels in operands if labels.dim() == len(shape_of(node))]
+    dim = argument(node, args, kwargs, "dim") % operands[0].dim()
+    varying = {other for labels in operands for other in varying_dims(labels)}
+    if not varying.intersection({dim}) and varying:
+        operands = [labels.narrow(dim, 0, 1) for labels in operands]
+        return _together(walk, operands).expand(shape_of(node))
+    if varying - {dim}:
+        return walk.refuse(node, operands, "channels of two axes meet")
+    for other in set(range(operands[0].dim())) - {dim}:  # one entry stands for all
+        operands = [labels.narrow(other, 0, 1) for labels in operands]
+    joined: Tensor = torch.cat(operands, dim)
+    return joined.expand(shape_of(node))
+
+
+def stack(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """Labels side by side on a new axis: what lies at one place of each goes together."""
+    operands = [walk.stored_labels(value, node) for value in args[0]]
+    dim = argument(node, args, kwargs, "dim") % (operands[0].dim() + 1)
+    return _together(walk, operands).unsqueeze(dim).expand(shape_of(node))
+
+
+def _together(walk: Walk, operands: Sequence[Tensor]) -> Tensor:
+    """The labels of operands of one shape, tied place by place."""
+    lead = max(operands, key=lambda labels: len(varying_dims(labels)))
+    for labels in operands:
+        if labels is not lead:
+            walk.book.tie(lead, labels)
+    return lead
 
 
 def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Equal parts by number: the i-th channel of each part goes together, so that the parts stay equal."""
     labels = args[0]
-    dim = (args[2] if len(args) > 2 else kwargs.get("dim", 0)) % labels.dim()
+    dim = argument(node, args, kwargs, "dim") % labels.dim()
     parts = node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
+    if dim not in varying_dims(labels):
+        return parts
+    if any(part.shape != parts[0].shape for part in parts):
+        walk.book.fix(labels, walk.reason(node, "parts of unequal size"))
+        return parts
+    for part in parts[1:]:
+        walk.book.tie(parts[0], part)
+    return [parts[0]] * len(parts)
+
+
+def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """A gated linear unit: one half of the channels times the sigmoid of the other; both halves go together."""
+    labels = args[0]
+    dim = argument(node, args, kwargs, "dim") % labels.dim()
+    first, second = labels.chunk(2, dim)
     if dim in varying_dims(labels):
-        if any(part.shape != parts[0].shape for part in parts):
-            walk.book.fix(labels, walk.reason(node, "parts of unequal size"))
-        else:
-            for part in parts[1:]:
-                walk.book.tie(parts[0], part)
-    return parts
+        walk.book.tie(first, second)
+    return compact(first)
 
 
 def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -72,10 +142,20 @@ def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> 
     labels = args[0]
     parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
     first = parts[0] if isinstance(parts, (list, tuple)) else parts
-    for dim in varying_dims(labels):
-        if first.dim() != labels.dim() or first.shape[dim] != labels.shape[dim]:
-            walk.book.fix(labels, walk.reason(node, "channels counted in the code"))
+    dim = argument(node, args, kwargs, "dim") % labels.dim()
+    whole = first.dim() == labels.dim() and first.shape[dim] == labels.shape[dim]
+    if not whole and dim in varying_dims(labels):
+        walk.book.fix(labels, walk.reason(node, COUNTED))
     return parts
+
+
+def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; over channels they stay."""
+    labels: Tensor = args[0]
+    dim = argument(node, args, kwargs, "dimension") % labels.dim()
+    if dim in varying_dims(labels):
+        return walk.refuse(node, [labels], COUNTED)
+    return labels.narrow(dim, 0, 1).unsqueeze(-1).expand(shape_of(node))
 
 
 def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
@@ -83,17 +163,8 @@ def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -
     labels: Tensor = args[0]
     dims = {dim % labels.dim() for dim in (args[2] if len(args) > 2 else ())}
     if not dims or dims.intersection(varying_dims(labels)):
-        walk.book.fix(labels, walk.reason(node, "channels counted in the code"))
-    return labels if dims else walk.book.fixed(labels.shape, walk.reason(node, "channels counted in the code"))
-
-
-def pixel_shuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """r*r channels become one: they go together."""
-    labels, factor = args[0], args[1]
-    read = walk.read(labels, 1, node).reshape(-1, factor * factor)
-    walk.book.tie(read, read[:, :1])
-    shape = shape_of(node)
-    return read[:, 0].view(1, -1, 1, 1).expand(shape)
+        walk.book.fix(labels, walk.reason(node, COUNTED))
+    return labels if dims else walk.book.fixed(labels.shape, walk.reason(node, COUNTED))
 
 
 def channel_shuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
@@ -112,12 +183,14 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(MOVES, move),
     **dict.fromkeys(RESHAPES, reshape),
     **dict.fromkeys(("slice", "select", "split", "split_with_sizes", "narrow", "narrow_copy", "unbind"), cut),
-    "cat": concatenate,
-    "concat": concatenate,
-    "stack": concatenate,
+    **dict.fromkeys(("repeat", "repeat_interleave", "tile"), repeat),
+    **dict.fromkeys(("cat", "concat", "concatenate"), concatenate),
+    "expand_as": expand_as,
+    "stack": stack,
     "chunk": chunk,
+    "glu": gate,
+    "unfold": windows,
     "roll": roll,
-    "pixel_shuffle": pixel_shuffle,
     "channel_shuffle": channel_shuffle,
     "getitem": item,
 }

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Node
 from torch.nn.modules.batchnorm import _NormBase
 
-from slimmer.graph.channels import Axis, Operation
-from slimmer.graph.labels import spread
-from slimmer.graph.walk import Handler, Stored, Walk, module_of, shape_of
+from slimmer.graph.channels import Axis
+from slimmer.graph.labels import spread, varying_dims
+from slimmer.graph.walk import Handler, Stored, Walk, argument, shape_of
+
+MIXED = "statistics over several channels"
 
 
 def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
@@ -23,29 +25,65 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
             walk.label_axis(Axis(value.name, 0), labels)
         elif isinstance(value, Tensor):  # computed from parameters
             walk.book.tie(value, labels)
-    shape = shape_of(node)
-    kind = str(node.target).split(".")[1]
-    if stored:
-        counted = Axis(stored[0].name, 0)
-    elif isinstance(walk.modules.get(module_of(node)), _NormBase):
-        counted = Axis(f"{module_of(node)}#num_features", 0)  # no tensor holds the channels, but an attribute does
-    else:
-        counted = Axis(f"@{node.name}", 1)
+    kind, count = str(node.target).split(".")[1], walk.counter(node, _NormBase, "num_features")
+    by_number = count or Axis(f"@{node.name}", 1)  # where no tensor holds the channels, an attribute may
+    counted = Axis(stored[0].name, 0) if stored else by_number
     walk.label_axis(counted, labels)
-    walk.operations.append(Operation(module_of(node), kind, (counted,), prod(shape[2:])))
+    shape = shape_of(node)
+    walk.count(node, kind, (counted,), prod(shape[2:]))
     return spread(labels, 1, shape)
 
 
-def over_channels(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Layer and group norm take statistics over several channels: what they read stays."""
-    walk.book.fix(args[0], walk.reason(node, "statistics over several channels"))
-    entering: Tensor = args[0]
-    return entering
+def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """Labels behind a group norm, whose norm groups go whole: the statistics of one do not depend on another's.
+
+    Where the number of groups stands in the code, and no module's attribute can follow, all channels stay.
+    """
+    entering, groups = args[0], args[1]
+    count, width = walk.counter(node, nn.GroupNorm, "num_groups"), walk.counter(node, nn.GroupNorm, "num_channels")
+    labels = walk.read(entering, 1, node)
+    shape = shape_of(node)
+    if count is None or width is None or groups == 1:
+        walk.book.fix(labels, walk.reason(node, MIXED))
+    else:
+        rows = labels.reshape(groups, -1)
+        walk.book.tie(rows, rows[:, :1])
+        walk.label_axis(count, rows[:, 0])
+        walk.label_axis(width, labels)
+    for name in ("weight", "bias"):
+        value = argument(node, args, kwargs, name)
+        if isinstance(value, Stored):
+            walk.label_axis(Axis(value.name, 0), labels)
+        elif isinstance(value, Tensor):  # computed from parameters
+            walk.book.tie(value, labels)
+    axis = Axis(f"@{node.name}", 1)
+    walk.label_axis(axis, labels)
+    walk.count(node, "group_norm", (axis,), prod(shape[2:]))
+    return spread(labels, 1, shape)
+
+
+def over_shape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+    """Labels behind a layer norm: over channels it takes statistics of all and they stay; over space they pass."""
+    labels: Tensor = args[0]
+    kind = str(node.target).split(".")[1]
+    normed = set(range(labels.dim() - len(args[1]), labels.dim()))
+    varying = varying_dims(labels)
+    if normed.intersection(varying) or len(varying) > 1:
+        walk.book.fix(labels, walk.reason(node, MIXED))
+        walk.count(node, kind, (), prod(labels.shape))
+    elif varying:
+        axis = Axis(f"@{node.name}", varying[0])
+        walk.label_axis(axis, walk.read(labels, varying[0], node))
+        walk.count(node, kind, (axis,), prod(labels.shape) // labels.shape[varying[0]])
+    else:
+        walk.count(node, kind, (), prod(labels.shape))
+    return labels
 
 
 HANDLERS: dict[str, Handler] = {
     "batch_norm": by_channel,
     "instance_norm": by_channel,
-    "layer_norm": over_channels,
-    "group_norm": over_channels,
+    "group_norm": over_groups,
+    "layer_norm": over_shape,
+    "rms_norm": over_shape,
 }

@@ -9,13 +9,13 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import compact, spread, varying_dims
-from slimmer.graph.walk import Handler, Walk, module_of, shape_of
+from slimmer.graph.walk import Handler, Walk, shape_of
 from slimmer.models.channel_pad import ChannelPad
 
 
 def pad(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """Labels behind `pad(x, [last axis: before, after, the one before it: ...])`."""
-    labels, amounts = args[0], list(args[1])
+    labels, amounts = args[0], [int(amount) for amount in args[1]]
     shape = shape_of(node)
     padded = {labels.dim() - 1 - k // 2 for k in range(0, len(amounts), 2) if any(amounts[k : k + 2])}
     counted = padded.intersection(varying_dims(labels))
@@ -24,7 +24,7 @@ def pad(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) ->
     dim, before, after = 1, amounts[4] if len(amounts) > 4 else 0, amounts[5] if len(amounts) > 5 else 0
     if counted != {dim} or padded != {dim} or min(before, after) < 0:
         return walk.refuse(node, [labels], "padding of channels")
-    name = module_of(node)
+    name = walk.module_of(node)
     read = walk.read(labels, dim, node)
     if isinstance(walk.modules.get(name), ChannelPad):
         edges = [walk.made_by(Axis(f"{name}#{end}", 0), size) for end, size in (("before", before), ("after", after))]
@@ -42,4 +42,5 @@ def _stretch(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     return compact(labels.expand(shape))
 
 
-HANDLERS: dict[str, Handler] = {"pad": pad, "constant_pad_nd": pad, "zero_pad2d": pad}
+PADS = [f"{mode}_pad{rank}d" for mode in ("reflection", "replication") for rank in (1, 2, 3)]
+HANDLERS: dict[str, Handler] = dict.fromkeys(["pad", "constant_pad_nd", *PADS], pad)

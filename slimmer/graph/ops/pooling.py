@@ -7,75 +7,108 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node
 
-from slimmer.graph.channels import Axis, Operation
+from slimmer.graph.channels import Axis
 from slimmer.graph.labels import along, spread, varying_dims
-from slimmer.graph.walk import Handler, Walk, module_of, shape_of
+from slimmer.graph.ops.elementwise import several
+from slimmer.graph.walk import Computed, Handler, Stored, Walk, argument, shape_of
 
 POOLS = [
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
+    *(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp", "adaptive_max") for rank in (1, 2, 3)),
+    *(f"max_pool{rank}d_with_indices" for rank in (1, 2, 3)),
     "adaptive_avg_pool1d",
     "adaptive_avg_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-    "lp_pool2d",
+    "fractional_max_pool2d",
     "upsample_nearest1d",
+    "upsample_nearest3d",
+    "_upsample_nearest_exact1d",
     "_upsample_nearest_exact2d",
+    "_upsample_nearest_exact3d",
     "upsample_bicubic2d",
     "upsample_linear1d",
+    "upsample_trilinear3d",
+    "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
 ]
 COUNTED = (
     "adaptive_avg_pool2d",
     "upsample_nearest2d",
     "upsample_bilinear2d",
 )  # fvcore counts these, an element each
-REDUCTIONS = ("mean", "sum", "amax", "amin", "var", "std")
+REDUCTIONS = (
+    *("mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "norm", "linalg_vector_norm"),
+    *("max", "min", "any", "all", "argmax", "argmin", "var_mean", "std_mean", "median"),
+)
+ALONG = ("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "logcumsumexp", "sort", "argsort", "topk")
 
 
-def pool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a pooling or resizing of (N, C, ...) over the axes behind C."""
+def pool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
+    """Labels behind a pooling or resizing of (N, C, ...) over the axes behind C, and of its indices."""
     shape = shape_of(node)
     labels = along(args[0], 1)
-    if labels is None:
-        return walk.refuse(node, [args[0]], "labels that vary over positions")
-    return spread(labels, 1, shape)
+    out = (
+        walk.refuse(node, [args[0]], "labels that vary over positions") if labels is None else spread(labels, 1, shape)
+    )
+    return [out] * len(node.meta["val"]) if isinstance(node.meta["val"], (list, tuple)) else out
+
+
+def unpool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+    """Labels of an unpooling, tied with those of the indices that it puts its numbers at."""
+    labels, indices = (walk.read(value, 1, node) for value in args[:2])
+    walk.book.tie(labels, indices)
+    return spread(labels, 1, shape_of(node))
 
 
 def counted_pool(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """The same, for operations whose FLOPs grow with the channels."""
-    out = pool(walk, node, args, kwargs)
+    out: Tensor = pool(walk, node, args, kwargs)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, walk.read(out, 1, node))
     kind = str(node.target).split(".")[1]
     counted = args[0].shape if kind == "adaptive_avg_pool2d" else out.shape  # fvcore: by input, by output
-    walk.operations.append(Operation(module_of(node), kind, (axis,), prod(counted[2:])))
+    walk.count(node, kind, (axis,), prod(counted[2:]))
     return out
 
 
-def reduction(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a mean, sum or maximum: what is reduced along an axis of channels stays."""
+def reduction(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Labels behind a mean, sum or maximum: what is reduced along an axis of channels stays.
+
+    `max(x, y)` and `min(x, y)` are no reductions: their operands are tied.
+    """
     labels: Tensor = args[0]
-    dims = args[1] if len(args) > 1 else kwargs.get("dim")
-    if dims is None:
-        dims = range(labels.dim())
-    dims = {dim % labels.dim() for dim in ([dims] if isinstance(dims, int) else dims)}
+    if len(args) > 1 and isinstance(args[1], (Tensor, Stored, Computed)):
+        return several(walk, node, args, kwargs)
+    shape, results = shape_of(node), node.meta["val"]
+    dims = argument(node, args, kwargs, "dim")
+    dims = range(labels.dim()) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
+    dims = {dim % labels.dim() for dim in dims}
+    out = labels
     if dims.intersection(varying_dims(labels)):
-        return walk.refuse(node, [labels], "a reduction over channels")
-    for dim in dims:
-        labels = labels.narrow(dim, 0, 1)
-    if labels.dim() != len(shape_of(node)):
-        for dim in sorted(dims, reverse=True):
-            labels = labels.squeeze(dim)
-    return labels
+        out = walk.refuse(node, [labels], "a reduction over channels")
+    else:
+        for dim in dims:
+            out = out.narrow(dim, 0, 1)
+        if out.dim() != len(shape):
+            for dim in sorted(dims, reverse=True):
+                out = out.squeeze(dim)
+    return [out] * len(results) if isinstance(results, (list, tuple)) else out
+
+
+def in_order(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Labels behind a softmax, a sort or a running sum along one axis: along channels they stay."""
+    labels: Tensor = args[0]
+    shape, results = shape_of(node), node.meta["val"]
+    dim = argument(node, args, kwargs, "dim")
+    if dim is None or dim % labels.dim() in varying_dims(labels):
+        out = walk.refuse(node, [labels], "an operation along channels")
+    else:
+        out = labels.narrow(dim, 0, 1).expand(shape)
+    return [out] * len(results) if isinstance(results, (list, tuple)) else out
 
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(POOLS, pool),
     **dict.fromkeys(COUNTED, counted_pool),
     **dict.fromkeys(REDUCTIONS, reduction),
+    **dict.fromkeys(ALONG, in_order),
+    **dict.fromkeys(("max_unpool2d", "max_unpool3d"), unpool),
 }

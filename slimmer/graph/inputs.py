@@ -1,0 +1,54 @@
+"""What a network is fed with while it is traced, counted and checked: images of one size, or tensors of its own."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimmer.errors import ModelError
+
+Inputs = tuple[int, ...] | tuple[Any, ...] | Mapping[str, Any]
+"""(C, H, W) of one image; or positional arguments (tensors, or dictionaries of them); or arguments by name."""
+
+
+def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, ...]:
+    """The positional arguments of one call of `model`: `images` black ones of a size, or the given tensors themselves.
+
+    Tensors of floating point are brought to the model's type, and all tensors to its place.
+
+    Raises:
+        ModelError: arguments are given by names that the network's forward does not have.
+
+    >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), (3, 8, 8), images=2)]
+    [(2, 3, 8, 8)]
+    >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), {"input": torch.zeros(1, 3, 5, 5)}, images=2)]
+    [(1, 3, 5, 5)]
+    """
+    parameter = next(model.parameters(), torch.zeros(()))
+    if isinstance(inputs, Mapping):
+        try:
+            bound = inspect.signature(model.forward).bind(**inputs)
+        except TypeError as error:
+            raise ModelError(
+                type(model).__name__,
+                f"its forward does not take the inputs {', '.join(map(repr, inputs))}: {error}",
+                "name the inputs as forward does, or give them as a tuple in its order",
+            ) from error
+        bound.apply_defaults()
+        return tuple(_like(value, parameter) for value in bound.args)
+    if all(isinstance(size, int) for size in inputs):
+        return (torch.zeros((images, *inputs), dtype=parameter.dtype, device=parameter.device),)
+    return tuple(_like(value, parameter) for value in inputs)
+
+
+def _like(value: Any, parameter: Tensor) -> Any:
+    """The same value, its tensors in the type and place of `parameter`."""
+    if isinstance(value, Tensor):
+        return value.to(parameter) if value.is_floating_point() else value.to(parameter.device)
+    if isinstance(value, dict):
+        return {key: _like(part, parameter) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_like(part, parameter) for part in value)
+    return value
