@@ -27,7 +27,7 @@ from slimmer.pipeline import resume, start
 from slimmer.recipe import Recipe, make_recipe, parse_setting, read_recipe
 from slimmer.run import Run
 from slimmer.runtimes.environment import environment
-from slimmer.ship import profile_run
+from slimmer.run_profile import profile_run
 from slimmer.sweep_file import plan_rows
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "paper"

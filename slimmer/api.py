@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from slimmer import data as data_sets
-from slimmer import pipeline, ship
+from slimmer import pipeline, run_export, run_profile
 from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.file import from_value
@@ -129,7 +129,7 @@ def export(
 
     `model` is the dense module of a run that was started from one. Raises RunError or ExportError.
     """
-    return ship.export_run(_run(run), opset=opset, model=model)
+    return run_export.export_run(_run(run), opset=opset, model=model)
 
 
 def profile(
@@ -145,7 +145,7 @@ def profile(
     Raises RunError, ExportError, or RuntimeUnavailableError where `provider` is not active.
     """
     paths = [Path(target) for target in targets]
-    return ship.profile_targets(paths, batches=batches, provider=provider, threads=threads, model=model)
+    return run_profile.profile_targets(paths, batches=batches, provider=provider, threads=threads, model=model)
 
 
 def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:

@@ -118,11 +118,11 @@ def export(run: Path | None, onnx: bool, opset: int | None, as_json: bool) -> No
     RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim network are
     compared with PyTorch in ONNX Runtime.
     """
-    from slimmer import console, ship
+    from slimmer import console, run_export
     from slimmer.run import open_run
 
     with console.watching() as observe:
-        found = ship.export_run(open_run(run), opset=opset, observe=observe)
+        found = run_export.export_run(open_run(run), opset=opset, observe=observe)
     _print(found, "show_export", as_json=as_json)
 
 
@@ -139,10 +139,10 @@ def profile(targets: tuple[Path, ...], batch: tuple[int, ...] | None, as_json: b
 
     By default the dense against the slim network of the latest run. Files are compared with the first of them.
     """
-    from slimmer import console, ship
+    from slimmer import console, run_profile
 
     with console.watching() as observe:
-        found = ship.profile_targets(targets, batches=batch, observe=observe, **options)
+        found = run_profile.profile_targets(targets, batches=batch, observe=observe, **options)
     _print(found, "show_profile", as_json=as_json)
 
 
