@@ -16,7 +16,7 @@ __all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 
 def reachable(cost: Cost, graph: ChannelGraph, limits: Limits = FREE) -> tuple[int, int]:
     """The least and the most that a plan can cost: every group at its floor, and the dense network."""
-    return cost.exact([floor_of(group.size, limits) for group in graph.groups]), cost.dense
+    return cost.exact([floor_of(group, limits) for group in graph.groups]), cost.dense
 
 
 def check_reachable(budgets: Sequence[Budget], graph: ChannelGraph, limits: Limits = FREE) -> None:

@@ -35,6 +35,8 @@ SHORT = {
     "device": "device",
     "epochs": "finetune.epochs",
     "flops": "budget.flops",
+    "keep": "model.keep",
+    "only": "model.only",
     "params": "budget.params",
     "seed": "seed",
 }
@@ -68,6 +70,9 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     return None if value is None else tuple(int(part) for part in parts)
 
 
+LAYERS = "a layer, a module that holds some, or a pattern such as 'layer4.*'. May be given again."
+keep = click.option("--keep", multiple=True, metavar="LAYERS", help=f"Leave these layers whole: {LAYERS}")
+only = click.option("--only", multiple=True, metavar="LAYERS", help="Prune no layers but these, named in the same way.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
@@ -82,6 +87,8 @@ def main() -> None:
 @click.option("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
 @click.option("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
 @click.option("--data", metavar="DATA", help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.")
+@keep
+@only
 @click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
@@ -152,8 +159,10 @@ def profile(targets: tuple[Path, ...], batch: tuple[int, ...] | None, as_json: b
 @click.option(
     "--input-size", callback=numbers, metavar="C,H,W", help="Size of one image.  [default: the architecture's]"
 )
+@keep
+@only
 @as_json
-def inspect(checkpoint: str, arch: str | None, input_size: Any, as_json: bool) -> None:
+def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:
     """Show what a checkpoint is made of.
 
     That is its costs, how far they can be cut, its channel groups, and what can't be pruned and why.
@@ -162,7 +171,7 @@ def inspect(checkpoint: str, arch: str | None, input_size: Any, as_json: bool) -
 
     if input_size is not None and len(input_size) != 3:
         raise click.BadParameter("give channels, height and width, such as 3,224,224", param_hint="'--input-size'")
-    found = inspection.inspect(checkpoint, arch=arch, input_size=input_size)
+    found = inspection.inspect(checkpoint, input_size=input_size, **options)
     _print(found, "show_inspection", as_json=as_json)
 
 
@@ -235,7 +244,9 @@ def _given(data: str | None, settings: tuple[str, ...], **short: Any) -> list[tu
     from slimmer.recipe import parse_setting
 
     given = [(SHORT[key], _absolute(value) if key == "checkpoint" else value) for key, value in short.items()]
-    given = [(key, value) for key, value in given if value is not None]
+    given = [
+        (key, list(value) if isinstance(value, tuple) else value) for key, value in given if value not in (None, ())
+    ]
     if data is not None:
         given += [("data.name", None), ("data.path", data if data == "digits" else _absolute(data))]
     return [*given, *map(parse_setting, settings)]

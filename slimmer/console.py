@@ -15,6 +15,7 @@ from slimmer.units import short
 
 Event = dict[str, Any]
 Observe = Callable[[Event], None]
+HALF = 0.5  # of the FLOPs: where not even that can be reached, it is said what holds them
 EVERY_SECONDS = 10.0  # between two lines where there is no terminal
 LABELS = {"flops": "FLOPs", "params": "parameters"}
 
@@ -226,10 +227,17 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     for group in found["groups"]:
         groups.add_row(group["name"], str(group["size"]), "\n".join(group["made_by"]), "\n".join(group["read_by"]))
     console.print(groups)
-    fixed = _table("not pruned", "layer", "channels", "why")
-    for row in found["fixed"]:
-        fixed.add_row(row["layer"], f"{row['channels']} of {row['of']}", row["reason"])
-    console.print(fixed)
+    layers = _table("layers", "", "channels", "FLOPs", "group, or why they stay")
+    for row in found["layers"]:
+        stays = [f"{each['channels']} stay: {each['reason']}" for each in row["stays"]]
+        share = f"{row['flops'] / max(1, found['flops']['dense']):.1%}"
+        layers.add_row(row["name"], str(row["channels"]), share, "\n".join([*row["groups"], *stays]))
+    console.print(layers)
+    if found["flops"]["least_ratio"] > HALF:
+        _print(console, f"At least {found['flops']['least_ratio']:.1%} of the FLOPs stay. Most of them are in:")
+        for holder in found["held"]:
+            why = "; ".join(holder["reasons"]) or "what it reads or writes stays elsewhere"
+            _print(console, f"  {holder['module'] or 'the top module'}: {holder['ratio']:.1%} of dense ({why})")
 
 
 def show_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:

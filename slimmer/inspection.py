@@ -1,6 +1,7 @@
 """What a network is made of and how far it can be slimmed, as data."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,15 @@ from torch import nn
 
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
+from slimmer.costs.flops import count_by_module
 from slimmer.graph import ChannelGraph, ChannelGroup
+from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
+from slimmer.prune import prune
 from slimmer.report import CONVENTIONS
 from slimmer.sections import ModelSection
+
+HOLDERS = 5  # modules that are named as holding the FLOPs that can't go
 
 
 def inspect(
@@ -19,12 +25,16 @@ def inspect(
     *,
     arch: str | None = None,
     input_size: tuple[int, int, int] | None = None,
+    keep: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
 
     `flops` and `params` hold the dense count, the least that a plan can reach (every group at one channel), and
-    what is out of reach: the part that no channel group touches. A module needs `input_size`
-    (channels, height, width) of one image; a checkpoint's own architecture knows it.
+    what is out of reach: the part that no channel group touches. `layers` has every convolution and linear layer,
+    with the groups of its channels and the reasons of those that stay; `held` has the modules that hold most of the
+    FLOPs of the least plan. A module needs `input_size` (channels, height, width) of one image; a checkpoint's own
+    architecture knows it. `keep` and `only` are patterns of layers, as in a recipe.
     Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
@@ -33,17 +43,25 @@ def inspect(
     (75290, 'layer1.0.conv1', 16)
     """
     named = model if isinstance(model, nn.Module) else str(model)
-    section = ModelSection(checkpoint=named if isinstance(named, str) else None, arch=arch, input_size=input_size)
+    section = ModelSection(
+        checkpoint=named if isinstance(named, str) else None,
+        arch=arch,
+        input_size=input_size,
+        keep=tuple(keep),
+        only=tuple(only),
+    )
     network, identity = load_model(section) if isinstance(named, str) else (named, name_module(section, data=None))
-    graph, costs = examine(network, identity)
+    graph, costs = examine(network, identity, section)
+    layers, held = _where_flops_go(network, identity.input_size, graph)
     return {
         "format": 1,
         "arch": identity.arch or type(network).__name__,
         "classes": identity.num_classes or None,
         "input_size": list(identity.input_size),
         **{cost.name: _range(cost, graph) for cost in costs},
+        "held": held,
+        "layers": layers,
         "groups": [_group(group, graph) for group in graph.groups],
-        "fixed": [vars(row) for row in graph.fixed],
     }
 
 
@@ -59,6 +77,47 @@ def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:
         "out_of_reach": out_of_reach,
         "out_of_reach_ratio": out_of_reach / dense,
     }
+
+
+def _where_flops_go(
+    network: nn.Module, input_size: tuple[int, ...], graph: ChannelGraph
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every layer with its FLOPs, groups and reasons; and the modules that hold most FLOPs of the least plan."""
+    least_plan = make_plan(graph, {group.name: [0] for group in graph.groups})
+    dense = _by_module(network, input_size)
+    least = _by_module(prune(network, least_plan), input_size)
+    sizes, total = dict(graph.sizes), sum(dense.values())
+    known = {layer.name: layer for layer in graph.layers}
+    rows: list[dict[str, Any]] = []
+    for name in {**known, **dict.fromkeys(row.layer for row in graph.fixed)}:
+        axis = known[name].out_axis if name in known else None
+        stays = [row for row in graph.fixed if row.layer == name]
+        rows.append(
+            {
+                "name": name,
+                "kind": known[name].kind if name in known else "unread",
+                "channels": stays[0].of if axis is None else sizes[axis],
+                "flops": dense.get(name, 0),
+                "flops_least": least.get(name, 0),
+                "groups": [group.name for group in graph.groups if any(part.axis == axis for part in group.slices)],
+                "stays": [{"channels": row.channels, "reason": row.reason} for row in stays],
+            }
+        )
+    reasons = {name: [row.reason for row in graph.fixed if row.layer == name] for name in known}
+    most = sorted(least, key=lambda name: -least[name])[:HOLDERS]
+    held = [
+        {"module": name, "flops": least[name], "ratio": least[name] / total, "reasons": reasons.get(name, [])}
+        for name in most
+    ]
+    return rows, held
+
+
+def _by_module(network: nn.Module, input_size: tuple[int, ...]) -> Counter[str]:
+    """FLOPs of one image by module, without those of the modules inside."""
+    counted: Counter[str] = Counter()
+    for (module, _), flops in count_by_module(network, input_size).items():
+        counted[module] += flops
+    return counted
 
 
 def _group(group: ChannelGroup, graph: ChannelGraph) -> dict[str, Any]:

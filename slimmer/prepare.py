@@ -1,8 +1,6 @@
 """What a run starts from, checked before anything is written: network, data, channel groups, costs, budgets."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from fnmatch import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,13 +11,14 @@ from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
-from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, build_graph
+from slimmer.graph import ChannelGraph, build_graph
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.probe import probe
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
 from slimmer.sections import BudgetSection, DataSection, ModelSection
+from slimmer.selection import group_floors, keep_layers
 from slimmer.slim import Identity
 
 
@@ -53,8 +52,9 @@ def prepare(
         identity = name_module(recipe.model, data)
     if data is not None:
         _check_fit(identity, data)
-    graph, costs = examine(model, identity, recipe.model.keep)
-    limits = Limits(recipe.budget.min_width, recipe.budget.round_to)
+    graph, costs = examine(model, identity, recipe.model)
+    floors = group_floors(graph, recipe.budget.min_width, recipe.budget.max_sparsity)
+    limits = Limits(recipe.budget.round_to, floors=floors)
     by_name = {cost.name: cost for cost in costs}
     budgets = tuple(
         Budget(by_name[name], amount.of(by_name[name].dense)) for name, amount in recipe.budget.amounts().items()
@@ -74,42 +74,15 @@ def _check_cut(recipe: Recipe) -> None:
         raise RecipeError("budget", found, f"give one of them: a budget, or method.{own} as published")
 
 
-def examine(model: nn.Module, identity: Identity, keep: Iterable[str] = ()) -> tuple[ChannelGraph, tuple[Cost, ...]]:
-    """The channel groups of a network, self-checked, and its costs: FLOPs and parameters."""
-    graph = hold(build_graph(model, identity.input_size), keep)
+def examine(
+    model: nn.Module, identity: Identity, section: ModelSection | None = None
+) -> tuple[ChannelGraph, tuple[Cost, ...]]:
+    """The channel groups of a network that `section` lets go, self-checked, and its costs: FLOPs and parameters."""
+    graph = build_graph(model, identity.input_size)
+    if section is not None:
+        graph = keep_layers(graph, section.keep, section.only)
     graph = probe(model, graph, identity.input_size)
     return graph, (flops_cost(model, graph, identity.input_size), params_cost(model, graph))
-
-
-def hold(graph: ChannelGraph, keep: Iterable[str]) -> ChannelGraph:
-    """The graph without the groups that touch a layer which a pattern in `keep` names."""
-    for pattern in keep:
-        held = [layer for layer in graph.layers if fnmatch(layer.name, pattern)]
-        if not held:
-            raise ModelError(f"model.keep {pattern!r}", "no layer has such a name", "see `slimmer inspect`")
-        axes = {layer.out_axis for layer in held}
-        out = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
-        rows = [row for group in out for row in _rows(graph, group, pattern)]
-        groups = tuple(group for group in graph.groups if group not in out)
-        graph = replace(graph, groups=groups, fixed=(*graph.fixed, *rows))
-    return graph
-
-
-def _rows(graph: ChannelGraph, group: ChannelGroup, pattern: str) -> list[Fixed]:
-    """For each layer whose output the group is part of, that a pattern keeps it, or one that it goes with."""
-    touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
-    sizes = dict(graph.sizes)
-    layers = [layer for layer in graph.layers if layer.out_axis in touched]
-    kept = next(layer.name for layer in layers if fnmatch(layer.name, pattern))
-    return [
-        Fixed(
-            layer.name,
-            touched[layer.out_axis],
-            sizes[layer.out_axis],
-            f"kept by {pattern!r}" if fnmatch(layer.name, pattern) else f"goes with {kept}, kept by {pattern!r}",
-        )
-        for layer in layers
-    ]
 
 
 def load_data(section: DataSection) -> Data | None:

@@ -1,13 +1,12 @@
 """Cuts as papers print them, in place of a budget: shares of layers, or one threshold for all channels."""
 
 from collections.abc import Collection, Mapping
-from fnmatch import fnmatch
 
 from torch import Tensor
 
-from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph
 from slimmer.plan import Plan, make_plan
+from slimmer.selection import groups_named
 
 
 def shares_of_groups(graph: ChannelGraph, ratios: Mapping[str, float]) -> dict[str, float]:
@@ -17,14 +16,7 @@ def shares_of_groups(graph: ChannelGraph, ratios: Mapping[str, float]) -> dict[s
     """
     shares: dict[str, float] = {}
     for pattern, share in ratios.items():
-        where = f"method.ratios {pattern!r}"
-        axes = {layer.out_axis for layer in graph.layers if fnmatch(layer.name, pattern)}
-        if not axes:
-            raise ModelError(where, "no layer has such a name", "see `slimmer inspect`")
-        named = [group.name for group in graph.groups if any(part.axis in axes for part in group.slices)]
-        if not named:
-            raise ModelError(where, "names only layers whose channels stay", "see `slimmer inspect` for the reasons")
-        shares |= dict.fromkeys(named, share)
+        shares |= {group.name: share for group in groups_named(graph, pattern, "method.ratios")}
     return shares
 
 

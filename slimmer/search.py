@@ -1,7 +1,7 @@
 """The search for widths inside every budget: shrink to fit, fill, trade."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slimmer.costs import Budget, Cost
-from slimmer.graph import ChannelGraph
+from slimmer.graph import ChannelGraph, ChannelGroup
 
 Floats = NDArray[np.float64]
 TOLERANCE = 0.003  # of dense: a plan that lies less below the tightest budget is near enough
@@ -19,13 +19,13 @@ TOLERANCE = 0.003  # of dense: a plan that lies less below the tightest budget i
 class Limits:
     """What every group's width has to respect.
 
-    At least `min_width` units, multiples of `round_to`, and `even` times what an even cut into the same budgets
-    would leave of the group.
+    Multiples of `round_to`, `even` times what an even cut into the same budgets would leave of the group, and the
+    units in `floors` for the groups named there.
     """
 
-    min_width: int = 1
     round_to: int = 1
     even: float = 0.0
+    floors: Mapping[str, int] = field(default_factory=dict)
 
 
 FREE = Limits()
@@ -43,7 +43,7 @@ class Search:
         self.dense = [float(budget.cost.dense) for budget in budgets]
         self.round_to = limits.round_to
         self.sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
-        self.floors = np.array([floor_of(group.size, limits) for group in graph.groups], dtype=np.float64)
+        self.floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
         self.floors = self.raised(limits.even)
         self.widths = self.sizes.copy()
         parts = scores.detach().double().cpu().split([group.size for group in graph.groups])
@@ -225,7 +225,7 @@ class _Arrays:
         return np.asarray(by_axis @ self.members)
 
 
-def floor_of(size: int, limits: Limits) -> int:
-    """The least width of a group of `size` units."""
-    least = -(-max(limits.min_width, 1) // limits.round_to) * limits.round_to
-    return min(size, least)
+def floor_of(group: ChannelGroup, limits: Limits) -> int:
+    """The least width of a group: a multiple of `round_to`, or the whole group."""
+    least = -(-limits.floors.get(group.name, 1) // limits.round_to) * limits.round_to
+    return min(group.size, least)

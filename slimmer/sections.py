@@ -27,6 +27,7 @@ class ModelSection(Section):
         None, description="(channels, height, width) of one image"
     )
     keep: tuple[str, ...] = Field((), description="patterns of layers that are not pruned, such as 'layer4.*'")
+    only: tuple[str, ...] = Field((), description="patterns of layers; no others are pruned, such as 'backbone'")
 
 
 class DataSection(Section):
@@ -47,8 +48,27 @@ class BudgetSection(Section):
 
     flops: str | float | None = Field(None, description="multiply-adds of one image: 0.5, 50% or 1.8G")
     params: str | float | None = Field(None, description="parameters: 0.5, 50% or 11M")
-    min_width: int = Field(1, ge=1, description="no channel group gets narrower")
+    min_width: int | dict[str, int] = Field(1, description="no channel group gets narrower; or by layer pattern")
+    max_sparsity: float | dict[str, float] = Field(
+        1.0, description="largest share of a group's channels that goes; or by layer pattern, {layer4: 0.5}"
+    )
     round_to: int = Field(1, ge=1, description="widths are multiples of this where the group is that wide")
+
+    @field_validator("min_width", mode="before")
+    @classmethod
+    def _check_widths(cls, value: Any) -> Any:
+        each = list(value.values()) if isinstance(value, Mapping) else [value]
+        if not each or any(type(width) is not int or width < 1 for width in each):
+            raise ValueError("a whole number of 1 or more is wanted, or such numbers by layer pattern")
+        return value
+
+    @field_validator("max_sparsity", mode="before")
+    @classmethod
+    def _check_shares(cls, value: Any) -> Any:
+        each = list(value.values()) if isinstance(value, Mapping) else [value]
+        if not each or any(type(share) not in {int, float} or not 0 <= share <= 1 for share in each):
+            raise ValueError("a share from 0 to 1 is wanted, or such shares by layer pattern")
+        return {key: float(share) for key, share in value.items()} if isinstance(value, Mapping) else float(value)
 
     @field_validator("flops", "params", mode="before")
     @classmethod

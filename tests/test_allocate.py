@@ -153,24 +153,37 @@ def test_senseless_budgets_are_refused(limit):
         allocate(drawn(graph), graph, [Budget(costs("Chain")[0], limit)])
 
 
+def limits_of(graph, least, round_to=1):
+    return Limits(round_to, floors={group.name: least for group in graph.groups})
+
+
 @pytest.mark.parametrize(
-    ("limits", "name"),
-    [
-        (Limits(min_width=5), "cifar_resnet20"),
-        (Limits(round_to=4), "cifar_resnet20"),
-        (Limits(min_width=3, round_to=8), "resnet18"),
-        (Limits(min_width=20, round_to=16), "resnet18"),
-    ],
+    ("least", "round_to", "name"),
+    [(5, 1, "cifar_resnet20"), (1, 4, "cifar_resnet20"), (3, 8, "resnet18"), (20, 16, "resnet18")],
 )
-def test_floors_and_multiples_hold_inside_the_budget(limits, name):
+def test_floors_and_multiples_hold_inside_the_budget(least, round_to, name):
     _, graph = zoo.traced(name)
+    limits = limits_of(graph, least, round_to)
     bounds = budgets(name, (0.5, 0.6))
     plan = allocate(drawn(graph), graph, bounds, limits)
     assert inside(plan, bounds)
     assert gap(plan, bounds) < 0.02
     for group, width in zip(graph.groups, plan.widths, strict=True):
         assert width == group.size or width % limits.round_to == 0
-        assert width >= min(group.size, limits.min_width)
+        assert width >= min(group.size, least)
+
+
+def test_a_floor_of_one_group_holds_inside_the_budget():
+    _, graph = zoo.traced("cifar_resnet20")
+    bounds = budgets("cifar_resnet20", (0.5, 0.6))
+    free = allocate(drawn(graph), graph, bounds)
+    cut = min(range(len(free.widths)), key=lambda index: free.widths[index] / graph.groups[index].size)
+    held = graph.groups[cut]
+    plan = allocate(drawn(graph), graph, bounds, Limits(floors={held.name: held.size}))
+    assert free.widths[cut] < held.size
+    assert plan.widths[cut] == held.size
+    assert inside(plan, bounds)
+    assert gap(plan, bounds) < 0.005
 
 
 def even_cut(graph, bounds):
@@ -220,13 +233,11 @@ def test_a_gap_that_no_single_trade_closes():
 def test_a_floor_narrows_what_is_reachable():
     _, graph = zoo.traced("resnet18")
     cost = costs("resnet18")[1]
-    least = [
-        reachable(cost, graph, limits)[0] for limits in (Limits(), Limits(min_width=5), Limits(5, 8), Limits(17, 16))
-    ]
+    least = [reachable(cost, graph, limits_of(graph, *sizes))[0] for sizes in ((1,), (5,), (5, 8), (17, 16))]
     assert least == sorted(least)
     assert len(set(least)) == 4
     with pytest.raises(BudgetError, match=re.escape(f"{least[2]:,} to {cost.dense:,}")):
-        allocate(drawn(graph), graph, [Budget(cost, least[2] - 1)], Limits(5, 8))
+        allocate(drawn(graph), graph, [Budget(cost, least[2] - 1)], limits_of(graph, 5, 8))
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
@@ -240,7 +251,8 @@ def test_any_scores_any_budgets(name, data):
     scores = torch.tensor(data.draw(st.lists(number, min_size=graph.units, max_size=graph.units)))
     ratios = data.draw(st.tuples(st.floats(0.2, 1.0), st.floats(0.2, 1.0)))
     limits = budgets(name, ratios)
-    sizes = Limits(data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3)))
+    least, round_to = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    sizes = limits_of(graph, least, round_to)
     try:
         plan = allocate(scores, graph, limits, sizes)
     except BudgetError:
@@ -250,9 +262,9 @@ def test_any_scores_any_budgets(name, data):
     assert inside(plan, limits)
     assert keeps_the_best(plan, scores, graph)
     for group, width in zip(graph.groups, plan.widths, strict=True):
-        assert width == group.size or (width % sizes.round_to == 0 and width >= sizes.min_width)
+        assert width == group.size or (width % round_to == 0 and width >= least)
         # nothing more fits: one step wider breaks a budget
-        step = width - width % sizes.round_to + sizes.round_to
+        step = width - width % round_to + round_to
         wider = [
             min(step, group.size) if other is group else kept
             for other, kept in zip(graph.groups, plan.widths, strict=True)

@@ -202,7 +202,12 @@ def test_inspect_a_module(dense):
     assert found["params"]["least"] == 9 + 2 + 9 + 1 + 10 + 10
     assert found["params"]["dense"] == 72 + 16 + 864 + 12 + 120 + 10
     assert found["params"]["out_of_reach"] == 10
-    assert [row["layer"] for row in found["fixed"]] == ["head"]
+    rows = {row["name"]: row for row in found["layers"]}
+    assert {name: row["groups"] for name, row in rows.items()} == {"one": ["one"], "two": ["two"], "head": []}
+    assert rows["head"]["stays"] == [{"channels": 10, "reason": "the network's output"}]
+    # By hand, bias not counted: kernel, inputs, outputs, places; then the same with one channel each.
+    assert rows["two"]["flops"] == 9 * 8 * 12 * 16 * 16
+    assert rows["two"]["flops_least"] == 9 * 16 * 16
 
 
 def test_a_module_needs_an_input_size(dense):

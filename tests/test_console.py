@@ -152,8 +152,25 @@ def test_the_inspection_shows_every_group_and_every_reason():
         "flops": {**cost, "convention": "fvcore"},
         "params": cost,
         "groups": [{"name": "a", "size": 8, "made_by": ["conv1"], "read_by": ["conv2", "fc"], "members": []}],
-        "fixed": [{"layer": "fc", "channels": 10, "of": 10, "reason": "the network's output"}],
+        "layers": [
+            {"name": "conv1", "channels": 8, "flops": 600, "groups": ["a"], "stays": []},
+            {"name": "fc", "channels": 10, "flops": 40, "groups": [], "stays": [{"channels": 10, "reason": "output"}]},
+        ],
+        "held": [{"module": "fc", "flops": 5, "ratio": 0.6, "reasons": ["output"]}],
     }
     text = shown(show_inspection, found)
-    for part in ("3 x 32 x 32", "10 to 1,000 (1.00% to 100 %)", "5 (0.50%)", "conv1", "conv2", "10 of 10", "output"):
+    for part in (
+        "3 x 32 x 32",
+        "10 to 1,000 (1.00% to 100 %)",
+        "5 (0.50%)",
+        "conv1",
+        "conv2",
+        "60.0%",
+        "10 stay: output",
+    ):
         assert part in text
+    assert "Most of them" not in text
+    high = {**cost, "least_ratio": 0.7, "convention": "fvcore"}
+    text = shown(show_inspection, {**found, "flops": high})
+    assert "At least 70.0% of the FLOPs stay" in text
+    assert "fc: 60.0% of dense (output)" in text

@@ -6,11 +6,12 @@ import pytest
 import torch
 import zoo
 
+from slimmer.allocate import Limits
 from slimmer.checkpoint import save_weights
 from slimmer.data import Data, InMemory
 from slimmer.errors import BudgetError, DataError, ModelError
 from slimmer.models import build
-from slimmer.prepare import examine, hold, load_data, load_model, prepare
+from slimmer.prepare import examine, load_data, load_model, prepare
 from slimmer.recipe import DataSection, ModelSection, read_recipe
 from slimmer.slim import Identity
 
@@ -33,47 +34,10 @@ def chain():
 # What is kept
 
 
-@pytest.mark.parametrize(
-    ("name", "keep", "left", "reasons"),
-    [
-        ("Chain", ["conv1"], ["conv2"], {"conv1": "kept by 'conv1'"}),
-        ("Chain", ["conv*"], [], {"conv1": "kept by 'conv*'", "conv2": "kept by 'conv*'"}),
-        ("Chain", ["conv2", "conv?"], [], {"conv1": "kept by 'conv?'", "conv2": "kept by 'conv2'"}),
-        ("Chain", ["fc"], ["conv1", "conv2"], {}),
-        ("Chain", [], ["conv1", "conv2"], {}),
-        ("Identity", ["conv1"], ["stem"], {"conv1": "kept by 'conv1'"}),
-        (
-            "Identity",
-            ["stem"],
-            ["conv1"],
-            {"stem": "kept by 'stem'", "conv2": "goes with stem, kept by 'stem'"},
-        ),
-        ("Identity", ["*2"], ["conv1"], {"stem": "goes with conv2, kept by '*2'", "conv2": "kept by '*2'"}),
-    ],
-)
-def test_the_groups_of_kept_layers_stay_whole_and_are_listed_with_the_pattern(name, keep, left, reasons):
-    _, graph = zoo.traced(name)
-    held = hold(graph, keep)
-    assert [group.name for group in held.groups] == left
-    added = held.fixed[len(graph.fixed) :]
-    assert {row.layer: row.reason for row in added} == reasons
-    assert len(added) == len(reasons)
-    widths = {layer.name: dict(graph.sizes)[layer.out_axis] for layer in graph.layers}
-    assert all(row.channels == row.of == widths[row.layer] for row in added)
-    assert held.fixed[: len(graph.fixed)] == graph.fixed
-
-
-@pytest.mark.parametrize("keep", [["layer9.*"], ["conv1", "layer9.*"], ["bn1"], [""], ["CONV1"]])
-def test_a_pattern_that_names_no_layer_is_refused(keep):
-    with pytest.raises(ModelError, match="no layer has such a name") as error:
-        hold(zoo.traced("Chain")[1], keep)
-    assert error.value.where == f"model.keep {keep[-1]!r}"
-
-
 def test_costs_are_those_of_what_is_not_kept():
     model = chain()
     identity = Identity("", 3, zoo.SIZE)
-    graph, (flops, params) = examine(model, identity, ["conv2"])
+    graph, (flops, params) = examine(model, identity, ModelSection(keep=("conv2",)))
     assert [group.name for group in graph.groups] == ["conv1"]
     _, (all_flops, all_params) = examine(model, identity)
     assert (flops.dense, params.dense) == (all_flops.dense, all_params.dense)
@@ -106,8 +70,8 @@ def test_budgets_are_shares_or_numbers_of_what_the_network_costs():
 
 def test_floors_and_multiples_reach_the_task():
     pairs = [("model.input_size", SIZE), HALF, ("budget.min_width", 2), ("budget.round_to", 2)]
-    limits = prepare(read_recipe(None, pairs), chain()).limits
-    assert (limits.min_width, limits.round_to) == (2, 2)
+    limits = prepare(read_recipe(None, [*pairs, ("budget.max_sparsity", {"conv2": 0.4})]), chain()).limits
+    assert limits == Limits(2, floors={"conv1": 2, "conv2": 3})
 
 
 def test_no_budget_is_refused_before_anything_is_read():

@@ -55,7 +55,7 @@ def test_a_misspelt_section_is_listed_with_the_one_that_was_meant(section):
 
 def test_keys_of_one_section_are_not_known_in_another():
     [mistake] = refused(("budget.epochs", 3))
-    assert mistake == "budget.epochs: is not known; known: flops, min_width, params, round_to"
+    assert mistake == "budget.epochs: is not known; known: flops, max_sparsity, min_width, params, round_to"
 
 
 # Types and ranges
@@ -91,7 +91,13 @@ def test_keys_of_one_section_are_not_known_in_another():
         ("budget.flops", "half"),
         ("budget.flops", math.inf),
         ("budget.params", 0),
+        ("model.only", "backbone"),
         ("budget.min_width", True),
+        ("budget.min_width", 1.5),
+        ("budget.min_width", {}),
+        ("budget.min_width", {"layer4": 0}),
+        ("budget.max_sparsity", 1.1),
+        ("budget.max_sparsity", {"layer4": "half"}),
         ("budget.round_to", 0),
         ("method.name", "l0"),
         ("method.sparsify", 1.01),
@@ -128,6 +134,9 @@ def test_nothing_is_taken_for_what_it_is_not(key, value):
         ("model.input_size", [1, 16, 16], (1, 16, 16)),
         ("model.keep", ["a", "b.*"], ("a", "b.*")),
         ("model.keep", [], ()),
+        ("budget.min_width", {"layer4.*": 8}, {"layer4.*": 8}),
+        ("budget.max_sparsity", 0, 0.0),
+        ("budget.max_sparsity", {"*": 0.5, "fc": 1}, {"*": 0.5, "fc": 1.0}),
         ("budget.flops", 0.5, 0.5),
         ("budget.flops", 1, 1.0),
         ("budget.flops", 2_000_000, 2e6),
