@@ -89,7 +89,7 @@ def read_entry(path: Path) -> Entry:
     report = run.read_report()
     try:
         figures = [report[cost][key] for cost in COSTS for key in ("dense", "ratio", "sparsity", "limit_ratio")]
-        figures += [report[key] for key in ("arch", "seed", "method", "epochs", "seconds", "input_size")]
+        figures += [report[key] for key in ("arch", "seed", "method", "epochs", "seconds", "inputs")]
         figures += [] if report["accuracy"] is None else [report["accuracy"][stage] for stage in STAGES]
         profile = read_json(run.profile) if run.profile.is_file() else None
         entry = Entry(run, run.recipe(), report, profile)
@@ -112,7 +112,7 @@ def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]
         "format": 1,
         "slimmer": version("slimmer"),
         "arch": report["arch"],
-        "input_size": report["input_size"],
+        "inputs": report["inputs"],
         "data": entries[0].data,
         "dense": {cost: report[cost]["dense"] for cost in COSTS},
         "convention": report["flops"].get("convention", ""),

@@ -213,8 +213,8 @@ def show_profile(found: Mapping[str, Any], console: Console | None = None) -> No
 def show_inspection(found: Mapping[str, Any], console: Console | None = None) -> None:
     """The result of `inspect` on stdout."""
     console = _stdout(console)
-    size = " x ".join(map(str, found["input_size"]))
-    _print(console, f"{found['arch']}, {found['classes'] or 'unknown'} classes, images of {size}")
+    classes = "" if found["classes"] is None else f"{found['classes']} classes, "
+    _print(console, f"{found['arch']}, {classes}{found['inputs']}")
     costs = _table("budgets", "", "dense", "reachable", "out of reach")
     for name, label in LABELS.items():
         cost = found[name]

@@ -10,7 +10,7 @@ from torch import nn
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_module
-from slimmer.graph import ChannelGraph, ChannelGroup
+from slimmer.graph import ChannelGraph, ChannelGroup, Inputs, shapes
 from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
 from slimmer.prune import prune
@@ -50,14 +50,17 @@ def inspect(
         keep=tuple(keep),
         only=tuple(only),
     )
-    network, identity = load_model(section) if isinstance(named, str) else (named, name_module(section, data=None))
+    if isinstance(named, str):
+        network, identity = load_model(section)
+    else:
+        network, identity = named, name_module(named, section, data=None)
     graph, costs = examine(network, identity, section)
-    layers, held = _where_flops_go(network, identity.input_size, graph)
+    layers, held = _where_flops_go(network, identity.inputs(network), graph)
     return {
         "format": 1,
         "arch": identity.arch or type(network).__name__,
-        "classes": identity.num_classes or None,
-        "input_size": list(identity.input_size),
+        "classes": (identity.num_classes or None) if identity.input_size else None,
+        "inputs": shapes(identity.inputs(network)),
         **{cost.name: _range(cost, graph) for cost in costs},
         "held": held,
         "layers": layers,
@@ -80,12 +83,12 @@ def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:
 
 
 def _where_flops_go(
-    network: nn.Module, input_size: tuple[int, ...], graph: ChannelGraph
+    network: nn.Module, inputs: Inputs, graph: ChannelGraph
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Every layer with its FLOPs, groups and reasons; and the modules that hold most FLOPs of the least plan."""
     least_plan = make_plan(graph, {group.name: [0] for group in graph.groups})
-    dense = _by_module(network, input_size)
-    least = _by_module(prune(network, least_plan), input_size)
+    dense = _by_module(network, inputs)
+    least = _by_module(prune(network, least_plan), inputs)
     sizes, total = dict(graph.sizes), sum(dense.values())
     known = {layer.name: layer for layer in graph.layers}
     rows: list[dict[str, Any]] = []
@@ -112,10 +115,10 @@ def _where_flops_go(
     return rows, held
 
 
-def _by_module(network: nn.Module, input_size: tuple[int, ...]) -> Counter[str]:
-    """FLOPs of one image by module, without those of the modules inside."""
+def _by_module(network: nn.Module, inputs: Inputs) -> Counter[str]:
+    """FLOPs of one call by module, without those of the modules inside."""
     counted: Counter[str] = Counter()
-    for (module, _), flops in count_by_module(network, input_size).items():
+    for (module, _), flops in count_by_module(network, inputs).items():
         counted[module] += flops
     return counted
 

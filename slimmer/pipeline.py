@@ -24,6 +24,7 @@ from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.figures import draw_run
 from slimmer.files import read_json, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
+from slimmer.graph import shapes
 from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.plan import Plan
 from slimmer.prepare import Task, prepare
@@ -193,7 +194,7 @@ def _sparsify(
     number = job.recipe.finetune.recalibrate if task.data is not None else 0
     if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
-    check_same(task.model, task.graph, plan, task.identity.input_size)
+    check_same(task.model, task.graph, plan, task.identity.inputs(task.model))
     slim = make_learner(_slim(job, plan), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:
@@ -279,9 +280,9 @@ def _report(
 ) -> dict[str, Any]:
     """All that was measured; the closed forms have to agree with a recount of the slim network to the unit."""
     recipe, task = job.recipe, job.task
-    size = task.identity.input_size
+    inputs = task.identity.inputs(task.model)
     flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
-    recount = {"fvcore": count_flops(slim, size), "torch": count_conv_linear(slim, size)}
+    recount = {"fvcore": count_flops(slim, inputs), "torch": count_conv_linear(slim, inputs)}
     counted = sum(parameter.numel() for parameter in slim.parameters())
     if recount["fvcore"] != flops["slim"] or counted != params["slim"]:
         raise ModelError(
@@ -297,7 +298,7 @@ def _report(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": str(run.path),
         "arch": task.identity.arch,
-        "input_size": list(size),
+        "inputs": shapes(inputs),
         "seed": recipe.seed,
         "method": method_name(recipe, task),
         "epochs": recipe.finetune.epochs if task.data is not None else 0.0,

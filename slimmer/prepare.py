@@ -11,7 +11,7 @@ from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
-from slimmer.graph import ChannelGraph, build_graph
+from slimmer.graph import ChannelGraph, build_graph, own_inputs
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.probe import probe
@@ -49,7 +49,7 @@ def prepare(
     if model is None:
         model, identity = load_model(recipe.model, data, recipe.seed)
     elif identity is None:
-        identity = name_module(recipe.model, data)
+        identity = name_module(model, recipe.model, data)
     if data is not None:
         _check_fit(identity, data)
     graph, costs = examine(model, identity, recipe.model)
@@ -78,11 +78,12 @@ def examine(
     model: nn.Module, identity: Identity, section: ModelSection | None = None
 ) -> tuple[ChannelGraph, tuple[Cost, ...]]:
     """The channel groups of a network that `section` lets go, self-checked, and its costs: FLOPs and parameters."""
-    graph = build_graph(model, identity.input_size)
+    inputs = identity.inputs(model)
+    graph = build_graph(model, inputs)
     if section is not None:
         graph = keep_layers(graph, section.keep, section.only)
-    graph = probe(model, graph, identity.input_size)
-    return graph, (flops_cost(model, graph, identity.input_size), params_cost(model, graph))
+    graph = probe(model, graph, inputs)
+    return graph, (flops_cost(model, graph, inputs), params_cost(model, graph))
 
 
 def load_data(section: DataSection) -> Data | None:
@@ -120,8 +121,10 @@ def load_model(section: ModelSection, data: Data | None = None, seed: int = 0) -
         found = infer_sizes(find(_absolute(section.arch)), weights)
     model = build(found.arch, num_classes=found.num_classes, in_channels=found.in_channels)
     load_weights_(model, weights, str(path))
-    default = (found.in_channels, *found.arch.input_size[1:]) if data is None else data.input_size
-    return model.eval(), Identity(found.arch.name, found.num_classes, section.input_size or default)
+    size: tuple[int, ...] | None = section.input_size or (None if data is None else data.input_size)
+    if size is None:
+        size = () if own_inputs(model) is not None else (found.in_channels, *found.arch.input_size[1:])
+    return model.eval(), Identity(found.arch.name, found.num_classes, size)
 
 
 def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> tuple[nn.Module, Identity]:
@@ -136,11 +139,14 @@ def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> tuple[
     return model.eval(), Identity(arch.name, data.num_classes, section.input_size or data.input_size)
 
 
-def name_module(section: ModelSection, data: Data | None) -> Identity:
+def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:
     """How a module from Python can be built again: by `model.arch` where one is given, else only from itself."""
-    size = section.input_size or (None if data is None else data.input_size)
+    size: tuple[int, ...] | None = section.input_size or (None if data is None else data.input_size)
     if size is None:
-        raise ModelError("model.input_size", "is not known", "give input_size=(channels, height, width), or data")
+        if own_inputs(model) is None:
+            right = "give input_size=(channels, height, width), data, or the module an attribute example_inputs"
+            raise ModelError("model.input_size", "is not known", right)
+        size = ()
     return Identity(section.arch or "", data.num_classes if data is not None else 0, size)
 
 

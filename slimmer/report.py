@@ -54,7 +54,7 @@ def to_markdown(
     lines += [
         "",
         (
-            f"FLOPs: {report['flops']['convention']}, one image of {'x'.join(map(str, report['input_size']))}. "
+            f"FLOPs: {report['flops']['convention']}, {report['inputs']}. "
             f"Recount of the slim network: fvcore {report['recount']['fvcore']:,}; torch.utils.flop_counter "
             f"{report['recount']['torch']:,} (two per multiply-add, convolutions and linear layers)."
         ),

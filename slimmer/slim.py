@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from slimmer.checkpoint import load_weights_, read_metadata, read_weights, save_weights
 from slimmer.errors import CheckpointError
+from slimmer.graph import Inputs, own_inputs
 from slimmer.models import build
 from slimmer.plan import Plan
 from slimmer.prune import prune
@@ -16,11 +17,19 @@ from slimmer.prune import prune
 
 @dataclass(frozen=True)
 class Identity:
-    """What it takes to build the dense network again; `arch` is empty for a module that came from Python."""
+    """What it takes to build the dense network again; `arch` is empty for a module that came from Python.
+
+    `input_size` is (channels, height, width) of one image, and empty for a network with `example_inputs` of its own.
+    """
 
     arch: str
     num_classes: int
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
+
+    def inputs(self, model: nn.Module) -> Inputs:
+        """What the network is traced, counted and checked with: an image's size, or its own example inputs."""
+        own = None if self.input_size else own_inputs(model)
+        return self.input_size if own is None else own
 
     def build(self) -> nn.Module:
         """The dense network with random weights. Raises ModelError, or CheckpointError where it has no name."""
@@ -30,7 +39,8 @@ class Identity:
                 "was pruned from a module that has no name",
                 "give the dense module: slimmer.load(RUN, model)",
             )
-        return build(self.arch, num_classes=self.num_classes, in_channels=self.input_size[0])
+        in_channels = self.input_size[0] if self.input_size else None
+        return build(self.arch, num_classes=self.num_classes, in_channels=in_channels)
 
     def to_metadata(self) -> dict[str, str]:
         """As strings, for a file's metadata."""
@@ -44,8 +54,8 @@ class Identity:
     def from_metadata(metadata: Mapping[str, str], where: str) -> "Identity":
         """What `to_metadata` gave. Raises CheckpointError where it is not there."""
         try:
-            channels, height, width = json.loads(metadata["input_size"])
-            return Identity(metadata["arch"], int(metadata["num_classes"]), (channels, height, width))
+            size = tuple(int(side) for side in json.loads(metadata["input_size"]))
+            return Identity(metadata["arch"], int(metadata["num_classes"]), size)
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(where, "has no slimmer metadata", "give a file that slimmer wrote") from error
 

@@ -287,7 +287,7 @@ def test_inspect_shows_groups_ranges_and_what_is_fixed(checkpoint):
     told = slimmer("inspect", checkpoint, "--input-size", "1,16,16", "--json")
     assert shown.exit_code == told.exit_code == 0, shown.output
     found = json.loads(told.stdout)
-    assert (found["arch"], found["classes"], found["input_size"]) == (ARCH, 10, [1, 16, 16])
+    assert (found["arch"], found["classes"], found["inputs"]) == (ARCH, 10, "one image of 1x16x16")
     for part in (f"{found['flops']['dense']:,}", f"{found['params']['least']:,}", "layer3.0.conv1", "network's output"):
         assert part in shown.stdout
     assert not shown.stderr

@@ -35,7 +35,7 @@ def make(name, settings=(), *, seed=0, slim=0.9, flops=0.49, finished=True, **ch
     report = {
         "format": 1,
         "arch": "cifar_resnet8",
-        "input_size": [1, 16, 16],
+        "inputs": "one image of 1x16x16",
         "seed": seed,
         "method": recipe.method.name.replace("auto", "taylor"),
         "epochs": recipe.finetune.epochs,

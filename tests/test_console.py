@@ -148,7 +148,7 @@ def test_the_inspection_shows_every_group_and_every_reason():
     found = {
         "arch": "net",
         "classes": None,
-        "input_size": [3, 32, 32],
+        "inputs": "one image of 3x32x32",
         "flops": {**cost, "convention": "fvcore"},
         "params": cost,
         "groups": [{"name": "a", "size": 8, "made_by": ["conv1"], "read_by": ["conv2", "fc"], "members": []}],
@@ -160,7 +160,7 @@ def test_the_inspection_shows_every_group_and_every_reason():
     }
     text = shown(show_inspection, found)
     for part in (
-        "3 x 32 x 32",
+        "one image of 3x32x32",
         "10 to 1,000 (1.00% to 100 %)",
         "5 (0.50%)",
         "conv1",

@@ -309,7 +309,7 @@ def test_only_drawing_imports_matplotlib_and_it_leaves_no_global_state(tmp_path)
 def test_the_report_shows_the_pictures_that_the_run_has(tmp_path):
     events, report = recorded()
     report |= {"arch": "net", "slimmer": "0", "date": "", "method": "maskconvnet", "seed": 0, "recipe_hash": "r"}
-    report |= {"plan_hash": "p", "input_size": [3, 32, 32], "recount": {"fvcore": 1, "torch": 2}, "fixed": []}
+    report |= {"plan_hash": "p", "inputs": "one image of 3x32x32", "recount": {"fvcore": 1, "torch": 2}, "fixed": []}
     assert "## Figures" not in to_markdown(report)
     paths = [path.relative_to(tmp_path).as_posix() for path in draw_run(events, report, tmp_path / "figures")]
     text = to_markdown({**report, "figures": paths})

@@ -21,7 +21,7 @@ REPORT = {
     "date": "2026-11-22T18:00:00+00:00",
     "run": "runs/cifar_resnet8-1",
     "arch": "cifar_resnet8",
-    "input_size": [1, 16, 16],
+    "inputs": "one image of 1x16x16",
     "seed": 7,
     "method": "taylor",
     "epochs": 2.5,

@@ -1,7 +1,7 @@
 """Which channels of a network go together, read off its own program."""
 
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
-from slimmer.graph.inputs import Inputs, example_inputs
+from slimmer.graph.inputs import Inputs, example_inputs, own_inputs, shapes
 from slimmer.graph.trace import build_graph, evaluating
 
 __all__ = [
@@ -16,4 +16,6 @@ __all__ = [
     "build_graph",
     "evaluating",
     "example_inputs",
+    "own_inputs",
+    "shapes",
 ]

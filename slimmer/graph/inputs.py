@@ -43,6 +43,42 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     return tuple(_like(value, parameter) for value in inputs)
 
 
+def own_inputs(model: nn.Module) -> Inputs | None:
+    """The arguments of one call that a network itself names, in its attribute `example_inputs`; None where it has none.
+
+    That is a tensor, a tuple of them in the order of its forward, or a dictionary of them by name.
+
+    Raises:
+        ModelError: the attribute is something else.
+    """
+    own = getattr(model, "example_inputs", None)
+    if own is None or (isinstance(own, (list, tuple, Mapping)) and len(own)):
+        return tuple(own) if isinstance(own, list) else own
+    if isinstance(own, Tensor):
+        return (own,)
+    found = f"its example_inputs are a {type(own).__name__}"
+    raise ModelError(type(model).__name__, found, "give a tensor, a tuple of tensors, or a dictionary of them by name")
+
+
+def shapes(inputs: Inputs) -> str:
+    """What one call takes, for people.
+
+    >>> shapes((3, 32, 32)), shapes((torch.zeros(2, 3, 8, 8), torch.zeros(2, 4)))
+    ('one image of 3x32x32', 'one call of inputs of 2x3x8x8 and 2x4')
+    """
+    if not isinstance(inputs, Mapping) and all(isinstance(size, int) for size in inputs):
+        return f"one image of {'x'.join(map(str, inputs))}"
+    return f"one call of inputs of {' and '.join('x'.join(map(str, tensor.shape)) for tensor in _tensors(inputs))}"
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors in a value, dictionaries and tuples opened."""
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
 def _like(value: Any, parameter: Tensor) -> Any:
     """The same value, its tensors in the type and place of `parameter`."""
     if isinstance(value, Tensor):

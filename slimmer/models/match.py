@@ -12,6 +12,9 @@ _OPTIONAL = "num_batches_tracked"
 _SHOWN = 8
 
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
 @dataclass(frozen=True)
 class Difference:
     """What keeps weights from fitting a network: keys, and in `mismatched` what each key has and needs."""
@@ -72,7 +75,7 @@ def _shape(tensor: Tensor) -> str:
 def first_convolution(model: nn.Module) -> tuple[str, int] | None:
     """The name of the first convolution and the channels that it reads; None where there is none."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        if isinstance(module, CONVOLUTIONS):
             return name, module.in_channels
     return None
 
@@ -80,7 +83,7 @@ def first_convolution(model: nn.Module) -> tuple[str, int] | None:
 def head(model: nn.Module) -> tuple[str, int] | None:
     """The name of the last linear layer, or of the last convolution where there is none, and its outputs."""
     linear = [(name, m.out_features) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    convolutions = [(name, m.out_channels) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [(name, m.out_channels) for name, m in model.named_modules() if isinstance(m, CONVOLUTIONS)]
     layers = linear or convolutions
     return layers[-1] if layers else None
 

@@ -1,0 +1,133 @@
+"""Networks that take something else than one image: traced, counted, cut and loaded by example inputs of their own."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+import slimmer
+from slimmer.cli import main
+from slimmer.errors import ModelError
+from slimmer.graph import own_inputs, shapes
+
+SOURCE = '''
+import torch
+from torch import nn
+
+
+class Detector(nn.Module):
+    """An image and facts about it in; boxes and classes out."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, padding=1), nn.ReLU()
+        )
+        self.row = nn.Linear(4, 24)
+        self.boxes = nn.Conv2d(24, 4, 1)
+        self.classes = nn.Conv2d(24, 6, 1)
+
+    def forward(self, image, facts):
+        x = self.backbone(image) * self.row(facts["row"]).sigmoid()[:, :, None, None]
+        return {"boxes": self.boxes(x), "classes": self.classes(x)}
+
+
+def make():
+    net = Detector()
+    net.example_inputs = {"image": torch.randn(2, 3, 8, 8), "facts": {"row": torch.randn(2, 4)}}
+    return net
+
+
+class Waves(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv1d(1, 8, 5), nn.BatchNorm1d(8), nn.ReLU(), nn.Conv1d(8, 12, 5), nn.ReLU())
+        self.example_inputs = torch.randn(2, 1, 40)
+
+
+class Clips(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv3d(2, 8, 3), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 12, 3), nn.ReLU())
+        self.example_inputs = (torch.randn(2, 2, 6, 6, 6),)
+'''
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "nets.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, [str(each) for each in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def checkpoint(file, name):
+    """The weights of the network that `name` makes in `file`, and the network."""
+    namespace = {}
+    exec(compile(file.read_text(), str(file), "exec"), namespace)
+    torch.manual_seed(0)
+    net = namespace[name]().eval()
+    path = file.with_name("net.pth")
+    torch.save(net.state_dict(), path)
+    return path, net
+
+
+def test_a_network_of_several_inputs_and_outputs_is_pruned_from_the_command_line(file):
+    path, net = checkpoint(file, "make")
+    arch = ("--arch", f"{file}:make")
+    found = json.loads(run("inspect", path, *arch, "--json"))
+    assert found["inputs"] == "one call of inputs of 2x3x8x8 and 2x4"
+    assert found["classes"] is None
+    assert {group["name"]: group["size"] for group in found["groups"]} == {"backbone.0": 16, "backbone.2": 24}
+    # By hand: two calls of kernel x inputs x outputs x places
+    layers = {row["name"]: row["flops"] for row in found["layers"]}
+    assert layers["backbone.2"] == 2 * 9 * 16 * 24 * 64
+    report = json.loads(run("prune", path, *arch, "--flops", "0.5", "--out", "run", "--json"))
+    assert report["flops"]["ratio"] <= 0.5
+    slim = slimmer.load("run")
+    with torch.no_grad():
+        boxes, dense = slim(**net.example_inputs)["boxes"], net(**net.example_inputs)["boxes"]
+    assert boxes.shape == dense.shape == (2, 4, 8, 8)
+    assert slim.backbone[2].out_channels == slim.row.out_features == report["groups"][1]["slim"] < 24
+
+
+@pytest.mark.parametrize("name", ["Waves", "Clips"])
+def test_sounds_and_clips_are_pruned_by_an_example(file, name):
+    path, net = checkpoint(file, name)
+    report = json.loads(run("prune", path, "--arch", f"{file}:{name}", "--flops", "0.5", "--out", "run", "--json"))
+    assert report["flops"]["ratio"] <= 0.5
+    slim = slimmer.load("run")
+    example = net.example_inputs if isinstance(net.example_inputs, torch.Tensor) else net.example_inputs[0]
+    assert slim(example).shape == net(example).shape
+    assert slim[0].out_channels < 8
+
+
+def test_only_the_part_that_is_asked_for_is_pruned(file):
+    path, _ = checkpoint(file, "make")
+    arch = ("--arch", f"{file}:make")
+    found = json.loads(run("inspect", path, *arch, "--only", "backbone.0", "--json"))
+    assert [group["name"] for group in found["groups"]] == ["backbone.0"]
+    reasons = {row["name"]: [each["reason"] for each in row["stays"]] for row in found["layers"]}
+    assert reasons["backbone.2"] == reasons["row"] == ["outside 'backbone.0'"]
+    assert "outside 'backbone.0'" in run("inspect", path, *arch, "--only", "backbone.0")
+
+
+def test_an_example_that_is_none_is_refused():
+    net = nn.Conv2d(1, 2, 1)
+    assert own_inputs(net) is None
+    for wrong in ("image", 3, (), {}):
+        net.example_inputs = wrong
+        with pytest.raises(ModelError, match="give a tensor, a tuple of tensors, or a dictionary"):
+            own_inputs(net)
+
+
+def test_shapes_of_what_is_nested_are_told():
+    row = torch.zeros(2, 4)
+    assert shapes((row, {"a": row, "b": [row[0], None]})) == "one call of inputs of 2x4 and 2x4 and 4"
+    assert shapes({"a": row}) == "one call of inputs of 2x4"
