@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
 
 from slimmer.errors import RuntimeUnavailableError
 
@@ -39,3 +40,14 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def place_(fabric: Fabric, network: nn.Module) -> nn.Module:
+    """The network on the engine's device, weights of 2-D convolutions in the memory format that trains fastest.
+
+    Source: https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
+    """
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return fabric.to_device(network)

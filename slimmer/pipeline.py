@@ -18,7 +18,7 @@ from slimmer.checkpoint import read_metadata
 from slimmer.compensate import compensate_
 from slimmer.costs.flops import count_conv_linear, count_flops
 from slimmer.data import Data, evaluation_batches, steps
-from slimmer.engine import make_engine
+from slimmer.engine import make_engine, place_
 from slimmer.errors import DataError, ModelError, RunError
 from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.figures import draw_run
@@ -116,7 +116,7 @@ def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
 
 
 def _job(fabric: Fabric, run: Run, recipe: Recipe, task: Task, observe: Observe) -> Job:
-    fabric.to_device(task.model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    place_(fabric, task.model)
     saved = SavedState(fabric, run.state, recipe.finetune.save_every)
     return Job(fabric, recipe, task, training_of(recipe, task), saved, _teller(fabric, run, observe))
 
@@ -204,8 +204,7 @@ def _sparsify(
 
 def _slim(job: Job, plan: Plan) -> nn.Module:
     """The slim network where it is trained; slicing has lost the memory format that convolutions are fast in."""
-    slim = prune(job.task.model, plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return job.fabric.to_device(slim)  # type: ignore[no-any-return]
+    return place_(job.fabric, prune(job.task.model, plan))
 
 
 def _as_trained(job: Job, number: int) -> Iterator[Tensor]:

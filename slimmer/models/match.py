@@ -10,8 +10,6 @@ from slimmer.models.architecture import Architecture
 # Old checkpoints have no such counters, and nothing that batch norm computes in eval mode reads them.
 _OPTIONAL = "num_batches_tracked"
 _SHOWN = 8
-
-
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
