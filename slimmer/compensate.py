@@ -30,7 +30,7 @@ def compensate_(model: nn.Module, graph: ChannelGraph, plan: Plan, images: Itera
     hooks = []
     for axis in readers:
         module = model.get_submodule(axis.tensor.rpartition(".")[0])
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) and module.weight.shape[1] <= WIDEST:  # noqa: SLF001
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) and module.weight.shape[axis.dim] <= WIDEST:  # noqa: SLF001
             hooks.append(module.register_forward_pre_hook(partial(_observe, moments, axis.tensor)))
     device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
@@ -40,7 +40,8 @@ def compensate_(model: nn.Module, graph: ChannelGraph, plan: Plan, images: Itera
             hook.remove()
         for axis in readers:
             if axis.tensor in moments:
-                _hand_on_(model.get_parameter(axis.tensor), moments[axis.tensor], removed[axis])
+                weight = model.get_parameter(axis.tensor).movedim(axis.dim, 1)  # the same numbers, outputs first
+                _hand_on_(weight, moments[axis.tensor], removed[axis])
 
 
 def _observe(moments: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

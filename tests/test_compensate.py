@@ -1,5 +1,6 @@
 """What a removed channel said is handed to those that stay."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -24,9 +25,17 @@ class Copies(nn.Module):
         return self.second(self.first(x).relu())
 
 
-def setting(seed=0):
+class CopiesTurned(Copies):
+    """The same in front of a transposed convolution, whose weight has its inputs first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.ConvTranspose2d(4, 3, 3, padding=1)
+
+
+def setting(seed=0, kind=Copies):
     torch.manual_seed(seed)
-    model = Copies().eval()
+    model = kind().eval()
     graph = build_graph(model, (2, 8, 8))
     images = [torch.randn(16, 2, 8, 8) for _ in range(4)]
     return model, graph, images
@@ -37,8 +46,9 @@ def error(model, plan, wanted, images):
         return float((prune(model, plan)(images) - wanted).square().mean())
 
 
-def test_a_copied_channel_goes_without_loss():
-    model, graph, images = setting()
+@pytest.mark.parametrize("kind", [Copies, CopiesTurned])
+def test_a_copied_channel_goes_without_loss(kind):
+    model, graph, images = setting(kind=kind)
     plan = make_plan(graph, {"first": [0, 1, 2]})
     wanted = model(images[0]).detach()
     before = error(model, plan, wanted, images[0])

@@ -16,7 +16,8 @@ def filter_norm_scores(model: nn.Module, graph: ChannelGraph, order: int) -> Ten
     that read the channel have no say (`magnitude_scores` asks them too). Li et al. compare filters of one layer only.
     So that layers can be compared, each norm is divided by the mean of its layer, which also takes out what a batch
     norm behind it undoes; a unit that several filters make (a residual sum, a grouped convolution) has the mean of
-    theirs. Filters are scored independently: inputs that go in the same cut still count.
+    theirs, and one that no weight makes by itself (a grouped transposed convolution's) counts as average. Filters are
+    scored independently: inputs that go in the same cut still count.
 
     Args:
         model: its weights are read.
@@ -33,12 +34,12 @@ def filter_norm_scores(model: nn.Module, graph: ChannelGraph, order: int) -> Ten
     made = {layer.out_axis for layer in graph.layers if layer.out_axis.tensor in weights}
     norms = {}
     for axis in made:
-        norm = torch.linalg.vector_norm(weights[axis.tensor].double().cpu().flatten(1), order, 1)
+        norm = torch.linalg.vector_norm(weights[axis.tensor].double().cpu().movedim(axis.dim, 0).flatten(1), order, 1)
         norms[axis] = norm / norm.mean().clamp_min(1e-300)
     parts = []
     for group in graph.groups:
         filters = [norms[part.axis][torch.tensor(part.index)] for part in group.slices if part.axis in made]
-        parts.append(torch.cat(filters, 1).mean(1))
+        parts.append(torch.cat(filters, 1).mean(1) if filters else torch.ones(group.size, dtype=torch.float64))
     return _finite(parts)
 
 
