@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slimmer.graph import evaluating
+from slimmer.graph import evaluating, logits
 
 
 def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
@@ -15,7 +15,7 @@ def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> floa
     right = seen = 0
     with evaluating(model), torch.no_grad():
         for images, labels in batches:
-            predicted = model(images.to(device)).argmax(1).cpu()
+            predicted = logits(model(images.to(device))).argmax(1).cpu()
             right += int((predicted == labels).sum())
             seen += len(labels)
     return right / max(1, seen)

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from slimmer.data import Batch, Data, batches, steps
 from slimmer.data.batches import held
 from slimmer.errors import TrainingError
+from slimmer.graph import logits
 from slimmer.masks import Masked
 from slimmer.methods import Method
 
@@ -119,9 +120,9 @@ def train_(
         torch.manual_seed(training.seed + step)  # dropout is the step's own, so that a resumed run repeats it
         images, labels = fabric.to_device(images), fabric.to_device(labels)  # noqa: PLW2901
         with torch.no_grad(), fabric.autocast():
-            target = teacher(images) if training.distill else None
-        logits = network(images)
-        loss = objective(logits, labels, target, training)
+            target = logits(teacher(images)) if training.distill else None
+        answer = logits(network(images))
+        loss = objective(answer, labels, target, training)
         task = loss.detach()
         if masked is not None and method is not None:
             penalty = method.penalty(masked.variables, step)
@@ -142,23 +143,23 @@ def train_(
                 "steps": total,
                 "epoch": learner.step / per_epoch,
                 "loss": value,
-                "batch_accuracy": float((logits.argmax(1) == labels).float().mean()),
+                "batch_accuracy": float((answer.argmax(1) == labels).float().mean()),
                 "images_per_s": seen / (time.perf_counter() - began),
             }
         )
         save()
 
 
-def objective(logits: Tensor, labels: Tensor, target: Tensor | None, training: Training) -> Tensor:
+def objective(answer: Tensor, labels: Tensor, target: Tensor | None, training: Training) -> Tensor:
     """Cross entropy with the labels, mixed with the divergence from the dense network's softened outputs.
 
     Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015); the factor T^2 is theirs.
     """
-    logits = logits.float()
-    task = cross_entropy(logits, labels)
+    answer = answer.float()
+    task = cross_entropy(answer, labels)
     if target is None:
         return task
-    soft = log_softmax(logits / training.temperature, 1)
+    soft = log_softmax(answer / training.temperature, 1)
     wanted = log_softmax(target.float() / training.temperature, 1)
     distance = kl_div(soft, wanted, log_target=True, reduction="batchmean") * training.temperature**2
     return (1 - training.distill) * task + training.distill * distance

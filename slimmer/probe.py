@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, Inputs, evaluating, example_inputs
+from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, Inputs, evaluating, example_inputs, tensors_in
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan, make_plan
 from slimmer.prune import prune
@@ -103,11 +103,11 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, drawn: tuple[
     parameter = next(model.parameters())
     masked = Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))
     with evaluating(model), torch.no_grad():
-        wanted = _outputs(masked(*drawn))
+        wanted = tensors_in(masked(*drawn))
     try:
         slim = prune(model, plan).eval()
         with torch.no_grad():
-            got = _outputs(slim(*drawn))
+            got = tensors_in(slim(*drawn))
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"
     for ours, theirs in zip(got, wanted, strict=True):
@@ -117,14 +117,6 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, drawn: tuple[
         if not off <= TOLERANCE * max(1.0, float(theirs.abs().max())):
             return f"outputs differ by {off:.2g}"
     return None
-
-
-def _outputs(value: object) -> list[Tensor]:
-    """The tensors of a network's output, whatever they come in."""
-    if isinstance(value, Tensor):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for part in parts for tensor in _outputs(part)]
 
 
 def _rows(graph: ChannelGraph, group: ChannelGroup, fault: str) -> list[Fixed]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, evaluating
+from slimmer.graph import ChannelGraph, evaluating, logits
 from slimmer.masks import Masked
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -80,8 +80,8 @@ def _loss(masked: Masked, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
     device = masked.variables.device
     total, seen = 0.0, 0
     for images, labels in batches:
-        logits = masked(images.to(device)).float()
-        total += float(cross_entropy(logits, labels.to(device), reduction="sum"))
+        answer = logits(masked(images.to(device))).float()
+        total += float(cross_entropy(answer, labels.to(device), reduction="sum"))
         seen += len(labels)
     if not abs(total) < float("inf"):
         raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, evaluating
+from slimmer.graph import ChannelGraph, evaluating, logits
 from slimmer.masks import Masked
 
 
@@ -27,12 +27,12 @@ def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor
     scores = torch.zeros(graph.units, dtype=torch.float64)
     with evaluating(model):
         for batch in images:
-            logits = masked(batch.to(parameter.device))
-            chances = logits.detach().float().softmax(1).cpu()
+            answer = logits(masked(batch.to(parameter.device)))
+            chances = answer.detach().float().softmax(1).cpu()
             if chances.isnan().any():
                 raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")
             drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
-            loss = cross_entropy(logits.float(), drawn.to(logits.device))
+            loss = cross_entropy(answer.float(), drawn.to(answer.device))
             (gradient,) = torch.autograd.grad(loss, masked.variables)
             scores += gradient.detach().double().cpu().square()
     return scores

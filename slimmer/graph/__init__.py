@@ -2,6 +2,7 @@
 
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
 from slimmer.graph.inputs import Inputs, example_inputs, own_inputs, shapes
+from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.trace import build_graph, evaluating
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "build_graph",
     "evaluating",
     "example_inputs",
+    "logits",
     "own_inputs",
     "shapes",
+    "tensors_in",
 ]

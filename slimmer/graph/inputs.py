@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slimmer.errors import ModelError
+from slimmer.graph.nested import tensors_in
 
 Inputs = tuple[int, ...] | tuple[Any, ...] | Mapping[str, Any]
 """(C, H, W) of one image; or positional arguments (tensors, or dictionaries of them); or arguments by name."""
@@ -68,15 +69,7 @@ def shapes(inputs: Inputs) -> str:
     """
     if not isinstance(inputs, Mapping) and all(isinstance(size, int) for size in inputs):
         return f"one image of {'x'.join(map(str, inputs))}"
-    return f"one call of inputs of {' and '.join('x'.join(map(str, tensor.shape)) for tensor in _tensors(inputs))}"
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensors in a value, dictionaries and tuples opened."""
-    if isinstance(value, Tensor):
-        return [value]
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
+    return f"one call of inputs of {' and '.join('x'.join(map(str, tensor.shape)) for tensor in tensors_in(inputs))}"
 
 
 def _like(value: Any, parameter: Tensor) -> Any:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from slimmer.errors import RuntimeUnavailableError
+from slimmer.graph import logits
 from slimmer.registry import hint
 from slimmer.runtimes import Array
 
@@ -35,9 +36,7 @@ class TorchSession:
     def run(self, x: Array) -> Array:
         """The logits for `x`, the first tensor of what the network returns."""
         with torch.inference_mode():
-            answer = self._live()(torch.from_numpy(x).to(self.provider))
-        while not isinstance(answer, torch.Tensor):
-            answer = next(iter(answer.values() if isinstance(answer, Mapping) else answer))
+            answer = logits(self._live()(torch.from_numpy(x).to(self.provider)))
         return answer.cpu().numpy()
 
     def prepare(self, x: Array) -> Callable[[], None]:
