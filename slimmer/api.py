@@ -122,14 +122,25 @@ def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Mo
 def export(
     run: str | Path | None = None,
     *,
-    opset: int | None = None,
     model: nn.Module | None = None,
+    observe: Observe | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """What the ONNX export of a run (default: the latest) measured; see `slimmer export`.
+    """What the export of a run (default: the latest) measured, a file an entry under "networks".
 
-    `model` is the dense module of a run that was started from one. Raises RunError or ExportError.
+    Args:
+        run: the run's directory, in which the files then are: dense.onnx and slim.onnx in float32 for any batch,
+            and what `settings` add of the slim network.
+        model: the dense module of a run that was started from one.
+        observe: hears of every file, a dictionary with its kind under "event".
+        settings: the keys of a recipe's export section: opset, images; batch=8 and dynamic_size=True for another
+            shape of the input; fp16=True (fp16_io=True); int8=True (int8_images, int8_drop); torch=True.
+
+    Raises:
+        SlimmerError: RunError, RecipeError, or ExportError where a file computes something else than PyTorch, or
+            int8 loses more than `int8_drop`.
     """
-    return run_export.export_run(_run(run), opset=opset, model=model)
+    return run_export.export_run(_run(run), settings, model=model, observe=observe or (lambda _: None))
 
 
 def profile(
