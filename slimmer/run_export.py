@@ -1,40 +1,32 @@
 """A finished run's networks written for other programs to run, and held against PyTorch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from slimmer.checkpoint import read_metadata as read_notes
-from slimmer.data import Data, evaluation_batches
+from slimmer.data import Data
 from slimmer.errors import DataError, ExportError
-from slimmer.export.answers import top1
-from slimmer.export.fp16 import check_range, float32_ops, write_fp16
+from slimmer.export.fp16 import write_fp16
 from slimmer.export.int8 import calibration, write_int8
 from slimmer.export.onnx import export_onnx, read_metadata
-from slimmer.export.parity import TOLERANCES, check_parity, hold_against, program_answer
-from slimmer.export.trace import larger, load_program, read_program_metadata, write_program
+from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import files_of, remove
+from slimmer.export_check import Job, judge, measure
 from slimmer.files import read_json, write_json, write_text
 from slimmer.prepare import load_data
 from slimmer.provenance import digest, provenance, weights_of
 from slimmer.recipe import Recipe, read_recipe
 from slimmer.report import to_markdown
 from slimmer.run import Run
-from slimmer.runtimes.onnxruntime import accuracy
-from slimmer.slim import Identity, load_network
+from slimmer.slim import load_network
 
 Observe = Callable[[dict[str, Any]], None]
 FORMAT = 2
-FEW = 4  # images on which every value inside an fp16 file is looked at
-EVALUATION_BATCH = 100
 
 
 def export_run(
@@ -42,6 +34,7 @@ def export_run(
     settings: Mapping[str, Any] | None = None,
     *,
     model: nn.Module | None = None,
+    data: Data | None = None,
     observe: Observe = lambda _: None,
 ) -> dict[str, Any]:
     """What the export of a finished run measured; dense.onnx, slim.onnx and export.json are then in the run.
@@ -50,19 +43,23 @@ def export_run(
     (see `variants`) is written too. Each file is compared with PyTorch on random images, and where the run has
     data on test images too, on all of which its top-1 is taken. A file that is current is not written again; what
     an earlier export wrote stays listed. `model` is the dense module of a run that was started from Python without
-    an architecture's name.
+    an architecture's name, and `data` are those of one that was given them in Python.
 
     Raises RecipeError for settings that can't be, and ExportError where a network can't be exported, computes
     something else in the file, or loses more in int8 than `int8_drop`: such a file is not kept.
     """
     chosen = [(f"export.{key}", value) for key, value in (settings or {}).items()]
     recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
-    data = _data(recipe, observe)
+    data = _data(recipe, observe) if data is None else data
     if recipe.export.int8 and data is None:
         found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
-        raise ExportError("export.int8 (--int8)", found, "prune with --data, or put the data where the recipe says")
+        raise ExportError(
+            "export.int8 (--int8)",
+            found,
+            "prune with --data, put the data where the recipe says, or in Python give export the data",
+        )
     networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
-    job = _Job(run, recipe, report, data, networks, _earlier(run, report))
+    job = Job(run, recipe, report, data, networks, _earlier(run, report))
     done: dict[str, Any] = {}
     try:
         for variant in variants(recipe.export):
@@ -81,23 +78,6 @@ def tell_report(run: Run) -> None:
     write_text(run.text, to_markdown(run.read_report(), exported, timed))
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What the export of a run works on; `known` are the files that earlier exports listed, by name."""
-
-    run: Run
-    recipe: Recipe
-    report: Mapping[str, Any]
-    data: Data | None
-    networks: Mapping[str, nn.Module]
-    known: Mapping[str, Any]
-
-    @property
-    def input_size(self) -> tuple[int, int, int]:
-        weights = weights_of(self.run, "slim")
-        return Identity.from_metadata(read_notes(weights), str(weights)).input_size
-
-
 def _earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
     """What export.json lists of these very networks, as far as the files are still the same."""
     try:
@@ -114,7 +94,7 @@ def _earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in listed["networks"].items() if name in same}
 
 
-def _list(job: _Job, done: Mapping[str, Any]) -> dict[str, Any]:
+def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
     """What export.json then holds: what was done now, and what earlier exports wrote and is still there."""
     there = {name: entry for name, entry in job.known.items() if (job.run.path / Path(entry["file"]).name).is_file()}
     kept = {name: {**entry, "reused": True} for name, entry in there.items() if name not in done}
@@ -131,7 +111,7 @@ def _list(job: _Job, done: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _export(job: _Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, Any]:
+def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, Any]:
     """One file of the run, and how it stands to PyTorch; a file that computes something else goes."""
     path = job.run.path / variant.file
     metadata = provenance(job.run, variant, job.report, job.recipe, job.data)
@@ -141,8 +121,8 @@ def _export(job: _Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, A
     if not current:
         _write(job, variant, path, metadata)
     try:
-        measured = _measure(job, variant, path)
-        notes = _judge(job, variant, measured, done, path)
+        measured = measure(job, variant, path)
+        notes = judge(job, variant, measured, done, path)
     except ExportError:
         remove(path)
         raise
@@ -162,7 +142,7 @@ def _export(job: _Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _write(job: _Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> None:
+def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> None:
     section, shape = job.recipe.export, variant.shape
     network = job.networks[variant.network]
     source = job.run.path / Variant(variant.network, "fp32", shape).file
@@ -178,72 +158,7 @@ def _write(job: _Job, variant: Variant, path: Path, metadata: Mapping[str, str])
             write_int8(source, path, images, metadata=metadata)
 
 
-def _measure(job: _Job, variant: Variant, path: Path) -> dict[str, Any]:
-    """A file's parity with PyTorch by kind of images, and its top-1 on the test data where there are any."""
-    network, batch = job.networks[variant.network], variant.shape.batch
-    images = _images(job, variant)
-    tests = None if job.data is None else evaluation_batches(job.data.test, job.data, batch or EVALUATION_BATCH)
-    tolerance = TOLERANCES[variant.form]
-    if variant.form == "torch":
-        answer = program_answer(path, load_program(path))
-        parity = {
-            kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
-            for kind, some in images.items()
-        }
-        right = tests and top1(lambda x: answer(x)[0], tests, where=str(path), batch=batch)
-    else:
-        parity = {
-            kind: check_parity(network, path, some, tolerance=tolerance, batch=batch) for kind, some in images.items()
-        }
-        right = tests and accuracy(path, tests, threads=torch.get_num_threads(), batch=batch)
-    if variant.form == "fp16":
-        for some in images.values():
-            check_range(path, some[torch.arange(batch or FEW) % len(some)].numpy())
-    return {
-        "parity": {kind: asdict(each) for kind, each in parity.items()},
-        "tolerance": None if variant.form == "int8" else tolerance,
-        "accuracy": right,
-    }
-
-
-def _images(job: _Job, variant: Variant) -> dict[str, Tensor]:
-    """The images to compare on, by kind: random, of another size where that is open, of the test data."""
-    number, size = job.recipe.export.images, job.input_size
-    generator = torch.Generator().manual_seed(job.recipe.seed)
-    images = {"random": torch.randn((number, *size), generator=generator)}
-    if variant.shape.dynamic_size:
-        other = larger(size)
-        images[f"random {other[1]}x{other[2]}"] = torch.randn((min(number, FEW), *other), generator=generator)
-    if job.data is not None:
-        images["test"] = torch.cat(list(islice(_test_images(job.data, 1), number)))
-    return images
-
-
-def _test_images(data: Data, batch: int) -> Iterator[Tensor]:
-    return (images for images, _ in evaluation_batches(data.test, data, batch))
-
-
-def _judge(job: _Job, variant: Variant, measured: Mapping[str, Any], done: Mapping[str, Any], path: Path) -> list[str]:
-    """What is to be said about a file. Raises ExportError where int8 loses more than it may."""
-    if variant.form == "fp16":
-        single = ", ".join(f"{number} {kind}" for kind, number in float32_ops(path).items())
-        told = f"{single} stay float32" if single else "every operation is fp16"
-        return [f"{told}; measured on the CPU, where ONNX Runtime computes in float32 with the fp16 weights"]
-    if variant.form == "int8" and job.data is not None:
-        allowed = job.recipe.export.int8_drop
-        before = done[Variant(variant.network, "fp32", variant.shape).name]["accuracy"]
-        lost = before - measured["accuracy"]
-        told = f"top-1 {measured['accuracy']:.2%} against {before:.2%} in fp32: {100 * lost:.2f} points less"
-        if lost > allowed:
-            found = f"{told}, {100 * allowed:.2f} are allowed; the file is not kept"
-            right = "allow more (--int8-drop), calibrate on more images (--int8-images), or stay with fp32 or fp16"
-            raise ExportError(str(path), found, right)
-        number = min(job.recipe.export.int8_images, len(job.data.train))
-        return [f"{told}; calibrated on {number} training images"]
-    return []
-
-
-def _is_current(job: _Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
+def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
     """Whether `path` is the file that would be written again; it may know more, where the data are gone."""
     try:
         if variant.form == "torch":

@@ -41,7 +41,12 @@ def write_fp16(source: Path, path: Path, *, half_io: bool, metadata: Mapping[str
                 raise ExportError(f"{path}, {tensor.name}", f"holds {largest:.4g}", RIGHT)
     try:
         with quiet():
-            # The exporter has noted every type already, and ONNX's own inference stops at 2 GiB.
+            # The exporter has noted every type, which the converter changes; its notes on weights that stay
+            # float32 it would get wrong. ONNX's own inference in its place stops at 2 GiB.
+            held = {tensor.name for tensor in file.graph.initializer}
+            noted = [value for value in file.graph.value_info if value.name not in held]
+            file.graph.ClearField("value_info")
+            file.graph.value_info.extend(noted)
             half = convert_float_to_float16(file, keep_io_types=not half_io, disable_shape_infer=True)
             OnnxModel.graph_topological_sort(half.graph)  # the casts of the inputs were put last
     except Exception as error:  # the converter's errors share no base

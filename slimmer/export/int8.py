@@ -50,8 +50,9 @@ def write_int8(source: Path, path: Path, images: Iterable[Array], *, metadata: M
 
     `images` are batches (N, C, H, W) float32 as the network sees them in use; the smallest and largest value of
     each tensor over them is its range. Weights have a scale per output channel. Inputs and outputs stay float32.
-    The format is QDQ: float32 operations between QuantizeLinear and DequantizeLinear, which CPU, CUDA and
-    TensorRT all read; both sides are signed, as ONNX Runtime recommends and TensorRT requires.
+    The format is QDQ: operations between QuantizeLinear and DequantizeLinear, which a runtime fuses; both sides
+    are signed, as ONNX Runtime recommends. Ranges have a zero point, since most activations are not below zero;
+    TensorRT wants ranges without one.
 
     Raises ExportError where the file can't be quantized or written.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html

@@ -9,6 +9,8 @@ from slimmer.files import whole
 
 ONE_FILE = 2**31 - 2**24  # bytes of weights; protobuf holds less than 2 GiB, and the graph wants its share
 
+SMALL = 1024  # bytes of a tensor that stays in the file in any case: ONNX's checker reads sizes and axes there
+
 
 def beside(path: Path) -> Path:
     """Where the weights of the ONNX file at `path` lie, if they are too large for it.
@@ -46,7 +48,14 @@ def write_onnx(file: onnx.ModelProto, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as name:
         new = Path(name) / path.name
-        onnx.save_model(file, new, save_as_external_data=True, all_tensors_to_one_file=True, location=beside(path).name)
+        onnx.save_model(
+            file,
+            new,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=beside(path).name,
+            size_threshold=SMALL,
+        )
         onnx.checker.check_model(new, full_check=True)
         with whole(path) as part:
             new.replace(part)
