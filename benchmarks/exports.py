@@ -59,7 +59,7 @@ def _measure(checkpoint: str, data: str, recipe: Path, epochs: float | None, tes
         pruned = slimmer.prune(checkpoint, images, recipe=recipe, out=run, **settings)
         files = slimmer.export(run, images, fp16=True, int8=True, int8_drop=1.0, torch=True)["networks"]
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python benchmarks/exports.py", *map(_short, sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "arch": pruned.report["arch"],
         "flops_ratio": pruned.report["flops"]["ratio"],
@@ -70,10 +70,19 @@ def _measure(checkpoint: str, data: str, recipe: Path, epochs: float | None, tes
     }
 
 
+def _short(argument: str) -> str:
+    """An absolute path by its name: where it lies here helps nobody."""
+    path = Path(argument)
+    return path.name if path.is_absolute() else argument
+
+
 def _print_table(folder: Path) -> None:
     print("# What the exported files weigh and get right\n")
     print("By `benchmarks/exports.py`, ONNX Runtime on the CPU (slim.pt2: PyTorch); differences are against PyTorch in")
-    print("float32, on test images. ONNX Runtime's CPU computes fp16 files in float32 with the fp16 weights.")
+    print(
+        "float32, on test images. ONNX Runtime's CPU computes fp16 files in float32 with the fp16 weights. The networks"
+    )
+    print("are trained for minutes at most: what counts is how a file differs from slim.onnx.")
     for path in sorted(folder.glob("export-*.json")):
         found = json.loads(path.read_text())
         left = f"{found['flops_ratio']:.1%} of the FLOPs left, {found['epochs']:g} epochs"

@@ -87,17 +87,17 @@ def _earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {"format": FORMAT, **{key: report[key] for key in ("recipe_hash", "plan_hash")}}
     if not isinstance(listed, dict) or any(listed.get(key) != value for key, value in wanted.items()):
         return {}
-    places = {name: run.path / Path(entry["file"]).name for name, entry in listed["networks"].items()}
-    same = {
-        name for name, path in places.items() if path.is_file() and _sums(path) == listed["networks"][name]["sha256"]
-    }
-    return {name: entry for name, entry in listed["networks"].items() if name in same}
+    known = {}
+    for name, entry in listed["networks"].items():
+        path = run.path / Path(entry["file"]).name  # a run may have been moved
+        if path.is_file() and _sums(path) == entry["sha256"]:
+            known[name] = {**entry, "file": str(path), "reused": True}
+    return known
 
 
 def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
     """What export.json then holds: what was done now, and what earlier exports wrote and is still there."""
-    there = {name: entry for name, entry in job.known.items() if (job.run.path / Path(entry["file"]).name).is_file()}
-    kept = {name: {**entry, "reused": True} for name, entry in there.items() if name not in done}
+    kept = {name: each for name, each in job.known.items() if name not in done and Path(each["file"]).is_file()}
     found = {
         "format": FORMAT,
         "slimmer": version("slimmer"),
@@ -117,7 +117,7 @@ def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, An
     metadata = provenance(job.run, variant, job.report, job.recipe, job.data)
     current = _is_current(job, variant, path, metadata)
     if current and variant.form == "torch":  # reading it may unpickle, so only one that was just written is read
-        return {**job.known[variant.name], "file": str(path), "reused": True}
+        return dict(job.known[variant.name])
     if not current:
         _write(job, variant, path, metadata)
     try:
