@@ -72,6 +72,17 @@ def check_range(path: Path, images: Array) -> None:
     that a GPU shows. A copy of the file that gives every fp16 value away has to round each of them.
     `images` are (N, C, H, W) float32; a few are enough.
     """
+    try:
+        made, found = _inside(path, images)
+    except Exception as error:  # ONNX Runtime's errors share no base
+        raise ExportError(str(path), one_line(error), "a file that ONNX Runtime runs") from error
+    for name, node in made.items():
+        if not np.isfinite(found[name]).all():
+            raise ExportError(f"{path}, {node.op_type} {node.name or name}", "overflows in fp16", RIGHT)
+
+
+def _inside(path: Path, images: Array) -> tuple[dict[str, onnx.NodeProto], dict[str, Array]]:
+    """The operations that give fp16 in the file at `path`, by what they give, and its values for `images`."""
     file = onnx.load(path, load_external_data=False)
     half = {value.name for value in file.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     made = {name: node for node in file.graph.node for name in node.output if name in half}
@@ -85,7 +96,4 @@ def check_range(path: Path, images: Array) -> None:
         given = session.get_inputs()[0]
         kind = np.float16 if given.type == "tensor(float16)" else np.float32
         names = [output.name for output in session.get_outputs()]
-        found = dict(zip(names, session.run(names, {given.name: images.astype(kind)}), strict=True))
-    for name, node in made.items():
-        if not np.isfinite(found[name]).all():
-            raise ExportError(f"{path}, {node.op_type} {node.name or name}", "overflows in fp16", RIGHT)
+        return made, dict(zip(names, session.run(names, {given.name: images.astype(kind)}), strict=True))
