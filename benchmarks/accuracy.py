@@ -26,7 +26,8 @@ from slimmer.costs.flops import CONVENTION, count_flops
 from slimmer.data import Data, batches, evaluation_batches
 from slimmer.engine import make_engine
 from slimmer.evaluate import accuracy, recalibrate_
-from slimmer.export.onnx import check_parity, export_onnx
+from slimmer.export.onnx import export_onnx
+from slimmer.export.parity import check_parity
 from slimmer.finetune import make_learner, train_
 from slimmer.pipeline import start
 from slimmer.prepare import Task, prepare

@@ -30,7 +30,8 @@ from slimmer.allocate import allocate, reachable
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_conv_linear, count_flops
 from slimmer.criteria import random_scores
-from slimmer.export.onnx import check_parity, export_onnx
+from slimmer.export.onnx import export_onnx
+from slimmer.export.parity import check_parity
 from slimmer.export.reason import one_line
 from slimmer.graph import ChannelGraph, build_graph, trace
 from slimmer.masks import Masked, hard_mask

@@ -89,12 +89,11 @@ def prune(
     ]
     if not isinstance(model, nn.Module):
         given.append(("model.checkpoint", str(model)))
-    made = data if isinstance(data, Data) else None
+    made = None
     if isinstance(data, str | Path):
         given += [("data.name", None), ("data.path", str(data))]
-    elif data is not None and made is None:
-        made = from_value("data", data)
-        data_sets.check(made)
+    elif data is not None:
+        made = _made(data)
     resolved = read_recipe(None if recipe is None else Path(recipe), given)
     with TemporaryDirectory(prefix="slimmer-") as scratch:
         place = Path(scratch) / "run" if out is None else Path(out)
@@ -121,15 +120,29 @@ def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Mo
 
 def export(
     run: str | Path | None = None,
+    data: Data | Sequence[Any] | None = None,
     *,
-    opset: int | None = None,
     model: nn.Module | None = None,
+    observe: Observe | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """What the ONNX export of a run (default: the latest) measured; see `slimmer export`.
+    """What the export of a run (default: the latest) measured, a file an entry under "networks".
 
-    `model` is the dense module of a run that was started from one. Raises RunError or ExportError.
+    Args:
+        run: the run's directory, in which the files then are: dense.onnx and slim.onnx in float32 for any batch,
+            and what `settings` add of the slim network.
+        data: the `Data`, or (train, test), of a run that was given them in Python; others know theirs.
+        model: the dense module of a run that was started from one.
+        observe: hears of every file, a dictionary with its kind under "event".
+        settings: the keys of a recipe's export section: opset, images; batch=8 and dynamic_size=True for another
+            shape of the input; fp16=True (fp16_io=True); int8=True (int8_images, int8_drop); torch=True.
+
+    Raises:
+        SlimmerError: RunError, RecipeError, or ExportError where a file computes something else than PyTorch, or
+            int8 loses more than `int8_drop`.
     """
-    return run_export.export_run(_run(run), opset=opset, model=model)
+    made = None if data is None else _made(data)
+    return run_export.export_run(_run(run), settings, model=model, data=made, observe=observe or (lambda _: None))
 
 
 def profile(
@@ -162,6 +175,15 @@ def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:
 
 def _run(path: str | Path | None) -> Run:
     return open_run(None if path is None else Path(path))
+
+
+def _made(data: Data | Sequence[Any]) -> Data:
+    """The data set, checked where it comes as tensors."""
+    if isinstance(data, Data):
+        return data
+    made = from_value("data", data)
+    data_sets.check(made)
+    return made
 
 
 def _copy(model: object) -> nn.Module | None:

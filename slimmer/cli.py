@@ -116,20 +116,32 @@ def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--onnx", is_flag=True, help="Write ONNX: the default, and the only format so far.")
+@click.option("--onnx", is_flag=True, help="Write dense.onnx and slim.onnx: done in any case.")
 @click.option("--opset", type=int, help="ONNX opset, 18 or newer.  [default: torch.onnx's own]")
+@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Also for batches of exactly N images.")
+@click.option("--dynamic-size", is_flag=True, default=None, help="Also for images of any height and width.")
+@click.option("--fp16", is_flag=True, default=None, help="Also with fp16 weights and compute.")
+@click.option("--fp16-io", is_flag=True, default=None, help="Inputs and outputs of that file in fp16 too.")
+@click.option("--int8", is_flag=True, default=None, help="Also in int8, calibrated on training images.")
+@click.option("--int8-images", type=click.IntRange(min=1), metavar="N", help="Images to calibrate on.  [default: 256]")
+@click.option(
+    "--int8-drop", type=click.FloatRange(0, 1), metavar="SHARE", help="Top-1 that int8 may lose.  [default: 0.01]"
+)
+@click.option("--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load.")
 @as_json
-def export(run: Path | None, onnx: bool, opset: int | None, as_json: bool) -> None:  # noqa: ARG001
+def export(run: Path | None, onnx: bool, as_json: bool, **options: Any) -> None:  # noqa: ARG001
     """Write a run's networks to ONNX and check them.
 
-    RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim network are
-    compared with PyTorch in ONNX Runtime.
+    RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim network are written
+    in float32 for any batch; the options add files of the slim network. Each file is compared with PyTorch, and
+    tested on the run's data.
     """
     from slimmer import console, run_export
     from slimmer.run import open_run
 
+    chosen = {key: value for key, value in options.items() if value is not None}
     with console.watching() as observe:
-        found = run_export.export_run(open_run(run), opset=opset, observe=observe)
+        found = run_export.export_run(open_run(run), chosen, observe=observe)
     _print(found, "show_export", as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
 from rich import box
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
+from slimmer.report import EXPORT_HEADS, export_rows
 from slimmer.tabulate import columns, fitting, legend, title
 from slimmer.units import short
 
@@ -112,7 +114,7 @@ class Watch:
         self._say(f"epoch {event['epoch']:.3g}{_top1(event['accuracy'])}, {self._costs()}")
 
     def _on_export(self, event: Event) -> None:
-        self._say(f"{event['network']}: writing ONNX and comparing it with PyTorch")
+        self._say(f"{event['file']}: writing it and comparing it with PyTorch")
 
     def _on_profile(self, event: Event) -> None:
         self._show(event["done"], event["steps"], event["next"], self._clock())
@@ -176,15 +178,13 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
 def show_export(found: Mapping[str, Any], console: Console | None = None) -> None:
     """The result of `export` on stdout."""
     console = _stdout(console)
-    table = _table("ONNX against PyTorch", "", "MB", "images", "max abs difference", "same top-1", "top-1 in ONNX")
-    for name, network in found["networks"].items():
-        top1 = "" if network["accuracy"] is None else f"{network['accuracy']:.2%}"
-        for kind, parity in network["parity"].items():
-            figures = f"{parity['max_abs']:.1e}", f"{parity['top1_agreement']:.2%}"
-            table.add_row(name, f"{network['bytes'] / 1e6:.2f}", f"{parity['images']} {kind}", *figures, top1)
+    table = _table("files against PyTorch", "", *EXPORT_HEADS)
+    for entry in found["networks"].values():
+        for row in export_rows(entry):
+            table.add_row(PurePath(entry["file"]).name, *row)
     console.print(table)
-    for network in found["networks"].values():
-        _print(console, f"{network['file']}{' (unchanged)' if network['reused'] else ''}")
+    for entry in found["networks"].values():
+        _print(console, "; ".join([f"{entry['file']}{' (unchanged)' if entry['reused'] else ''}", *entry["notes"]]))
 
 
 def show_profile(found: Mapping[str, Any], console: Console | None = None) -> None:

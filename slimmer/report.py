@@ -15,6 +15,7 @@ FIGURES = {
     "training": "Accuracy and loss over time",
     "widths": "Channels of every group, dense and slim",
 }
+EXPORT_HEADS = ("takes", "MB", "images", "max abs", "max rel", "same top-1", "top-1 of the file")
 CONVENTIONS = {"flops": CONVENTION, "params": "elements of all parameters, buffers not counted"}
 
 
@@ -63,7 +64,7 @@ def to_markdown(
     lines += _before_projection(report.get("before_projection"))
     lines += _accuracy(report["accuracy"])
     lines += _latency(profile) if profile else []
-    lines += _onnx(exported) if exported else []
+    lines += _exported(exported) if exported else []
     lines += _figures(report.get("figures", ()))
     lines += ["## Widths", "", "| channel group | dense | slim |", "|---|---|---|"]
     lines += [f"| {row['name']} | {row['dense']} | {row['slim']} |" for row in report["groups"]]
@@ -103,15 +104,31 @@ def _latency(profile: Mapping[str, Any]) -> list[str]:
     return [f"## Latency, ONNX Runtime, {profile['provider']}", "", *lines, "", *profile["notes"], ""]
 
 
-def _onnx(exported: Mapping[str, Any]) -> list[str]:
-    """What the ONNX files are and how they stand to PyTorch."""
-    lines = ["| file | MB | max abs difference | same top-1 | top-1 in ONNX Runtime |", "|---|---|---|---|---|"]
-    for network in exported["networks"].values():
-        top1 = "" if network["accuracy"] is None else f"{network['accuracy']:.2%}"
-        off = max(parity["max_abs"] for parity in network["parity"].values())
-        same = min(parity["top1_agreement"] for parity in network["parity"].values())
-        lines.append(f"| {network['file']} | {network['bytes'] / 1e6:.2f} | {off:.1e} | {same:.2%} | {top1} |")
-    return ["## ONNX", "", *lines, ""]
+def _exported(exported: Mapping[str, Any]) -> list[str]:
+    """What the exported files are and how they stand to PyTorch."""
+    lines = [f"| file | {' | '.join(EXPORT_HEADS)} |", "|---" * (1 + len(EXPORT_HEADS)) + "|"]
+    for entry in exported["networks"].values():
+        lines += [f"| {' | '.join([entry['file'], *row])} |" for row in export_rows(entry)]
+    notes = [f"- {entry['file']}: {note}" for entry in exported["networks"].values() for note in entry["notes"]]
+    return ["## Exported files, against PyTorch", "", *lines, "", *([*notes, ""] if notes else [])]
+
+
+def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
+    """The cells under EXPORT_HEADS of one exported file, a row for each kind of images it was compared on."""
+    takes = f"{entry['precision'].partition(',')[0]}, batch {entry['batch']}, {entry['image_size']}"
+    top1 = "" if entry["accuracy"] is None else f"{entry['accuracy']:.2%}"
+    return [
+        [
+            takes,
+            f"{entry['bytes'] / 1e6:.2f}",
+            f"{parity['images']} {kind}",
+            f"{parity['max_abs']:.1e}",
+            f"{parity['max_rel']:.1e}",
+            f"{parity['top1_agreement']:.2%}",
+            top1,
+        ]
+        for kind, parity in entry["parity"].items()
+    ]
 
 
 def _cost_row(label: str, cost: Mapping[str, Any]) -> str:

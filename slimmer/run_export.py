@@ -1,66 +1,75 @@
-"""A finished run's networks written to ONNX and held against PyTorch."""
+"""A finished run's networks written for other programs to run, and held against PyTorch."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from slimmer.checkpoint import read_metadata as read_notes
-from slimmer.data import Data, evaluation_batches
+from slimmer.data import Data
 from slimmer.errors import DataError, ExportError
-from slimmer.export.onnx import check_parity, export_onnx, read_metadata
+from slimmer.export.fp16 import write_fp16
+from slimmer.export.int8 import calibration, write_int8
+from slimmer.export.onnx import export_onnx, read_metadata
+from slimmer.export.trace import read_program_metadata, write_program
+from slimmer.export.variants import NETWORKS, Variant, variants
+from slimmer.export.write import files_of, remove
+from slimmer.export_check import Job, judge, measure
 from slimmer.files import read_json, write_json, write_text
 from slimmer.prepare import load_data
-from slimmer.recipe import Recipe
+from slimmer.provenance import digest, provenance, weights_of
+from slimmer.recipe import Recipe, read_recipe
 from slimmer.report import to_markdown
 from slimmer.run import Run
-from slimmer.runtimes.onnxruntime import accuracy
-from slimmer.slim import Identity, load_network
-from slimmer.units import short
+from slimmer.slim import load_network
 
 Observe = Callable[[dict[str, Any]], None]
-NETWORKS = ("dense", "slim")
+FORMAT = 2
 
 
 def export_run(
     run: Run,
+    settings: Mapping[str, Any] | None = None,
     *,
-    opset: int | None = None,
     model: nn.Module | None = None,
+    data: Data | None = None,
     observe: Observe = lambda _: None,
 ) -> dict[str, Any]:
     """What the export of a finished run measured; dense.onnx, slim.onnx and export.json are then in the run.
 
-    Each file is compared with PyTorch on random images, and where the run has data on test images too, on all of
-    which ONNX Runtime's top-1 is taken. A file that is current is not written again. `model` is the dense module
-    of a run that was started from Python without an architecture's name.
-    Raises ExportError where a network can't be exported or computes something else as ONNX.
+    `settings` are laid over the recipe's export section, by its keys: what they ask for beside those two files
+    (see `variants`) is written too. Each file is compared with PyTorch on random images, and where the run has
+    data on test images too, on all of which its top-1 is taken. A file that is current is not written again; what
+    an earlier export wrote stays listed. `model` is the dense module of a run that was started from Python without
+    an architecture's name, and `data` are those of one that was given them in Python.
+
+    Raises RecipeError for settings that can't be, and ExportError where a network can't be exported, computes
+    something else in the file, or loses more in int8 than `int8_drop`: such a file is not kept.
     """
-    recipe, report = run.recipe(), run.read_report()
-    data = _data(recipe, observe)
-    opset = recipe.export.opset if opset is None else opset
-    networks = {}
-    for name in NETWORKS:
-        observe({"event": "export", "network": name})
-        networks[name] = _export(run, name, _metadata(run, name, report, opset), recipe, data, model)
-    found = {
-        "format": 1,
-        "slimmer": version("slimmer"),
-        "run": str(run.path),
-        "recipe_hash": report["recipe_hash"],
-        "plan_hash": report["plan_hash"],
-        "networks": networks,
-    }
-    write_json(run.exported, found)
-    tell_report(run)
-    return found
+    chosen = [(f"export.{key}", value) for key, value in (settings or {}).items()]
+    recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
+    data = _data(recipe, observe) if data is None else data
+    if recipe.export.int8 and data is None:
+        found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
+        raise ExportError(
+            "export.int8 (--int8)",
+            found,
+            "prune with --data, put the data where the recipe says, or in Python give export the data",
+        )
+    networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
+    job = Job(run, recipe, report, data, networks, _earlier(run, report))
+    done: dict[str, Any] = {}
+    try:
+        for variant in variants(recipe.export):
+            observe({"event": "export", "file": variant.file})
+            done[variant.name] = _export(job, variant, done)
+    except ExportError:
+        if done:
+            _list(job, done)
+        raise
+    return _list(job, done)
 
 
 def tell_report(run: Run) -> None:
@@ -69,80 +78,99 @@ def tell_report(run: Run) -> None:
     write_text(run.text, to_markdown(run.read_report(), exported, timed))
 
 
-def _export(
-    run: Run,
-    name: str,
-    metadata: Mapping[str, str],
-    recipe: Recipe,
-    data: Data | None,
-    model: nn.Module | None,
-) -> dict[str, Any]:
-    """One network of the run as ONNX, and how it stands to PyTorch; a file that computes something else goes."""
-    weights, path = _weights(run, name), run.onnx(name)
-    network = load_network(weights, None if model is None else deepcopy(model))
-    size = Identity.from_metadata(read_notes(weights), str(weights)).input_size
-    current = _is_current(path, metadata)
-    if not current:
-        asked = metadata["opset"]
-        export_onnx(network, path, size, metadata=metadata, opset=int(asked) if asked.isdigit() else None)
-    number = recipe.export.images
-    images = {"random": torch.randn((number, *size), generator=torch.Generator().manual_seed(recipe.seed))}
-    if data is not None:
-        images["test"] = torch.cat(list(islice(_test_images(data, 1), number)))
+def _earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What export.json lists of these very networks, as far as the files are still the same."""
     try:
-        parity = {kind: asdict(check_parity(network, path, some)) for kind, some in images.items()}
+        listed = read_json(run.exported)
+    except (OSError, ValueError):  # none yet, or a damaged one: this export writes it anew
+        return {}
+    wanted = {"format": FORMAT, **{key: report[key] for key in ("recipe_hash", "plan_hash")}}
+    if not isinstance(listed, dict) or any(listed.get(key) != value for key, value in wanted.items()):
+        return {}
+    known = {}
+    for name, entry in listed["networks"].items():
+        path = run.path / Path(entry["file"]).name  # a run may have been moved
+        if path.is_file() and _sums(path) == entry["sha256"]:
+            known[name] = {**entry, "file": str(path), "reused": True}
+    return known
+
+
+def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
+    """What export.json then holds: what was done now, and what earlier exports wrote and is still there."""
+    kept = {name: each for name, each in job.known.items() if name not in done and Path(each["file"]).is_file()}
+    found = {
+        "format": FORMAT,
+        "slimmer": version("slimmer"),
+        "run": str(job.run.path),
+        "recipe_hash": job.report["recipe_hash"],
+        "plan_hash": job.report["plan_hash"],
+        "networks": {**done, **kept},
+    }
+    write_json(job.run.exported, found)
+    tell_report(job.run)
+    return found
+
+
+def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, Any]:
+    """One file of the run, and how it stands to PyTorch; a file that computes something else goes."""
+    path = job.run.path / variant.file
+    metadata = provenance(job.run, variant, job.report, job.recipe, job.data)
+    current = _is_current(job, variant, path, metadata)
+    if current and variant.form == "torch":  # reading it may unpickle, so only one that was just written is read
+        return dict(job.known[variant.name])
+    if not current:
+        _write(job, variant, path, metadata)
+    try:
+        measured = measure(job, variant, path)
+        notes = judge(job, variant, measured, done, path)
     except ExportError:
-        path.unlink(missing_ok=True)
+        remove(path)
         raise
-    threads = torch.get_num_threads()
     return {
         "file": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": sum(file.stat().st_size for file in files_of(path)),
+        "sha256": _sums(path),
         "reused": current,
+        "precision": metadata["precision"],
+        "precision_io": metadata["precision_io"],
+        "batch": metadata["batch"],
+        "image_size": metadata["image_size"],
         "flops": int(metadata["flops"]),
         "params": int(metadata["params"]),
-        "parity": parity,
-        "accuracy": None if data is None else accuracy(path, evaluation_batches(data.test, data, 100), threads=threads),
+        **measured,
+        "notes": notes,
     }
 
 
-def _test_images(data: Data, batch: int) -> Iterator[Tensor]:
-    return (images for images, _ in evaluation_batches(data.test, data, batch))
+def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> None:
+    section, shape = job.recipe.export, variant.shape
+    network = job.networks[variant.network]
+    source = job.run.path / Variant(variant.network, "fp32", shape).file
+    match variant.form:
+        case "fp32":
+            export_onnx(network, path, job.input_size, metadata=metadata, opset=section.opset, shape=shape)
+        case "torch":
+            write_program(network, path, job.input_size, metadata=metadata, shape=shape)
+        case "fp16":
+            write_fp16(source, path, half_io=section.fp16_io, metadata=metadata)
+        case "int8" if job.data is not None:
+            images = calibration(job.data, section.int8_images, seed=job.recipe.seed, batch=shape.batch)
+            write_int8(source, path, images, metadata=metadata)
 
 
-def _weights(run: Run, name: str) -> Path:
-    return run.dense if name == "dense" else run.slim
-
-
-def _metadata(run: Run, name: str, report: Mapping[str, Any], opset: int | None) -> dict[str, str]:
-    """What the ONNX file says about itself; a file that says the same is the same."""
-    flops, params = report["flops"], report["params"]
-    budgets = {
-        f"budget_{key}": f"at most {short(cost['limit'])} ({cost['limit_ratio']:.2%} of dense)"
-        for key, cost in (("flops", flops), ("params", params))
-        if cost["limit"] is not None
-    }
-    return {
-        "slimmer": version("slimmer"),
-        "torch": torch.__version__,
-        "network": name,
-        "arch": report["arch"],
-        "recipe_hash": report["recipe_hash"],
-        **({"plan_hash": report["plan_hash"], **budgets} if name == "slim" else {}),
-        "flops": str(flops[name]),
-        "flops_convention": flops["convention"],
-        "params": str(params[name]),
-        "weights_sha256": hashlib.sha256(_weights(run, name).read_bytes()).hexdigest(),
-        "opset": "default" if opset is None else str(opset),
-    }
-
-
-def _is_current(path: Path, metadata: Mapping[str, str]) -> bool:
-    """Whether `path` is the ONNX file that would be written again."""
+def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
+    """Whether `path` is the file that would be written again; it may know more, where the data are gone."""
     try:
-        return read_metadata(path) == dict(metadata)
+        if variant.form == "torch":
+            return variant.name in job.known and metadata.items() <= read_program_metadata(path).items()
+        return metadata.items() <= read_metadata(path).items()
     except ExportError:
         return False
+
+
+def _sums(path: Path) -> str:
+    """The SHA-256 of a file, or of each of a file and its weights."""
+    return " ".join(map(digest, files_of(path)))
 
 
 def _data(recipe: Recipe, observe: Observe) -> Data | None:

@@ -8,11 +8,12 @@ from torch import nn
 
 from slimmer.errors import ExportError, RunError, RuntimeUnavailableError
 from slimmer.export.onnx import read_input_size
+from slimmer.export.variants import NETWORKS
 from slimmer.files import write_json
 from slimmer.profiling import profile
 from slimmer.registry import hint
 from slimmer.run import Run, open_run
-from slimmer.run_export import NETWORKS, Observe, export_run, tell_report
+from slimmer.run_export import Observe, export_run, tell_report
 from slimmer.runtimes.onnxruntime import PROVIDERS
 
 

@@ -1,9 +1,9 @@
 """The sections of a recipe, frozen and strict; the method's is in method_options."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from slimmer.errors import RecipeError
 from slimmer.units import Amount, parse_amount
@@ -116,10 +116,24 @@ class FinetuneSection(Section):
 
 
 class ExportSection(Section):
-    """How the networks are written to ONNX."""
+    """How the networks are written, beside dense.onnx and slim.onnx in float32 for any batch."""
 
     opset: int | None = Field(None, description="18 or newer; PyTorch's own where left out")
-    images: int = Field(64, ge=1, description="images on which ONNX Runtime is compared with PyTorch")
+    images: int = Field(64, ge=1, description="images on which a file is compared with PyTorch")
+    batch: int | None = Field(None, ge=1, description="also the slim network for batches of exactly so many images")
+    dynamic_size: bool = Field(False, description="also the slim network for images of any height and width")
+    fp16: bool = Field(False, description="also the slim network with fp16 weights and compute")
+    fp16_io: bool = Field(False, description="that file's inputs and outputs in fp16 too")
+    int8: bool = Field(False, description="also the slim network in int8, calibrated on training images")
+    int8_images: int = Field(256, ge=1, description="training images that int8 is calibrated on")
+    int8_drop: float = Field(0.01, ge=0, le=1, description="top-1 that int8 may lose against the slim network in fp32")
+    torch: bool = Field(False, description="also the slim network as a program for torch.export.load")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.fp16_io and not self.fp16:
+            raise ValueError("fp16_io is about the inputs and outputs of the fp16 file; ask for fp16 (--fp16) too")
+        return self
 
 
 class ProfileSection(Section):

@@ -122,9 +122,15 @@ def test_the_export_shows_every_comparison():
         "reused": True,
         "parity": {"random": parity, "test": {**parity, "max_abs": 7e-5}},
         "accuracy": 0.9631,
+        "precision": "int8, QDQ",
+        "batch": "8",
+        "image_size": "any size",
+        "notes": ["calibrated on 256 images"],
     }
     text = shown(show_export, {"networks": {"slim": network}})
-    for part in ("1.23", "64 random", "64 test", "1.3e-06", "7.0e-05", "100.00%", "96.31%", "slim.onnx (unchanged)"):
+    for part in ("1.23", "64 random", "64 test", "1.3e-06", "7.0e-05", "100.00%", "96.31%", "int8, batch 8, any size"):
+        assert part in text
+    for part in ("1.0e-06", "slim.onnx (unchanged); calibrated on 256 images"):
         assert part in text
 
 

@@ -67,11 +67,24 @@ PARITY = {"max_abs": 1.3e-6, "max_rel": 1e-6, "top1_agreement": 1.0, "images": 6
 NETWORK = {
     "file": "runs/cifar_resnet8-1/dense.onnx",
     "bytes": 312_345,
+    "precision": "fp32",
+    "batch": "any",
+    "image_size": "1x16x16",
+    "notes": [],
     "parity": {"random": {**PARITY, "max_abs": 1e-7}, "test": {**PARITY, "top1_agreement": 0.984375}},
     "accuracy": 0.99444,
 }
 EXPORTED = {
-    "networks": {"dense": NETWORK, "slim": {**NETWORK, "file": "runs/cifar_resnet8-1/slim.onnx", "accuracy": None}}
+    "networks": {
+        "dense": NETWORK,
+        "slim": {**NETWORK, "file": "runs/cifar_resnet8-1/slim.onnx", "accuracy": None},
+        "slim.int8": {
+            **NETWORK,
+            "file": "runs/cifar_resnet8-1/slim.int8.onnx",
+            "precision": "int8, QDQ, static, weights per channel",
+            "notes": ["top-1 99.17% against 99.44% in fp32 (-0.28 points); calibrated on 256 training images"],
+        },
+    }
 }
 
 
@@ -110,13 +123,24 @@ def test_the_budget_stands_beside_what_it_limits():
 @pytest.mark.parametrize("known", [{}, {"exported": EXPORTED}, {"profile": PROFILE}])
 def test_export_and_latency_stand_there_once_they_are_known(known):
     headings = re.findall("^## (.*)$", to_markdown(REPORT, **known), re.MULTILINE)
-    between = {"exported": ["ONNX"], "profile": ["Latency, ONNX Runtime, CPUExecutionProvider"]}
+    between = {
+        "exported": ["Exported files, against PyTorch"],
+        "profile": ["Latency, ONNX Runtime, CPUExecutionProvider"],
+    }
     assert headings == [*(between[next(iter(known))] if known else []), "Widths", "Not pruned"]
 
 
-def test_the_worst_of_all_comparisons_with_pytorch_is_shown():
-    size, off, same, top1 = rows(to_markdown(REPORT, EXPORTED))["runs/cifar_resnet8-1/dense.onnx"]
-    assert (size, off, same, top1) == ("0.31", "1.3e-06", "98.44%", "99.44%")
+def test_every_comparison_with_pytorch_is_shown_and_what_there_is_to_say():
+    lines = to_markdown(REPORT, EXPORTED).splitlines()
+    found = [
+        line.strip("| ").split(" | ")[1:] for line in lines if line.startswith("| runs/cifar_resnet8-1/dense.onnx")
+    ]
+    taken = ["fp32, batch any, 1x16x16", "0.31"]
+    assert found == [
+        [*taken, "64 random", "1.0e-07", "1.0e-06", "100.00%", "99.44%"],
+        [*taken, "64 test", "1.3e-06", "1.0e-06", "98.44%", "99.44%"],
+    ]
+    assert sum("slim.int8.onnx: top-1 99.17% against 99.44%" in line for line in lines) == 1
 
 
 def test_without_data_no_accuracy_is_claimed():

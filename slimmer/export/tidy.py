@@ -1,15 +1,19 @@
 """An ONNX file without what the exporter tells of the machine and the run that wrote it."""
 
+import re
+from collections.abc import Mapping
+
 import onnx
 
 
-def name_batch_(graph: onnx.GraphProto, batch: str) -> None:
-    """Call the batch dimension `batch` throughout, where torch.export calls it `s77` or the like."""
-    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+def name_sizes_(graph: onnx.GraphProto, names: Mapping[int, str]) -> None:
+    """Call the input's open sizes by `names`, one per axis, throughout, where torch.export says `s77` or the like."""
+    sizes = graph.input[0].type.tensor_type.shape.dim
+    called = {size.dim_param: names[axis] for axis, size in enumerate(sizes) if size.dim_param}
     for value in (*graph.input, *graph.output, *graph.value_info):
         for size in value.type.tensor_type.shape.dim:
-            if size.dim_param and symbol in size.dim_param:
-                size.dim_param = size.dim_param.replace(symbol, batch)
+            if size.dim_param:
+                size.dim_param = re.sub(r"\w+", lambda word: called.get(word[0], word[0]), size.dim_param)
 
 
 def forget_source_(file: onnx.ModelProto) -> None:

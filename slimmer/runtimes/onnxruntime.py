@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from slimmer.errors import DataError, ExportError, RecipeError, RuntimeUnavailableError
+from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
+from slimmer.export.answers import top1
 from slimmer.export.reason import one_line
 from slimmer.registry import hint
 from slimmer.runtimes import Array
@@ -35,12 +36,13 @@ class OnnxSession:
         self._path = path
         self._session = session
         self._input: str = session.get_inputs()[0].name
+        self._type = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
         self._outputs: list[str] = [output.name for output in session.get_outputs()]
 
     def run(self, x: Array) -> Array:
         """The first output for `x`. Raises ExportError for images that the network does not take."""
         try:
-            logits: Array = self._session.run(self._outputs[:1], {self._input: x})[0]
+            logits: Array = self._session.run(self._outputs[:1], {self._input: x.astype(self._type, copy=False)})[0]
         except Exception as error:  # ONNX Runtime's errors share no base
             raise self._refused(x, error) from error
         return logits
@@ -54,7 +56,7 @@ class OnnxSession:
         """
         device = "cpu" if self.provider == "CPUExecutionProvider" else "cuda"
         # On the CPU the value reads the array's own memory, so both live as long as `once`.
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(x), device, 0)
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(x, self._type), device, 0)
         session, binding = self._session, self._session.io_binding()
         binding.bind_ortvalue_input(self._input, value)
         for name in self._outputs:
@@ -167,18 +169,18 @@ def _settings(session: Any, options: Any, nodes: Mapping[str, int]) -> dict[str,
 
 
 def accuracy(
-    path: Path, batches: Iterable[tuple[Any, Any]], *, provider: str = "cpu", threads: int | None = None
+    path: Path,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    batch: int | None = None,
 ) -> float:
     """The share of images that the ONNX file at `path` puts into the class that their labels name.
 
-    `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays. Raises DataError
-    where there is no image, and what `open_session` raises.
+    `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch` is the number
+    of images that the file takes, where that is fixed. Raises DataError where there is no image, and what
+    `open_session` raises.
     """
     session = open_session(path, provider=provider, threads=threads)
-    right = total = 0
-    for images, labels in batches:
-        right += int((session.run(np.asarray(images)).argmax(axis=1) == np.asarray(labels)).sum())
-        total += len(labels)
-    if not total:
-        raise DataError(f"accuracy of {path}", "no images", "a split with at least one image")
-    return right / total
+    return top1(session.run, batches, where=f"accuracy of {path}", batch=batch)

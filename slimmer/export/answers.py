@@ -1,0 +1,41 @@
+"""What a file answers: whole batches for a file that takes no others, and the share of right classes."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from slimmer.errors import DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def in_batches(answer: Callable[[Array], list[Array]], images: Array, batch: int) -> list[Array]:
+    """All outputs for `images` (N, ...), asked in batches of exactly `batch`; the last image fills up the last one.
+
+    >>> halves = lambda x: [x / 2, x.sum(axis=1)]
+    >>> [part.tolist() for part in in_batches(halves, np.array([[2.0], [4.0], [6.0]]), 2)]
+    [[[1.0], [2.0], [3.0]], [2.0, 4.0, 6.0]]
+    """
+    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
+    parts = [answer(filled[start : start + batch]) for start in range(0, len(filled), batch)]
+    return [np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)]
+
+
+def top1(
+    answer: Callable[[Array], Array], batches: Iterable[tuple[Any, Any]], *, where: str, batch: int | None = None
+) -> float:
+    """The share of images that `answer`, which gives logits (N, classes), puts into the class that labels name.
+
+    `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch` is the one
+    number of images that `answer` takes, where there is one. Raises DataError where there is no image.
+    """
+    right = total = 0
+    for images, labels in batches:
+        given = np.asarray(images)
+        logits = answer(given) if batch is None else in_batches(lambda x: [answer(x)], given, batch)[0]
+        right += int((logits.argmax(axis=1) == np.asarray(labels)).sum())
+        total += len(labels)
+    if not total:
+        raise DataError(where, "no images", "a split with at least one image")
+    return right / total

@@ -1,0 +1,147 @@
+"""How near an exported file comes to the network that it was made from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from slimmer.errors import ExportError
+from slimmer.export.answers import in_batches
+from slimmer.export.onnx import ONNX_FILE
+from slimmer.export.reason import one_line
+from slimmer.export.trace import eval_copy
+
+TOLERANCE = 1e-4  # of an output's largest magnitude, for float32
+# An fp16 number has 11 bits, so what a deep network sums up is off by some thousandths. What int8 costs differs from
+# network to network: its accuracy is the judge, and only an answer that is no number fails here.
+TOLERANCES = {"fp32": TOLERANCE, "torch": TOLERANCE, "fp16": 2e-2, "int8": 1e9}
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near an ONNX file comes to the network it was made from, over all outputs.
+
+    `max_rel` is the largest difference over the largest magnitude of its output; `top1_agreement` is the
+    share of images for which both name the same class.
+    """
+
+    max_abs: float
+    max_rel: float
+    top1_agreement: float
+    images: int
+
+
+def check_parity(
+    model: nn.Module, path: Path, inputs: torch.Tensor, *, tolerance: float = TOLERANCE, batch: int | None = None
+) -> Parity:
+    """How near the ONNX file at `path`, in ONNX Runtime on the CPU, comes to `model`; see `hold_against`.
+
+    Images go in, and answers come out, in the type that the file asks for.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base
+        raise ExportError(str(path), one_line(error), ONNX_FILE) from error
+    given = session.get_inputs()[0]
+    kind = np.float16 if given.type == "tensor(float16)" else np.float32
+
+    def answer(images: Array) -> list[Array]:
+        try:
+            outputs: list[Array] = session.run(None, {given.name: images.astype(kind)})
+        except Exception as error:  # ONNX Runtime's errors share no base
+            where = f"{path} on a batch of {len(images)}"
+            raise ExportError(where, one_line(error), "an ONNX file that takes such images, and any batch") from error
+        return [output.astype(np.float32) for output in outputs]
+
+    return hold_against(model, path, inputs, answer, tolerance=tolerance, batch=batch)
+
+
+def hold_against(
+    model: nn.Module,
+    path: Path,
+    inputs: torch.Tensor,
+    answer: Callable[[Array], list[Array]],
+    *,
+    tolerance: float,
+    batch: int | None = None,
+) -> Parity:
+    """How near `answer`, all outputs of the file at `path`, comes to `model` in eval mode, float32.
+
+    `inputs` are images (N, C, H, W). The first alone and all of them together are run, so that a fixed batch is
+    noticed; where `batch` says that it is fixed, they are run in such batches. An output may differ by `tolerance`
+    times its largest magnitude in PyTorch. Raises ExportError where it differs by more or is no number, where a
+    class differs though PyTorch's two best are further apart than that, and where the file can't be run.
+    """
+    images = inputs.detach().to("cpu", torch.float32)
+    if len(images) == 1:  # one image more, since a fixed batch of one must be noticed too
+        images = images.repeat(2, 1, 1, 1)
+    reference = eval_copy(model)
+    checked = []
+    for some in (images[:1], images):
+        with torch.inference_mode():
+            expected = _outputs(reference(some))
+        got = answer(some.numpy()) if batch is None else in_batches(answer, some.numpy(), batch)
+        checked.append(_compare(path, expected, got, tolerance))
+    alone, together = checked
+    return Parity(
+        max_abs=max(alone.max_abs, together.max_abs),
+        max_rel=max(alone.max_rel, together.max_rel),
+        top1_agreement=min(alone.top1_agreement, together.top1_agreement),
+        images=len(inputs),
+    )
+
+
+def program_answer(path: Path, program: nn.Module) -> Callable[[Array], list[Array]]:
+    """What gives all outputs of `program`, as `load_program` read it from `path`, for `hold_against`."""
+
+    def answer(images: Array) -> list[Array]:
+        try:
+            with torch.inference_mode():
+                return _outputs(program(torch.from_numpy(images)))
+        except Exception as error:  # the program's own checks raise many kinds
+            where = f"{path} on a batch of {len(images)}"
+            raise ExportError(where, one_line(error), "a program that takes such images, and any batch") from error
+
+    return answer
+
+
+def _outputs(value: Any) -> list[Array]:
+    """The tensors of a network's answer, in the order in which ONNX has them."""
+    if isinstance(value, torch.Tensor):
+        return [value.numpy()]
+    parts = value.values() if isinstance(value, Mapping) else value
+    return [array for part in parts if part is not None for array in _outputs(part)]
+
+
+def _compare(path: Path, expected: Sequence[Array], got: Sequence[Array], tolerance: float) -> Parity:
+    where = f"{path} against PyTorch, batch of {len(expected[0])}"
+    right = "an export that computes the same; the network may do something that tracing fixes or leaves out"
+    shapes = [a.shape for a in expected], [b.shape for b in got]
+    if shapes[0] != shapes[1]:
+        raise ExportError(where, f"outputs of shapes {shapes[1]} in place of {shapes[0]}", right)
+    absolute = relative = 0.0
+    for index, (a, b) in enumerate(zip(expected, got, strict=True)):
+        difference, scale = float(np.abs(a - b).max(initial=0)), float(np.abs(a).max(initial=0))
+        if not difference <= tolerance * scale:  # said this way round, since a NaN must fail
+            found = f"output {index} differs by {difference:.3g}; its largest magnitude is {scale:.3g}"
+            raise ExportError(where, found, right)
+        absolute = max(absolute, difference)
+        relative = max(relative, difference / scale if scale else 0.0)
+    logits, answers = (outputs[0].reshape(len(outputs[0]), -1) for outputs in (expected, got))
+    differ = logits.argmax(axis=1) != answers.argmax(axis=1)
+    if logits.shape[1] > 1:
+        best = np.sort(logits, axis=1)
+        wrong = differ & (best[:, -1] - best[:, -2] > tolerance * np.abs(logits).max())
+        if wrong.any():
+            raise ExportError(where, f"{int(wrong.sum())} images with a clear class get another", right)
+    return Parity(absolute, relative, 1 - float(differ.mean()), len(logits))

@@ -1,0 +1,137 @@
+"""A network as the program that torch.export makes of it, and that program as a file of its own."""
+
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from slimmer.errors import ExportError
+from slimmer.export.reason import one_line
+from slimmer.export.shape import Shape
+from slimmer.files import whole
+
+BATCH = "batch"
+LARGER = (32, 64)  # pixels more of height and width: a network that halves five times takes them
+NOTES = "slimmer.json"  # a program's metadata, inside the file
+TRACEABLE = "a network that torch.export(strict=False) traces with these sizes left open"
+
+
+def eval_copy(model: nn.Module) -> nn.Module:
+    """`model` in eval mode on the CPU and in float32, sharing nothing with it."""
+    return copy.deepcopy(model).eval().to("cpu", torch.float32)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A block in which nothing is printed, warned of or logged; what fails is raised."""
+    level, handlers = logging.root.manager.disable, list(logging.root.handlers)
+    said = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+            logging.root.handlers[:] = handlers  # logging.warning() sets one up where there is none
+
+
+def trace(model: nn.Module, input_size: tuple[int, int, int], shape: Shape) -> ExportedProgram:
+    """The program of `model`, which is in eval mode, for images of `input_size` with the sizes of `shape` open.
+
+    Raises whatever the tracing of the network's own code raises.
+    """
+    # Two images: torch.export takes a dimension of size 1 for a constant.
+    example = torch.zeros(shape.batch or 2, *input_size)
+    dims: dict[int, Any] = {} if shape.batch else {0: Dim(BATCH, min=1)}
+    if shape.dynamic_size:
+        dims |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    return torch.export.export(model, (example,), dynamic_shapes=(dims,), strict=False)
+
+
+def larger(input_size: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The size of images that a network which takes any size is tried on, beside its own.
+
+    >>> larger((3, 224, 224))
+    (3, 256, 288)
+    """
+    channels, height, width = input_size
+    return channels, height + LARGER[0], width + LARGER[1]
+
+
+def check_any_size(model: nn.Module, input_size: tuple[int, int, int]) -> None:
+    """Nothing; raises ExportError that names the layer where `model` does not take images of another size.
+
+    torch.export need not notice: it traces a flatten in front of a linear layer with an open size, and the
+    file then fails on the first image that is larger.
+    """
+    model, size, entered = eval_copy(model), larger(input_size), [""]
+    for name, module in model.named_modules():
+        module.register_forward_pre_hook(lambda *_, name=name: entered.__setitem__(0, name))
+    try:
+        with torch.inference_mode():
+            model(torch.zeros(1, *size))
+    except Exception as error:  # the network's own code may raise anything
+        layer = f"in or behind layer {entered[0]}" if entered[0] else "in its own code"
+        found = f"an image of {size[1]}x{size[2]} fails {layer}: {one_line(error)}"
+        right = "leave export.dynamic_size (--dynamic-size) out: this network's code fixes the size of its images"
+        raise ExportError("export.dynamic_size", found, right) from error
+
+
+def write_program(
+    model: nn.Module, path: Path, input_size: tuple[int, int, int], *, shape: Shape, metadata: Mapping[str, str]
+) -> None:
+    """Write `model`, in eval mode and float32, to `path` as a program that `torch.export.load` reads.
+
+    The file needs no code of slimmer's or of the network's, holds no source lines of the machine that wrote
+    it, and appears whole or not at all. `metadata` lies in it as slimmer.json; give
+    `extra_files={"slimmer.json": ""}` to torch.export.load to read it.
+
+    Raises ExportError where the network can't be traced or the file can't be written.
+    Source: https://docs.pytorch.org/docs/stable/export.html
+    """
+    if shape.dynamic_size:
+        check_any_size(model, input_size)
+    content = io.BytesIO()
+    try:
+        with quiet():
+            program = trace(eval_copy(model), input_size, shape)
+            for node in program.graph.nodes:
+                node.meta.pop("stack_trace", None)
+            torch.export.save(program, content, extra_files={NOTES: json.dumps(dict(metadata))})
+    except Exception as error:  # tracing runs the network's own code, which may raise anything
+        raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), TRACEABLE) from error
+    try:
+        with whole(path) as part:
+            part.write_bytes(content.getbuffer())
+    except OSError as error:
+        raise ExportError(str(path), one_line(error), "a place with room that slimmer may write to") from error
+
+
+def read_program_metadata(path: Path) -> dict[str, str]:
+    """What `write_program` noted in the file at `path`, without loading it. Raises ExportError for another file."""
+    try:
+        with ZipFile(path) as file:
+            place = next(name for name in file.namelist() if name.endswith(f"/extra/{NOTES}"))
+            return {**json.loads(file.read(place))}
+    except (OSError, BadZipFile, StopIteration, ValueError, TypeError) as error:
+        raise ExportError(str(path), one_line(error), "a .pt2 file, as `slimmer export --torch` writes it") from error
+
+
+def load_program(path: Path) -> nn.Module:
+    """The network in a file that `write_program` has just written.
+
+    torch.export.load may unpickle: this is for files of our own making, in the moment they are made.
+    """
+    with quiet():
+        return torch.export.load(path).module()

@@ -1,0 +1,115 @@
+"""An exported file held against PyTorch and the run's data: what was measured, and whether the file may stay."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimmer.checkpoint import read_metadata as read_notes
+from slimmer.data import Data, evaluation_batches
+from slimmer.errors import ExportError
+from slimmer.export.answers import top1
+from slimmer.export.fp16 import check_range, float32_ops
+from slimmer.export.parity import TOLERANCES, check_parity, hold_against, program_answer
+from slimmer.export.trace import larger, load_program
+from slimmer.export.variants import Variant
+from slimmer.provenance import weights_of
+from slimmer.recipe import Recipe
+from slimmer.run import Run
+from slimmer.runtimes.onnxruntime import accuracy
+from slimmer.slim import Identity
+
+FEW = 4  # images of another size, and images on which every value inside an fp16 file is looked at
+EVALUATION_BATCH = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What the export of a run works on; `known` are the files that earlier exports listed, by name."""
+
+    run: Run
+    recipe: Recipe
+    report: Mapping[str, Any]
+    data: Data | None
+    networks: Mapping[str, nn.Module]
+    known: Mapping[str, Any]
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        weights = weights_of(self.run, "slim")
+        return Identity.from_metadata(read_notes(weights), str(weights)).input_size
+
+
+def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
+    """A file's parity with PyTorch by kind of images, and its top-1 on the test data where there are any."""
+    network, batch = job.networks[variant.network], variant.shape.batch
+    images = _images(job, variant)
+    tests = None if job.data is None else evaluation_batches(job.data.test, job.data, _several(batch or 1))
+    tolerance = TOLERANCES[variant.form]
+    if variant.form == "fp16":  # first, since it says where the trouble lies
+        for some in images.values():
+            check_range(path, some[torch.arange(batch or FEW) % len(some)].numpy())
+    if variant.form == "torch":
+        answer = program_answer(path, load_program(path))
+        parity = {
+            kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
+            for kind, some in images.items()
+        }
+        right = tests and top1(lambda x: answer(x)[0], tests, where=str(path), batch=batch)
+    else:
+        parity = {
+            kind: check_parity(network, path, some, tolerance=tolerance, batch=batch) for kind, some in images.items()
+        }
+        right = tests and accuracy(path, tests, threads=torch.get_num_threads(), batch=batch)
+    return {
+        "parity": {kind: asdict(each) for kind, each in parity.items()},
+        "tolerance": None if variant.form == "int8" else tolerance,
+        "accuracy": right,
+    }
+
+
+def _several(batch: int) -> int:
+    """About a hundred images, in whole batches."""
+    return batch * -(-EVALUATION_BATCH // batch)
+
+
+def _images(job: Job, variant: Variant) -> dict[str, Tensor]:
+    """The images to compare on, by kind: random, of another size where that is open, of the test data."""
+    number, size = job.recipe.export.images, job.input_size
+    generator = torch.Generator().manual_seed(job.recipe.seed)
+    images = {"random": torch.randn((number, *size), generator=generator)}
+    if variant.shape.dynamic_size:
+        other = larger(size)
+        images[f"random {other[1]}x{other[2]}"] = torch.randn((min(number, FEW), *other), generator=generator)
+    if job.data is not None:
+        images["test"] = torch.cat(list(islice(_test_images(job.data, 1), number)))
+    return images
+
+
+def _test_images(data: Data, batch: int) -> Iterator[Tensor]:
+    return (images for images, _ in evaluation_batches(data.test, data, batch))
+
+
+def judge(job: Job, variant: Variant, measured: Mapping[str, Any], done: Mapping[str, Any], path: Path) -> list[str]:
+    """What is to be said about a file. Raises ExportError where int8 loses more than it may."""
+    if variant.form == "fp16":
+        single = ", ".join(f"{number} {kind}" for kind, number in float32_ops(path).items())
+        told = f"{single} stay float32" if single else "every operation is fp16"
+        return [f"{told}; measured on the CPU, where ONNX Runtime computes in float32 with the fp16 weights"]
+    if variant.form == "int8" and job.data is not None:
+        allowed = job.recipe.export.int8_drop
+        before = done[Variant(variant.network, "fp32", variant.shape).name]["accuracy"]
+        lost = before - measured["accuracy"]
+        told = f"top-1 {measured['accuracy']:.2%} against {before:.2%} in fp32 ({-100 * lost:+.2f} points)"
+        if round(lost, 9) > allowed:
+            found = f"{told}, which may be {100 * allowed:.2f} less; the file is not kept"
+            right = "allow more (--int8-drop), calibrate on more images (--int8-images), or stay with fp32 or fp16"
+            raise ExportError(str(path), found, right)
+        number = min(job.recipe.export.int8_images, len(job.data.train))
+        return [f"{told}; calibrated on {number} training images"]
+    return []

@@ -1,0 +1,82 @@
+"""What an exported file says about itself: where it comes from, what it costs, what it wants to be fed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slimmer.data import Data
+from slimmer.export.variants import Variant
+from slimmer.recipe import Recipe
+from slimmer.run import Run
+from slimmer.units import short
+
+PRECISIONS = {
+    "fp32": "fp32",
+    "torch": "fp32",
+    "fp16": "fp16",
+    "int8": "int8, QDQ, static, weights per channel",
+}
+RANGE = "pixels of 0..255 divided by 255, then (x - mean) / std per channel"
+
+
+def provenance(
+    run: Run, variant: Variant, report: Mapping[str, Any], recipe: Recipe, data: Data | None
+) -> dict[str, str]:
+    """A variant's metadata, as strings; a file that says the same is the same.
+
+    With `data` it also holds how images are normalised and what the classes are called.
+    """
+    flops, params = report["flops"], report["params"]
+    section, name = recipe.export, variant.network
+    budgets = {
+        f"budget_{key}": f"at most {short(cost['limit'])} ({cost['limit_ratio']:.2%} of dense)"
+        for key, cost in (("flops", flops), ("params", params))
+        if cost["limit"] is not None
+    }
+    half_io = variant.form == "fp16" and section.fp16_io
+    return {
+        "slimmer": version("slimmer"),
+        "torch": torch.__version__,
+        "network": name,
+        "arch": report["arch"],
+        "recipe_hash": report["recipe_hash"],
+        **({"plan_hash": report["plan_hash"], **budgets} if name == "slim" else {}),
+        "flops": str(flops[name]),
+        "flops_convention": flops["convention"],
+        "params": str(params[name]),
+        "weights_sha256": digest(weights_of(run, name)),
+        "opset": "default" if section.opset is None else str(section.opset),
+        "precision": PRECISIONS[variant.form],
+        "precision_io": "fp16" if half_io else "fp32",
+        "batch": "any" if variant.shape.batch is None else str(variant.shape.batch),
+        "image_size": "any size" if variant.shape.dynamic_size else "x".join(map(str, report["input_size"])),
+        **({"int8_images": str(section.int8_images), "seed": str(recipe.seed)} if variant.form == "int8" else {}),
+        **({} if data is None else _wanted(data)),
+    }
+
+
+def weights_of(run: Run, name: str) -> Path:
+    """The checkpoint of the run's "dense" or "slim" network."""
+    return run.dense if name == "dense" else run.slim
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _wanted(data: Data) -> dict[str, str]:
+    """How images are made ready for the network, and the names of its classes."""
+    return {
+        "input_layout": "NCHW",
+        "input_range": RANGE,
+        "input_mean": json.dumps(data.mean),
+        "input_std": json.dumps(data.std),
+        "classes": json.dumps(data.classes, ensure_ascii=False),
+    }

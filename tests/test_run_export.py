@@ -1,0 +1,225 @@
+"""`slimmer export` with its options: which files a run then has, what they say, what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from main_job import ARCH, slimmer, tree
+from onnx import TensorProto
+from safetensors.torch import load_file
+
+import slimmer as package
+from slimmer import export_check
+from slimmer.data import evaluation_batches, load
+from slimmer.errors import ExportError, RecipeError
+from slimmer.export import trace
+from slimmer.run import Run
+
+FILES = {"dense.onnx", "slim.onnx", "slim.fp16.onnx", "slim.int8.onnx", "slim.pt2"}
+
+
+@pytest.fixture(scope="module")
+def exported(main_job, tmp_path_factory):
+    """A copy of the main job's run, with every precision."""
+    run = copied(main_job.run, tmp_path_factory.mktemp("exports"))
+    result = slimmer("export", run.path, "--fp16", "--int8", "--torch", "--int8-images", "64", "--json")
+    assert result.exit_code == 0, result.output
+    return run, json.loads(result.stdout)
+
+
+def copied(run, folder):
+    """The same run in another place."""
+    shutil.copytree(run.path, folder / "run")
+    return Run(folder / "run")
+
+
+def written(run):
+    return {path.name for path in run.path.iterdir() if path.suffix in {".onnx", ".pt2", ".data"}}
+
+
+def test_each_variant_is_a_file_of_its_own_and_listed_everywhere(exported):
+    run, found = exported
+    assert written(run) == FILES
+    entries = found["networks"]
+    assert set(entries) == {"dense", "slim", "slim.fp16", "slim.int8", "slim.pt2"}
+    assert json.loads(run.exported.read_text()) == found
+    told = run.text.read_text()
+    for entry in entries.values():
+        assert entry["file"] in told
+        assert entry["bytes"] == (run.path / entry["file"]).stat().st_size
+        assert {"random", "test"} == set(entry["parity"])
+        assert entry["accuracy"] is not None
+    assert [entries[name]["tolerance"] for name in ("slim", "slim.fp16", "slim.int8")] == [1e-4, 2e-2, None]
+    sizes = [entries[name]["bytes"] for name in ("slim", "slim.fp16", "slim.int8")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert entries["slim.fp16"]["flops"] == entries["slim"]["flops"]
+    assert "every operation is fp16" in entries["slim.fp16"]["notes"][0]
+    assert "calibrated on 64 training images" in entries["slim.int8"]["notes"][0]
+
+
+@pytest.mark.parametrize("name", ["slim.fp16", "slim.int8", "slim"])
+def test_the_accuracy_is_that_of_the_file(name, exported):
+    run, found = exported
+    session = onnxruntime.InferenceSession(str(run.onnx(name)), providers=["CPUExecutionProvider"])
+    data = load("digits")
+    [(images, labels)] = evaluation_batches(data.test, data, 1000)
+    [logits] = session.run(None, {"input": images.numpy()})
+    assert found["networks"][name]["accuracy"] == (logits.argmax(axis=1) == labels.numpy()).mean()
+
+
+def test_the_initializers_have_the_slim_shapes(exported):
+    """No zeros of removed channels: weight by weight the slim checkpoint's, which is smaller than the dense one."""
+    run, _ = exported
+    slim, dense = load_file(run.slim), load_file(run.dense)
+    file = onnx.load(run.onnx("slim"))
+    held = {tensor.name: tuple(tensor.dims) for tensor in file.graph.initializer}
+    weights = {name: tuple(value.shape) for name, value in slim.items() if value.ndim > 1}
+    assert {name: held[name] for name in weights} == weights
+    assert any(tuple(dense[name].shape) != shape for name, shape in weights.items())
+    floats = [tensor for tensor in file.graph.initializer if tensor.data_type == TensorProto.FLOAT]
+    assert sum(int(np.prod(tensor.dims)) for tensor in floats) <= sum(value.numel() for value in slim.values())
+
+
+def test_each_file_says_what_it_is_and_what_it_wants(exported):
+    run, found = exported
+    report = run.read_report()
+    data = load("digits")
+    for name, precision in (("slim", "fp32"), ("slim.fp16", "fp16"), ("slim.int8", "int8"), ("slim.pt2", "fp32")):
+        path = run.path / found["networks"][name]["file"]
+        told = (
+            trace.read_program_metadata(path)
+            if path.suffix == ".pt2"
+            else {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        )
+        assert told["precision"].startswith(precision)
+        assert (told["arch"], told["plan_hash"]) == (ARCH, report["plan_hash"])
+        assert told["recipe_hash"] == report["recipe_hash"]
+        assert int(told["flops"]) == report["flops"]["slim"]
+        assert "multiply-add" in told["flops_convention"]
+        assert "50.00%" in told["budget_flops"]
+        assert json.loads(told["classes"]) == list(data.classes)
+        assert [json.loads(told["input_mean"]), json.loads(told["input_std"])] == [list(data.mean), list(data.std)]
+        assert told["input_layout"] == "NCHW"
+        assert "255" in told["input_range"]
+
+
+def test_current_files_are_not_written_again_and_stay_listed(exported, monkeypatch):
+    run, found = exported
+    before = {name: (run.path / name).stat().st_mtime_ns for name in FILES}
+
+    def never(_):
+        raise AssertionError("a file that was not just written must not be unpickled")
+
+    monkeypatch.setattr(export_check, "load_program", never)
+    again = package.export(run.path, fp16=True, int8=True, int8_images=64, torch=True)["networks"]
+    assert {name: (run.path / name).stat().st_mtime_ns for name in FILES} == before
+    assert all(entry["reused"] for entry in again.values())
+    assert again["slim.pt2"]["parity"] == found["networks"]["slim.pt2"]["parity"]
+    plain = package.export(run.path)["networks"]
+    assert set(plain) == set(again)
+    assert plain["slim.int8"]["accuracy"] == again["slim.int8"]["accuracy"]
+
+
+def test_a_file_that_was_changed_is_no_longer_listed(exported, tmp_path):
+    run = copied(exported[0], tmp_path)
+    (run.path / "slim.pt2").write_bytes(b"other")
+    (run.path / "slim.fp16.onnx").unlink()
+    assert set(package.export(run.path)["networks"]) == {"dense", "slim", "slim.int8"}
+
+
+def test_a_shape_is_written_beside_and_profile_keeps_its_files(main_job, tmp_path):
+    run = copied(main_job.run, tmp_path)
+    found = package.export(run.path, batch=8, dynamic_size=True, fp16=True, fp16_io=True)["networks"]
+    assert written(run) == {"dense.onnx", "slim.onnx", "slim.batch8.anysize.onnx", "slim.batch8.anysize.fp16.onnx"}
+    half = found["slim.batch8.anysize.fp16"]
+    assert (half["batch"], half["image_size"], half["precision_io"]) == ("8", "any size", "fp16")
+    assert set(half["parity"]) == {"random", "random 48x80", "test"}
+    assert half["accuracy"] == pytest.approx(found["slim"]["accuracy"], abs=0.01)
+    value = onnx.load(run.onnx("slim.batch8.anysize.fp16")).graph.input[0].type.tensor_type
+    assert value.elem_type == TensorProto.FLOAT16
+    assert [size.dim_param or size.dim_value for size in value.shape.dim] == [8, 1, "height", "width"]
+    ordinary = onnx.load(run.onnx("slim")).graph.input[0].type.tensor_type.shape.dim
+    assert [size.dim_param or size.dim_value for size in ordinary] == ["batch", 1, 16, 16]
+
+
+# What is refused
+
+
+def test_int8_that_loses_too_much_is_refused_and_not_kept(exported, tmp_path, monkeypatch):
+    run = copied(exported[0], tmp_path)
+    real = export_check.accuracy
+    monkeypatch.setattr(
+        export_check, "accuracy", lambda path, *rest, **more: real(path, *rest, **more) - 0.03 * ("int8" in path.name)
+    )
+    result = slimmer("export", run.path, "--int8", "--int8-images", "64", "--int8-drop", "0.02")
+    assert result.exit_code == 2
+    assert "slim.int8.onnx: top-1" in result.stderr
+    assert "which may be 2.00 less; the file is not kept" in result.stderr
+    assert "--int8-images" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert written(run) == FILES - {"slim.int8.onnx"}
+    assert set(json.loads(run.exported.read_text())["networks"]) == {"dense", "slim", "slim.fp16", "slim.pt2"}
+    assert "slim.int8" not in run.text.read_text()
+
+
+def test_int8_without_data_is_refused_before_anything_is_written_and_takes_them_in_python(checkpoint, tmp_path):
+    out = tmp_path / "run"
+    package.prune(checkpoint, params=0.5, input_size=(1, 16, 16), out=out)
+    before = tree(out)
+    result = slimmer("export", out, "--int8")
+    assert result.exit_code == 2
+    assert "the run has no data that can be read" in result.stderr
+    assert "prune with --data" in result.stderr
+    with pytest.raises(RecipeError, match="int8_drop"):
+        package.export(out, int8_drop=2.0)
+    assert tree(out) == before
+    found = package.export(out, load("digits"), int8=True, int8_images=32, int8_drop=1.0)["networks"]
+    assert found["slim.int8"]["accuracy"] is not None
+
+
+def test_fp16_io_needs_fp16(main_job):
+    before = tree(main_job.run.path)
+    result = slimmer("export", main_job.run.path, "--fp16-io")
+    assert result.exit_code == 2
+    assert "ask for fp16 (--fp16) too" in result.stderr
+    for options in (["--batch", "0"], ["--int8-drop", "1.5"], ["--int8-images", "none"]):
+        assert slimmer("export", main_job.run.path, *options).exit_code == 2
+    with pytest.raises(RecipeError, match="int8"):
+        package.export(main_job.run.path, int9=True)
+    assert tree(main_job.run.path) == before
+
+
+def test_a_file_that_computes_something_else_is_not_kept(main_job, tmp_path, monkeypatch):
+    run = copied(main_job.run, tmp_path)
+    monkeypatch.setitem(export_check.TOLERANCES, "fp16", 1e-9)
+    with pytest.raises(ExportError, match="output 0 differs"):
+        package.export(run.path, fp16=True)
+    assert written(run) == {"dense.onnx", "slim.onnx"}
+    assert set(json.loads(run.exported.read_text())["networks"]) == {"dense", "slim"}
+
+
+def test_data_that_are_gone_do_not_make_a_current_file_old(exported, tmp_path):
+    """Without them the metadata would say less; the file keeps what it knows."""
+    run = copied(exported[0], tmp_path)
+    recipe = run.recipe_file.read_text()
+    assert "digits" in recipe
+    run.recipe_file.write_text(
+        recipe.replace("path: digits", "path: /nowhere/digits").replace("name: digits", "name: null")
+    )
+    before = run.onnx("slim").read_bytes()
+    found = package.export(run.path)["networks"]
+    assert found["slim"]["accuracy"] is None
+    assert run.onnx("slim").read_bytes() == before
+
+
+def test_the_program_answers_as_the_slim_network(exported):
+    run, _ = exported
+    program = torch.export.load(run.path / "slim.pt2").module()
+    slim = package.load(run.path)
+    x = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(program(x), slim(x))
