@@ -40,9 +40,14 @@ class Job:
 
     @property
     def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
+        """(channels, height, width) of one image. Raises ExportError for a network that takes something else."""
         weights = weights_of(self.run, "slim")
-        return Identity.from_metadata(read_notes(weights), str(weights)).input_size
+        size = Identity.from_metadata(read_notes(weights), str(weights)).input_size
+        if len(size) != 3:
+            found = "the network takes inputs of its own, not one image of (channels, height, width)"
+            right = "load it with slimmer.load and export it with torch.onnx.export, with its example_inputs"
+            raise ExportError(str(self.run.path), found, right)
+        return size
 
 
 def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
