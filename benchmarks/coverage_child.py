@@ -33,7 +33,7 @@ from slimmer.criteria import random_scores
 from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import check_parity
 from slimmer.export.reason import one_line
-from slimmer.graph import ChannelGraph, build_graph, trace
+from slimmer.graph import ChannelGraph, build_graph, tensors_in, trace
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan
 from slimmer.probe import probe
@@ -104,7 +104,7 @@ def build(net: str, found: dict[str, Any]) -> tuple[nn.Module, int]:
     side = found["side"] = smallest_side(model, own_side)
     settle_(model, side)
     with torch.no_grad():
-        first, second = (_tensors(model.eval()(torch.randn(1, 3, side, side)))[0] for _ in range(2))
+        first, second = (tensors_in(model.eval()(torch.randn(1, 3, side, side)))[0] for _ in range(2))
     found["spread"] = float((first - second).abs().max() / first.abs().max())
     if not found["spread"] > 1e-6:
         raise ValueError(f"two images get the same answer (spread {found['spread']:.2g}): nothing could be compared")
@@ -276,9 +276,9 @@ def compare(
     """Masked against pruned in float64; `moved` says how far the mask moved the dense network's answer."""
     double = deepcopy(model).double().eval()
     images = torch.randn(2, *size, dtype=torch.float64)
-    dense = _tensors(double(images))
-    masked = _tensors(Masked(double, graph, hard_mask(plan, torch.float64)).eval()(images))
-    pruned = _tensors(prune(double, plan).eval()(images))
+    dense = tensors_in(double(images))
+    masked = tensors_in(Masked(double, graph, hard_mask(plan, torch.float64)).eval()(images))
+    pruned = tensors_in(prune(double, plan).eval()(images))
     found["difference"] = _difference(pruned, masked)
     found["moved"] = _difference(masked, dense)
     found["equal"] = bool(found["difference"] <= EXACT)
@@ -293,18 +293,10 @@ def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
     return worst if worst == worst else float("inf")  # noqa: PLR0124 - a NaN is not itself
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensors of an answer, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
-
-
 def train(slim: nn.Module, size: tuple[int, int, int]) -> None:
     """One forward and backward pass in train mode. Raises where it fails or a gradient is no number."""
     slim.train()
-    answers = _tensors(slim(torch.randn(2, *size)))
+    answers = tensors_in(slim(torch.randn(2, *size)))
     torch.stack([answer.square().mean() for answer in answers]).sum().backward()
     for name, parameter in slim.named_parameters():
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
@@ -378,7 +370,7 @@ def through_peer(model: nn.Module, size: tuple[int, int, int], events: Path, sha
 
     images = torch.randn(2, *size)
     with torch.no_grad():
-        shapes = [answer.shape for answer in _tensors(model(images))]
+        shapes = [answer.shape for answer in tensors_in(model(images))]
     classes = {shape[1] for shape in shapes}
     dense, counted = count_flops(model, size), count_conv_linear(model, size)
     layers = [module for module in model.modules() if isinstance(module, (_ConvNd, nn.Linear))]
@@ -400,7 +392,7 @@ def through_peer(model: nn.Module, size: tuple[int, int, int], events: Path, sha
         found["flops"] = count_flops(model, size) / dense
         found["reached"] = count_conv_linear(model, size) <= share * counted
         with torch.no_grad():
-            found["same_shapes"] = [answer.shape for answer in _tensors(model.eval()(images))] == shapes
+            found["same_shapes"] = [answer.shape for answer in tensors_in(model.eval()(images))] == shapes
     with stage(events, "train"):
         train(model, size)
 
