@@ -36,13 +36,12 @@ class OnnxSession:
         self._path = path
         self._session = session
         self._input: str = session.get_inputs()[0].name
-        self._type = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
         self._outputs: list[str] = [output.name for output in session.get_outputs()]
 
     def run(self, x: Array) -> Array:
         """The first output for `x`. Raises ExportError for images that the network does not take."""
         try:
-            logits: Array = self._session.run(self._outputs[:1], {self._input: x.astype(self._type, copy=False)})[0]
+            logits: Array = self._session.run(self._outputs[:1], {self._input: self._cast(x)})[0]
         except Exception as error:  # ONNX Runtime's errors share no base
             raise self._refused(x, error) from error
         return logits
@@ -56,7 +55,7 @@ class OnnxSession:
         """
         device = "cpu" if self.provider == "CPUExecutionProvider" else "cuda"
         # On the CPU the value reads the array's own memory, so both live as long as `once`.
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(x, self._type), device, 0)
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(self._cast(x)), device, 0)
         session, binding = self._session, self._session.io_binding()
         binding.bind_ortvalue_input(self._input, value)
         for name in self._outputs:
@@ -75,6 +74,11 @@ class OnnxSession:
     def close(self) -> None:
         """Let go of the network; its memory is freed when no prepared call is left either."""
         self._session = None
+
+    def _cast(self, x: Array) -> Array:
+        """`x` in the type that the file's input has; the same array where it is that already."""
+        half = self._session.get_inputs()[0].type == "tensor(float16)"
+        return x.astype(np.float16 if half else np.float32, copy=False)
 
     def _refused(self, x: Array, error: Exception) -> ExportError:
         where = f"{self._path} on images {x.shape} of {x.dtype}"
