@@ -36,9 +36,11 @@ SHORT = {
     "epochs": "finetune.epochs",
     "flops": "budget.flops",
     "params": "budget.params",
+    "rewrite": "model.rewrite",
     "seed": "seed",
 }
 BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
+REWRITE = "The slim network is its traced program: numbers of channels in the code follow, and fix nothing."
 ARCH = "NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC; by default found from the checkpoint"
 
 
@@ -85,6 +87,7 @@ def main() -> None:
 @click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@click.option("--rewrite", is_flag=True, default=None, help=REWRITE)
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory.  [default: runs/ARCH-N]")
 @click.option("--seed", type=int, help="Seed of all that is random.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]")
@@ -152,8 +155,9 @@ def profile(targets: tuple[Path, ...], batch: tuple[int, ...] | None, as_json: b
 @click.option(
     "--input-size", callback=numbers, metavar="C,H,W", help="Size of one image.  [default: the architecture's]"
 )
+@click.option("--rewrite", is_flag=True, help="As `slimmer prune --rewrite` would prune it.")
 @as_json
-def inspect(checkpoint: str, arch: str | None, input_size: Any, as_json: bool) -> None:
+def inspect(checkpoint: str, arch: str | None, input_size: Any, rewrite: bool, as_json: bool) -> None:
     """Show what a checkpoint is made of.
 
     That is its costs, how far they can be cut, its channel groups, and what can't be pruned and why.
@@ -162,7 +166,7 @@ def inspect(checkpoint: str, arch: str | None, input_size: Any, as_json: bool) -
 
     if input_size is not None and len(input_size) != 3:
         raise click.BadParameter("give channels, height and width, such as 3,224,224", param_hint="'--input-size'")
-    found = inspection.inspect(checkpoint, arch=arch, input_size=input_size)
+    found = inspection.inspect(checkpoint, arch=arch, input_size=input_size, rewrite=rewrite)
     _print(found, "show_inspection", as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from slimmer.costs import Cost
 from slimmer.graph import ChannelGraph, ChannelGroup
 from slimmer.prepare import examine, load_model, name_module
 from slimmer.report import CONVENTIONS
+from slimmer.rewrite import read_program
 from slimmer.sections import ModelSection
 
 
@@ -19,12 +20,14 @@ def inspect(
     *,
     arch: str | None = None,
     input_size: tuple[int, int, int] | None = None,
+    rewrite: bool = False,
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
 
     `flops` and `params` hold the dense count, the least that a plan can reach (every group at one channel), and
     what is out of reach: the part that no channel group touches. A module needs `input_size`
-    (channels, height, width) of one image; a checkpoint's own architecture knows it.
+    (channels, height, width) of one image; a checkpoint's own architecture knows it. `rewrite` looks at it as
+    `slimmer prune --rewrite` does.
     Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
@@ -35,7 +38,8 @@ def inspect(
     named = model if isinstance(model, nn.Module) else str(model)
     section = ModelSection(checkpoint=named if isinstance(named, str) else None, arch=arch, input_size=input_size)
     network, identity = load_model(section) if isinstance(named, str) else (named, name_module(section, data=None))
-    graph, costs = examine(network, identity)
+    program = read_program(network, identity.input_size) if rewrite else None
+    graph, costs = examine(network, identity, program=program)
     return {
         "format": 1,
         "arch": identity.arch or type(network).__name__,

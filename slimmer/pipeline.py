@@ -28,7 +28,7 @@ from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.plan import Plan
 from slimmer.prepare import Task, prepare
 from slimmer.probe import check_same
-from slimmer.prune import prune, slice_tensors
+from slimmer.prune import slice_tensors
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
 from slimmer.report import cost_report, to_markdown
@@ -145,6 +145,8 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     report = _report(run, job, plan, learner.network, measured, time.perf_counter() - began)
     if job.fabric.global_rank == 0:
         notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
+        if job.recipe.model.rewrite:
+            notes["rewrite"] = "true"
         save_network(run.slim, learner.network.cpu(), task.identity, plan, notes)
         drawn = draw_run(run.read_events(), report, run.path / "figures")
         report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
@@ -193,7 +195,7 @@ def _sparsify(
     number = job.recipe.finetune.recalibrate if task.data is not None else 0
     if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
-    check_same(task.model, task.graph, plan, task.identity.input_size)
+    check_same(task.model, task.graph, plan, task.identity.input_size, task.cut)
     slim = make_learner(_slim(job, plan), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:
@@ -203,7 +205,7 @@ def _sparsify(
 
 def _slim(job: Job, plan: Plan) -> nn.Module:
     """The slim network where it is trained; slicing has lost the memory format that convolutions are fast in."""
-    slim = prune(job.task.model, plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    slim = job.task.cut(job.task.model, plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return job.fabric.to_device(slim)  # type: ignore[no-any-return]
 
 

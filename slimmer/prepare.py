@@ -17,8 +17,10 @@ from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, build_graph
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.probe import probe
+from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
+from slimmer.rewrite import Program, read_program
 from slimmer.sections import BudgetSection, DataSection, ModelSection
 from slimmer.slim import Identity
 
@@ -34,6 +36,7 @@ class Task:
     costs: tuple[Cost, ...]
     budgets: tuple[Budget, ...]
     limits: Limits
+    cut: Cut = prune
 
 
 def prepare(
@@ -53,7 +56,8 @@ def prepare(
         identity = name_module(recipe.model, data)
     if data is not None:
         _check_fit(identity, data)
-    graph, costs = examine(model, identity, recipe.model.keep)
+    program = read_program(model, identity.input_size) if recipe.model.rewrite else None
+    graph, costs = examine(model, identity, recipe.model.keep, program)
     limits = Limits(recipe.budget.min_width, recipe.budget.round_to)
     by_name = {cost.name: cost for cost in costs}
     budgets = tuple(
@@ -61,7 +65,8 @@ def prepare(
     )
     check_reachable(budgets, graph, limits)
     shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
-    return Task(model, identity, data, graph, costs, budgets, limits)
+    cut = prune if program is None else program.prune
+    return Task(model, identity, data, graph, costs, budgets, limits, cut)
 
 
 def _check_cut(recipe: Recipe) -> None:
@@ -74,10 +79,12 @@ def _check_cut(recipe: Recipe) -> None:
         raise RecipeError("budget", found, f"give one of them: a budget, or method.{own} as published")
 
 
-def examine(model: nn.Module, identity: Identity, keep: Iterable[str] = ()) -> tuple[ChannelGraph, tuple[Cost, ...]]:
-    """The channel groups of a network, self-checked, and its costs: FLOPs and parameters."""
-    graph = hold(build_graph(model, identity.input_size), keep)
-    graph = probe(model, graph, identity.input_size)
+def examine(
+    model: nn.Module, identity: Identity, keep: Iterable[str] = (), program: Program | None = None
+) -> tuple[ChannelGraph, tuple[Cost, ...]]:
+    """The channel groups of a network, or of its `program`, self-checked, and its costs: FLOPs and parameters."""
+    graph = build_graph(model, identity.input_size) if program is None else program.channels
+    graph = probe(model, hold(graph, keep), identity.input_size, None if program is None else program.prune)
     return graph, (flops_cost(model, graph, identity.input_size), params_cost(model, graph))
 
 

@@ -57,9 +57,7 @@ def _random(value: Any, generator: torch.Generator) -> Any:
     return value
 
 
-def check_same(
-    model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None
-) -> None:
+def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None) -> None:
     """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
     model = deepcopy(model).double()
     fault = _difference(model, graph, plan, drawn=example(model, inputs), cut=cut or prune)
@@ -100,9 +98,7 @@ def _at_fault(
     return found or {group.name: fault for group in suspects}  # they fail only together
 
 
-def _difference(
-    model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut
-) -> str | None:
+def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> str | None:
     """How the slim network's outputs differ from the masked network's, or None where they agree."""
     parameter = next(model.parameters())
     masked = Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))

@@ -53,7 +53,9 @@ class Program:
         like = next(model.parameters())
         for name, value in self.constants.items():
             holder, _, last = name.rpartition(".")
-            slim.get_submodule(holder).register_buffer(last, value.to(like if value.is_floating_point() else like.device), False)
+            slim.get_submodule(holder).register_buffer(
+                last, value.to(like if value.is_floating_point() else like.device), False
+            )
         slim.graph = self._corrected(gone)
         return slim
 

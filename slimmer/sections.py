@@ -27,6 +27,7 @@ class ModelSection(Section):
         None, description="(channels, height, width) of one image"
     )
     keep: tuple[str, ...] = Field((), description="patterns of layers that are not pruned, such as 'layer4.*'")
+    rewrite: bool = Field(False, description="the slim network is its program, whose numbers of channels follow")
 
 
 class DataSection(Section):

@@ -53,7 +53,9 @@ def _calls(model: nn.Module, nodes: Any) -> list[Node]:
             where = type(model).__name__
             found = f"holds a program of its own (a branch on data, a block without gradients): {describe(node)}"
             raise ModelError(where, found, WITHOUT)
-    return [node for node in nodes if node.op == "call_function" and not any(name in str(node.target) for name in CHECKS)]
+    return [
+        node for node in nodes if node.op == "call_function" and not any(name in str(node.target) for name in CHECKS)
+    ]
 
 
 @dataclass
@@ -85,7 +87,7 @@ class _Merge:
             if t.name in self.stored:
                 self.made[t] = self.graph.create_node("get_attr", self.stored[t.name])
             elif t.name in known and isinstance(value, Tensor):
-                if value.dim() and not all(isinstance(v.shape[0], SymInt) for v in (value, known[t.name].meta["val"])):
+                if value.dim() and not all(map(_is_open, (value, known[t.name].meta["val"]))):
                     raise self.refuse("its program holds the number of images, so that it would take no other")
                 self.made[t] = self.graph.placeholder(t.name)
             elif t.name in known:
@@ -104,7 +106,7 @@ class _Merge:
                 self.stands[t] = COUNTER
                 continue
             if _is_size(t):
-                self.copy(t, ("size", self.stands.get(t.args[0]), t.args[1]), [])
+                self.copy(t, ("size", self.stand(t.args[0]), t.args[1]), [])
                 continue
             flags = self.flags(ahead[at], t) if at < len(ahead) else None
             if flags is not None:
@@ -150,7 +152,10 @@ class _Merge:
         if "batch_norm" not in str(node.target) or not isinstance(self.modules[path], _BatchNorm):
             return False
         tensors = [self.stored.get(getattr(other, "name", ""), "") for other in node.args[1:5]]
-        own = [name in ("", f"{path}.{tensor}".removeprefix(".")) for name, tensor in zip(tensors, NORM_TENSORS, strict=True)]
+        own = [
+            name in ("", f"{path}.{tensor}".removeprefix("."))
+            for name, tensor in zip(tensors, NORM_TENSORS, strict=True)
+        ]
         return all(own) and bool(tensors[2]) and argument(node, node.args, node.kwargs, "training") is training
 
     def flags(self, e: Node, t: Node) -> list[int] | None:
@@ -174,7 +179,7 @@ class _Merge:
         """Take over an operation that both programs have."""
         if self.is_norm(t, training=True):
             self.stands[t] = e.name
-            self.made[t] = self.graph.call_module(self.path(t), (self.made[t.args[0]],))  # type: ignore[index]
+            self.made[t] = self.graph.call_module(self.path(t), (self.made[t.all_input_nodes[0]],))
             self.made[t].meta["axes"] = t.meta["val"].dim()
         else:
             self.copy(t, e.name, flags)
@@ -191,8 +196,8 @@ class _Merge:
                 raise self.refuse(f"in training {describe(t)} reads what is not there in eval mode: {describe(value)}")
             return self.made[value] if isinstance(value, Node) else value
 
-        args, kwargs = map_aggregate((t.args, t.kwargs), translate)  # type: ignore[misc]
-        self.made[t] = self.graph.create_node("call_function", t.target, args, kwargs)  # type: ignore[arg-type]
+        args, kwargs = map_aggregate((t.args, t.kwargs), translate)
+        self.made[t] = self.graph.create_node("call_function", t.target, args, kwargs)
         self.stands[t] = stands
 
     def insert(self, t: Node, following: Sequence[Node], still: set[str]) -> set[Node]:
@@ -205,7 +210,9 @@ class _Merge:
                 break
             run.add(other)
         run = {other for other in run if not _is_size(other)}
-        entering = {value for other in run for value in other.all_input_nodes if value not in run and not _is_size(value)}
+        entering = {
+            value for other in run for value in other.all_input_nodes if value not in run and not _is_size(value)
+        }
         leaving = [other for other in run if any(user not in run for user in other.users)]
         silent = path and path not in still and not list(module.parameters()) and not list(module.buffers())
         if not silent or len(entering) != 1 or len(leaving) != 1 or not entering.issubset(self.made):
@@ -218,11 +225,17 @@ class _Merge:
         return run
 
 
+def _is_open(value: Tensor) -> bool:
+    """Whether a traced input's first size is still any number."""
+    size = value.shape[0]
+    return isinstance(size, SymInt) and size.node.maybe_as_int() is None
+
+
 def _is_size(node: Node) -> bool:
     return "sym_size" in str(node.target)
 
 
 def _leaves(args: Any) -> list[Any]:
     found: list[Any] = []
-    map_aggregate(args, lambda value: found.append(value))
+    map_aggregate(args, found.append)
     return found

@@ -1,4 +1,4 @@
-"""Padding: over space it passes labels on; over channels its zeros are made by nobody and stay, or their number follows."""
+"""Padding: over space it passes labels on; over channels nobody makes its zeros: they stay, or their number follows."""
 
 from collections.abc import Sequence
 from typing import Any
