@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slimmer.errors import RunError
-from slimmer.graph import Axis, ChannelGraph, Inputs
+from slimmer.errors import ModelError, RunError
+from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs
 from slimmer.graph.merge import merge
 from slimmer.graph.trace import channel_graph, export_program, walk_program
 from slimmer.graph.walk import argument
@@ -92,6 +92,8 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
     Raises:
         ModelError: the network can't be traced, or does something else in training than in eval mode.
     """
+    if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
+        raise ModelError(type(model).__name__, "takes inputs that are no tensors", "prune without --rewrite")
     evaluated = export_program(model, inputs, any_batch=True)
     graph = merge(model, evaluated, export_program(model, inputs, training=True, any_batch=True))
     walk = walk_program(model, evaluated, rewrite=True)

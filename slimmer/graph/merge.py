@@ -86,12 +86,10 @@ class _Merge:
             value = t.meta.get("val")
             if t.name in self.stored:
                 self.made[t] = self.graph.create_node("get_attr", self.stored[t.name])
-            elif t.name in known and isinstance(value, Tensor):
+            elif t.name in known:
                 if value.dim() and not all(map(_is_open, (value, known[t.name].meta["val"]))):
                     raise self.refuse("its program holds the number of images, so that it would take no other")
                 self.made[t] = self.graph.placeholder(t.name)
-            elif t.name in known:
-                raise self.refuse(f"takes an input that is no tensor: {t.name}")
 
     def walk(self, evaluated: Sequence[Node], trained: Sequence[Node]) -> None:
         """Operations, two by two."""

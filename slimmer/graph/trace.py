@@ -93,8 +93,9 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
             shapes = ", ".join(str(tuple(value.shape)) if isinstance(value, Tensor) else "..." for value in example)
             raise ModelError(
                 type(model).__name__,
-                f"can't be traced with an input of {shapes}: {reason}",
-                "give the input size that the network takes; data-dependent branches can't be pruned",
+                f"can't be traced{' in training' * training} with an input of {shapes}: {reason}",
+                "give the input size that the network takes; data-dependent branches can't be pruned"
+                + "; prune without --rewrite" * training,
             ) from error
 
 

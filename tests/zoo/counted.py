@@ -31,7 +31,7 @@ class FixedView(nn.Module):
 class Folded(nn.Module):
     """Channels folded into one axis between height and width, and unfolded again, by sizes that stand in the code.
 
-    x -> conv (4) -> rows, channels, columns -> reshape (-1, 64) -> view (-1, 4, 4, 4) -> conv2 -> fc (after the mean) ->
+    x -> conv (4) -> rows first -> reshape (-1, 64) -> view (-1, 4, 4, 4) -> conv2 -> fc (after the mean) ->
 
     Rewritten:
         conv 4: conv.weight[0] conv.bias[0] conv2.weight[1]
