@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_aggregate
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.errors import ModelError, RunError
@@ -47,16 +49,13 @@ class Program:
         gone = self._gone(plan)
         slim = GraphModule(nn.Module(), Graph(), type(model).__name__)
         _fill_(slim, model, plan, self.graph)
-        for norm in slim.modules():
-            if isinstance(norm, _BatchNorm) and norm.running_mean is not None:
-                norm.num_features = len(norm.running_mean)
         like = next(model.parameters())
         for name, value in self.constants.items():
             holder, _, last = name.rpartition(".")
             slim.get_submodule(holder).register_buffer(
                 last, value.to(like if value.is_floating_point() else like.device), False
             )
-        slim.graph = self._corrected(gone)
+        slim.graph = self._corrected(gone, like.dtype)
         return slim
 
     def _gone(self, plan: Plan) -> Units:
@@ -71,15 +70,20 @@ class Program:
             found.append(units[positions])
         return np.unique(np.concatenate(found))
 
-    def _corrected(self, gone: Units) -> Graph:
-        """The graph with every argument that counts channels set to the number of those that stay."""
+    def _corrected(self, gone: Units, dtype: torch.dtype) -> Graph:
+        """The graph with every argument that counts channels set to the number of those that stay.
+
+        A network in double precision casts to that where it was traced to cast to its own.
+        """
         graph = Graph()
         copies: dict[Node, Node] = {}
         for node in self.graph.nodes:
-            copies[node] = graph.node_copy(node, copies.__getitem__)
+            copies[node] = copy = graph.node_copy(node, copies.__getitem__)
+            if dtype == torch.float64 and node.op == "call_function":
+                copy.args, copy.kwargs = map_aggregate((copy.args, copy.kwargs), partial(_wider, dtype=dtype))
             counts = self.counts.get(node.meta.get("name", ""), {})
             if counts:
-                _correct_(copies[node], {name: _number(units, gone) for name, units in counts.items()})
+                _correct_(copy, {name: _number(units, gone) for name, units in counts.items()})
         return graph
 
 
@@ -92,10 +96,9 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
     Raises:
         ModelError: the network can't be traced, or does something else in training than in eval mode.
     """
-    if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
-        raise ModelError(type(model).__name__, "takes inputs that are no tensors", "prune without --rewrite")
+    _check_rewritable(model, inputs)
     evaluated = export_program(model, inputs, any_batch=True)
-    graph = merge(model, evaluated, export_program(model, inputs, training=True, any_batch=True))
+    graph = merge(model, evaluated, export_program(deepcopy(model), inputs, training=True, any_batch=True))
     walk = walk_program(model, evaluated, rewrite=True)
     component = walk.book.components()
 
@@ -113,6 +116,21 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
         counts=counts,
         units={axis: units(labels) for axis, labels in walk.axes.items()},
     )
+
+
+def _check_rewritable(model: nn.Module, inputs: Inputs) -> None:
+    """Raise ModelError for inputs and names that a graph module can't have."""
+    where, right = type(model).__name__, "rename it, or prune without --rewrite"
+    if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
+        raise ModelError(where, "takes inputs that are no tensors", "prune without --rewrite")
+    empty = GraphModule(nn.Module(), Graph())
+    for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
+        if hasattr(empty, name.partition(".")[0]):
+            raise ModelError(where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right)
+
+
+def _wider(value: Any, dtype: torch.dtype) -> Any:
+    return dtype if value is torch.float32 else value
 
 
 def _number(units: Units | list[Units | None], gone: Units) -> int | list[int | None]:
@@ -155,12 +173,14 @@ def _fill_(slim: GraphModule, model: nn.Module, plan: Plan, graph: Graph) -> Non
             kept = sliced[name].clone()
             trained = isinstance(tensor, nn.Parameter)
             tensors[tensor] = nn.Parameter(kept, requires_grad=tensor.requires_grad) if trained else kept
-    copies: dict[nn.Module, nn.Module] = {model: slim}
     called = {node.target: node for node in graph.nodes if node.op == "call_module"}
+    copies: dict[nn.Module, nn.Module] = {model: slim}
     for path, module in model.named_modules():
         if module is not model:
             copies[module] = _copy(module, called.get(path))
     for module, copy in copies.items():
+        if type(copy) is type(module) and not isinstance(module, _BatchNorm):
+            continue  # copied as a whole
         copy.training = module.training
         for name, parameter in module.named_parameters(recurse=False):
             copy.register_parameter(name, tensors[parameter])  # type: ignore[arg-type]
@@ -170,6 +190,8 @@ def _fill_(slim: GraphModule, model: nn.Module, plan: Plan, graph: Graph) -> Non
         for name, child in module._modules.items():  # noqa: SLF001 - named_children() gives one that hangs twice once
             if child is not None:
                 copy.add_module(name, copies[child])
+        if isinstance(copy, _BatchNorm) and copy.running_mean is not None:
+            copy.num_features = len(copy.running_mean)
 
 
 def _copy(module: nn.Module, call: Node | None) -> nn.Module:

@@ -431,7 +431,7 @@ def test_a_module_is_pruned_trained_kept_and_loaded(tmp_path):
     exec(FACTORY.replace("Conv2d(3, 6, 3)", "Conv2d(1, 6, 3)").replace("num_classes=4", "num_classes=10"), namespace)
     torch.manual_seed(0)
     dense = namespace["Net"]()
-    options = {"data.trust": True, "model.rewrite": True, "finetune.recalibrate": 2, "method.batches": 2}
+    options = {"data.trust": True, "rewrite": True, "finetune.recalibrate": 2, "method.batches": 2}
     result = slimmer.prune(dense, "digits", flops=0.5, epochs=0.1, out=tmp_path / "run", **options)
     assert type(result.model).__mro__[1] is torch.fx.GraphModule
     assert result.report["flops"]["ratio"] <= 0.5

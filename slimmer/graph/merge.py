@@ -32,6 +32,9 @@ def merge(model: nn.Module, evaluated: Any, trained: Any) -> Graph:
     """
     names = read_names(model)
     merged = _Merge(model, names.modules, _stored(evaluated, names.tensors), dict(model.named_modules()))
+    for name, value in evaluated.constants.items():
+        if isinstance(value, Tensor) and not torch.equal(value, trained.constants.get(name, value.new_empty(0))):
+            raise merged.refuse("holds other numbers in training than in eval mode, which would be lost")
     merged.enter(evaluated.graph.nodes, trained.graph.nodes)
     merged.walk(_calls(model, evaluated.graph.nodes), _calls(model, trained.graph.nodes))
     merged.leave(evaluated, trained)
@@ -190,6 +193,8 @@ class _Merge:
         def translate(value: Any) -> Any:
             if next(place) in flags:
                 return flag
+            if isinstance(value, torch.device):
+                return self.device()
             if isinstance(value, Node) and value not in self.made:
                 raise self.refuse(f"in training {describe(t)} reads what is not there in eval mode: {describe(value)}")
             return self.made[value] if isinstance(value, Node) else value
@@ -197,6 +202,11 @@ class _Merge:
         args, kwargs = map_aggregate((t.args, t.kwargs), translate)
         self.made[t] = self.graph.create_node("call_function", t.target, args, kwargs)
         self.stands[t] = stands
+
+    def device(self) -> Node:
+        """Where the network is when it runs, in place of where it was traced."""
+        tensor = self.graph.create_node("get_attr", next(name for name, _ in self.model.named_parameters()))
+        return self.graph.call_function(getattr, (tensor, "device"))
 
     def insert(self, t: Node, following: Sequence[Node], still: set[str]) -> set[Node]:
         """Call the module that made `t`, which does nothing in eval mode; returns all nodes that it made."""
@@ -225,7 +235,7 @@ class _Merge:
 
 def _is_open(value: Tensor) -> bool:
     """Whether a traced input's first size is still any number."""
-    size = value.shape[0]
+    size: Any = value.shape[0]
     return isinstance(size, SymInt) and size.node.maybe_as_int() is None
 
 
