@@ -52,9 +52,8 @@ class Program:
         like = next(model.parameters())
         for name, value in self.constants.items():
             holder, _, last = name.rpartition(".")
-            slim.get_submodule(holder).register_buffer(
-                last, value.to(like if value.is_floating_point() else like.device), False
-            )
+            value = value.to(like if value.is_floating_point() else like.device)  # noqa: PLW2901
+            slim.get_submodule(holder).register_buffer(last, value, persistent=False)
         slim.graph = self._corrected(gone, like.dtype)
         return slim
 
@@ -165,14 +164,7 @@ def _fill_(slim: GraphModule, model: nn.Module, plan: Plan, graph: Graph) -> Non
     Each module is an empty one that holds tensors, but for those that the program calls: batch norms, and modules
     without tensors, which are copied.
     """
-    held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    sliced = slice_tensors({name: tensor.detach() for name, tensor in held}, plan)
-    tensors: dict[Tensor, Tensor] = {}
-    for name, tensor in held:
-        if tensor not in tensors:
-            kept = sliced[name].clone()
-            trained = isinstance(tensor, nn.Parameter)
-            tensors[tensor] = nn.Parameter(kept, requires_grad=tensor.requires_grad) if trained else kept
+    tensors = _kept(model, plan)
     called = {node.target: node for node in graph.nodes if node.op == "call_module"}
     copies: dict[nn.Module, nn.Module] = {model: slim}
     for path, module in model.named_modules():
@@ -182,16 +174,34 @@ def _fill_(slim: GraphModule, model: nn.Module, plan: Plan, graph: Graph) -> Non
         if type(copy) is type(module) and not isinstance(module, _BatchNorm):
             continue  # copied as a whole
         copy.training = module.training
-        for name, parameter in module.named_parameters(recurse=False):
-            copy.register_parameter(name, tensors[parameter])  # type: ignore[arg-type]
-        for name, buffer in module.named_buffers(recurse=False):
-            persistent = name not in module._non_persistent_buffers_set  # noqa: SLF001
-            copy.register_buffer(name, tensors[buffer], persistent=persistent)
+        _hold_(copy, module, tensors)
         for name, child in module._modules.items():  # noqa: SLF001 - named_children() gives one that hangs twice once
             if child is not None:
                 copy.add_module(name, copies[child])
-        if isinstance(copy, _BatchNorm) and copy.running_mean is not None:
-            copy.num_features = len(copy.running_mean)
+
+
+def _kept(model: nn.Module, plan: Plan) -> dict[Tensor, Tensor]:
+    """For each parameter and buffer what `plan` keeps of it: one for one, whatever holds it in several places."""
+    held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    sliced = slice_tensors({name: tensor.detach() for name, tensor in held}, plan)
+    kept: dict[Tensor, Tensor] = {}
+    for name, tensor in held:
+        if isinstance(tensor, nn.Parameter):
+            kept.setdefault(tensor, nn.Parameter(sliced[name].clone(), requires_grad=tensor.requires_grad))
+        else:
+            kept.setdefault(tensor, sliced[name].clone())
+    return kept
+
+
+def _hold_(copy: nn.Module, module: nn.Module, tensors: Mapping[Tensor, Tensor]) -> None:
+    """Register what `module` holds itself."""
+    for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+        copy.register_parameter(name, tensors[parameter])  # type: ignore[arg-type]
+    for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+        persistent = name not in module._non_persistent_buffers_set  # noqa: SLF001
+        copy.register_buffer(name, tensors[buffer], persistent=persistent)
+    if isinstance(copy, _BatchNorm) and copy.running_mean is not None:
+        copy.num_features = len(copy.running_mean)
 
 
 def _copy(module: nn.Module, call: Node | None) -> nn.Module:

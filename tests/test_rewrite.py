@@ -1,8 +1,13 @@
 """The rewritten program: its numbers of channels follow the plan, and it is the masked network all the same."""
 
 import copy
+import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +26,8 @@ from slimmer.probe import check_same, probe
 from slimmer.prune import slice_tensors
 from slimmer.rewrite import read_program
 from slimmer.slim import Identity, load_network, save_network
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "rewrite.py"
 
 
 @pytest.fixture(params=zoo.REWRITTEN)
@@ -446,3 +453,20 @@ def test_a_module_is_pruned_trained_kept_and_loaded(tmp_path):
     assert json.loads((tmp_path / "run" / "report.json").read_text())["fixed"] == [
         {"layer": "fc", "channels": 10, "of": 10, "reason": "the network's output"}
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", ["res2net50_26w_4s", "cspdarknet53", "dpn68", "fasternet_t0"])
+def test_networks_of_timm_whose_code_splits_by_numbers(name, tmp_path):
+    for package in ("torchvision", "timm"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    command = [sys.executable, "-P", str(SCRIPT), "--networks", name, "--out", str(tmp_path / "out.json")]
+    path = os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": path})
+    [row] = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert row["least"]["with"] < 0.1 * row["least"]["without"]
+    assert 0.495 < row["half"] <= 0.5
+    assert row["recount_is_exact"]
+    assert row["trains"]
