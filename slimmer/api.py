@@ -33,6 +33,7 @@ SHORT = {
     "flops": "budget.flops",
     "input_size": "model.input_size",
     "params": "budget.params",
+    "rewrite": "model.rewrite",
 }
 
 
@@ -68,7 +69,7 @@ def prune(
         out: the run directory, new or empty; without it nothing is kept on disk.
         recipe: a YAML recipe that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
-        settings: epochs, seed, device, arch, input_size; and any other setting by its name in a recipe, as in
+        settings: epochs, seed, device, arch, input_size, rewrite; and any other setting by its name in a recipe, as in
             `**{"finetune.lr": 0.01}`. A module without data needs input_size.
 
     Raises:

@@ -38,9 +38,11 @@ SHORT = {
     "keep": "model.keep",
     "only": "model.only",
     "params": "budget.params",
+    "rewrite": "model.rewrite",
     "seed": "seed",
 }
 BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
+REWRITE = "The slim network is its traced program: numbers of channels in the code follow, and fix nothing."
 ARCH = "NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC; by default found from the checkpoint"
 
 
@@ -92,6 +94,7 @@ def main() -> None:
 @click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@click.option("--rewrite", is_flag=True, default=None, help=REWRITE)
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory.  [default: runs/ARCH-N]")
 @click.option("--seed", type=int, help="Seed of all that is random.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]")
@@ -173,6 +176,7 @@ def profile(targets: tuple[Path, ...], batch: tuple[int, ...] | None, as_json: b
 )
 @keep
 @only
+@click.option("--rewrite", is_flag=True, help="As `slimmer prune --rewrite` would prune it.")
 @as_json
 def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:
     """Show what a checkpoint is made of.

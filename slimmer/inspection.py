@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from slimmer.costs.flops import count_by_module
 from slimmer.graph import ChannelGraph, ChannelGroup, Inputs, shapes
 from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
-from slimmer.prune import prune
 from slimmer.report import CONVENTIONS
 from slimmer.sections import ModelSection
 
@@ -27,6 +27,7 @@ def inspect(
     input_size: tuple[int, int, int] | None = None,
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
+    rewrite: bool = False,
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
 
@@ -34,7 +35,8 @@ def inspect(
     what is out of reach: the part that no channel group touches. `layers` has every convolution and linear layer,
     with the groups of its channels and the reasons of those that stay; `held` has the modules that hold most of the
     FLOPs of the least plan. A module needs `input_size` (channels, height, width) of one image; a checkpoint's own
-    architecture knows it. `keep` and `only` are patterns of layers, as in a recipe.
+    architecture knows it. `keep` and `only` are patterns of layers, as in a recipe, and `rewrite` looks at it as
+    `slimmer prune --rewrite` does.
     Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
@@ -49,12 +51,13 @@ def inspect(
         input_size=input_size,
         keep=tuple(keep),
         only=tuple(only),
+        rewrite=rewrite,
     )
     if isinstance(named, str):
         network, identity = load_model(section)
     else:
         network, identity = named, name_module(named, section, data=None)
-    graph, costs = examine(network, identity, section)
+    graph, costs, _ = examine(network, identity, section)
     layers, held = _where_flops_go(network, identity.inputs(network), graph)
     return {
         "format": 1,
@@ -86,9 +89,7 @@ def _where_flops_go(
     network: nn.Module, inputs: Inputs, graph: ChannelGraph
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Every layer with its FLOPs, groups and reasons; and the modules that hold most FLOPs of the least plan."""
-    least_plan = make_plan(graph, {group.name: [0] for group in graph.groups})
-    dense = _by_module(network, inputs)
-    least = _by_module(prune(network, least_plan), inputs)
+    dense, least = _by_module(network, inputs, graph)
     sizes, total = dict(graph.sizes), sum(dense.values())
     known = {layer.name: layer for layer in graph.layers}
     rows: list[dict[str, Any]] = []
@@ -115,12 +116,22 @@ def _where_flops_go(
     return rows, held
 
 
-def _by_module(network: nn.Module, inputs: Inputs) -> Counter[str]:
-    """FLOPs of one call by module, without those of the modules inside."""
-    counted: Counter[str] = Counter()
-    for (module, _), flops in count_by_module(network, inputs).items():
-        counted[module] += flops
-    return counted
+def _by_module(network: nn.Module, inputs: Inputs, graph: ChannelGraph) -> tuple[Counter[str], Counter[str]]:
+    """FLOPs of one call by module, without those of the modules inside: dense, and with one channel a group."""
+    sizes = dict(graph.sizes)
+    gone = make_plan(graph, {group.name: [0] for group in graph.groups}).removed()
+    volumes: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for operation in graph.operations:
+        whole = operation.volume * prod(sizes[axis] for axis in operation.axes)
+        left = operation.volume * prod(sizes[axis] - len(gone.get(axis, ())) for axis in operation.axes)
+        volumes.setdefault((operation.module, operation.kind), []).append((left, whole))
+    dense: Counter[str] = Counter()
+    least: Counter[str] = Counter()
+    for place, flops in count_by_module(network, inputs).items():
+        lefts, wholes = zip(*volumes.get(place, [(1, 1)]), strict=True)
+        dense[place[0]] += flops
+        least[place[0]] += flops * sum(lefts) // sum(wholes)
+    return dense, least
 
 
 def _group(group: ChannelGroup, graph: ChannelGraph) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.plan import Plan
 from slimmer.prepare import Task, prepare
 from slimmer.probe import check_same
-from slimmer.prune import prune, slice_tensors
+from slimmer.prune import slice_tensors
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
 from slimmer.report import cost_report, to_markdown
@@ -146,6 +146,8 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     report = _report(run, job, plan, learner.network, measured, time.perf_counter() - began)
     if job.fabric.global_rank == 0:
         notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
+        if job.recipe.model.rewrite:
+            notes["rewrite"] = "true"
         save_network(run.slim, learner.network.cpu(), task.identity, plan, notes)
         drawn = draw_run(run.read_events(), report, run.path / "figures")
         report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
@@ -194,7 +196,7 @@ def _sparsify(
     number = job.recipe.finetune.recalibrate if task.data is not None else 0
     if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
-    check_same(task.model, task.graph, plan, task.identity.inputs(task.model))
+    check_same(task.model, task.graph, plan, task.identity.inputs(task.model), task.cut)
     slim = make_learner(_slim(job, plan), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:
@@ -204,7 +206,7 @@ def _sparsify(
 
 def _slim(job: Job, plan: Plan) -> nn.Module:
     """The slim network where it is trained; slicing has lost the memory format that convolutions are fast in."""
-    return place_(job.fabric, prune(job.task.model, plan))
+    return place_(job.fabric, job.task.cut(job.task.model, plan))
 
 
 def _as_trained(job: Job, number: int) -> Iterator[Tensor]:
@@ -297,6 +299,7 @@ def _report(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": str(run.path),
         "arch": task.identity.arch,
+        "input_size": list(task.identity.input_size),
         "inputs": shapes(inputs),
         "seed": recipe.seed,
         "method": method_name(recipe, task),

@@ -15,8 +15,10 @@ from slimmer.graph import ChannelGraph, build_graph, own_inputs
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.probe import probe
+from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
+from slimmer.rewrite import read_program
 from slimmer.sections import BudgetSection, DataSection, ModelSection
 from slimmer.selection import group_floors, keep_layers
 from slimmer.slim import Identity
@@ -33,6 +35,7 @@ class Task:
     costs: tuple[Cost, ...]
     budgets: tuple[Budget, ...]
     limits: Limits
+    cut: Cut = prune
 
 
 def prepare(
@@ -52,7 +55,7 @@ def prepare(
         identity = name_module(model, recipe.model, data)
     if data is not None:
         _check_fit(identity, data)
-    graph, costs = examine(model, identity, recipe.model)
+    graph, costs, cut = examine(model, identity, recipe.model)
     floors = group_floors(graph, recipe.budget.min_width, recipe.budget.max_sparsity)
     limits = Limits(recipe.budget.round_to, floors=floors)
     by_name = {cost.name: cost for cost in costs}
@@ -61,7 +64,7 @@ def prepare(
     )
     check_reachable(budgets, graph, limits)
     shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
-    return Task(model, identity, data, graph, costs, budgets, limits)
+    return Task(model, identity, data, graph, costs, budgets, limits, cut)
 
 
 def _check_cut(recipe: Recipe) -> None:
@@ -76,14 +79,15 @@ def _check_cut(recipe: Recipe) -> None:
 
 def examine(
     model: nn.Module, identity: Identity, section: ModelSection | None = None
-) -> tuple[ChannelGraph, tuple[Cost, ...]]:
-    """The channel groups of a network that `section` lets go, self-checked, and its costs: FLOPs and parameters."""
+) -> tuple[ChannelGraph, tuple[Cost, ...], Cut]:
+    """The channel groups of a network that `section` lets go, self-checked; its costs; and what cuts it by a plan."""
+    section = ModelSection() if section is None else section
     inputs = identity.inputs(model)
-    graph = build_graph(model, inputs)
-    if section is not None:
-        graph = keep_layers(graph, section.keep, section.only)
-    graph = probe(model, graph, inputs)
-    return graph, (flops_cost(model, graph, inputs), params_cost(model, graph))
+    program = read_program(model, inputs) if section.rewrite else None
+    graph = build_graph(model, inputs) if program is None else program.channels
+    cut: Cut = prune if program is None else program.prune
+    graph = probe(model, keep_layers(graph, section.keep, section.only), inputs, cut)
+    return graph, (flops_cost(model, graph, inputs), params_cost(model, graph)), cut
 
 
 def load_data(section: DataSection) -> Data | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +13,12 @@ from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, Inputs, evaluating, example_inputs, tensors_in
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan, make_plan
-from slimmer.prune import prune
+from slimmer.prune import Cut, prune
 
 TOLERANCE = 1e-9  # of the output's scale, in float64
 
 
-def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ChannelGraph:
+def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None = None) -> ChannelGraph:
     """The graph without the groups that can't be cut: slim against masked, on two plans.
 
     First one unit leaves every group at once, then every second unit (a count that is rounded in the code survives
@@ -25,11 +26,11 @@ def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ChannelGraph
     the others are right together; their layers are listed as fixed with the error as the reason.
     """
     model = deepcopy(model).double()
-    drawn = example(model, inputs)
+    differ = partial(_difference, model, graph, drawn=example(model, inputs), cut=cut or prune)
     bad: dict[str, str] = {}
     for kept_units in (_all_but_one, _every_second):
         suspects = [group for group in graph.groups if group.size > 1 and group.name not in bad]
-        while found := _at_fault(model, graph, suspects, kept_units, drawn):
+        while found := _at_fault(graph, suspects, kept_units, differ):
             bad |= found
             suspects = [group for group in suspects if group.name not in bad]
     if not bad:
@@ -56,10 +57,10 @@ def _random(value: Any, generator: torch.Generator) -> Any:
     return value
 
 
-def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs) -> None:
+def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None) -> None:
     """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
     model = deepcopy(model).double()
-    fault = _difference(model, graph, plan, example(model, inputs))
+    fault = _difference(model, graph, plan, drawn=example(model, inputs), cut=cut or prune)
     if fault is not None:
         raise ModelError(
             type(model).__name__,
@@ -77,35 +78,34 @@ def _every_second(size: int) -> range:
 
 
 def _at_fault(
-    model: nn.Module,
     graph: ChannelGraph,
     suspects: Sequence[ChannelGroup],
     kept_units: Callable[[int], range],
-    drawn: tuple[Any, ...],
+    differ: Callable[[Plan], str | None],
 ) -> dict[str, str]:
     """The groups among `suspects` that fail by themselves, with how they fail."""
     if not suspects:
         return {}
     plan = make_plan(graph, {group.name: kept_units(group.size) for group in suspects})
-    fault = _difference(model, graph, plan, drawn)
+    fault = differ(plan)
     if fault is None:
         return {}
     if len(suspects) == 1:
         return {suspects[0].name: fault}
     half = len(suspects) // 2
-    parts = (_at_fault(model, graph, part, kept_units, drawn) for part in (suspects[:half], suspects[half:]))
+    parts = (_at_fault(graph, part, kept_units, differ) for part in (suspects[:half], suspects[half:]))
     found = {name: reason for part in parts for name, reason in part.items()}
     return found or {group.name: fault for group in suspects}  # they fail only together
 
 
-def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, drawn: tuple[Any, ...]) -> str | None:
+def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> str | None:
     """How the slim network's outputs differ from the masked network's, or None where they agree."""
     parameter = next(model.parameters())
     masked = Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))
     with evaluating(model), torch.no_grad():
         wanted = tensors_in(masked(*drawn))
     try:
-        slim = prune(model, plan).eval()
+        slim = cut(model, plan).eval()
         with torch.no_grad():
             got = tensors_in(slim(*drawn))
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:

@@ -12,6 +12,9 @@ from torch.nn.modules.conv import _ConvNd
 from slimmer.graph import Axis
 from slimmer.plan import Plan
 
+Cut = Callable[[nn.Module, Plan], nn.Module]
+"""A model and a plan into the slim model: `prune` below, or a rewritten program's."""
+
 
 def prune(model: nn.Module, plan: Plan) -> nn.Module:
     """A copy of `model` that holds only the channels that `plan` keeps; modules' own attributes stay true.

@@ -13,6 +13,7 @@ from slimmer.graph import Inputs, own_inputs
 from slimmer.models import build
 from slimmer.plan import Plan
 from slimmer.prune import prune
+from slimmer.rewrite import read_program
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def save_network(
     plan: Plan | None,
     notes: Mapping[str, str],
 ) -> None:
-    """Write a dense (`plan` None) or slim network, whole or not at all."""
+    """Write a dense (`plan` None) or slim network, whole or not at all; notes say "rewrite" of a rewritten one."""
     planned = {} if plan is None else {"plan": plan.to_json()}
     save_weights(path, network, {"format": "slimmer-1", **identity.to_metadata(), **planned, **notes})
 
@@ -75,12 +76,16 @@ def save_network(
 def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
     """The network that `save_network` wrote, in eval mode; `dense` where its architecture has no name.
 
+    One that was pruned with `rewrite` is the program of its architecture again, traced anew: the file holds no code.
+
     Raises CheckpointError for a file that is missing, damaged or not slimmer's.
     """
     metadata = read_metadata(path)
     identity = Identity.from_metadata(metadata, str(path))
     model = identity.build() if dense is None else dense
     if "plan" in metadata:
-        model = prune(model, Plan.from_json(metadata["plan"], f"{path}, plan"))
+        rewritten = metadata.get("rewrite") == "true"
+        cut = read_program(model, identity.inputs(model)).prune if rewritten else prune
+        model = cut(model, Plan.from_json(metadata["plan"], f"{path}, plan"))
     load_weights_(model, read_weights(path), str(path))
     return model.eval()

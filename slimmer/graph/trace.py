@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import SymInt, Tensor, nn
 from torch.fx import Node
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -20,6 +20,7 @@ from slimmer.graph.names import read_names
 from slimmer.graph.ops import HANDLERS, READS_WEIGHTS
 from slimmer.graph.ops.computed import HANDLERS as WEIGHT_NORMS
 from slimmer.graph.ops.computed import computed, stored_value
+from slimmer.graph.ops.elementwise import FILLED
 from slimmer.graph.walk import Computed, Stored, Walk, shape_of
 
 BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
@@ -36,13 +37,19 @@ def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     Raises:
         ModelError: the network can't be traced; the message holds torch.export's reason.
     """
-    return walk_program(model, export_program(model, inputs))
+    return channel_graph(walk_program(model, export_program(model, inputs)), model)
 
 
-def walk_program(model: nn.Module, program: Any) -> ChannelGraph:
-    """The channel groups of `model`, from its exported program."""
+def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
+    """The channel groups that a walk through `model` found."""
+    graph = collect(walk)
+    return replace(graph, fixed=(*graph.fixed, *_unread(walk, model, read_names(model).shared)))
+
+
+def walk_program(model: nn.Module, program: Any, *, rewrite: bool = False) -> Walk:
+    """The finished walk through the exported program of `model`; see `Walk` for `rewrite`."""
     names = read_names(model)
-    walk = Walk(dict(model.named_modules()), aliases=names.modules)
+    walk = Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite)
     values: dict[Node, Any] = {}
     parameters: set[Node] = set()  # nodes that no activation enters
     signature = program.graph_signature
@@ -65,23 +72,30 @@ def walk_program(model: nn.Module, program: Any) -> ChannelGraph:
     _fix_by_name(walk, names.shared)
     _label_unread(walk)
     _name_again(walk, names.tensors)
-    graph = collect(walk)
-    return replace(graph, fixed=(*graph.fixed, *_unread(walk, model, names.shared)))
+    return walk
 
 
-def export_program(model: nn.Module, inputs: Inputs) -> Any:
-    """The network's program as ATen operations, in eval mode. Raises ModelError where it can't be traced."""
+def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, any_batch: bool = False) -> Any:
+    """The network's program as ATen operations, by default in eval mode and for a batch of two.
+
+    With `any_batch` the number of images stays open wherever the network leaves it open.
+    Raises ModelError where it can't be traced.
+    """
     example = example_inputs(model, inputs, BATCH)
+    some = {0: torch.export.Dim.AUTO}
+    sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)
     with evaluating(model):
+        model.train(training)
         try:
-            return torch.export.export(model, example, strict=False)
+            return torch.export.export(model, example, dynamic_shapes=sizes if any_batch else None, strict=False)
         except Exception as error:  # torch.export raises many kinds, all of them about the network
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             shapes = ", ".join(str(tuple(value.shape)) if isinstance(value, Tensor) else "..." for value in example)
             raise ModelError(
                 type(model).__name__,
-                f"can't be traced with an input of {shapes}: {reason}",
-                "give the input size that the network takes; data-dependent branches can't be pruned",
+                f"can't be traced{' in training' * training} with an input of {shapes}: {reason}",
+                "give the input size that the network takes; data-dependent branches can't be pruned"
+                + "; prune without --rewrite" * training,
             ) from error
 
 
@@ -103,7 +117,7 @@ def _placeholder(walk: Walk, node: Node, stored: dict[str, str], reason: str) ->
     value = node.meta.get("val")
     if not isinstance(value, Tensor):
         return value
-    return walk.book.fixed(tuple(value.shape), reason)
+    return walk.book.fixed(shape_of(node), reason)
 
 
 def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) -> Any:
@@ -119,7 +133,7 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) 
     if any(isinstance(value, Computed) for value in (args[:1] if name in READS_WEIGHTS else args)):
         if handler is not None:
             handler = None if name in READS_WEIGHTS or not of_parameters else partial(computed, handler=handler)
-    elif not entering and name not in {"getitem", *WEIGHT_NORMS}:
+    elif not entering and name not in {"getitem", *WEIGHT_NORMS, *(FILLED if walk.rewrite else ())}:
         handler = None
     if handler is None:
         return _unknown(walk, node, [*entering, *_stored((args, kwargs))], "an operation that is not known")
@@ -136,7 +150,7 @@ def _unknown(walk: Walk, node: Node, entering: Sequence[Any], why: str) -> Any:
     several = isinstance(val, (list, tuple))
     parts = [part for part in (val if isinstance(val, (list, tuple)) else [val]) if isinstance(part, Tensor)]
     if not parts:
-        return val
+        return int(val) if isinstance(val, SymInt) else val  # of an open batch: as many as were traced
     shapes = [tuple(int(size) for size in part.shape) for part in parts]
     if entering:
         fixed = [walk.refuse(node, entering, why, shape) for shape in shapes]

@@ -39,18 +39,28 @@ class Computed:
         return tuple(self.rows.shape)
 
 
+Counts = dict[str, Tensor | list[Tensor | None]]
+"""Arguments of a node that count labels: the labels counted; for a list, entry by entry, None where it counts none."""
+
+
 @dataclass
 class Walk:
-    """The state of one walk through a program; `aliases` are modules' other paths and the first path of each."""
+    """The state of one walk through a program; `aliases` are modules' other paths and the first path of each.
+
+    Under `rewrite` the program itself is going to be slim: numbers of channels in it will follow, and so they need not
+    fix what they count. `counts` holds them by node.
+    """
 
     modules: dict[str, nn.Module]
     aliases: dict[str, str] = field(default_factory=dict)
+    rewrite: bool = False
     book: LabelBook = field(default_factory=LabelBook)
     axes: dict[Axis, Tensor] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     pinned: dict[str, str] = field(default_factory=dict)  # parameters that are used as no handler follows, and why
     refused: dict[str, str] = field(default_factory=dict)  # modules with a refused operation, and why
+    counts: dict[str, Counts] = field(default_factory=dict)
 
     def label_axis(self, axis: Axis, labels: Tensor) -> Tensor:
         """Note that the entries of `axis` belong to `labels`; an axis seen before ties the two. Returns its labels."""
@@ -95,6 +105,18 @@ class Walk:
     def count(self, node: Node, kind: str, axes: Sequence[Axis], volume: int) -> None:
         """Note an operation that fvcore counts, its FLOPs being `volume` times the widths of `axes`."""
         self.operations.append(Operation(self.module_of(node), kind, tuple(axes), volume))
+
+    def note_count(self, node: Node, argument: str, labels: Tensor | list[Tensor | None]) -> None:
+        """Note that an argument of `node` is the number of `labels`; of a list, each entry that of its own.
+
+        A weight that is computed passes twice, with its rows and with its columns: what is known from before stays.
+        """
+        if not self.rewrite or (isinstance(labels, list) and all(part is None for part in labels)):
+            return
+        known = self.counts.setdefault(node.name, {}).get(argument)
+        if isinstance(known, list) and isinstance(labels, list):
+            labels = [old if old is not None else new for old, new in zip(known, labels, strict=True)]
+        self.counts[node.name][argument] = labels
 
     def counter(self, node: Node, kind: type[nn.Module], name: str) -> Axis | None:
         """The axis of an attribute that counts channels, where `node` was made by a module of that `kind`."""

@@ -10,6 +10,9 @@ or single ones `0+4`; without it unit u is entry u. Under `Fixed:` a line is
 
     LAYER CHANNELS/OF: the beginning of the reason
 
+Under `Rewritten:` are the groups of `--rewrite` where they are others, and under `Held:` what stays then, beside the
+outputs. The networks of `counted` have these alone: without it their groups are found by running them.
+
 A line of code that fixes channels ends in the comment `# fixes`. A new pattern is a class in the file of its kind.
 """
 
@@ -25,11 +28,13 @@ from torch import nn
 from slimmer.graph import ChannelGraph, build_graph
 from slimmer.models import build
 from slimmer.plan import Plan, make_plan
+from slimmer.rewrite import Program, read_program
 from zoo import (
     attention,
     calls,
     chains,
     concatenation,
+    counted,
     depthwise,
     gates,
     normalisation,
@@ -57,13 +62,16 @@ KINDS = (
 )
 
 
-def _documented(module: object) -> list[type[nn.Module]]:
-    """The classes of a module whose docstring promises a channel graph, in their order."""
+def _documented(module: object, heading: str = "Groups:") -> list[type[nn.Module]]:
+    """The classes of a module whose docstring promises a channel graph under that heading, in their order."""
     classes = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, nn.Module))
-    return [each for each in classes if each.__module__ == module.__name__ and "Groups:" in (each.__doc__ or "")]
+    return [each for each in classes if each.__module__ == module.__name__ and heading in (each.__doc__ or "")]
 
 
 PATTERNS: dict[str, type[nn.Module]] = {each.__name__: each for kind in KINDS for each in _documented(kind)}
+REWRITTEN: dict[str, type[nn.Module]] = {
+    each.__name__: each for kind in (*KINDS, counted) for each in _documented(kind, "Rewritten:")
+}
 ARCHITECTURES = {
     "cifar_resnet20": (3, 32, 32),
     "cifar_resnet20_b": (3, 32, 32),
@@ -85,17 +93,25 @@ class Expected:
 
 def expected(name: str) -> Expected:
     """The channel graph that a pattern's docstring promises."""
-    text = inspect.cleandoc(PATTERNS[name].__doc__)
-    _, _, lists = text.partition("Groups:\n")
-    groups_text, _, fixed_text = lists.partition("Fixed:\n")
+    return _read(PATTERNS[name], "Groups", "Fixed")
+
+
+def expected_rewritten(name: str) -> Expected:
+    """The channel graph that a pattern's docstring promises of its rewritten program; fixed beside the outputs."""
+    return _read(REWRITTEN[name], "Rewritten", "Held")
+
+
+def _read(kind: type[nn.Module], groups_heading: str, fixed_heading: str) -> Expected:
+    parts = re.split(r"^(Groups|Fixed|Rewritten|Held):\n", inspect.cleandoc(kind.__doc__), flags=re.MULTILINE)
+    lists = dict(zip(parts[1::2], parts[2::2], strict=True))
     groups = {}
-    for line in re.sub(r"\n {8}", " ", groups_text).splitlines():
+    for line in re.sub(r"\n {8}", " ", lists[groups_heading]).splitlines():
         head, _, members = line.strip().partition(": ")
         group, size = head.split()
         slices = (member.partition("=") for member in members.split())
         groups[group] = (int(size), {axis: _positions(written, int(size)) for axis, _, written in slices})
     fixed = {}
-    for line in fixed_text.splitlines():
+    for line in lists.get(fixed_heading, "").splitlines():
         head, _, reason = line.strip().partition(": ")
         layer, counts = head.split()
         channels, of = counts.split("/")
@@ -124,14 +140,14 @@ def fixing_lines(name: str) -> set[int]:
 
 def size_of(name: str) -> tuple[int, ...]:
     """The input size of a pattern or architecture."""
-    return ARCHITECTURES[name] if name in ARCHITECTURES else getattr(PATTERNS[name], "SIZE", SIZE)
+    return ARCHITECTURES[name] if name in ARCHITECTURES else getattr(PATTERNS.get(name), "SIZE", SIZE)
 
 
 def make(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """A pattern or architecture in eval mode; its numbers are random, the norms' shifts and statistics too."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build(name) if name in ARCHITECTURES else PATTERNS[name]()
+        model = build(name) if name in ARCHITECTURES else {**PATTERNS, **REWRITTEN}[name]()
         for tensor_name, tensor in model.state_dict().items():
             if tensor.is_floating_point() and tensor.dim() < 4:
                 low = 0.5 if tensor_name.endswith("running_var") else -0.2  # so that few channels die in a ReLU
@@ -144,6 +160,13 @@ def traced(name: str) -> tuple[nn.Module, ChannelGraph]:
     """A pattern or architecture in float64 and its channel graph, shared between tests: don't change it."""
     model = make(name)
     return model, build_graph(model, size_of(name))
+
+
+@cache
+def program(name: str) -> tuple[nn.Module, Program]:
+    """A pattern in float64 and its own program, shared between tests: don't change it."""
+    model = make(name)
+    return model, read_program(model, size_of(name))
 
 
 def images(name: str, number: int = 2, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -100,6 +100,9 @@ class CodedGroups(nn.Module):
     Fixed:
         conv1 4/4: statistics over several channels: aten.group_norm
         fc 2/2: the network's output
+    Rewritten:
+        conv1 2: conv1.weight[0]=0-1,2-3 conv1.bias[0]=0-1,2-3 conv2.weight[1]=0-1,2-3
+        conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     """
 
     def __init__(self):

@@ -16,6 +16,10 @@ class Chunk(nn.Module):
         conv2 4: conv2.weight[0] conv2.bias[0] conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
+    Rewritten:
+        conv1 3: conv1.weight[0]=0,1,2 conv1.bias[0]=0,1,2 conv2.weight[1]
+        conv1#2 3: conv1.weight[0]=3,4,5 conv1.bias[0]=3,4,5 conv3.weight[1]
+        conv2 4: conv2.weight[0] conv2.bias[0] conv3.weight[0] conv3.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -42,6 +46,10 @@ class CrossStage(nn.Module):
         cv2 5: cv2.weight[0] cv2.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
+    Rewritten:
+        cv1 2: cv1.weight[0]=0,1 cv1.bias[0]=0,1 cv2.weight[1]=0,1
+        cv1#2 2: cv1.weight[0]=2,3 cv1.bias[0]=2,3 m.weight[1] m.weight[0] m.bias[0] cv2.weight[1]=2+4,3+5
+        cv2 5: cv2.weight[0] cv2.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -69,6 +77,10 @@ class ShuffleUnit(nn.Module):
         head 5: head.weight[0] head.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
+    Rewritten:
+        stem 2: stem.weight[0]=0,1 stem.bias[0]=0,1 branch.weight[0] branch.bias[0] head.weight[1]=0-1,2-3
+        stem#2 2: stem.weight[0]=2,3 stem.bias[0]=2,3 branch.weight[1]
+        head 5: head.weight[0] head.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -169,6 +181,10 @@ class ConstantSlice(nn.Module):
     Fixed:
         conv1 6/6: channels counted in the code: aten.slice
         fc 2/2: the network's output
+    Rewritten:
+        conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 conv2.weight[1]
+        conv1#2 4: conv1.weight[0]=2,3,4,5 conv1.bias[0]=2,3,4,5
+        conv2 4: conv2.weight[0] conv2.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -194,6 +210,11 @@ class ConstantSplit(nn.Module):
     Fixed:
         conv1 6/6: channels counted
         fc 2/2: the network's output
+    Rewritten:
+        conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 conv2.weight[1]
+        conv1#2 4: conv1.weight[0]=2,3,4,5 conv1.bias[0]=2,3,4,5 conv3.weight[1]=3,4,5,6
+        conv2 3: conv2.weight[0] conv2.bias[0] conv3.weight[1]=0,1,2
+        conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -219,6 +240,10 @@ class Roll(nn.Module):
     Fixed:
         conv2 5/5: channels counted in the code: aten.roll
         fc 2/2: the network's output
+    Rewritten:
+        conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
+        conv2 5: conv2.weight[0] conv2.bias[0] conv3.weight[1]=2,3,4,0,1
+        conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
     """
 
     def __init__(self):

@@ -36,6 +36,7 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
         ones = _by_group(walk, read, groups)
         walk.book.tie(ones.repeat_interleave(kernel[0] // groups), rows)
         _note_counter(walk, node, weight, "groups", ones)
+        walk.note_count(node, "groups", ones)
         walk.count(node, "conv", (out,), positions * prod(kernel[1:]))
     _note_counter(walk, node, weight, "in_channels", read)
     _note_counter(walk, node, weight, "out_channels", rows)
@@ -89,6 +90,7 @@ def _transposed_groups(walk: Walk, node: Node, weight: Stored, read: Tensor, gro
     """
     walk.label_axis(Axis(weight.name, 0), read)
     ones = _by_group(walk, read, groups)
+    walk.note_count(node, "groups", ones)
     rows = ones.repeat_interleave(weight.shape[1])
     out = walk.counter(node, _ConvNd, "out_channels") or Axis(f"@{node.name}", 1)
     count = walk.counter(node, _ConvNd, "groups")

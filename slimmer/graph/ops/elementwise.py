@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from slimmer.graph.channels import Axis
-from slimmer.graph.labels import compact, varying_dims
+from slimmer.graph.labels import compact, spread, varying_dims
 from slimmer.graph.walk import Handler, Stored, Walk, shape_of
 
 UNARY = [
@@ -132,6 +132,7 @@ SEVERAL = [
     "fmin",
 ]
 CONSTANTS = ["new_zeros", "new_ones", "new_full", "new_empty"]
+FILLED = ["zeros", "ones", "full"]
 
 
 def unary(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
@@ -218,13 +219,21 @@ def prelu(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) 
 
 
 def constant(walk: Walk, node: Node, _args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Numbers made in the code, of a size that the code holds: they fix what they meet."""
+    """Numbers made in the code, of a size that the code holds: they fix what they meet.
+
+    In a rewritten program the size follows; the numbers must then all be the same, whichever of them go.
+    """
+    shape = shape_of(node)
+    if walk.rewrite and len(shape) > 1 and shape[1] > 1 and "empty" not in str(node.target):
+        made = walk.book.fresh(shape[1])
+        walk.note_count(node, "size", [None, made, *[None] * (len(shape) - 2)])
+        return spread(made, 1, shape)
     return walk.book.fixed(shape_of(node), walk.reason(node, "numbers of a size that the code holds"))
 
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(UNARY, unary),
     **dict.fromkeys(SEVERAL, several),
-    **dict.fromkeys(CONSTANTS, constant),
+    **dict.fromkeys((*CONSTANTS, *FILLED), constant),
     "prelu": prelu,
 }

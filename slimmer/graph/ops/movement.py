@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from slimmer.graph.labels import compact, reduced, varying_dims
+from slimmer.graph.labels import along, compact, reduced, spread, varying_dims
+from slimmer.graph.ops.bounds import note_bounds
 from slimmer.graph.walk import Handler, Walk, argument, shape_of
 
 MOVES = [
@@ -21,7 +22,6 @@ MOVES = [
     "squeeze_",
     "unsqueeze",
     "unsqueeze_",
-    "expand",
     "flip",
     "swapaxes",
     "swapdims",
@@ -33,6 +33,13 @@ COUNTED = "channels counted in the code"
 def move(_walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The operation itself, run on the labels."""
     return node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
+
+
+def expand(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """The operation itself, run on the labels; sizes that count channels are noted."""
+    labels: Tensor = node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
+    _note_sizes(walk, node, args, labels)
+    return labels
 
 
 def repeat(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -76,7 +83,19 @@ def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
             first = shaped.narrow(dim, 0, 1)
             walk.book.tie(shaped, first)
             shaped = first.expand(shaped.shape)
+    _note_sizes(walk, node, args, shaped)
     return shaped
+
+
+def _note_sizes(walk: Walk, node: Node, args: Sequence[Any], labels: Tensor) -> None:
+    """Note the sizes in a node's arguments that count channels of its result, whose labels are given."""
+    for name in ("size", "shape", "sizes"):
+        sizes = argument(node, node.args, node.kwargs, name)
+        if isinstance(sizes, (list, tuple)):
+            first = argument(node, args, {}, "dim") % args[0].dim() if name == "sizes" else 0  # unflatten's are a part
+            varying = varying_dims(labels)
+            written = [isinstance(size, int) and size >= 0 and [first + n] == varying for n, size in enumerate(sizes)]
+            walk.note_count(node, name, [along(labels, varying[0]) if counted else None for counted in written])
 
 
 def concatenate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -116,9 +135,9 @@ def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
     """Equal parts by number: the i-th channel of each part goes together, so that the parts stay equal."""
     labels = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
+    if walk.rewrite or dim not in varying_dims(labels):
+        return cut(walk, node, args, kwargs)
     parts = node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
-    if dim not in varying_dims(labels):
-        return parts
     if any(part.shape != parts[0].shape for part in parts):
         walk.book.fix(labels, walk.reason(node, "parts of unequal size"))
         return parts
@@ -138,13 +157,13 @@ def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) ->
 
 
 def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A part by bounds that the code holds: what is counted on a cut axis of channels stays."""
+    """A part by bounds that the code holds: what is counted on a cut axis of channels stays, or its bounds follow."""
     labels = args[0]
     parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
     first = parts[0] if isinstance(parts, (list, tuple)) else parts
     dim = argument(node, args, kwargs, "dim") % labels.dim()
     whole = first.dim() == labels.dim() and first.shape[dim] == labels.shape[dim]
-    if not whole and dim in varying_dims(labels):
+    if not whole and dim in varying_dims(labels) and not (walk.rewrite and note_bounds(walk, node, args, kwargs)):
         walk.book.fix(labels, walk.reason(node, COUNTED))
     return parts
 
@@ -159,9 +178,17 @@ def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
 
 
 def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The same labels; channels that are moved on by a number stay, since fewer of them would move on as far."""
+    """The same labels; channels that are moved on by a number stay, since fewer of them would move on as far.
+
+    A rewritten program moves them on by as many as are left of those that come around.
+    """
     labels: Tensor = args[0]
     dims = {dim % labels.dim() for dim in (args[2] if len(args) > 2 else ())}
+    if walk.rewrite and len(dims) == 1 and varying_dims(labels) == list(dims):
+        (dim,), (shift,) = dims, args[1]
+        read = walk.read(labels, dim, node).roll(shift)
+        walk.note_count(node, "shifts", [read[: shift % len(read)]])
+        return spread(read, dim, labels.shape)
     if not dims or dims.intersection(varying_dims(labels)):
         walk.book.fix(labels, walk.reason(node, COUNTED))
     return labels if dims else walk.book.fixed(labels.shape, walk.reason(node, COUNTED))
@@ -185,6 +212,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("slice", "select", "split", "split_with_sizes", "narrow", "narrow_copy", "unbind"), cut),
     **dict.fromkeys(("repeat", "repeat_interleave", "tile"), repeat),
     **dict.fromkeys(("cat", "concat", "concatenate"), concatenate),
+    "expand": expand,
     "expand_as": expand_as,
     "stack": stack,
     "chunk": chunk,

@@ -37,19 +37,22 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
 def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Labels behind a group norm, whose norm groups go whole: the statistics of one do not depend on another's.
 
-    Where the number of groups stands in the code, and no module's attribute can follow, all channels stay.
+    Where the number of groups stands in the code, and neither a module's attribute nor the program can follow, all
+    channels stay.
     """
     entering, groups = args[0], args[1]
     count, width = walk.counter(node, nn.GroupNorm, "num_groups"), walk.counter(node, nn.GroupNorm, "num_channels")
     labels = walk.read(entering, 1, node)
     shape = shape_of(node)
-    if count is None or width is None or groups == 1:
+    if groups == 1 or ((count is None or width is None) and not walk.rewrite):
         walk.book.fix(labels, walk.reason(node, MIXED))
     else:
         rows = labels.reshape(groups, -1)
         walk.book.tie(rows, rows[:, :1])
-        walk.label_axis(count, rows[:, 0])
-        walk.label_axis(width, labels)
+        walk.note_count(node, "num_groups", rows[:, 0])
+        for counter, counted in ((count, rows[:, 0]), (width, labels)):
+            if counter is not None:
+                walk.label_axis(counter, counted)
     for name in ("weight", "bias"):
         value = argument(node, args, kwargs, name)
         if isinstance(value, Stored):

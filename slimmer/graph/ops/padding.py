@@ -1,4 +1,4 @@
-"""Padding: over space it passes labels on; over channels its zeros are made by nobody and stay."""
+"""Padding: over space it passes labels on; over channels nobody makes its zeros: they stay, or their number follows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,16 +21,20 @@ def pad(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) ->
     counted = padded.intersection(varying_dims(labels))
     if not counted:
         return _stretch(labels, shape)
-    dim, before, after = 1, amounts[4] if len(amounts) > 4 else 0, amounts[5] if len(amounts) > 5 else 0
+    dim, place = 1, 2 * (labels.dim() - 2)
+    before, after = (*amounts[place : place + 2], 0, 0)[:2]
     if counted != {dim} or padded != {dim} or min(before, after) < 0:
         return walk.refuse(node, [labels], "padding of channels")
     name = walk.module_of(node)
     read = walk.read(labels, dim, node)
     if isinstance(walk.modules.get(name), ChannelPad):
         edges = [walk.made_by(Axis(f"{name}#{end}", 0), size) for end, size in (("before", before), ("after", after))]
+    elif walk.rewrite:
+        edges = [walk.book.fresh(size) for size in (before, after)]
     else:
         why = walk.reason(node, "zeros that a padding adds")
         edges = [walk.book.fixed((size,), why) for size in (before, after)]
+    walk.note_count(node, "pad", [*[None] * place, *edges, *[None] * (len(amounts) - place - 2)])
     return spread(torch.cat([edges[0], read, edges[1]]), dim, shape)
 
 

@@ -1,0 +1,84 @@
+"""How far networks of timm can be pruned without and with --rewrite, and whether half their FLOPs are right with it.
+
+python -P benchmarks/rewrite.py --out benchmarks/results/rewrite.json
+
+Random weights, images of 64 pixels. The network at half its FLOPs is held against the masked one in double precision
+and recounted by fvcore, and one step of training must reach every parameter and every batch-norm statistic.
+"""
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from coverage_child import import_torchvision
+from torch import nn
+
+from slimmer.allocate import allocate, reachable
+from slimmer.costs import Budget, flops_cost
+from slimmer.costs.flops import count_flops
+from slimmer.criteria import random_scores
+from slimmer.graph import build_graph
+from slimmer.models import build
+from slimmer.probe import check_same, probe
+from slimmer.rewrite import read_program
+from slimmer.runtimes.environment import environment
+
+NETWORKS = ("res2net50_26w_4s", "cspdarknet53", "dpn68", "fasternet_t0")
+SIZE = (3, 64, 64)
+
+
+@click.command(help=__doc__)
+@click.option("--networks", default=",".join(NETWORKS), help="Names in timm, with commas between them.")
+@click.option("--out", type=Path, required=True)
+def main(networks: str, out: Path) -> None:
+    import_torchvision()
+    rows = []
+    for name in networks.split(","):
+        rows.append(measure(f"timm/{name}"))
+        print(json.dumps(rows[-1]), flush=True)
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        result = {"date": stamp, "input_size": SIZE, "rows": rows, "environment": environment()}
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(arch: str) -> dict[str, Any]:
+    """The least share of the FLOPs that a plan reaches, both ways, and the network at half of them."""
+    torch.manual_seed(0)
+    model = build(arch).eval()
+    began = time.perf_counter()
+    plain = probe(model, build_graph(model, SIZE), SIZE)
+    middle = time.perf_counter()
+    program = read_program(model, SIZE)
+    graph = probe(model, program.channels, SIZE, program.prune)
+    ended = time.perf_counter()
+    least = {}
+    for key, channels in (("without", plain), ("with", graph)):
+        cost = flops_cost(model, channels, SIZE)
+        least[key] = reachable(cost, channels)[0] / cost.dense
+    plan = allocate(random_scores(graph, 0), graph, [Budget(cost, 0.5 * cost.dense)])
+    check_same(model, graph, plan, SIZE, program.prune)
+    slim = program.prune(model, plan)
+    return {
+        "arch": arch,
+        "least": least,
+        "seconds": {"without": round(middle - began, 1), "with": round(ended - middle, 1)},
+        "half": count_flops(slim, SIZE) / cost.dense,
+        "recount_is_exact": count_flops(slim, SIZE) == cost.exact(plan.widths),
+        "trains": trains(slim),
+    }
+
+
+def trains(slim: nn.Module) -> bool:
+    """Whether one step reaches every parameter and every buffer."""
+    before = {name: buffer.clone() for name, buffer in slim.named_buffers()}
+    slim.train()(torch.randn(4, *SIZE)).square().sum().backward()
+    moved = all(not torch.equal(buffer, before[name]) for name, buffer in slim.named_buffers())
+    return moved and all(parameter.grad is not None for parameter in slim.parameters())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""A network as its own program, whose numbers of channels follow a plan: what `--rewrite` prunes."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_aggregate
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from slimmer.errors import ModelError, RunError
+from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs
+from slimmer.graph.merge import merge
+from slimmer.graph.trace import channel_graph, export_program, walk_program
+from slimmer.graph.walk import argument
+from slimmer.plan import Plan
+from slimmer.prune import slice_tensors
+
+NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+Units = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A network's program, its channel groups, and which of its numbers count which of their units.
+
+    `counts` are the arguments of operations that count channels, by the operation's name: the unit of each channel
+    that is counted; for a list of numbers, entry by entry, None where an entry counts none. `units` are those along
+    the axes of parameters and buffers.
+    """
+
+    channels: ChannelGraph
+    graph: Graph
+    constants: Mapping[str, Tensor]
+    counts: Mapping[str, Mapping[str, Units | list[Units | None]]]
+    units: Mapping[Axis, Units]
+
+    def prune(self, model: nn.Module, plan: Plan) -> GraphModule:
+        """The program with the weights of `model` that `plan` keeps, and its numbers corrected.
+
+        A module like any other: it follows train() and eval(), and its parameters and buffers have the names that
+        they have in `model`. Raises RunError where the plan belongs to another network.
+        """
+        gone = self._gone(plan)
+        slim = GraphModule(nn.Module(), Graph(), type(model).__name__)
+        _fill_(slim, model, plan, self.graph)
+        like = next(model.parameters())
+        for name, value in self.constants.items():
+            holder, _, last = name.rpartition(".")
+            value = value.to(like if value.is_floating_point() else like.device)  # noqa: PLW2901
+            slim.get_submodule(holder).register_buffer(last, value, persistent=False)
+        slim.graph = self._corrected(gone, like.dtype)
+        return slim
+
+    def _gone(self, plan: Plan) -> Units:
+        """The units that go."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for axis, positions in plan.removed().items():
+            if "@" in axis.tensor or "#" in axis.tensor:
+                continue  # named by the trace of its day; its units lie on parameters too
+            units = self.units.get(axis)
+            if units is None or positions[-1] >= len(units):
+                raise RunError("plan", f"cuts {axis}, which the program does not know", "give the plan of this network")
+            found.append(units[positions])
+        return np.unique(np.concatenate(found))
+
+    def _corrected(self, gone: Units, dtype: torch.dtype) -> Graph:
+        """The graph with every argument that counts channels set to the number of those that stay.
+
+        A network in double precision casts to that where it was traced to cast to its own.
+        """
+        graph = Graph()
+        copies: dict[Node, Node] = {}
+        for node in self.graph.nodes:
+            copies[node] = copy = graph.node_copy(node, copies.__getitem__)
+            if dtype == torch.float64 and node.op == "call_function":
+                copy.args, copy.kwargs = map_aggregate((copy.args, copy.kwargs), partial(_wider, dtype=dtype))
+            counts = self.counts.get(node.meta.get("name", ""), {})
+            if counts:
+                _correct_(copy, {name: _number(units, gone) for name, units in counts.items()})
+        return graph
+
+
+def read_program(model: nn.Module, inputs: Inputs) -> Program:
+    """The program of `model`, traced in eval mode and in training, and its channel groups.
+
+    Numbers of channels in the code fix nothing here: split sizes, slice bounds, fixed views, group counts, amounts of
+    padding follow the channels that they count. Sizes of images stay those of `inputs` wherever the code holds them.
+
+    Raises:
+        ModelError: the network can't be traced, or does something else in training than in eval mode.
+    """
+    _check_rewritable(model, inputs)
+    evaluated = export_program(model, inputs, any_batch=True)
+    graph = merge(model, evaluated, export_program(deepcopy(model), inputs, training=True, any_batch=True))
+    walk = walk_program(model, evaluated, rewrite=True)
+    component = walk.book.components()
+
+    def units(labels: Tensor | None) -> Any:
+        return None if labels is None else component[labels.numpy()]
+
+    counts = {
+        node: {name: [*map(units, of)] if isinstance(of, list) else units(of) for name, of in by_name.items()}
+        for node, by_name in walk.counts.items()
+    }
+    return Program(
+        channels=channel_graph(walk, model),
+        graph=graph,
+        constants={name: value for name, value in evaluated.constants.items() if isinstance(value, Tensor)},
+        counts=counts,
+        units={axis: units(labels) for axis, labels in walk.axes.items()},
+    )
+
+
+def _check_rewritable(model: nn.Module, inputs: Inputs) -> None:
+    """Raise ModelError for inputs and names that a graph module can't have."""
+    where, right = type(model).__name__, "rename it, or prune without --rewrite"
+    if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
+        raise ModelError(where, "takes inputs that are no tensors", "prune without --rewrite")
+    empty = GraphModule(nn.Module(), Graph())
+    for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
+        if hasattr(empty, name.partition(".")[0]):
+            raise ModelError(where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right)
+
+
+def _wider(value: Any, dtype: torch.dtype) -> Any:
+    return dtype if value is torch.float32 else value
+
+
+def _number(units: Units | list[Units | None], gone: Units) -> int | list[int | None]:
+    """How many of `units` stay."""
+    if isinstance(units, list):
+        return [None if of is None else int((~np.isin(of, gone)).sum()) for of in units]
+    return int((~np.isin(units, gone)).sum())
+
+
+def _correct_(node: Node, numbers: Mapping[str, Any]) -> None:
+    """Set arguments of a node by their names; parts of one size or number become parts of sizes that are written."""
+    if "split_sizes" in numbers:
+        dim = argument(node, node.args, node.kwargs, "dim")
+        node.target = torch.ops.aten.split_with_sizes.default
+        node.args, node.kwargs = (node.args[0], list(numbers["split_sizes"]), dim), {}
+        return
+    target: Any = node.target
+    schema = [known.name for known in target._schema.arguments]  # noqa: SLF001 - a schema has no public name
+    for name, number in numbers.items():
+        old = argument(node, node.args, node.kwargs, name)
+        new = [b if a is None else a for a, b in zip(number, old, strict=True)] if isinstance(number, list) else number
+        place = schema.index(name)
+        if place < len(node.args):
+            node.update_arg(place, new)
+        else:
+            node.update_kwarg(name, new)
+
+
+def _fill_(slim: GraphModule, model: nn.Module, plan: Plan, graph: Graph) -> None:
+    """Give `slim` the tree of modules of `model`, with what `plan` keeps of its tensors.
+
+    Each module is an empty one that holds tensors, but for those that the program calls: batch norms, and modules
+    without tensors, which are copied.
+    """
+    tensors = _kept(model, plan)
+    called = {node.target: node for node in graph.nodes if node.op == "call_module"}
+    copies: dict[nn.Module, nn.Module] = {model: slim}
+    for path, module in model.named_modules():
+        if module is not model:
+            copies[module] = _copy(module, called.get(path))
+    for module, copy in copies.items():
+        if type(copy) is type(module) and not isinstance(module, _BatchNorm):
+            continue  # copied as a whole
+        copy.training = module.training
+        _hold_(copy, module, tensors)
+        for name, child in module._modules.items():  # noqa: SLF001 - named_children() gives one that hangs twice once
+            if child is not None:
+                copy.add_module(name, copies[child])
+
+
+def _kept(model: nn.Module, plan: Plan) -> dict[Tensor, Tensor]:
+    """For each parameter and buffer what `plan` keeps of it: one for one, whatever holds it in several places."""
+    held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    sliced = slice_tensors({name: tensor.detach() for name, tensor in held}, plan)
+    kept: dict[Tensor, Tensor] = {}
+    for name, tensor in held:
+        if isinstance(tensor, nn.Parameter):
+            kept.setdefault(tensor, nn.Parameter(sliced[name].clone(), requires_grad=tensor.requires_grad))
+        else:
+            kept.setdefault(tensor, sliced[name].clone())
+    return kept
+
+
+def _hold_(copy: nn.Module, module: nn.Module, tensors: Mapping[Tensor, Tensor]) -> None:
+    """Register what `module` holds itself."""
+    for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+        copy.register_parameter(name, tensors[parameter])  # type: ignore[arg-type]
+    for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+        persistent = name not in module._non_persistent_buffers_set  # noqa: SLF001
+        copy.register_buffer(name, tensors[buffer], persistent=persistent)
+    if isinstance(copy, _BatchNorm) and copy.running_mean is not None:
+        copy.num_features = len(copy.running_mean)
+
+
+def _copy(module: nn.Module, call: Node | None) -> nn.Module:
+    """What stands for `module`, still without tensors and children; `call` is the program's call of it."""
+    if call is None:
+        return nn.Module()
+    if not isinstance(module, _BatchNorm):
+        return deepcopy(module)
+    copy = NORMS[call.meta["axes"]](module.num_features, module.eps, module.momentum, affine=False)
+    copy.affine = module.affine
+    return copy
