@@ -2,9 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -220,8 +220,15 @@ def test_profile_compares_slim_with_dense(main_job):
     [compared] = found["comparisons"]
     assert (compared["model"], compared["against"], compared["batch"]) == ("slim", "dense", 1)
     assert compared["low"] <= compared["speedup"] <= compared["high"]
-    assert found["conditions"]["threads"] == 1
+    assert found["conditions"]["threads"] == [1]
     assert f"{compared['speedup']:.2f} (" in main_job.profile.stdout
+    report = json.loads(main_job.run.report.read_text())
+    assert compared["promise"] == report["flops"]["dense"] / report["flops"]["slim"]
+    inner = [layer["width"] for layer in found["layers"]["slim"] if not layer["output"]]
+    plan = {row["slim"] for row in report["groups"]}
+    assert set(inner) == plan
+    assert {one["model"] for one in found["fresh"]} == {one["model"] for one in found["traces"]} == {"dense", "slim"}
+    assert f"{compared['speedup']:.2f} (" in main_job.run.text.read_text()
 
 
 def test_the_resolved_recipe_gives_the_same_plan_again(main_job, tmp_path, monkeypatch):
@@ -268,14 +275,29 @@ def test_profile_takes_files(main_job):
     assert main_job.run.profile.read_bytes() == before
 
 
+def test_profile_takes_several_runs_and_every_setting(main_job, tmp_path):
+    """The same run twice, under two names: what the second is held against is the first one's dense network."""
+    copy = tmp_path / "again"
+    shutil.copytree(main_job.run.path, copy)
+    settings = "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 --json"
+    result = slimmer("profile", main_job.run.path, copy, *settings.split())
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    names = ["dense", f"slim {main_job.run.path.name}", "slim again"]
+    assert [one["name"] for one in found["subjects"]] == names * 2
+    cases = [(one["threads"], one["runtime"], one["model"]) for one in found["timings"]]
+    assert cases == [(t, r, name) for t in (1, 2) for r in ("onnxruntime", "torch") for name in names]
+    assert found["conditions"]["effort"] == {"seconds": 0, "runs": 2, "blocks": 2}
+    assert (copy / "profile.json").read_bytes() == main_job.run.profile.read_bytes()
+
+
 def test_profile_exports_first_where_that_is_not_done(main_job, monkeypatch, tmp_path):
     """The profile itself is left out: what counts is that the export comes first and is announced."""
     for name in ("recipe.yaml", "report.json", "slim.safetensors", "dense.safetensors"):
         (tmp_path / name).write_bytes((main_job.run.path / name).read_bytes())
     done = []
     monkeypatch.setattr(run_profile, "export_run", lambda run, **_: done.append(run))
-    empty = {"provider": "none", "comparisons": [], "timings": [], "notes": []}
-    monkeypatch.setattr(run_profile, "_profile", lambda models, *_: empty | {"models": [name for name, _ in models]})
+    monkeypatch.setattr(run_profile, "_profile", lambda networks, *_: {"models": [one.name for one in networks]})
     result = slimmer("profile", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     assert done == [Run(tmp_path)]

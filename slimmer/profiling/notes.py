@@ -16,15 +16,15 @@ def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: in
     """What the samples themselves say against the figures, a sentence a kind."""
     few = [one for one in timings if one.p99_ms is None]
     if few:
-        least = min(one.samples for one in few)
-        yield f"No p99 where there are fewer than {statistics.P99_NEEDS} samples (here from {least}): {_cases(few)}."
+        least, told = min(one.samples for one in few), _cases(few, timings)
+        yield f"No p99 where there are fewer than {statistics.P99_NEEDS} samples (here from {least}): {told}."
     if restless := [one for one in timings if not one.settled]:
-        yield f"Durations still changed when the warm-up was given up: {_cases(restless)}."
+        yield f"Durations still changed when the warm-up was given up: {_cases(restless, timings)}."
     if moving := [one for one in timings if one.drift_verdict != "steady"]:
         told = [f"{_case(one)} ({one.drift_verdict}, {one.drift:+.1%})" for one in moving]
         yield f"The last third of the samples against the first: {_some(told)}."
     if noisy := [one for one in timings if one.variation > statistics.NOISY]:
-        yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy)}."
+        yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
     if conditions.effort.blocks == 1 and networks > 1:
         yield "One block: the intervals leave out what changes from block to block."
 
@@ -80,8 +80,8 @@ def _case(one: Case) -> str:
     return f"{one.model}{runtime}, batch {one.batch}{threads}"
 
 
-def _cases(found: Sequence[Case]) -> str:
-    return _some([_case(one) for one in found])
+def _cases(found: Sequence[Case], every: Sequence[Case]) -> str:
+    return "everywhere" if len(found) == len(every) > 1 else _some([_case(one) for one in found])
 
 
 def _some(told: Sequence[str]) -> str:

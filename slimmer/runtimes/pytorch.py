@@ -26,7 +26,8 @@ class TorchSession:
             torch.set_num_threads(threads)  # PyTorch has one number for the whole process
         self._model: Any = copy.deepcopy(model).eval().to(device)
         if compiled:
-            self._model = torch.compile(self._model, dynamic=False)
+            # Of more versions than its limit Dynamo would run the rest eagerly; fullgraph makes that an error.
+            self._model = torch.compile(self._model, dynamic=False, fullgraph=True)
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -88,6 +89,8 @@ class TorchSession:
         """Let go of the network, and give the process its number of threads back."""
         self._model = None
         torch.set_num_threads(self._before)
+        if self.name == "torch-compiled":
+            torch.compiler.reset()  # else its versions count against the limit of the next sessions
 
     def _live(self) -> Any:
         if self._model is None:

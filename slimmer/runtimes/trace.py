@@ -1,8 +1,9 @@
 """Where the nodes of an ONNX file run and where its time goes, from a session that is timed for nothing else."""
 
 import json
+import statistics
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from slimmer.runtimes.onnxruntime import open_session
 from slimmer.runtimes.options import DEFAULTS, Options
 from slimmer.runtimes.providers import CPU, first_choice
 
-RUNS = 5
+RUNS = 9
 _SUFFIX = "_kernel_time"
 Event = Mapping[str, Any]
 
@@ -67,23 +68,27 @@ def read_trace(events: Iterable[Event], wanted: str) -> Trace:
     events = list(events)
     ends = sorted(event["ts"] + event["dur"] for event in events if event.get("name") == "model_run")
     nodes: dict[str, Event] = {}
-    spent: Counter[str] = Counter()
+    durations: defaultdict[str, list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") != "Node" or not str(event["name"]).endswith(_SUFFIX) or "provider" not in event["args"]:
             continue
-        nodes[event["name"].removesuffix(_SUFFIX)] = event["args"]
+        name = event["name"].removesuffix(_SUFFIX)
+        nodes[name] = event["args"]
         if ends and event["ts"] >= ends[0]:  # the first run also allocates
-            spent[event["args"]["op_name"]] += event["dur"]
+            durations[name].append(event["dur"])
     by = Counter(args["provider"] for args in nodes.values())
     copying = {name for name, args in nodes.items() if args["op_name"].startswith("Memcpy")}
     fallen = {name for name, args in nodes.items() if args["provider"] == CPU != wanted} - copying
+    spent: defaultdict[str, float] = defaultdict(float)
+    for name, ticks in durations.items():
+        spent[nodes[name]["op_name"]] += statistics.median(ticks)  # one run that is disturbed must not count
     total = sum(spent.values())
-    on_cpu_only = wanted == CPU and total > 0
+    told = sorted(spent.items(), key=lambda part: -part[1]) if wanted == CPU and total else ()
     return Trace(
         nodes=dict(by),
         on_cpu=tuple(f"{name} ({nodes[name]['op_name']})" for name in sorted(fallen)),
         memcpy=tuple(f"{name} ({nodes[name]['op_name']})" for name in sorted(copying)),
-        shares={name: ticks / total for name, ticks in spent.most_common()} if on_cpu_only else {},
+        shares={name: ticks / total for name, ticks in told},
     )
 
 
