@@ -66,6 +66,7 @@ def profile_run(
 
 def profile_runs(
     runs: Sequence[Run],
+    /,  # a setting is called runs too
     *,
     model: nn.Module | None = None,
     observe: Observe = lambda _: None,

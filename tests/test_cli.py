@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import yaml
 from main_job import ARCH, PYTHON, slimmer
+from safetensors.numpy import load_file
 
 from slimmer import console, inspection, pipeline, run_profile
 from slimmer.data import evaluation_batches, load
@@ -222,11 +223,14 @@ def test_profile_compares_slim_with_dense(main_job):
     assert compared["low"] <= compared["speedup"] <= compared["high"]
     assert found["conditions"]["threads"] == [1]
     assert f"{compared['speedup']:.2f} (" in main_job.profile.stdout
-    report = json.loads(main_job.run.report.read_text())
-    assert compared["promise"] == report["flops"]["dense"] / report["flops"]["slim"]
-    inner = [layer["width"] for layer in found["layers"]["slim"] if not layer["output"]]
-    plan = {row["slim"] for row in report["groups"]}
-    assert set(inner) == plan
+    flops = json.loads(main_job.run.report.read_text())["flops"]
+    assert compared["promise"] == flops["dense"] / flops["slim"]
+    weights = load_file(main_job.run.slim)
+    assert {one["name"]: (one["width"], one["reads"]) for one in found["layers"]["slim"]} == {
+        name.removesuffix(".weight"): (len(weight), weight.shape[1])
+        for name, weight in weights.items()
+        if weight.ndim > 1
+    }
     assert {one["model"] for one in found["fresh"]} == {one["model"] for one in found["traces"]} == {"dense", "slim"}
     assert f"{compared['speedup']:.2f} (" in main_job.run.text.read_text()
 
