@@ -26,8 +26,8 @@ from slimmer.files import read_json, write_json, write_text
 from slimmer.pipeline import resume, start
 from slimmer.recipe import Recipe, make_recipe, parse_setting, read_recipe
 from slimmer.run import Run
-from slimmer.runtimes.environment import environment
 from slimmer.run_profile import profile_run
+from slimmer.runtimes.environment import environment
 from slimmer.sweep_file import plan_rows
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "paper"

@@ -145,9 +145,9 @@ def export(run: Path | None, onnx: bool, opset: int | None, as_json: bool) -> No
     help="onnxruntime, torch, torch-compiled.  [default: onnxruntime]",
 )
 @click.option("--threads", callback=numbers, metavar="N,N", help="Threads in an operation.  [default: one per core]")
-@click.option("--runs", type=click.IntRange(min=1), help="Runs of a block at least.  [default: 10]")
-@click.option("--seconds", type=click.FloatRange(min=0), help="Seconds of a block at least.  [default: 0.25]")
-@click.option("--blocks", type=click.IntRange(min=1), help="Blocks of each network, in turns.  [default: 5]")
+@click.option("--runs", type=click.IntRange(min=1), help="Runs of a block at least.  [default: 5]")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Seconds of a block at least.  [default: 0.1]")
+@click.option("--blocks", type=click.IntRange(min=1), help="Blocks of each network, in turns.  [default: 11]")
 @click.option("--strict/--no-strict", default=None, help="Refuse nodes that fall back to the CPU.")
 @click.option("--cuda-graph/--no-cuda-graph", default=None, help="Replay one captured CUDA graph.")
 @click.option("--tf32/--no-tf32", default=None, help="TF32 products on CUDA.  [default: ONNX Runtime's own, on]")
@@ -162,7 +162,7 @@ def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Time networks side by side.
 
     By default the dense against the slim network of the latest run, in ONNX Runtime. Several runs of one network
-    are timed beside one another, files against the first of them. p99 needs 1000 runs: --runs 200.
+    are timed beside one another, files against the first of them. p99 needs 1000 runs: --runs 100.
     """
     from slimmer import console, run_profile
 

@@ -114,9 +114,9 @@ class ProfileSection(Section):
     threads: Positive | tuple[Positive, ...] | None = Field(
         None, description="of an operation, or several to try; one per core where left out"
     )
-    runs: int = Field(10, ge=1, description="a block has at least so many")
-    seconds: float = Field(0.25, ge=0, description="and lasts at least so long")
-    blocks: int = Field(5, ge=1, description="of each network, in turns")
+    runs: int = Field(5, ge=1, description="a block has at least so many")
+    seconds: float = Field(0.1, ge=0, description="and lasts at least so long")
+    blocks: int = Field(11, ge=1, description="of each network, in turns")
     strict: bool = Field(False, description="nodes that fall back to the CPU are an error")
     cuda_graph: bool = Field(False, description="replay one captured CUDA graph")
     tf32: bool | None = Field(None, description="TF32 products on CUDA; ONNX Runtime's own (on) where left out")

@@ -3,6 +3,7 @@
 import json
 import statistics
 import tempfile
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from slimmer.runtimes.onnxruntime import open_session
 from slimmer.runtimes.options import DEFAULTS, Options
 from slimmer.runtimes.providers import CPU, first_choice
 
-RUNS = 9
+RUNS, LEAST = 9, 3  # of a network that takes long, fewer
+SECONDS = 2.0
 _SUFFIX = "_kernel_time"
 Event = Mapping[str, Any]
 
@@ -36,9 +38,9 @@ class Trace:
 
 
 def trace_network(
-    path: Path, x: Array, *, provider: str, threads: int | None = None, options: Options = DEFAULTS, runs: int = RUNS
+    path: Path, x: Array, *, provider: str, threads: int | None = None, options: Options = DEFAULTS
 ) -> Trace:
-    """What the nodes of the ONNX file at `path` do on images `x`, over `runs` runs behind a first one.
+    """What the nodes of the ONNX file at `path` do on images `x`, over some runs behind a first one.
 
     Raises RuntimeUnavailableError under `options.strict` where a node is left to the CPU or copies between
     devices, with the names of all such, and what `open_session` raises.
@@ -49,7 +51,11 @@ def trace_network(
     with tempfile.TemporaryDirectory(prefix="slimmer-trace-") as folder:
         session = open_session(path, provider=provider, threads=threads, options=plain, trace=Path(folder) / "trace")
         once = session.prepare(x)
-        for _ in range(1 + runs):
+        once()
+        began = time.perf_counter()
+        for done in range(RUNS):
+            if done >= LEAST and time.perf_counter() - began > SECONDS:
+                break
             once()
         events = json.loads(session.end_trace().read_text(encoding="utf-8"))
         session.close()
