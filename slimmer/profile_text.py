@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SCHEMA = 2
+CPU = "CPUExecutionProvider"
 _LEAST_SHARE = 0.01  # an operation that takes less of the time is one of "others"
 
 Profile = Mapping[str, Any]
@@ -45,7 +46,7 @@ def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
         yield _first_use(found)
     if any(one["trace"]["shares"] for one in found["traces"]):
         yield _where(found)
-    if found["conditions"]["provider"] != "cpu" and found["traces"]:
+    if found["provider"] != CPU and found["traces"]:
         yield _nodes(found)
     yield from _widths(found, every_layer=every_layer)
     yield Part("Conditions", says=tuple(_conditions(found)))
@@ -220,7 +221,7 @@ def _conditions(found: Profile) -> Iterator[str]:
         yield "Options: " + ", ".join(f"{name} {value}" for name, value in chosen.items()) + "."
     versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch") if machine.get(name))
     yield f"{machine['cpu']}, {machine['usable_cores']} cores, load {machine['load']}; {versions}."
-    if machine.get("gpu") and asked["provider"] != "cpu":
+    if machine.get("gpu") and found["provider"] != CPU:
         yield f"{machine['gpu']}, driver {machine['gpu_driver']}."
         for when, state in found["gpu"].items():
             if state:

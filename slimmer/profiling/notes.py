@@ -6,6 +6,7 @@ from slimmer.profiling import statistics
 from slimmer.profiling.results import Case, Comparison, Conditions, Subject, Timing, TracedRun
 from slimmer.profiling.widths import Layer
 from slimmer.runtimes.environment import GpuState
+from slimmer.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.runtimes.trace import listed
 
 PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
@@ -33,9 +34,11 @@ def gpu_notes(
     conditions: Conditions, gpu: Mapping[str, GpuState | None], traces: Sequence[TracedRun], subjects: Sequence[Subject]
 ) -> Iterator[str]:
     """What a GPU's state and the nodes that it did not take say against the figures."""
-    if conditions.provider == "cpu":
+    wanted = first_choice(conditions.provider)
+    if wanted == CPU:
         return
-    yield "The GPU's clocks were not locked, only read."
+    if wanted in ON_GPU:
+        yield "The GPU's clocks were not locked, only read."
     for when, state in gpu.items():
         if state and state.get("throttled_by"):
             yield f"The GPU was throttled {when} the runs: {', '.join(map(str, _list(state['throttled_by'])))}."
@@ -47,7 +50,7 @@ def gpu_notes(
                 yield f"{each.model}: nodes {what}: {listed(names)}."
     counted = {each.model for each in traces}
     for subject in subjects:
-        left = subject.settings.get("nodes.CPUExecutionProvider")
+        left = subject.settings.get(f"nodes.{CPU}")
         if left and subject.name not in counted:
             yield f"{subject.name}: {left} nodes run on the CPU."
 

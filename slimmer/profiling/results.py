@@ -34,7 +34,7 @@ class Conditions:
 
     def __post_init__(self) -> None:
         _each_once("profile batches", self.batches)
-        _each_once("profile threads", tuple(1 if number is None else number for number in self.threads))
+        _each_once("profile threads", self.threads)
         if len(self.input_size) != 3 or min(self.input_size) < 1:
             raise RecipeError("profile input_size", str(self.input_size), "(channels, height, width)")
         unknown = [name for name in self.runtimes if name not in RUNTIMES]
@@ -42,8 +42,8 @@ class Conditions:
             raise RecipeError("profile runtimes", str(list(self.runtimes)), f"some of {', '.join(RUNTIMES)}, each once")
 
 
-def _each_once(where: str, numbers: tuple[int, ...]) -> None:
-    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
+def _each_once(where: str, numbers: tuple[int | None, ...]) -> None:
+    if not numbers or any(number is not None and number < 1 for number in numbers) or len(set(numbers)) < len(numbers):
         raise RecipeError(where, str(list(numbers)), "numbers of 1 or more, each once")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from slimmer.runtimes.environment import gpu_state
 from slimmer.runtimes.onnxruntime import open_session
 from slimmer.runtimes.options import DEFAULTS, Options
+from slimmer.runtimes.providers import ON_GPU, first_choice
 
 RUNS = 2  # behind the first; memory is asked for in these too
 SECONDS = 600  # an engine that TensorRT builds takes minutes
@@ -59,7 +60,8 @@ def use_once(path: Path, shape: tuple[int, ...], provider: str, threads: int | N
     """The first use in this process, which should have done nothing else before."""
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     _forget_peak()
-    before, used = _resident("VmRSS"), _device_bytes() if provider != "cpu" else None
+    on_gpu = first_choice(provider) in ON_GPU
+    before, used = _resident("VmRSS"), _device_bytes() if on_gpu else None
     began = time.perf_counter()
     session = open_session(path, provider=provider, threads=threads, options=options)
     opened = time.perf_counter()
@@ -68,7 +70,7 @@ def use_once(path: Path, shape: tuple[int, ...], provider: str, threads: int | N
     ran = time.perf_counter()
     for _ in range(RUNS):
         once()
-    peak, now = _resident("VmHWM"), _device_bytes() if provider != "cpu" else None
+    peak, now = _resident("VmHWM"), _device_bytes() if on_gpu else None
     return Fresh(
         session_ms=1e3 * (opened - began),
         first_run_ms=1e3 * (ran - opened),

@@ -15,7 +15,7 @@ from slimmer.errors import DataError, ExportError, RecipeError, RuntimeUnavailab
 from slimmer.export.reason import one_line
 from slimmer.runtimes import Array
 from slimmer.runtimes.options import DEFAULTS, Options
-from slimmer.runtimes.providers import ON_GPU, Asked, asked_for, check_provider, first_choice
+from slimmer.runtimes.providers import CPU, ON_GPU, Asked, asked_for, check_provider, first_choice
 
 ONNX_FILE = "an ONNX file, as `slimmer export` writes it"
 _SILENT, _WARNING = 4, 2  # ONNX Runtime's log severities; a program starts at warning
@@ -145,11 +145,11 @@ def open_session(
     settings = _session_options(provider, threads, options, trace)
     try:
         with _silence():
-            if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+            if first_choice(provider) in ON_GPU and hasattr(onnxruntime, "preload_dlls"):
                 onnxruntime.preload_dlls()  # CUDA from pip packages lies where the loader does not look
             session = onnxruntime.InferenceSession(str(path), settings, providers=asked, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base
-        if provider == "cpu" or type(error).__name__ in ("InvalidProtobuf", "InvalidGraph", "NoSuchFile"):
+        if first_choice(provider) == CPU or type(error).__name__ in ("InvalidProtobuf", "InvalidGraph", "NoSuchFile"):
             raise ExportError(str(path), one_line(error), ONNX_FILE) from error
         raise _inactive(provider, one_line(error)) from error
     nodes = _nodes(session)
@@ -163,7 +163,7 @@ def _session_options(provider: str, threads: int | None, options: Options, trace
     found.log_severity_level = _SILENT
     found.intra_op_num_threads = threads or 0
     found.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if options.strict and provider != "cpu":
+    if options.strict and first_choice(provider) != CPU:
         found.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if trace is not None:
         found.enable_profiling = True
