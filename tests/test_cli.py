@@ -96,7 +96,7 @@ def test_module_and_script_are_the_same_command():
 
 def test_options_become_settings_of_the_recipe(started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = "--flops 1.8G --params 50% --epochs 2 --seed 7 --device cpu --data pictures --arch resnet34"
+    options = "--flops 1.8G --params 50% --round-to 8 --epochs 2 --seed 7 --device cpu --data pictures --arch resnet34"
     sets = ["--set", "finetune.lr=0.01", "--set", "data.mean=[0.5, 0.5, 0.5]", "--set", "export.opset=20"]
     result = slimmer("prune", "net.pth", *options.split(), "--out", "here", *sets)
     assert result.exit_code == 0, result.output
@@ -104,7 +104,7 @@ def test_options_become_settings_of_the_recipe(started, tmp_path, monkeypatch):
     assert out == Path("here")
     assert recipe.model.checkpoint == str(tmp_path / "net.pth")
     assert recipe.model.arch == "resnet34"
-    assert (recipe.budget.flops, recipe.budget.params) == ("1.8G", "50%")
+    assert (recipe.budget.flops, recipe.budget.params, recipe.budget.round_to) == ("1.8G", "50%", 8)
     assert (recipe.finetune.epochs, recipe.finetune.lr) == (2, 0.01)
     assert (recipe.seed, recipe.device, recipe.export.opset) == (7, "cpu", 20)
     assert (recipe.data.name, recipe.data.path, recipe.data.mean) == (None, str(tmp_path / "pictures"), (0.5, 0.5, 0.5))

@@ -27,6 +27,9 @@ quick = settings(max_examples=50, deadline=None)
 sample_lists = st.lists(durations, min_size=1, max_size=40)
 
 
+IDLE = {"cpu": "some", "usable_cores": 2, "load": 0.25}
+
+
 class Clock:
     """Nanoseconds that pass only when a session runs."""
 
@@ -86,6 +89,7 @@ def fake_profile(
         layers=lambda path: (),
         about=lambda path: {} if flops is None else {"flops": str(flops[path.name])},
         gpu=lambda: None,
+        machine=lambda: IDLE,
     )
     asked = Conditions((1, 2, 2), Effort(seconds, runs, blocks), **({"batches": (1,), "threads": (1,)} | conditions))
     networks = [Network(name, tmp_path / name, module=object) for name in lengths]

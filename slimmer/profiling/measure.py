@@ -12,7 +12,7 @@ import numpy as np
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.export.onnx import read_metadata
-from slimmer.profiling.notes import gpu_notes, timing_notes, width_notes
+from slimmer.profiling.notes import gpu_notes, load_note, timing_notes, width_notes
 from slimmer.profiling.results import (
     SCHEMA,
     Case,
@@ -61,6 +61,7 @@ class Means:
     layers: Callable[[Path], tuple[Layer, ...]] = read_layers
     about: Callable[[Path], Mapping[str, str]] = read_metadata
     gpu: Callable[[], GpuState | None] = gpu_state
+    machine: Callable[[], Mapping[str, str | int | float | None]] = environment
 
 
 @dataclass
@@ -82,7 +83,7 @@ def measure(
     _check_modules(networks, conditions)
     tell = _steps(len(networks), conditions, means, on_progress)
     # Before the first run, so that `load` is of what else the machine does.
-    machine, before = environment(), means.gpu()
+    machine, before = dict(means.machine()), means.gpu()
     files = {network.name: _read(network.path) for network in networks}
     layers = {network.name: means.layers(network.path) for network in networks}
     about = {network.name: means.about(network.path) for network in networks}
@@ -121,6 +122,7 @@ def measure(
         traces=tuple(traces),
         layers=layers,
         notes=(
+            *load_note(machine),
             *timing_notes(conditions, found.timings, len(networks)),
             *gpu_notes(conditions, gpu, traces, subjects),
             *width_notes(found.comparisons, layers),

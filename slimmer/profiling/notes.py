@@ -10,7 +10,15 @@ from slimmer.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.runtimes.trace import listed
 
 PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
+BUSY, GPU_BUSY = 0.5, 10.0  # running processes a core; percent
 _SHOWN = 6
+
+
+def load_note(machine: Mapping[str, object]) -> Iterator[str]:
+    """What else the machine did before the first run."""
+    load, cores = machine.get("load"), machine.get("usable_cores")
+    if isinstance(load, float) and isinstance(cores, int) and load > BUSY * cores:
+        yield f"The machine was busy: a load of {load:g} on {cores} cores before the first run."
 
 
 def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: int) -> Iterator[str]:
@@ -22,8 +30,8 @@ def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: in
     if restless := [one for one in timings if not one.settled]:
         yield f"Durations still changed when the warm-up was given up: {_cases(restless, timings)}."
     if moving := [one for one in timings if one.drift_verdict != "steady"]:
-        told = [f"{_case(one)} ({one.drift_verdict}, {one.drift:+.1%})" for one in moving]
-        yield f"The last third of the samples against the first: {_some(told)}."
+        drifts = [f"{_case(one)} ({one.drift_verdict}, {one.drift:+.1%})" for one in moving]
+        yield f"The last third of the samples against the first: {_some(drifts)}."
     if noisy := [one for one in timings if one.variation > statistics.NOISY]:
         yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
     if conditions.effort.blocks == 1 and networks > 1:
@@ -39,6 +47,9 @@ def gpu_notes(
         return
     if wanted in ON_GPU:
         yield "The GPU's clocks were not locked, only read."
+    busy = (gpu.get("before") or {}).get("busy_percent")
+    if isinstance(busy, float) and busy > GPU_BUSY:
+        yield f"The GPU was busy before the first run: {busy:g} %."
     for when, state in gpu.items():
         if state and state.get("throttled_by"):
             yield f"The GPU was throttled {when} the runs: {', '.join(map(str, _list(state['throttled_by'])))}."
