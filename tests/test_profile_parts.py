@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from test_profiling import MS, FakeSession, constant, fake_profile
 
-from slimmer.profiling.notes import gpu_notes, load_note, width_notes
+from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, width_notes
 from slimmer.profiling.results import Comparison, Conditions, TracedRun
 from slimmer.profiling.timing import Effort
 from slimmer.profiling.widths import Layer, multiple_of, read_layers
@@ -109,14 +109,15 @@ def test_the_notes_name_the_nodes_that_left_the_gpu_and_what_throttled_it():
     traces = [TracedRun("slim", "onnxruntime", None, batch, trace=trace) for batch in (1, 8)]
     gpu = {"before": {"throttled_by": [], "busy_percent": 35.0}, "after": {"throttled_by": ["power cap"]}}
     subject = SimpleNamespace(name="slim", settings={"nodes.CPUExecutionProvider": "1"})
-    assert list(gpu_notes(GPU, gpu, traces, [subject])) == [
+    assert [*gpu_notes(GPU, gpu), *placement_notes(GPU, traces, [subject])] == [
         "The GPU's clocks were not locked, only read.",
         "The GPU was busy before the first run: 35 %.",
         "The GPU was throttled after the runs: power cap.",
         "slim: nodes left to the CPU: 1 (shape (NonZero)).",
         "slim: nodes copying between devices: 1 (m (MemcpyToHost)).",
     ]
-    assert list(gpu_notes(replace(GPU, provider="cpu"), gpu, traces, [subject])) == []
+    on_cpu = replace(GPU, provider="cpu")
+    assert [*gpu_notes(on_cpu, gpu), *placement_notes(on_cpu, traces, [subject])] == []
 
 
 @pytest.mark.parametrize(("load", "busy"), [(0.9, False), (1.1, True), (None, False)])

@@ -12,7 +12,7 @@ import numpy as np
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.export.onnx import read_metadata
-from slimmer.profiling.notes import gpu_notes, load_note, timing_notes, width_notes
+from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
 from slimmer.profiling.results import (
     SCHEMA,
     Case,
@@ -124,7 +124,8 @@ def measure(
         notes=(
             *load_note(machine),
             *timing_notes(conditions, found.timings, len(networks)),
-            *gpu_notes(conditions, gpu, traces, subjects),
+            *gpu_notes(conditions, gpu),
+            *placement_notes(conditions, traces, subjects),
             *width_notes(found.comparisons, layers),
         ),
     )

@@ -38,27 +38,27 @@ def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: in
         yield "One block: the intervals leave out what changes from block to block."
 
 
-def gpu_notes(
-    conditions: Conditions, gpu: Mapping[str, GpuState | None], traces: Sequence[TracedRun], subjects: Sequence[Subject]
-) -> Iterator[str]:
-    """What a GPU's state and the nodes that it did not take say against the figures."""
-    wanted = first_choice(conditions.provider)
-    if wanted == CPU:
+def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
+    """What a GPU's state says against the figures."""
+    if first_choice(conditions.provider) not in ON_GPU:
         return
-    if wanted in ON_GPU:
-        yield "The GPU's clocks were not locked, only read."
+    yield "The GPU's clocks were not locked, only read."
     busy = (gpu.get("before") or {}).get("busy_percent")
     if isinstance(busy, float) and busy > GPU_BUSY:
         yield f"The GPU was busy before the first run: {busy:g} %."
     for when, state in gpu.items():
         if state and state.get("throttled_by"):
             yield f"The GPU was throttled {when} the runs: {', '.join(map(str, _list(state['throttled_by'])))}."
-    told = set()
-    for each in traces:
-        for what, names in (("left to the CPU", each.trace.on_cpu), ("copying between devices", each.trace.memcpy)):
-            if names and (each.model, what) not in told:
-                told.add((each.model, what))
-                yield f"{each.model}: nodes {what}: {listed(names)}."
+
+
+def placement_notes(conditions: Conditions, traces: Sequence[TracedRun], subjects: Sequence[Subject]) -> Iterator[str]:
+    """Which nodes did not run on the provider that was asked for, a sentence a network and kind."""
+    if first_choice(conditions.provider) == CPU:
+        return
+    for trace in {each.model: each for each in traces}.values():
+        for what, names in (("left to the CPU", trace.trace.on_cpu), ("copying between devices", trace.trace.memcpy)):
+            if names:
+                yield f"{trace.model}: nodes {what}: {listed(names)}."
     counted = {each.model for each in traces}
     for subject in subjects:
         left = subject.settings.get(f"nodes.{CPU}")
