@@ -202,7 +202,8 @@ def _latency(group: Sequence[Entry]) -> dict[str, Any]:
         for each in profile["comparisons"]:
             if {each.get("runtime", RUNTIME), each.get("against_runtime", RUNTIME)} != {RUNTIME}:
                 continue
-            threads = "" if each.get("threads") is None else f"{each['threads']} threads, "
+            number = each.get("threads")
+            threads = "" if number is None else f"{number} thread{'s' if number > 1 else ''}, "
             figures = found.setdefault(f"{provider}, {threads}batch {each['batch']}", {})
             for key, value in (
                 ("dense_ms", timed[each["against"], *_where(each)]),
