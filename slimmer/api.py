@@ -34,6 +34,7 @@ SHORT = {
     "input_size": "model.input_size",
     "params": "budget.params",
     "rewrite": "model.rewrite",
+    "round_to": "budget.round_to",
 }
 
 
@@ -69,8 +70,8 @@ def prune(
         out: the run directory, new or empty; without it nothing is kept on disk.
         recipe: a YAML recipe that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
-        settings: epochs, seed, device, arch, input_size, rewrite; and any other setting by its name in a recipe, as in
-            `**{"finetune.lr": 0.01}`. A module without data needs input_size.
+        settings: epochs, seed, device, arch, input_size, rewrite, round_to; and any other setting by its name in a
+            recipe, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
 
     Raises:
         SlimmerError: the network, the data and the budgets do not fit together, or can't be read.
@@ -146,20 +147,15 @@ def export(
     return run_export.export_run(_run(run), settings, model=model, data=made, observe=observe or (lambda _: None))
 
 
-def profile(
-    *targets: str | Path,
-    batches: Sequence[int] | None = None,
-    provider: str | None = None,
-    threads: int | None = None,
-    model: nn.Module | None = None,
-) -> dict[str, Any]:
-    """The latencies of a run's dense and slim network (default: the latest run), or of ONNX files.
+def profile(*targets: str | Path, model: nn.Module | None = None, **settings: Any) -> dict[str, Any]:
+    """The latencies of a run's dense and slim network (default: the latest run), of several runs, or of ONNX files.
 
-    `model` is the dense module of a run that was started from one and is not exported yet.
-    Raises RunError, ExportError, or RuntimeUnavailableError where `provider` is not active.
+    `settings` are those of a recipe's profile section: batches, provider, runtimes, threads, runs, seconds, blocks,
+    strict, cuda_graph, tf32, conv_search, prefer_nhwc. `model` is the dense module of a run that was started from
+    one, where it is not exported yet or PyTorch is among the runtimes.
+    Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a provider is not active.
     """
-    paths = [Path(target) for target in targets]
-    return run_profile.profile_targets(paths, batches=batches, provider=provider, threads=threads, model=model)
+    return run_profile.profile_targets([Path(target) for target in targets], model=model, **settings)
 
 
 def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:

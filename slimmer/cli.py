@@ -39,6 +39,7 @@ SHORT = {
     "only": "model.only",
     "params": "budget.params",
     "rewrite": "model.rewrite",
+    "round_to": "budget.round_to",
     "seed": "seed",
 }
 BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
@@ -72,6 +73,11 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     return None if value is None else tuple(int(part) for part in parts)
 
 
+def words(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them."""
+    return None if value is None else tuple(part.strip() for part in value.split(","))
+
+
 LAYERS = "a layer, a module that holds some, or a pattern such as 'layer4.*'. May be given again."
 keep = click.option("--keep", multiple=True, metavar="LAYERS", help=f"Leave these layers whole: {LAYERS}")
 only = click.option("--only", multiple=True, metavar="LAYERS", help="Prune no layers but these, named in the same way.")
@@ -88,6 +94,7 @@ def main() -> None:
 @click.argument("checkpoint", required=False)
 @click.option("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
 @click.option("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
+@click.option("--round-to", type=int, metavar="N", help="Widths are multiples of N, which runtimes like.  [default: 1]")
 @click.option("--data", metavar="DATA", help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.")
 @keep
 @only
@@ -149,22 +156,40 @@ def export(run: Path | None, onnx: bool, as_json: bool, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("targets", nargs=-1, metavar="[RUN | FILE.onnx...]", type=click.Path(path_type=Path))
-@click.option("--batch", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]")
+@click.argument("targets", nargs=-1, metavar="[RUN... | FILE.onnx...]", type=click.Path(path_type=Path))
+@click.option("--batch", "batches", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]")
+@click.option("--provider", metavar="NAME", help="cpu, cuda, tensorrt, or ONNX Runtime's own name.  [default: cpu]")
 @click.option(
-    "--provider", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="What runs the networks.  [default: cpu]"
+    "--runtime",
+    "runtimes",
+    callback=words,
+    metavar="NAME,NAME",
+    help="onnxruntime, torch, torch-compiled.  [default: onnxruntime]",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads in an operation.  [default: one per core]")
+@click.option("--threads", callback=numbers, metavar="N,N", help="Threads in an operation.  [default: one per core]")
+@click.option("--runs", type=click.IntRange(min=1), help="Runs of a block at least.  [default: 5]")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Seconds of a block at least.  [default: 0.1]")
+@click.option("--blocks", type=click.IntRange(min=1), help="Blocks of each network, in turns.  [default: 11]")
+@click.option("--strict/--no-strict", default=None, help="Refuse nodes that fall back to the CPU.")
+@click.option("--cuda-graph/--no-cuda-graph", default=None, help="Replay one captured CUDA graph.")
+@click.option("--tf32/--no-tf32", default=None, help="TF32 products on CUDA.  [default: ONNX Runtime's own, on]")
+@click.option(
+    "--conv-search",
+    type=click.Choice(["exhaustive", "heuristic", "default"]),
+    help="How cuDNN's algorithms are found.  [default: exhaustive]",
+)
+@click.option("--nhwc/--no-nhwc", "prefer_nhwc", default=None, help="Channels-last convolutions on CUDA.")
 @as_json
-def profile(targets: tuple[Path, ...], batch: tuple[int, ...] | None, as_json: bool, **options: Any) -> None:
-    """Time networks in ONNX Runtime, side by side.
+def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Time networks side by side.
 
-    By default the dense against the slim network of the latest run. Files are compared with the first of them.
+    By default the dense against the slim network of the latest run, in ONNX Runtime. Several runs of one network
+    are timed beside one another, files against the first of them. p99 needs 1000 runs: --runs 100.
     """
     from slimmer import console, run_profile
 
     with console.watching() as observe:
-        found = run_profile.profile_targets(targets, batches=batch, observe=observe, **options)
+        found = run_profile.profile_targets(targets, observe=observe, **options)
     _print(found, "show_profile", as_json=as_json)
 
 

@@ -20,6 +20,7 @@ COSTS = ("flops", "params")
 STAGES = ("dense", "removed", "slim")
 # They have columns of their own, or all runs of a comparison have the same.
 TOLD = ("method.name", "budget.flops", "budget.params", "finetune.epochs", "data.name", "data.path", "data.size")
+RUNTIME = "onnxruntime"  # whose latencies are compared
 MACHINE = ("cpu", "gpu")
 
 
@@ -189,21 +190,33 @@ def _cost(name: str, reports: Sequence[Mapping[str, Any]], budget: str | float |
 
 
 def _latency(group: Sequence[Entry]) -> dict[str, Any]:
-    """Median milliseconds of dense and slim and the speed-up, by provider and batch, over the runs that have them."""
+    """Median milliseconds of dense and slim and the speed-up, by provider, threads and batch, over the runs with them.
+
+    ONNX Runtime's alone: what else was timed for comparison is in the runs' own reports.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for entry in group:
         profile = entry.profile or {"timings": [], "comparisons": [], "provider": ""}
         provider = profile["provider"].removesuffix("ExecutionProvider").lower()
-        timed = {(row["model"], row["batch"]): row["median_ms"] for row in profile["timings"]}
+        timed = {(row["model"], *_where(row)): row["median_ms"] for row in profile["timings"]}
         for each in profile["comparisons"]:
-            figures = found.setdefault(f"{provider}, batch {each['batch']}", {})
+            if {each.get("runtime", RUNTIME), each.get("against_runtime", RUNTIME)} != {RUNTIME}:
+                continue
+            number = each.get("threads")
+            threads = "" if number is None else f"{number} thread{'s' if number > 1 else ''}, "
+            figures = found.setdefault(f"{provider}, {threads}batch {each['batch']}", {})
             for key, value in (
-                ("dense_ms", timed[each["against"], each["batch"]]),
-                ("slim_ms", timed[each["model"], each["batch"]]),
+                ("dense_ms", timed[each["against"], *_where(each)]),
+                ("slim_ms", timed[each["model"], *_where(each)]),
                 ("speedup", each["speedup"]),
             ):
                 figures.setdefault(key, []).append(value)
     return {place: {key: _stat(values) for key, values in figures.items()} for place, figures in found.items()}
+
+
+def _where(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a timing and a comparison must share to belong together."""
+    return row.get("runtime", RUNTIME), row.get("threads"), row["batch"]
 
 
 def _telling(entry: Entry, groups: Sequence[Sequence[Entry]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
+from slimmer.profile_text import headline, parts
 from slimmer.report import EXPORT_HEADS, export_rows
 from slimmer.tabulate import columns, fitting, legend, title
 from slimmer.units import short
@@ -188,26 +189,21 @@ def show_export(found: Mapping[str, Any], console: Console | None = None) -> Non
 
 
 def show_profile(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """The result of `profile` on stdout."""
+    """The result of `profile` on stdout: the headline, then what is behind it."""
     console = _stdout(console)
-    faster = {(each["model"], each["batch"]): each for each in found["comparisons"]}
-    heads = ("", "batch", "median ms", "p50", "p90", "p99", "images/s", "speed-up (95 % interval)")
-    table = _table(f"latency, {found['provider']}", *heads)
-    for row in found["timings"]:
-        against = faster.get((row["model"], row["batch"]))
-        times = [row["median_ms"], row["p50_ms"], row["p90_ms"], row["p99_ms"]]
-        table.add_row(
-            row["model"],
-            str(row["batch"]),
-            *("" if value is None else f"{value:.3f}" for value in times),
-            f"{row['images_per_s']:.0f}",
-            f"{against['speedup']:.2f} ({against['low']:.2f} to {against['high']:.2f}), {against['verdict']}"
-            if against
-            else "",
-        )
-    console.print(table)
-    for note in found["notes"]:
-        _print(console, note)
+    for text in headline(found):
+        _print(console, text)
+    for part in parts(found, every_layer=False):
+        _print(console, "")
+        if part.rows:
+            table = _table(part.title, *part.heads)
+            for row in part.rows:
+                table.add_row(*row)
+            console.print(table)
+        else:
+            _print(console, part.title)
+        for text in part.says:
+            _print(console, f"- {text}")
 
 
 def show_inspection(found: Mapping[str, Any], console: Console | None = None) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
 from slimmer.plan import Plan
+from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
+from slimmer.profile_text import headline, parts
 from slimmer.units import short
 
 FIGURES = {
@@ -90,18 +92,26 @@ def _figures(files: Sequence[str]) -> list[str]:
 
 
 def _latency(profile: Mapping[str, Any]) -> list[str]:
-    """Dense against slim in ONNX Runtime, a row a batch size."""
-    faster = {(each["model"], each["batch"]): each for each in profile["comparisons"]}
+    """Dense against slim: the headline, then the tables, then what limits the figures."""
+    if profile.get("schema") != PROFILE_SCHEMA:
+        return ["## Latency", "", "profile.json is of another version of slimmer; `slimmer profile` makes it anew.", ""]
+    first, *rest = parts(profile, every_layer=True)
     lines = [
-        "| network | batch | median ms | p90 ms | images/s | speed-up (95 % interval) |",
-        "|---|---|---|---|---|---|",
+        f"## {first.title}",
+        "",
+        *(f"- {text}" for text in headline(profile)),
+        "",
+        *_table(first.heads, first.rows),
     ]
-    for row in profile["timings"]:
-        against = faster.get((row["model"], row["batch"]))
-        gain = f"{against['speedup']:.2f} ({against['low']:.2f} to {against['high']:.2f})" if against else ""
-        figures = f"{row['median_ms']:.3f} | {row['p90_ms']:.3f} | {row['images_per_s']:.0f}"
-        lines.append(f"| {row['model']} | {row['batch']} | {figures} | {gain} |")
-    return [f"## Latency, ONNX Runtime, {profile['provider']}", "", *lines, "", *profile["notes"], ""]
+    for part in rest:
+        lines += [f"### {part.title}", "", *(_table(part.heads, part.rows) if part.rows else [])]
+        lines += [*(f"- {text}" for text in part.says), ""] if part.says else []
+    return lines
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [" | ".join(heads), "|".join(["---"] * len(heads)), *(" | ".join(row) for row in rows)]
+    return [*(f"| {line} |" if index != 1 else f"|{line}|" for index, line in enumerate(lines)), ""]
 
 
 def _exported(exported: Mapping[str, Any]) -> list[str]:

@@ -1,108 +1,132 @@
-"""A finished run's networks, or ONNX files, timed side by side."""
+"""Finished runs' networks, or ONNX files, timed side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from slimmer.errors import ExportError, RunError, RuntimeUnavailableError
+from slimmer.errors import ExportError, RunError
 from slimmer.export.onnx import read_input_size
 from slimmer.export.variants import NETWORKS
 from slimmer.files import write_json
-from slimmer.profiling import profile
-from slimmer.registry import hint
+from slimmer.profiling import Conditions, Effort, Network, profile
+from slimmer.recipe import read_recipe
 from slimmer.run import Run, open_run
 from slimmer.run_export import Observe, export_run, tell_report
-from slimmer.runtimes.onnxruntime import PROVIDERS
+from slimmer.runtimes.options import Options
+from slimmer.runtimes.providers import check_provider
+from slimmer.sections import ProfileSection
+from slimmer.slim import load_network
 
 
 def profile_targets(
     paths: Sequence[Path],
     *,
-    batches: Sequence[int] | None = None,
-    provider: str | None = None,
-    threads: int | None = None,
     model: nn.Module | None = None,
     observe: Observe = lambda _: None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """The latencies of what is named: one run, by default the latest, or ONNX files.
+    """The latencies of what is named: one run, by default the latest, several runs of one network, or ONNX files.
 
-    Raises RunError where they are neither, and what `profile_run` and `profile_files` raise.
+    `settings` are keys of a recipe's profile section; None leaves one as it is.
+    Raises RunError where they are neither, and what `profile_run`, `profile_runs` and `profile_files` raise.
     """
-    if paths and all(path.suffix == ".onnx" for path in paths):
-        return profile_files(paths, batches=batches, provider=provider, threads=threads, observe=observe)
+    files = [path for path in paths if path.suffix == ".onnx"]
+    if files and len(files) == len(paths):
+        return profile_files(paths, observe=observe, **settings)
+    if files:
+        raise RunError("profile", f"{len(paths)} targets that are not all .onnx files", "name runs, or ONNX files")
     if len(paths) > 1:
-        raise RunError("profile", f"{len(paths)} targets that are not all .onnx files", "name one run, or ONNX files")
-    run = open_run(paths[0] if paths else None)
-    return profile_run(run, batches=batches, provider=provider, threads=threads, model=model, observe=observe)
+        return profile_runs([open_run(path) for path in paths], model=model, observe=observe, **settings)
+    return profile_run(open_run(paths[0] if paths else None), model=model, observe=observe, **settings)
 
 
 def profile_run(
     run: Run,
     *,
-    batches: Sequence[int] | None = None,
-    provider: str | None = None,
-    threads: int | None = None,
     model: nn.Module | None = None,
     observe: Observe = lambda _: None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """The latency of a run's dense network against its slim one; profile.json is then in the run.
 
-    What is not given comes from the run's recipe. A run without ONNX files is exported first.
-    Raises RuntimeUnavailableError where `provider` is unknown or not active, and what `export_run` raises.
+    What is not given comes from the run's recipe. A run without ONNX files is exported first. `model` is the dense
+    module of a run that was started from Python without an architecture's name.
+    Raises RecipeError for a setting that makes no sense, RuntimeUnavailableError where a provider or a runtime is
+    not active, and what `export_run` raises.
     """
-    section = run.recipe().profile
-    provider = check_provider(provider or section.provider)
-    if not all(run.onnx(name).is_file() for name in NETWORKS):
-        observe({"event": "note", "text": f"{run.path} has no ONNX files yet; exporting first"})
-        export_run(run, model=model, observe=observe)
-    found = _profile(
-        [(name, run.onnx(name)) for name in NETWORKS],
-        batches or section.batches,
-        provider,
-        threads or section.threads,
-        observe,
-    )
+    section = _section(run.recipe_file, settings)
+    _export(run, model, observe)
+    found = _profile([_network(run, name, name, model) for name in NETWORKS], section, observe)
     write_json(run.profile, found)
     tell_report(run)
     return found
 
 
-def profile_files(
-    paths: Sequence[Path],
+def profile_runs(
+    runs: Sequence[Run],
+    /,  # a setting is called runs too
     *,
-    batches: Sequence[int] | None = None,
-    provider: str | None = None,
-    threads: int | None = None,
+    model: nn.Module | None = None,
     observe: Observe = lambda _: None,
+    **settings: Any,
 ) -> dict[str, Any]:
+    """The latency of several runs' slim networks against the first one's dense network; nothing is written.
+
+    Raises RunError for runs of several networks, and what `profile_run` raises.
+    """
+    section = _section(runs[0].recipe_file, settings)
+    kinds = {(report["arch"], *report["input_size"], report["flops"]["dense"]) for report in map(Run.read_report, runs)}
+    if len(kinds) > 1:
+        found = f"runs of several networks: {', '.join(sorted(str(kind[0]) for kind in kinds))}"
+        raise RunError("profile", found, "name runs of one network")
+    for run in runs:
+        _export(run, model, observe)
+    short = [run.path.name for run in runs]
+    names = short if len(set(short)) == len(short) else [str(run.path) for run in runs]
+    networks = [_network(runs[0], "dense", "dense", model)]
+    networks += [_network(run, "slim", f"slim {name}", model) for run, name in zip(runs, names, strict=True)]
+    return _profile(networks, section, observe)
+
+
+def profile_files(paths: Sequence[Path], *, observe: Observe = lambda _: None, **settings: Any) -> dict[str, Any]:
     """The latency of ONNX files, each compared with the first; nothing is written.
 
-    Raises ExportError for a file that is missing or broken, and RuntimeUnavailableError where `provider` is
-    unknown or not active.
+    Raises ExportError for a file that is missing or broken, RecipeError for a setting that makes no sense, and
+    RuntimeUnavailableError where a provider is unknown or not active, or PyTorch is asked for.
     """
+    section = _section(None, settings)
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    models = list(zip(names, paths, strict=True))
-    return _profile(models, batches or (1, 64), check_provider(provider or "cpu"), threads, observe)
+    return _profile([Network(name, path) for name, path in zip(names, paths, strict=True)], section, observe)
 
 
-def check_provider(provider: str) -> str:
-    """The provider. Raises RuntimeUnavailableError where no provider has that name, before anything is exported."""
-    if provider not in PROVIDERS:
-        raise RuntimeUnavailableError("provider", f"{provider!r} is not known", hint(provider, PROVIDERS))
-    return provider
+def _section(recipe: Path | None, settings: dict[str, Any]) -> ProfileSection:
+    """The recipe's profile section with `settings` laid over it; its provider is one that this build has."""
+    given = [(f"profile.{key}", list(value) if isinstance(value, tuple) else value) for key, value in settings.items()]
+    section = read_recipe(recipe, [(key, value) for key, value in given if value is not None]).profile
+    check_provider(section.provider)
+    return section
 
 
-def _profile(
-    models: Sequence[tuple[str, Path]],
-    batches: Sequence[int],
-    provider: str,
-    threads: int | None,
-    observe: Observe,
-) -> dict[str, Any]:
-    sizes = {path: read_input_size(path) for _, path in models}
+def _export(run: Run, model: nn.Module | None, observe: Observe) -> None:
+    """See to it that the run has its ONNX files."""
+    if not all(run.onnx(name).is_file() for name in NETWORKS):
+        observe({"event": "note", "text": f"{run.path} has no ONNX files yet; exporting first"})
+        export_run(run, model=model, observe=observe)
+
+
+def _network(run: Run, kind: str, name: str, model: nn.Module | None) -> Network:
+    """The run's dense or slim network under a name of its own."""
+    weights = run.dense if kind == "dense" else run.slim
+    module: Callable[[], nn.Module] = lambda: load_network(weights, deepcopy(model))  # noqa: E731 - the name is the type's
+    return Network(name, run.onnx(kind), module)
+
+
+def _profile(networks: Sequence[Network], section: ProfileSection, observe: Observe) -> dict[str, Any]:
+    sizes = {network.path: read_input_size(network.path) for network in networks}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{path} {size}" for path, size in sizes.items())
         raise ExportError("profile", f"the networks take images of different sizes: {listed}", "files of one size")
@@ -110,8 +134,19 @@ def _profile(
     def tell(done: int, steps: int, text: str) -> None:
         observe({"event": "profile", "done": done, "steps": steps, "next": text})
 
-    size = next(iter(sizes.values()))
-    timed = profile(
-        models, input_size=size, batches=tuple(batches), provider=provider, threads=threads, on_progress=tell
+    conditions = Conditions(
+        input_size=next(iter(sizes.values())),
+        effort=Effort(seconds=section.seconds, runs=section.runs, blocks=section.blocks),
+        batches=section.batches,
+        provider=section.provider,
+        runtimes=section.runtimes,
+        threads=section.thread_counts(),
+        options=Options(
+            strict=section.strict,
+            cuda_graph=section.cuda_graph,
+            tf32=section.tf32,
+            conv_search=section.conv_search,
+            prefer_nhwc=section.prefer_nhwc,
+        ),
     )
-    return timed.to_dict()
+    return profile(networks, conditions, tell).to_dict()

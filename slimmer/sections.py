@@ -9,6 +9,7 @@ from slimmer.errors import RecipeError
 from slimmer.units import Amount, parse_amount
 
 Positive = Annotated[int, Field(ge=1)]
+PROVIDERS = ("cpu", "cuda", "tensorrt")
 
 
 class Section(BaseModel):
@@ -141,5 +142,33 @@ class ProfileSection(Section):
     """How they are timed."""
 
     batches: tuple[int, ...] = Field((1, 64), description="batch sizes")
-    provider: Literal["cpu", "cuda", "tensorrt"] = Field("cpu", description="cpu, cuda or tensorrt")
-    threads: int | None = Field(None, ge=1, description="of an operation; one per core where left out")
+    provider: str = Field("cpu", description="cpu, cuda, tensorrt, or any by ONNX Runtime's own name for it")
+    runtimes: tuple[Literal["onnxruntime", "torch", "torch-compiled"], ...] = Field(
+        ("onnxruntime",), min_length=1, description="onnxruntime; torch and torch-compiled for comparison"
+    )
+    threads: Positive | tuple[Positive, ...] | None = Field(
+        None, description="of an operation, or several to try; one per core where left out"
+    )
+    runs: int = Field(5, ge=1, description="a block has at least so many")
+    seconds: float = Field(0.1, ge=0, description="and lasts at least so long")
+    blocks: int = Field(11, ge=1, description="of each network, in turns")
+    strict: bool = Field(False, description="nodes that fall back to the CPU are an error")
+    cuda_graph: bool = Field(False, description="replay one captured CUDA graph")
+    tf32: bool | None = Field(None, description="TF32 products on CUDA; ONNX Runtime's own (on) where left out")
+    conv_search: Literal["exhaustive", "heuristic", "default"] | None = Field(
+        None, description="of cuDNN's algorithms: exhaustive, heuristic or default"
+    )
+    prefer_nhwc: bool | None = Field(None, description="convolutions in channels-last layout on CUDA")
+
+    @field_validator("provider")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in PROVIDERS and not value.endswith("ExecutionProvider"):
+            raise ValueError(
+                f"is {', '.join(PROVIDERS)}, or ONNX Runtime's own name, such as OpenVINOExecutionProvider"
+            )
+        return value
+
+    def thread_counts(self) -> tuple[int | None, ...]:
+        """The numbers of threads to try; None is one per core."""
+        return self.threads if isinstance(self.threads, tuple) else (self.threads,)

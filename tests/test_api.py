@@ -131,6 +131,11 @@ def test_a_nameless_module_is_kept_loaded_exported_and_profiled(dense, tmp_path,
     assert found["networks"]["slim"]["accuracy"] is None
     timed = slimmer.profile("kept", batches=(1,), threads=1)
     assert timed["comparisons"][0]["model"] == "slim"
+    quick = {"batches": (1,), "threads": 1, "runs": 1, "seconds": 0, "blocks": 1}
+    in_torch = slimmer.profile("kept", model=dense, runtimes=("torch",), **quick)
+    assert [one["runtime"] for one in in_torch["subjects"]] == ["torch", "torch"]
+    with pytest.raises(slimmer.SlimmerError, match=r"profile\.batch: is not known"):
+        slimmer.profile("kept", batch=(1,))
     assert same(dense.state_dict(), before)
     session = onnxruntime.InferenceSession("kept/slim.onnx", providers=["CPUExecutionProvider"])
     with torch.no_grad():

@@ -292,6 +292,18 @@ def test_the_cpu_is_never_timed_in_place_of_a_gpu(provider, main_job):
 
 def test_an_unknown_provider(main_job):
     assert "'tpu'" in refused("profile", main_job.run.path, "--provider", "tpu")
+    message = refused("profile", main_job.run.path, "--provider", "TpuExecutionProvider")
+    assert "'TpuExecutionProvider' is not known" in message
+
+
+def test_an_option_that_the_provider_does_not_have(main_job):
+    assert "no such option for it: use_tf32" in refused("profile", main_job.run.path, "--no-tf32")
+    assert "enable_cuda_graph" in refused("profile", main_job.run.path, "--cuda-graph")
+
+
+def test_a_runtime_that_is_none_or_has_no_network(main_job):
+    assert "profile.runtimes" in refused("profile", main_job.run.path, "--runtime", "tensorflow")
+    assert "is no PyTorch network" in refused("profile", main_job.run.onnx("slim"), "--runtime", "torch")
 
 
 @pytest.mark.parametrize("batch", ["0", "-1", "1,,2", "many", "1,1"])
@@ -355,7 +367,7 @@ def test_an_out_that_holds_something_else(checkpoint):
 
 
 def test_several_targets_that_are_not_all_files(main_job):
-    assert "name one run, or ONNX files" in refused("profile", main_job.run.path, main_job.run.onnx("slim"))
+    assert "name runs, or ONNX files" in refused("profile", main_job.run.path, main_job.run.onnx("slim"))
 
 
 def test_onnx_files_that_are_none(main_job):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 import yaml
 from main_job import ARCH, PYTHON, slimmer
+from safetensors.numpy import load_file
 
 from slimmer import console, inspection, pipeline, run_profile
 from slimmer.data import evaluation_batches, load
@@ -94,7 +96,7 @@ def test_module_and_script_are_the_same_command():
 
 def test_options_become_settings_of_the_recipe(started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = "--flops 1.8G --params 50% --epochs 2 --seed 7 --device cpu --data pictures --arch resnet34"
+    options = "--flops 1.8G --params 50% --round-to 8 --epochs 2 --seed 7 --device cpu --data pictures --arch resnet34"
     sets = ["--set", "finetune.lr=0.01", "--set", "data.mean=[0.5, 0.5, 0.5]", "--set", "export.opset=20"]
     result = slimmer("prune", "net.pth", *options.split(), "--out", "here", *sets)
     assert result.exit_code == 0, result.output
@@ -102,7 +104,7 @@ def test_options_become_settings_of_the_recipe(started, tmp_path, monkeypatch):
     assert out == Path("here")
     assert recipe.model.checkpoint == str(tmp_path / "net.pth")
     assert recipe.model.arch == "resnet34"
-    assert (recipe.budget.flops, recipe.budget.params) == ("1.8G", "50%")
+    assert (recipe.budget.flops, recipe.budget.params, recipe.budget.round_to) == ("1.8G", "50%", 8)
     assert (recipe.finetune.epochs, recipe.finetune.lr) == (2, 0.01)
     assert (recipe.seed, recipe.device, recipe.export.opset) == (7, "cpu", 20)
     assert (recipe.data.name, recipe.data.path, recipe.data.mean) == (None, str(tmp_path / "pictures"), (0.5, 0.5, 0.5))
@@ -219,8 +221,18 @@ def test_profile_compares_slim_with_dense(main_job):
     [compared] = found["comparisons"]
     assert (compared["model"], compared["against"], compared["batch"]) == ("slim", "dense", 1)
     assert compared["low"] <= compared["speedup"] <= compared["high"]
-    assert found["conditions"]["threads"] == 1
+    assert found["conditions"]["threads"] == [1]
     assert f"{compared['speedup']:.2f} (" in main_job.profile.stdout
+    flops = json.loads(main_job.run.report.read_text())["flops"]
+    assert compared["promise"] == flops["dense"] / flops["slim"]
+    weights = load_file(main_job.run.slim)
+    assert {one["name"]: (one["width"], one["reads"]) for one in found["layers"]["slim"]} == {
+        name.removesuffix(".weight"): (len(weight), weight.shape[1])
+        for name, weight in weights.items()
+        if weight.ndim > 1
+    }
+    assert {one["model"] for one in found["fresh"]} == {one["model"] for one in found["traces"]} == {"dense", "slim"}
+    assert f"{compared['speedup']:.2f} (" in main_job.run.text.read_text()
 
 
 def test_the_resolved_recipe_gives_the_same_plan_again(main_job, tmp_path, monkeypatch):
@@ -267,14 +279,29 @@ def test_profile_takes_files(main_job):
     assert main_job.run.profile.read_bytes() == before
 
 
+def test_profile_takes_several_runs_and_every_setting(main_job, tmp_path):
+    """The same run twice, under two names: what the second is held against is the first one's dense network."""
+    copy = tmp_path / "again"
+    shutil.copytree(main_job.run.path, copy)
+    settings = "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 --json"
+    result = slimmer("profile", main_job.run.path, copy, *settings.split())
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    names = ["dense", f"slim {main_job.run.path.name}", "slim again"]
+    assert [one["name"] for one in found["subjects"]] == names * 2
+    cases = [(one["threads"], one["runtime"], one["model"]) for one in found["timings"]]
+    assert cases == [(t, r, name) for t in (1, 2) for r in ("onnxruntime", "torch") for name in names]
+    assert found["conditions"]["effort"] == {"seconds": 0, "runs": 2, "blocks": 2}
+    assert (copy / "profile.json").read_bytes() == main_job.run.profile.read_bytes()
+
+
 def test_profile_exports_first_where_that_is_not_done(main_job, monkeypatch, tmp_path):
     """The profile itself is left out: what counts is that the export comes first and is announced."""
     for name in ("recipe.yaml", "report.json", "slim.safetensors", "dense.safetensors"):
         (tmp_path / name).write_bytes((main_job.run.path / name).read_bytes())
     done = []
     monkeypatch.setattr(run_profile, "export_run", lambda run, **_: done.append(run))
-    empty = {"provider": "none", "comparisons": [], "timings": [], "notes": []}
-    monkeypatch.setattr(run_profile, "_profile", lambda models, *_: empty | {"models": [name for name, _ in models]})
+    monkeypatch.setattr(run_profile, "_profile", lambda networks, *_: {"models": [one.name for one in networks]})
     result = slimmer("profile", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     assert done == [Run(tmp_path)]

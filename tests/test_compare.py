@@ -128,6 +128,26 @@ def test_latencies_are_those_that_profile_left():
     assert found["speedup"]["n"] == 2
 
 
+def test_latencies_on_several_threads_are_kept_apart_and_other_runtimes_left_out():
+    run = make("one")
+    timings, comparisons = [], []
+    for threads, runtime, dense, slim in (
+        (1, "onnxruntime", 8.0, 4.0),
+        (1, "torch", 90.0, 9.0),
+        (2, "onnxruntime", 6.0, 2.0),
+    ):
+        case = {"runtime": runtime, "threads": threads, "batch": 1}
+        timings += [{**case, "model": "dense", "median_ms": dense}, {**case, "model": "slim", "median_ms": slim}]
+        within = {**case, "model": "slim", "against": "dense", "against_runtime": runtime, "speedup": dense / slim}
+        across = {**case, "model": "slim", "against": "slim", "against_runtime": "onnxruntime", "speedup": 0.5}
+        comparisons += [within, *([across] if runtime == "torch" else [])]
+    profile = {"provider": "CPUExecutionProvider", "timings": timings, "comparisons": comparisons}
+    (run / "profile.json").write_text(json.dumps(profile))
+    [row] = compare_runs([run])["rows"]
+    told = {place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"]) for place, found in row["latency"].items()}
+    assert told == {"cpu, 1 thread, batch 1": (8.0, 4.0), "cpu, 2 threads, batch 1": (6.0, 2.0)}
+
+
 def test_a_seed_that_is_there_twice_and_several_machines_are_said():
     runs = [make("a", environment={"cpu": "one", "gpu": None}), make("b", environment={"cpu": "other", "gpu": None})]
     first, second = compare_runs(runs)["notes"]

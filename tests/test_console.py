@@ -4,6 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
+from test_report import PROFILE
 
 from slimmer.console import show_export, show_inspection, show_profile, show_report, watching
 
@@ -134,19 +135,22 @@ def test_the_export_shows_every_comparison():
         assert part in text
 
 
-def test_the_profile_shows_the_speed_up_with_its_interval():
-    row = {"batch": 64, "median_ms": 1.5, "p50_ms": 1.6, "p90_ms": 1.7, "p99_ms": None, "images_per_s": 42666.7}
-    found = {
-        "provider": "CPUExecutionProvider",
-        "timings": [{**row, "model": "dense"}, {**row, "model": "slim"}],
-        "comparisons": [
-            {"model": "slim", "batch": 64, "speedup": 1.734, "low": 1.701, "high": 1.766, "verdict": "faster"}
-        ],
-        "notes": ["A note."],
-    }
-    text = shown(show_profile, found)
-    for part in ("1.73 (1.70 to 1.77), faster", "CPUExecutionProvider", "1.500", "1.700", "42667", "A note."):
+def test_the_profile_shows_the_headline_first_and_every_table():
+    text = shown(show_profile, PROFILE)
+    assert text.startswith(
+        "batch 1: slim is 1.65 times as fast as dense (95 % interval 1.60 to 1.70); its FLOPs promise"
+    )
+    for part in (
+        "1.65 (1.60 to 1.70)",
+        "CPUExecutionProvider",
+        "0.412",
+        "0.612",
+        "4000",
+        "Timed on one thread.",
+        "11.50",
+    ):
         assert part in text
+    assert "conv1" not in text  # layer by layer it stands in report.md
 
 
 def test_the_inspection_shows_every_group_and_every_reason():

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby, product
 from pathlib import Path
 from types import MappingProxyType
@@ -14,14 +15,19 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.profiling import Conditions, Effort, profile, profile_sessions, statistics
+from slimmer.profiling import Conditions, Effort, Network, profile, statistics
+from slimmer.profiling.measure import Means, measure
 from slimmer.profiling.timing import LEAD_IN_NS
 
 MS = 1_000_000
 durations = st.floats(0.01, 1000)
 # No deadline: other work on the machine must not fail a test.
+ONE = Effort(0, 1, 1)
 quick = settings(max_examples=50, deadline=None)
 sample_lists = st.lists(durations, min_size=1, max_size=40)
+
+
+IDLE = {"cpu": "some", "usable_cores": 2, "load": 0.25}
 
 
 class Clock:
@@ -55,32 +61,42 @@ class FakeSession:
 
         return once
 
+    def copies(self, x):
+        return {}
+
     def close(self):
         self.closed = True
 
 
-def fake_profile(tmp_path, lengths, *, batches=(1,), seconds=0.0, runs=20, blocks=5, on_progress=None, provider="cpu"):
-    """A profile of sessions with these lengths, the log of runs, and the sessions."""
-    clock, log, sessions = Clock(), [], {}
+def fake_profile(
+    tmp_path, lengths, *, seconds=0.0, runs=20, blocks=5, on_progress=None, flops=None, means=None, **conditions
+):
+    """A profile of sessions with these lengths, and the log of runs."""
+    clock, log, sessions = Clock(), [], []
     for name in lengths:
         (tmp_path / name).write_bytes(b"12345")
 
-    def opener(path):
+    def opener(network, runtime, threads):
         clock.now += 7 * MS
-        sessions[path.name] = FakeSession(path.name, clock, lengths[path.name], log)
-        return sessions[path.name]
+        session = FakeSession(network.name, clock, lengths[network.name], log)
+        session.name = runtime
+        sessions.append(session)
+        return session
 
-    conditions = Conditions(provider, 1, (1, 2, 2), batches, Effort(seconds, runs, blocks), 0)
+    made = Means(
+        open=opener,
+        clock=clock,
+        layers=lambda path: (),
+        about=lambda path: {} if flops is None else {"flops": str(flops[path.name])},
+        gpu=lambda: None,
+        machine=lambda: IDLE,
+    )
+    asked = Conditions((1, 2, 2), Effort(seconds, runs, blocks), **({"batches": (1,), "threads": (1,)} | conditions))
+    networks = [Network(name, tmp_path / name, module=object) for name in lengths]
     try:
-        found = profile_sessions(
-            [(name, tmp_path / name) for name in lengths],
-            conditions,
-            opener,
-            clock=clock,
-            on_progress=on_progress,
-        )
+        found = measure(networks, asked, replace(made, **(means or {})), on_progress)
     finally:
-        assert all(session.closed for session in sessions.values())
+        assert all(session.closed for session in sessions)
     return found, log
 
 
@@ -98,6 +114,7 @@ def test_the_speedup_of_a_known_clock_is_exact(tmp_path):
     assert [timing.images_per_s for timing in found.timings] == [100, 250, 100]
     assert [timing.block_medians_ms for timing in found.timings][1] == (4, 4, 4, 4, 4)
     assert all(subject.session_ms == 7 and subject.size_bytes == 5 for subject in found.subjects)
+    assert [one.efficiency for one in found.comparisons] == [None, None]
 
 
 def test_the_networks_take_turns_and_the_order_changes_from_block_to_block(tmp_path):
@@ -147,7 +164,7 @@ def test_the_warm_up_goes_on_until_durations_agree(tmp_path):
     restless = {"b": lambda count, now: 10 + count}
     found, _ = fake_profile(tmp_path, restless)
     assert not found.timings[0].settled
-    assert any("b, batch 1: durations still changed" in note for note in found.notes)
+    assert "Durations still changed when the warm-up was given up: b, batch 1, 1 thread." in found.notes
 
 
 def test_a_turn_starts_with_unrecorded_runs(tmp_path):
@@ -169,7 +186,7 @@ def test_a_turn_starts_with_unrecorded_runs(tmp_path):
 def test_p99_needs_a_thousand_samples_and_its_absence_is_said(tmp_path):
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=199, blocks=5)
     assert found.timings[0].p99_ms is None
-    assert found.notes == ("a, batch 1: no p99, since 995 samples are fewer than 1000.",)
+    assert found.notes == ("No p99 where there are fewer than 1000 samples (here from 995): a, batch 1, 1 thread.",)
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=200, blocks=5)
     assert found.timings[0].p99_ms == 1
     assert found.notes == ()
@@ -184,9 +201,9 @@ def test_progress_counts_up_to_the_steps_that_were_named(tmp_path):
         blocks=3,
         on_progress=lambda *step: heard.append(step),
     )
-    assert [done for done, _, _ in heard] == list(range(17))
-    assert {total for _, total, _ in heard} == {16}
-    assert heard[0][2] == "a, batch 1: warm-up"
+    assert [done for done, _, _ in heard] == list(range(19))
+    assert {total for _, total, _ in heard} == {18}
+    assert heard[0][2] == "a: opening in onnxruntime"
     assert heard[-1][2] == "done"
 
 
@@ -205,35 +222,44 @@ def test_one_block_is_said_to_be_too_few_for_the_interval(tmp_path):
     assert found.notes == ("One block: the intervals leave out what changes from block to block.",)
 
 
-def test_on_a_gpu_the_notes_say_that_clocks_float_and_what_is_left_to_the_cpu(tmp_path, monkeypatch):
+def test_what_a_timed_session_left_to_the_cpu_is_said_where_nothing_was_traced(tmp_path, monkeypatch):
     monkeypatch.setattr(FakeSession, "settings", {"nodes.CPUExecutionProvider": "3"})
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=1000, provider="cuda")
-    assert found.notes == ("The GPU's clocks were not locked.", "a: 3 nodes run on the CPU.")
+    assert found.notes == ("The GPU's clocks were not locked, only read.", "a: 3 nodes run on the CPU.")
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"runs": 0},
-        {"blocks": 0},
-        {"seconds": -1},
-        {"seconds": float("nan")},
+        {"effort": {"runs": 0}},
+        {"effort": {"blocks": 0}},
+        {"effort": {"seconds": -1}},
+        {"effort": {"seconds": float("nan")}},
         {"batches": ()},
         {"batches": (1, 0)},
         {"batches": (4, 4)},
-        {"threads": 0},
+        {"threads": (0,)},
+        {"threads": ()},
+        {"threads": (2, 2)},
+        {"runtimes": ("tensorflow",)},
+        {"runtimes": ()},
         {"input_size": (1, 0, 2)},
     ],
 )
-def test_a_number_that_makes_no_sense_is_refused(wrong, net):
+def test_a_number_or_a_name_that_makes_no_sense_is_refused(wrong):
+    effort = {"seconds": 0, "runs": 1, "blocks": 1} | wrong.pop("effort", {})
     with pytest.raises(RecipeError):
-        profile([("a", net)], **({"input_size": (1, 2, 2)} | wrong))
+        Conditions(**{"input_size": (1, 2, 2), "effort": Effort(**effort)} | wrong)
+
+
+def test_one_per_core_may_be_among_the_thread_counts():
+    assert Conditions((1, 2, 2), ONE, threads=(None, 1)).threads == (None, 1)
 
 
 def test_networks_need_a_name_of_their_own(net):
-    for models in ([], [("a", net), ("a", net)]):
+    for networks in ([], [Network("a", net), Network("a", net)]):
         with pytest.raises(RecipeError, match="profile models"):
-            profile(models, input_size=(1, 2, 2))
+            profile(networks, Conditions((1, 2, 2), ONE))
 
 
 @pytest.fixture
@@ -256,15 +282,8 @@ def net(tmp_path):
 
 
 def test_a_real_profile_survives_json_and_agrees_with_itself(net, capfd):
-    found = profile(
-        [("dense", net), ("slim", net)],
-        input_size=(1, 2, 2),
-        batches=(1, 3),
-        threads=1,
-        seconds=0.02,
-        runs=20,
-        blocks=3,
-    )
+    asked = Conditions((1, 2, 2), Effort(0.02, 20, 3), batches=(1, 3), threads=(1,))
+    found = profile([Network("dense", net), Network("slim", net)], asked)
     plain = found.to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert plain["provider"] == "CPUExecutionProvider"
@@ -281,18 +300,20 @@ def test_a_real_profile_survives_json_and_agrees_with_itself(net, capfd):
     ]
     for timing in found.timings:
         assert timing.samples >= 60
-        assert 0 < timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.max_ms
+        assert 0 < timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.p95_ms <= timing.max_ms
         assert min(timing.block_medians_ms) <= timing.median_ms <= max(timing.block_medians_ms)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_that_can_not_be_profiled_is_an_error_before_anything_is_timed(net, tmp_path):
     with pytest.raises(ExportError, match=r"none\.onnx"):
-        profile([("a", net), ("b", tmp_path / "none.onnx")], input_size=(1, 2, 2))
+        profile([Network("a", net), Network("b", tmp_path / "none.onnx")], Conditions((1, 2, 2), ONE))
     with pytest.raises(ExportError, match=r"\(1, 1, 3, 3\)"):
-        profile([("a", net)], input_size=(1, 3, 3))
+        profile([Network("a", net)], Conditions((1, 3, 3), ONE))
     with pytest.raises(RuntimeUnavailableError):
-        profile([("a", net)], input_size=(1, 2, 2), provider="gpu")
+        profile([Network("a", net)], Conditions((1, 2, 2), ONE, provider="gpu"))
+    with pytest.raises(RuntimeUnavailableError, match=r"net\.onnx is no PyTorch network"):
+        profile([Network("a", net)], Conditions((1, 2, 2), ONE, runtimes=("onnxruntime", "torch")))
 
 
 def brute_force_medians(samples):
@@ -403,14 +424,20 @@ def test_drift_is_the_change_from_the_first_third_to_the_last(values, change):
     [
         (0, "steady"),
         (0.03, "steady"),
-        (-0.03, "steady"),
         (0.05, "slight drift"),
         (0.1, "drifting"),
-        (-0.4, "drifting"),
+        (0.4, "drifting"),
     ],
 )
 def test_drift_is_steady_up_to_three_percent_and_drifting_from_ten(change, verdict):
     assert statistics.drift_verdict(change) == verdict
+
+
+def test_a_bump_in_the_middle_is_no_steady_run():
+    samples = np.repeat([10.0, 12.0, 10.0], 20)
+    assert statistics.drift(samples) == 0
+    assert statistics.windows(samples) == (10, 12, 10)
+    assert statistics.drift_verdict(statistics.spread(statistics.windows(samples))) == "drifting"
 
 
 def test_too_few_samples_have_no_drift():
@@ -436,5 +463,5 @@ def test_variation_is_deviation_over_mean():
 
 def test_profiling_writes_nothing(net, tmp_path):
     before = sorted(tmp_path.iterdir())
-    profile([("a", net)], input_size=(1, 2, 2), batches=(1,), threads=1, seconds=0, runs=1, blocks=1)
+    profile([Network("a", net)], Conditions((1, 2, 2), ONE, batches=(1,), threads=(1,)))
     assert sorted(tmp_path.iterdir()) == before == [Path(net)]

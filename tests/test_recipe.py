@@ -116,6 +116,13 @@ def test_keys_of_one_section_are_not_known_in_another():
         ("profile.batches", [True]),
         ("profile.batches", 8),
         ("profile.provider", "gpu"),
+        ("profile.threads", 0),
+        ("profile.threads", [1, 0]),
+        ("profile.runtimes", []),
+        ("profile.runtimes", ["onnx"]),
+        ("profile.seconds", -1),
+        ("profile.tf32", 1),
+        ("profile.conv_search", "fast"),
     ],
 )
 def test_nothing_is_taken_for_what_it_is_not(key, value):
@@ -143,6 +150,9 @@ def test_nothing_is_taken_for_what_it_is_not(key, value):
         ("budget.flops", "50%", "50%"),
         ("budget.flops", None, None),
         ("profile.threads", 4, 4),
+        ("profile.threads", [1, 2], (1, 2)),
+        ("profile.provider", "OpenVINOExecutionProvider", "OpenVINOExecutionProvider"),
+        ("profile.runtimes", ["onnxruntime", "torch"], ("onnxruntime", "torch")),
     ],
 )
 def test_what_is_right_is_read(key, value, read):
@@ -311,7 +321,7 @@ PAIRS = st.one_of(
     pairs("method.batches", st.integers(1, 99)),
     pairs("finetune.epochs", st.integers(0, 300), st.floats(0, 300)),
     pairs("finetune.lr", POSITIVE),
-    pairs("profile.threads", st.none(), st.integers(1, 64)),
+    pairs("profile.threads", st.none(), st.integers(1, 64), st.lists(st.integers(1, 64), min_size=1, max_size=3)),
 )
 
 

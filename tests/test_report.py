@@ -56,11 +56,64 @@ REPORT = {
     "seconds": 12.3,
     "environment": {},
 }
-TIMING = {"model": "dense", "batch": 1, "median_ms": 0.41234, "p90_ms": 0.5, "images_per_s": 2425.2}
+CASE = {"model": "dense", "runtime": "onnxruntime", "threads": 1, "batch": 1}
+SLIM = {**CASE, "model": "slim"}
+TIMING = {
+    **CASE,
+    "samples": 1500,
+    "median_ms": 0.41234,
+    "p50_ms": 0.412,
+    "p90_ms": 0.5,
+    "p95_ms": 0.55,
+    "p99_ms": 0.612,
+    "variation": 0.0213,
+    "drift": 0.0123,
+    "drift_verdict": "steady",
+    "images_per_s": 2425.2,
+    "first_run_ms": 1.25,
+    "copies_ms": {},
+}
+LAYER = {"name": "conv1", "kind": "Conv", "width": 16, "reads": 1, "groups": 1, "multiple": 16, "output": False}
+HEAD = {**LAYER, "name": "linear", "kind": "Gemm", "width": 10, "multiple": 1, "output": True}
+COST = {"session_ms": 25.1, "first_run_ms": 1.4, "memory_bytes": 11_500_000, "device_bytes": None}
 PROFILE = {
+    "schema": 2,
     "provider": "CPUExecutionProvider",
-    "timings": [TIMING, {**TIMING, "model": "slim", "median_ms": 0.25, "images_per_s": 4000.0}],
-    "comparisons": [{"model": "slim", "batch": 1, "speedup": 1.649, "low": 1.6, "high": 1.701}],
+    "conditions": {
+        "input_size": [1, 16, 16],
+        "effort": {"seconds": 0.25, "runs": 10, "blocks": 5},
+        "batches": [1],
+        "provider": "cpu",
+        "runtimes": ["onnxruntime"],
+        "threads": [1],
+        "options": {"strict": False, "cuda_graph": False, "tf32": None, "conv_search": None, "prefer_nhwc": None},
+    },
+    "environment": {"cpu": "A CPU", "usable_cores": 2, "load": 0.5, "onnxruntime": "1.31.1", "torch": "2.13.0"},
+    "gpu": {"before": None, "after": None},
+    "subjects": [{"name": "dense", "size_bytes": 300_000}, {"name": "slim", "size_bytes": 164_936}],
+    "timings": [TIMING, {**TIMING, **SLIM, "median_ms": 0.25, "p99_ms": None, "images_per_s": 4000.0}],
+    "comparisons": [
+        {
+            **SLIM,
+            "against": "dense",
+            "against_runtime": "onnxruntime",
+            "speedup": 1.649,
+            "low": 1.6,
+            "high": 1.701,
+            "verdict": "faster",
+            "promise": 2.004,
+            "efficiency": 0.823,
+        }
+    ],
+    "fresh": [{**CASE, "cost": COST}, {**SLIM, "cost": {**COST, "memory_bytes": None}}],
+    "traces": [
+        {
+            **CASE,
+            "trace": {"nodes": {}, "on_cpu": [], "memcpy": [], "shares": {"Conv": 0.99, "Add": 0.006, "Pad": 0.004}},
+        },
+        {**SLIM, "trace": {"nodes": {}, "on_cpu": [], "memcpy": [], "shares": {"Conv": 0.9, "Add": 0.1}}},
+    ],
+    "layers": {"dense": [LAYER, HEAD], "slim": [{**LAYER, "width": 11, "multiple": 1}, HEAD]},
     "notes": ["Timed on one thread."],
 }
 PARITY = {"max_abs": 1.3e-6, "max_rel": 1e-6, "top1_agreement": 1.0, "images": 64}
@@ -125,9 +178,14 @@ def test_export_and_latency_stand_there_once_they_are_known(known):
     headings = re.findall("^## (.*)$", to_markdown(REPORT, **known), re.MULTILINE)
     between = {
         "exported": ["Exported files, against PyTorch"],
-        "profile": ["Latency, ONNX Runtime, CPUExecutionProvider"],
+        "profile": ["Latency, CPUExecutionProvider"],
     }
     assert headings == [*(between[next(iter(known))] if known else []), "Widths", "Not pruned"]
+
+
+def test_latencies_of_another_version_are_passed_over_and_said():
+    text = to_markdown(REPORT, profile={"provider": "CPUExecutionProvider", "timings": []})
+    assert "`slimmer profile` makes it anew" in text
 
 
 def test_every_comparison_with_pytorch_is_shown_and_what_there_is_to_say():

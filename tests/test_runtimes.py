@@ -17,8 +17,9 @@ from torch import nn
 
 from slimmer.errors import DataError, ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.runtimes import onnxruntime as runtime
-from slimmer.runtimes.environment import environment
+from slimmer.runtimes.environment import environment, gpu_state
 from slimmer.runtimes.onnxruntime import accuracy, open_session
+from slimmer.runtimes.options import Options
 from slimmer.runtimes.pytorch import open_model
 
 WEIGHT = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
@@ -129,6 +130,14 @@ def test_an_unknown_provider_is_refused_with_the_nearest_name(net):
         open_session(net, provider="cudaa")
 
 
+def test_a_provider_by_its_own_name_runs_and_one_that_was_not_built_is_refused(net):
+    assert open_session(net, provider=CPU).provider == CPU
+    built = onnxruntime.get_available_providers()
+    [other] = [name for name in onnxruntime.get_all_providers() if name not in built][:1]
+    with pytest.raises(RuntimeUnavailableError, match="was built without it"):
+        open_session(net, provider=other)
+
+
 @pytest.mark.parametrize("threads", [0, -1])
 def test_less_than_one_thread_is_refused(threads, net):
     with pytest.raises(RecipeError, match="1 or more"):
@@ -147,28 +156,65 @@ def test_a_provider_that_is_not_there_is_one_quiet_error(provider, net, capfd):
 
 
 class Fake:
-    """A session of ONNX Runtime on a machine that this one is not."""
+    """A session of ONNX Runtime on a machine that this one is not; it takes over the options that it is given."""
 
-    def __init__(self, providers, nodes):
-        self._providers, self._nodes = providers, nodes
+    def __init__(self, providers, nodes, ignores=()):
+        self._providers, self._nodes, self._ignores = providers, nodes, ignores
+        self._options = {providers[0]: {"use_tf32": "1"}}
 
-    def __call__(self, *_, **__):
+    def __call__(self, path, settings, *, providers, **_):
+        self.settings, self.asked = settings, providers
+        for name, options in providers:
+            taken = {key: value for key, value in options.items() if key not in self._ignores}
+            self._options.setdefault(name, {}).update(taken)
         return self
 
     def get_providers(self):
         return self._providers
 
     def get_provider_options(self):
-        return {self._providers[0]: {"use_tf32": "1"}}
+        return self._options
 
     def get_provider_graph_assignment_info(self):
         return [SimpleNamespace(ep_name=name, get_nodes=lambda n=n: [None] * n) for name, n in self._nodes.items()]
 
     def get_inputs(self):
-        return [SimpleNamespace(name="input")]
+        return [SimpleNamespace(name="input", type="tensor(float)", shape=["batch", 1, 2, 2])]
 
     def get_outputs(self):
-        return [SimpleNamespace(name="logits")]
+        return [SimpleNamespace(name="logits", type="tensor(float)", shape=["batch", 3])]
+
+    def io_binding(self):
+        self.binding = Binding()
+        return self.binding
+
+    def run_with_iobinding(self, binding, options=None):
+        self.ran = options
+
+
+class Binding:
+    """What a session on a GPU binds; its values lie on the CPU, since there is no GPU here."""
+
+    def __init__(self):
+        self.inputs, self.outputs = {}, {}
+
+    def bind_ortvalue_input(self, name, value):
+        self.inputs[name] = value
+
+    def bind_output(self, name, device, index):
+        self.outputs[name] = device
+
+    def bind_ortvalue_output(self, name, value):
+        self.outputs[name] = value
+
+    def synchronize_inputs(self):
+        pass
+
+    def synchronize_outputs(self):
+        pass
+
+    def copy_outputs_to_cpu(self):
+        return []
 
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -192,6 +238,112 @@ def test_a_cuda_session_records_tf32_and_the_nodes_of_each_provider(net, monkeyp
     assert session.provider == CUDA
     assert session.settings[f"{CUDA}.use_tf32"] == "1"
     assert (session.settings[f"nodes.{CUDA}"], session.settings[f"nodes.{CPU}"]) == ("2", "1")
+
+
+@pytest.fixture
+def gpu(net, monkeypatch):
+    """What opens a session on a GPU that is not there, and the session behind it."""
+    fake = Fake([CUDA, CPU], {CUDA: 3})
+    value = onnxruntime.OrtValue
+    on_cpu = SimpleNamespace(
+        ortvalue_from_numpy=lambda array, device, index: value.ortvalue_from_numpy(array, "cpu", index),
+        ortvalue_from_shape_and_type=lambda shape, kind, device, index: value.ortvalue_from_shape_and_type(
+            shape, kind, "cpu", index
+        ),
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fake)
+    monkeypatch.setattr(onnxruntime, "OrtValue", on_cpu)
+    return lambda **options: (open_session(net, provider="cuda", options=Options(**options)), fake)
+
+
+def test_what_is_set_for_cuda_reaches_onnx_runtime_and_the_settings(gpu):
+    session, fake = gpu(tf32=False, conv_search="heuristic", prefer_nhwc=True, cuda_graph=True)
+    wanted = {
+        "enable_cuda_graph": "1",
+        "use_tf32": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "prefer_nhwc": "1",
+    }
+    assert fake.asked == [(CUDA, wanted)]
+    assert {key: session.settings[f"{CUDA}.{key}"] for key in wanted} == wanted
+
+
+def test_what_is_not_set_is_left_to_onnx_runtime(gpu):
+    assert gpu()[1].asked == [(CUDA, {})]
+
+
+def test_an_option_that_does_not_take_is_refused(net, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Fake([CUDA, CPU], {CUDA: 3}, ignores=["use_tf32"]))
+    with pytest.raises(RuntimeUnavailableError, match="option use_tf32 was set to 0 and is 1"):
+        open_session(net, provider="cuda", options=Options(tf32=False))
+
+
+@pytest.mark.parametrize("provider", ["cpu", "tensorrt", CPU])
+def test_an_option_of_another_provider_is_refused(provider, net):
+    with pytest.raises(RuntimeUnavailableError, match="no such option for it: use_tf32"):
+        open_session(net, provider=provider, options=Options(tf32=False))
+
+
+def test_a_convolution_search_that_is_none_is_refused():
+    with pytest.raises(RecipeError, match="exhaustive or heuristic or default"):
+        Options(conv_search="fast")
+
+
+def test_strict_tells_onnx_runtime_to_refuse_what_would_fall_back(gpu):
+    key = "session.disable_cpu_ep_fallback"
+    assert gpu(strict=True)[1].settings.get_session_config_entry(key) == "1"
+    with pytest.raises(RuntimeError, match="does not have"):
+        gpu()[1].settings.get_session_config_entry(key)
+
+
+def test_a_captured_graph_has_outputs_that_stay_and_a_number_of_its_own(gpu):
+    session, fake = gpu(cuda_graph=True)
+    numbers = []
+    for batch in (5, 6):
+        once = session.prepare(images(batch))
+        assert fake.binding.outputs["logits"].shape() == [batch, 3]
+        once()
+        numbers.append(fake.ran.get_run_config_entry("gpu_graph_id"))
+    assert numbers == ["1", "2"]
+    session, fake = gpu()
+    session.prepare(images(5))()
+    assert fake.binding.outputs == {"logits": "cuda"}
+    assert fake.ran is None
+
+
+def test_a_captured_graph_needs_outputs_of_known_size(gpu, monkeypatch):
+    unknown = SimpleNamespace(name="logits", type="tensor(float)", shape=["batch", "classes"])
+    monkeypatch.setattr(Fake, "get_outputs", lambda self: [unknown])
+    with pytest.raises(ExportError, match="sizes that only the batch changes"):
+        gpu(cuda_graph=True)[0].prepare(images(2))
+
+
+def test_the_copies_that_a_run_leaves_out_are_calls_of_their_own(gpu):
+    session, fake = gpu()
+    x = images(4)
+    copies = session.copies(x)
+    assert list(copies) == ["to_device", "to_host"]
+    x *= 2
+    for copy in copies.values():
+        copy()
+    np.testing.assert_array_equal(fake.binding.inputs["input"].numpy(), x)
+
+
+def test_the_cpu_has_no_copies(net):
+    assert open_session(net, provider="cpu", threads=1).copies(images(1)) == {}
+
+
+def test_images_take_the_type_that_the_file_asks_for(net, tmp_path):
+    model = onnx.load(net)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["image"], to=TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "image"
+    half = tmp_path / "half.onnx"
+    onnx.save(model, half)
+    x = images(3)
+    session = open_session(half, provider="cpu", threads=1)
+    np.testing.assert_allclose(session.run(x), x.reshape(3, 4) @ WEIGHT, atol=0.02)
+    session.prepare(x)()
 
 
 def test_an_onnx_runtime_that_does_not_count_nodes_is_no_error():
@@ -221,11 +373,53 @@ def test_pytorch_runs_a_copy_in_eval_mode_behind_the_same_protocol():
     assert torch.equal(model[1].running_mean, statistics)
     with torch.no_grad():
         np.testing.assert_allclose(logits, model.eval()(torch.from_numpy(x)).numpy(), rtol=1e-6)
-    assert (session.name, session.provider) == ("pytorch", "cpu")
+    assert (session.name, session.provider) == ("torch", "cpu")
+    assert session.copies(x) == {}
     assert session.settings["threads"] == str(torch.get_num_threads())
     session.close()
     with pytest.raises(ValueError, match="closed"):
         session.run(x)
+
+
+def test_pytorch_has_the_threads_that_were_asked_for_until_it_is_closed():
+    before = torch.get_num_threads()
+    sessions = [open_model(nn.Flatten(), threads=before + 1) for _ in range(2)]
+    assert sessions[0].settings["threads"] == str(before + 1)
+    for session in reversed(sessions):
+        session.close()
+    assert torch.get_num_threads() == before
+    with pytest.raises(RecipeError, match="1 or more"):
+        open_model(nn.Identity(), threads=0)
+
+
+def test_a_compiled_network_is_compiled_by_its_first_run_and_computes_the_same(monkeypatch):
+    """With Dynamo's own backend in place of inductor's C++, which takes a minute to compile."""
+    compiled, compile_ = [], torch.compile
+
+    def eager(model, **options):
+        return compile_(model, backend=lambda graph, _: compiled.append(graph) or graph.forward, **options)
+
+    monkeypatch.setattr(torch, "compile", eager)
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), images(2)
+    session = open_model(model, compiled=True)
+    once = session.prepare(x)
+    assert (session.name, compiled) == ("torch-compiled", [])
+    once()
+    once()
+    assert len(compiled) == 1
+    np.testing.assert_allclose(session.run(x), open_model(model).run(x), rtol=1e-6)
+    session.close()
+
+
+def test_a_network_that_can_not_be_compiled_is_never_timed_eagerly():
+    class Branches(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    session = open_model(Branches(), compiled=True)
+    with pytest.raises(RuntimeUnavailableError, match="runtime torch-compiled"):
+        session.prepare(images(1))()
+    session.close()
 
 
 def test_pytorch_refuses_a_provider_that_is_unknown_or_not_there():
@@ -247,20 +441,33 @@ def test_the_environment_is_json_and_has_the_versions_that_are_imported():
     assert found["cpu"]
 
 
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        (
-            "echo 'NVIDIA H100, 570.1, 1980 MHz, 2619 MHz, 34, 70.1 W'",
-            ("NVIDIA H100", "570.1", "1980 MHz, 2619 MHz, 34, 70.1 W"),
-        ),
-        ("exit 9", (None, None, None)),
-    ],
-)
-def test_the_gpu_is_what_nvidia_smi_says(script, expected, tmp_path, monkeypatch):
+SMI = """#!/bin/sh
+case "$*" in
+  *name,driver*) echo 'NVIDIA H100, 570.1' ;;
+  *clocks_event_reasons*) exit 2 ;;
+  *clocks_throttle_reasons*) echo '0x0000000000000024' ;;
+  *) echo '1980, 2619, 1980, 34, 70.10, 700.00, 12, [N/A]' ;;
+esac
+"""
+
+
+def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
     program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.write_text(SMI)
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     found = environment()
-    assert (found["gpu"], found["gpu_driver"], found["gpu_state"]) == expected
+    assert (found["gpu"], found["gpu_driver"]) == ("NVIDIA H100", "570.1")
+    state = gpu_state()
+    assert (state["clock_sm_mhz"], state["temperature_c"], state["power_w"]) == (1980, 34, 70.1)
+    assert state["memory_used_mib"] is None  # what the card does not say
+    assert state["throttled_by"] == ["power cap", "thermal slowdown, software"]
+
+
+@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", None])
+def test_without_a_gpu_nothing_is_said_of_one(script, tmp_path, monkeypatch):
+    if script is not None:
+        (tmp_path / "nvidia-smi").write_text(script)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (environment()["gpu"], gpu_state()) == (None, None)

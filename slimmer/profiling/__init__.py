@@ -1,152 +1,62 @@
-"""Latency of networks in ONNX Runtime, side by side: timed in turns, compared with an interval."""
+"""Latency of networks, side by side: timed in turns, compared with an interval, and explained."""
 
-import hashlib
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from slimmer.errors import ExportError, RecipeError
-from slimmer.profiling.results import (
-    SCHEMA,
-    Comparison,
-    Conditions,
-    Profile,
-    Subject,
-    Timing,
-    compare,
-    notes,
-    timing,
-)
-from slimmer.profiling.timing import Clock, Effort, time_in_turns
-from slimmer.runtimes import Session
-from slimmer.runtimes.environment import environment
+from slimmer.profiling.measure import Means, Network, Progress, measure
+from slimmer.profiling.results import RUNTIMES, Comparison, Conditions, Profile, Subject, Timing
+from slimmer.profiling.timing import Effort
+from slimmer.runtimes import Array, Session
+from slimmer.runtimes.fresh import Fresh, measure_fresh
 from slimmer.runtimes.onnxruntime import open_session
+from slimmer.runtimes.providers import asked_for, check_provider
+from slimmer.runtimes.trace import Trace, trace_network
 
-__all__ = ["Comparison", "Conditions", "Effort", "Profile", "Subject", "Timing", "profile"]
+__all__ = [
+    "RUNTIMES",
+    "Comparison",
+    "Conditions",
+    "Effort",
+    "Network",
+    "Profile",
+    "Subject",
+    "Timing",
+    "profile",
+]
 
-Opener = Callable[[Path], Session]
-Progress = Callable[[int, int, str], None]
 
-# With these, two small networks at two batch sizes take less than ten seconds.
-SECONDS = 0.25
-RUNS = 10
-BLOCKS = 5
+def profile(networks: Sequence[Network], conditions: Conditions, on_progress: Progress | None = None) -> Profile:
+    """How long each of `networks` takes, and how each compares with the first.
 
-
-def profile(
-    models: Sequence[tuple[str, Path]],
-    *,
-    input_size: tuple[int, int, int],
-    batches: Sequence[int] = (1, 64),
-    provider: str = "cpu",
-    threads: int | None = None,
-    seconds: float = SECONDS,
-    runs: int = RUNS,
-    blocks: int = BLOCKS,
-    seed: int = 0,
-    on_progress: Progress | None = None,
-) -> Profile:
-    """How long each of the ONNX files `models` (name, path) takes, and how each compares with the first.
-
-    All are open at once and take turns, `blocks` times for each batch size, in blocks of at least `seconds`
-    and `runs` runs: back to back, on random images of `input_size` (channels, height, width) that already
-    lie on the device. What is timed is the network alone, copies left out. `threads` None is one per core.
+    First each ONNX file is used once in a process of its own (opening, first run, memory) and traced in a session
+    that is timed for nothing else (where its nodes run, where its time goes). Then all are open at once and take
+    turns, block by block: back to back, on random images that already lie on the device. What is timed is the
+    network alone; copies are timed apart. This is done for every number of threads and every batch size.
     `on_progress` hears (steps done, steps in all, what comes next), and once more when all are done.
     Nothing is written and nothing of the machine is changed.
 
-    Raises RecipeError for a number or a name that makes no sense, RuntimeUnavailableError where `provider`
-    is not active, ExportError where a file is broken or takes other images.
+    Raises RecipeError for a number or a name that makes no sense, RuntimeUnavailableError where a provider, an
+    option or a runtime is not active, ExportError where a file is broken or takes other images.
     """
-    effort = Effort(seconds=seconds, runs=runs, blocks=blocks)
-    conditions = Conditions(provider, threads, input_size, tuple(batches), effort, seed)
-    return profile_sessions(
-        models,
-        conditions,
-        lambda path: open_session(path, provider=provider, threads=threads),
-        clock=time.perf_counter_ns,
-        on_progress=on_progress,
-    )
+    provider, options = check_provider(conditions.provider), conditions.options
+    asked_for(provider, options)  # an option that the provider does not have is refused before anything is opened
 
+    def fresh(path: Path, shape: tuple[int, ...], threads: int | None) -> Fresh | None:
+        return measure_fresh(path, shape, provider=provider, threads=threads, options=options)
 
-def profile_sessions(
-    models: Sequence[tuple[str, Path]],
-    conditions: Conditions,
-    opener: Opener,
-    *,
-    clock: Clock,
-    on_progress: Progress | None = None,
-) -> Profile:
-    """As `profile`, with whatever session `opener` gives for a file, on a `clock` of nanoseconds."""
-    names = [name for name, _ in models]
-    if not names or len(set(names)) < len(names):
-        raise RecipeError("profile models", str(names), "at least one network, each under its own name")
-    draw = np.random.default_rng(conditions.seed)
-    steps = len(conditions.batches) * len(models) * (1 + conditions.effort.blocks)
-    done = 0
+    def trace(path: Path, images: Array, threads: int | None) -> Trace:
+        return trace_network(path, images, provider=provider, threads=threads, options=options)
 
-    def tell(step: str) -> None:
-        nonlocal done
-        if on_progress is not None:
-            on_progress(done, steps, step)
-        done += 1
+    def opened(network: Network, runtime: str, threads: int | None) -> Session:
+        if runtime == "onnxruntime":
+            return open_session(network.path, provider=provider, threads=threads, options=options)
+        # PyTorch takes a second to load, which ONNX files alone need not wait for.
+        from slimmer.runtimes.pytorch import open_model  # noqa: PLC0415
 
-    # Before the first run, so that `load` is of what else the machine does.
-    machine = environment()
-    with ExitStack() as stack:
-        subjects, sessions = [], []
-        for name, path in models:
-            subject, session = _open(name, path, opener, clock)
-            stack.callback(session.close)
-            subjects.append(subject)
-            sessions.append(session)
-        timings, comparisons = [], []
-        for batch in conditions.batches:
-            images = draw.standard_normal((batch, *conditions.input_size), dtype=np.float32)
-            recorded = time_in_turns(
-                [f"{name}, batch {batch}" for name in names],
-                [session.prepare(images) for session in sessions],
-                conditions.effort,
-                clock=clock,
-                tell=tell,
-            )
-            timings += [timing(name, batch, one) for name, one in zip(names, recorded, strict=True)]
-            comparisons += [
-                compare((names[0], name), batch, recorded[0], one, seed=conditions.seed)
-                for name, one in zip(names[1:], recorded[1:], strict=True)
-            ]
-    tell("done")
-    return Profile(
-        schema=SCHEMA,
-        date_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        provider=subjects[0].provider,
-        conditions=conditions,
-        environment=machine,
-        subjects=tuple(subjects),
-        timings=tuple(timings),
-        comparisons=tuple(comparisons),
-        notes=tuple(notes(conditions, subjects, timings)),
-    )
+        assert network.module is not None  # measure has seen to it
+        compiled = runtime == "torch-compiled"
+        return open_model(network.module(), provider=provider, threads=threads, compiled=compiled)
 
-
-def _open(name: str, path: Path, opener: Opener, clock: Clock) -> tuple[Subject, Session]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ExportError(str(path), str(error), "an ONNX file, as `slimmer export` writes it") from error
-    before = clock()
-    session = opener(path)
-    subject = Subject(
-        name=name,
-        path=str(path),
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_bytes=len(content),
-        session_ms=(clock() - before) / 1e6,
-        runtime=session.name,
-        provider=session.provider,
-        settings=dict(session.settings),
-    )
-    return subject, session
+    means = Means(open=opened, clock=time.perf_counter_ns, fresh=fresh, trace=trace)
+    return measure(networks, conditions, means, on_progress)

@@ -1,7 +1,6 @@
-"""What a profile says: timings, comparisons and notes, as data."""
+"""What a profile says: timings, comparisons and what explains them, as data."""
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,36 +9,57 @@ import numpy as np
 from slimmer.errors import RecipeError
 from slimmer.profiling import statistics
 from slimmer.profiling.timing import Effort, Recorded
+from slimmer.profiling.widths import Layer
+from slimmer.runtimes.environment import GpuState
+from slimmer.runtimes.fresh import Fresh
+from slimmer.runtimes.options import DEFAULTS, Options
+from slimmer.runtimes.trace import Trace
 
-SCHEMA = 1
+SCHEMA = 2
+RUNTIMES = ("onnxruntime", "torch", "torch-compiled")
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What was asked for: `input_size` is (channels, height, width), `threads` None one per core."""
+    """What was asked for: `input_size` is (channels, height, width), None among `threads` one per core."""
 
-    provider: str
-    threads: int | None
     input_size: tuple[int, int, int]
-    batches: tuple[int, ...]
     effort: Effort
-    seed: int
+    batches: tuple[int, ...] = (1, 64)
+    provider: str = "cpu"
+    runtimes: tuple[str, ...] = RUNTIMES[:1]
+    threads: tuple[int | None, ...] = (None,)
+    options: Options = DEFAULTS
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.batches or min(self.batches) < 1 or len(set(self.batches)) < len(self.batches):
-            raise RecipeError("profile batches", str(list(self.batches)), "numbers of 1 or more, each once")
+        _each_once("profile batches", self.batches)
+        _each_once("profile threads", self.threads)
         if len(self.input_size) != 3 or min(self.input_size) < 1:
             raise RecipeError("profile input_size", str(self.input_size), "(channels, height, width)")
+        unknown = [name for name in self.runtimes if name not in RUNTIMES]
+        if unknown or not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
+            raise RecipeError("profile runtimes", str(list(self.runtimes)), f"some of {', '.join(RUNTIMES)}, each once")
+
+
+def _each_once(where: str, numbers: tuple[int | None, ...]) -> None:
+    if not numbers or any(number is not None and number < 1 for number in numbers) or len(set(numbers)) < len(numbers):
+        raise RecipeError(where, str(list(numbers)), "numbers of 1 or more, each once")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One of the networks that were timed: its file, what ran it, and how long the session took to open."""
+    """One of the networks in one runtime: its ONNX file, what ran it, and how long the session took to open.
+
+    `flops` of one image and `params` are what the file says of itself, None where it does not.
+    """
 
     name: str
     path: str
     sha256: str
     size_bytes: int
+    flops: int | None
+    params: int | None
     session_ms: float
     runtime: str
     provider: str
@@ -47,57 +67,86 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Timing:
+class Case:
+    """What is timed: a network in a runtime, on so many threads (None is one per core), for one batch size."""
+
+    model: str
+    runtime: str
+    threads: int | None
+    batch: int
+
+
+@dataclass(frozen=True)
+class Timing(Case):
     """How long one network takes for one batch, in milliseconds.
 
     `median_ms` is the median of the blocks' medians and the figure to quote; p50 to p99 (None below 1000
     samples), mean, lowest and highest are over all samples. `variation` is standard deviation over mean.
-    `drift` is the last third's median against the first third's, less 1. `images_per_s` is the batch over
-    the median. `first_run_ms` is the first run with this batch size, whatever ran before. `settled` is
-    whether the warm-up came to rest.
+    `windows_ms` are the medians of the samples' thirds and `drift` is the last one over the first, less 1; the
+    verdict is about the spread of all three. `images_per_s` is the batch over the median. `first_run_ms` is the
+    first run with this batch size, whatever ran before. `settled` is whether the warm-up came to rest. `copies_ms`
+    are the copies to a GPU and back, which are not part of the rest; empty on the CPU.
     """
 
-    model: str
-    batch: int
     samples: int
     median_ms: float
     block_medians_ms: tuple[float, ...]
     p50_ms: float
     p90_ms: float
+    p95_ms: float
     p99_ms: float | None
     mean_ms: float
     min_ms: float
     max_ms: float
     variation: float
+    windows_ms: tuple[float, ...]
     drift: float
     drift_verdict: str
     images_per_s: float
     first_run_ms: float
     settled: bool
+    copies_ms: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How many times faster `model` is than `against` for one batch, with a 95 % interval.
+class Comparison(Case):
+    """How many times faster `model` is than `against` (in `against_runtime`), with a 95 % interval.
 
     `speedup` is the median over blocks of the ratio of medians, so it may differ a little from the ratio of
-    the two `median_ms`. `verdict` is "faster", "slower" or "no measurable difference".
+    the two `median_ms`. `verdict` is "faster", "slower" or "no measurable difference". `promise` is the speed-up
+    if time went with the FLOPs, and `efficiency` the speed-up over that; None where FLOPs are not known.
     """
 
-    model: str
     against: str
-    batch: int
+    against_runtime: str
     speedup: float
     low: float
     high: float
     verdict: str
+    promise: float | None
+    efficiency: float | None
+
+
+@dataclass(frozen=True)
+class FreshUse(Case):
+    """What the first use of a network costs in a process of its own."""
+
+    cost: Fresh
+
+
+@dataclass(frozen=True)
+class TracedRun(Case):
+    """Where a network's nodes run and where its time goes."""
+
+    trace: Trace
 
 
 @dataclass(frozen=True)
 class Profile:
     """All that was measured, and under what conditions; the first of `subjects` is the reference.
 
-    `provider` is the one that was really active. `notes` are sentences on what limits the figures.
+    `provider` is the one that was really active. `gpu` is the first GPU's state before and after. `layers` are
+    each network's, in its ONNX file. `notes` are sentences on what limits the figures.
     """
 
     schema: int
@@ -105,9 +154,13 @@ class Profile:
     provider: str
     conditions: Conditions
     environment: dict[str, str | int | float | None]
+    gpu: dict[str, GpuState | None]
     subjects: tuple[Subject, ...]
     timings: tuple[Timing, ...]
     comparisons: tuple[Comparison, ...]
+    fresh: tuple[FreshUse, ...]
+    traces: tuple[TracedRun, ...]
+    layers: dict[str, tuple[Layer, ...]]
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,60 +169,48 @@ class Profile:
         return plain
 
 
-def timing(model: str, batch: int, recorded: Recorded) -> Timing:
+def timing(case: Case, recorded: Recorded, copies_ms: dict[str, float]) -> Timing:
     """The figures of one network's durations for one batch size."""
     samples = np.concatenate(recorded.blocks)
     median = statistics.median_of_medians(recorded.blocks)
-    change = statistics.drift(samples)
+    thirds = statistics.windows(samples)
     return Timing(
-        model=model,
-        batch=batch,
+        **asdict(case),
         samples=len(samples),
         median_ms=median,
         block_medians_ms=tuple(float(np.median(block)) for block in recorded.blocks),
         p50_ms=statistics.percentile(samples, 50),
         p90_ms=statistics.percentile(samples, 90),
+        p95_ms=statistics.percentile(samples, 95),
         p99_ms=statistics.p99(samples),
         mean_ms=float(samples.mean()),
         min_ms=float(samples.min()),
         max_ms=float(samples.max()),
         variation=statistics.variation(samples),
-        drift=change,
-        drift_verdict=statistics.drift_verdict(change),
-        images_per_s=1000 * batch / median,
+        windows_ms=thirds,
+        drift=statistics.drift(samples),
+        drift_verdict=statistics.drift_verdict(statistics.spread(thirds)),
+        images_per_s=1000 * case.batch / median,
         first_run_ms=recorded.first_run_ms,
         settled=recorded.settled,
+        copies_ms=copies_ms,
     )
 
 
-def compare(names: tuple[str, str], batch: int, reference: Recorded, other: Recorded, *, seed: int) -> Comparison:
-    """How the second of `names` compares with the first."""
-    low, high = statistics.speedup_interval(reference.blocks, other.blocks, seed=seed)
+def compare(
+    case: Case, against: Case, recorded: Recorded, reference: Recorded, *, promise: float | None, seed: int
+) -> Comparison:
+    """How the network of `case` compares with the one of `against`, both timed in the same blocks."""
+    low, high = statistics.speedup_interval(reference.blocks, recorded.blocks, seed=seed)
+    speedup = statistics.speedup(reference.blocks, recorded.blocks)
     return Comparison(
-        model=names[1],
-        against=names[0],
-        batch=batch,
-        speedup=statistics.speedup(reference.blocks, other.blocks),
+        **asdict(case),
+        against=against.model,
+        against_runtime=against.runtime,
+        speedup=speedup,
         low=low,
         high=high,
         verdict=statistics.speedup_verdict(low, high),
+        promise=promise,
+        efficiency=None if promise is None else speedup / promise,
     )
-
-
-def notes(conditions: Conditions, subjects: Sequence[Subject], timings: Sequence[Timing]) -> Iterator[str]:
-    """What a reader should know before trusting a figure, one sentence each."""
-    for one in timings:
-        where = f"{one.model}, batch {one.batch}"
-        if one.p99_ms is None:
-            yield f"{where}: no p99, since {one.samples} samples are fewer than {statistics.P99_NEEDS}."
-        if not one.settled:
-            yield f"{where}: durations still changed when the warm-up was given up."
-        if one.drift_verdict != "steady":
-            yield f"{where}: {one.drift_verdict}, the last third {one.drift:+.1%} against the first."
-    if conditions.effort.blocks == 1 and len(subjects) > 1:
-        yield "One block: the intervals leave out what changes from block to block."
-    if conditions.provider != "cpu":
-        yield "The GPU's clocks were not locked."
-        for subject in subjects:
-            if left := subject.settings.get("nodes.CPUExecutionProvider"):
-                yield f"{subject.name}: {left} nodes run on the CPU."

@@ -9,6 +9,7 @@ Samples = np.ndarray[Any, np.dtype[np.float64]]
 
 P99_NEEDS = 1000  # of fewer samples the 99th percentile is one of the ten slowest runs, or none
 STEADY, DRIFTING = 0.03, 0.10
+NOISY = 0.025  # the coefficient of variation above which a figure is called noisy
 RESAMPLES = 4000
 
 
@@ -52,14 +53,32 @@ def drift(samples: Samples) -> float:
     return float(np.median(samples[-third:]) / np.median(samples[:third]) - 1)
 
 
-def drift_verdict(change: float) -> str:
-    """What a drift means: "steady" up to 3 %, "drifting" from 10 %, "slight drift" between.
+def windows(samples: Samples) -> tuple[float, ...]:
+    """The medians of the first, the middle and the last third of the samples; one median below three samples.
 
-    >>> drift_verdict(-0.2)
+    >>> windows(np.array([1.0, 1.0, 1.3, 1.3, 1.5, 1.5]))
+    (1.0, 1.3, 1.5)
+    """
+    parts = np.array_split(samples, 3) if len(samples) >= 3 else [samples]
+    return tuple(float(np.median(part)) for part in parts)
+
+
+def spread(medians: Sequence[float]) -> float:
+    """By how much the highest is above the lowest (0.1 is 10 %).
+
+    >>> spread([2.0, 3.0, 2.5])
+    0.5
+    """
+    return max(medians) / min(medians) - 1
+
+
+def drift_verdict(change: float) -> str:
+    """What the windows' spread means: "steady" up to 3 %, "drifting" from 10 %, "slight drift" between.
+
+    >>> drift_verdict(0.2)
     'drifting'
     """
-    size = abs(change)
-    return "steady" if size <= STEADY else "slight drift" if size < DRIFTING else "drifting"
+    return "steady" if change <= STEADY else "slight drift" if change < DRIFTING else "drifting"
 
 
 def speedup(reference: Sequence[Samples], other: Sequence[Samples]) -> float:

@@ -71,13 +71,13 @@ def time_in_turns(
             runs[index]()
             while clock() < until:
                 runs[index]()
-            blocks[index].append(_record(runs[index], effort.runs, effort.seconds, clock))
+            blocks[index].append(record(runs[index], effort.runs, effort.seconds, clock))
     return [
         Recorded(first, calm, tuple(recorded)) for first, calm, recorded in zip(firsts, settled, blocks, strict=True)
     ]
 
 
-def _record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
+def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
     """Durations in milliseconds, back to back, of at least `runs` runs and `seconds`."""
     durations: list[int] = []
     start = before = clock()
@@ -96,7 +96,7 @@ def _warm_up(run: Run, effort: Effort, clock: Clock) -> bool:
     """
     medians: list[float] = []
     for _ in range(WARM_WINDOWS):
-        medians.append(float(np.median(_record(run, max(2, effort.runs // 5), effort.seconds / 5, clock))))
+        medians.append(float(np.median(record(run, max(2, effort.runs // 5), effort.seconds / 5, clock))))
         last = medians[-3:]
         if len(last) == 3 and max(last) <= (1 + WARM_AGREE) * min(last):
             return True

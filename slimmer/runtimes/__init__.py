@@ -32,5 +32,8 @@ class Session(Protocol):
         It returns when the outputs are computed; they stay on the device. Copies are left out.
         """
 
+    def copies(self, x: Array) -> Mapping[str, Callable[[], None]]:
+        """The copies that `prepare` leaves out, "to_device" and "to_host", each as a call; none on the CPU."""
+
     def close(self) -> None:
         """Let go of the network and its memory; the session can't be used any more."""

@@ -8,16 +8,36 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # The state is recorded and never changed: locking a shared GPU's clocks would slow others.
-_GPU_STATE = "clocks.sm,clocks.mem,temperature.gpu,power.draw"
+_GPU_STATE = {
+    "clocks.sm": "clock_sm_mhz",
+    "clocks.mem": "clock_memory_mhz",
+    "clocks.max.sm": "clock_sm_highest_mhz",
+    "temperature.gpu": "temperature_c",
+    "power.draw": "power_w",
+    "power.limit": "power_limit_w",
+    "utilization.gpu": "busy_percent",
+    "memory.used": "memory_used_mib",
+}
+_REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # the second is the older drivers' name
+# Source: nvml.h, nvmlClocksEventReason*; idle and a clock that somebody set are no throttling.
+_THROTTLES = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x20: "thermal slowdown, software",
+    0x40: "thermal slowdown, hardware",
+    0x80: "power brake",
+}
+
+GpuState = dict[str, float | str | list[str] | None]
 
 
 def environment() -> dict[str, str | int | float | None]:
     """What a reader must know of the machine to make sense of a timing; None for what is not there.
 
-    `load` is the mean number of running processes over the last minute. `gpu` and `gpu_state` are those of
+    `load` is the mean number of running processes over the last minute. `gpu` and `gpu_driver` are those of
     the first GPU that nvidia-smi names. Nothing is imported or changed to find out.
     """
-    gpu, driver, state = _gpu()
+    gpu, driver = _gpu()
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -30,7 +50,6 @@ def environment() -> dict[str, str | int | float | None]:
         "onnxruntime": _version("onnxruntime-gpu") or _version("onnxruntime"),
         "gpu": gpu,
         "gpu_driver": driver,
-        "gpu_state": state,
     }
 
 
@@ -51,16 +70,46 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _gpu() -> tuple[str | None, str | None, str | None]:
-    """The first GPU's name, driver and (clocks, temperature, power) of the moment."""
+def gpu_state() -> GpuState | None:
+    """The first GPU's clocks, temperature, power, load and what throttles it, at this moment; None without nvidia-smi.
+
+    A figure that the GPU does not give is None. The whole card's load and memory are told, whoever uses it.
+    """
+    answer = _nvidia_smi(",".join(_GPU_STATE))
+    if answer is None:
+        return None
+    state: GpuState = {name: _number(text) for name, text in zip(_GPU_STATE.values(), answer, strict=False)}
+    reasons = next((found[0] for field in _REASONS if (found := _nvidia_smi(field))), None)
+    try:
+        bits = None if reasons is None else int(reasons, 16)
+    except ValueError:
+        bits = None
+    state["throttled_by"] = None if bits is None else [name for bit, name in _THROTTLES.items() if bits & bit]
+    return state
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _gpu() -> tuple[str | None, str | None]:
+    """The first GPU's name and driver."""
+    answer = _nvidia_smi("name,driver_version") or []
+    name, driver = [*answer, "", ""][:2]
+    return name or None, driver or None
+
+
+def _nvidia_smi(fields: str) -> list[str] | None:
+    """What nvidia-smi says of the first GPU, field by field; None where it is not there or refuses."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return None, None, None
-    query = [program, "--id=0", f"--query-gpu=name,driver_version,{_GPU_STATE}", "--format=csv,noheader"]
+        return None
+    query = [program, "--id=0", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - a fixed command
     except (OSError, subprocess.SubprocessError):
-        return None, None, None
-    name, _, rest = answer.stdout.strip().partition(", ")
-    driver, _, state = rest.partition(", ")
-    return name or None, driver or None, state or None
+        return None
+    return [part.strip() for part in answer.stdout.strip().split(",")]

@@ -1,0 +1,228 @@
+"""A profile in words and tables, the headline first; terminal and report.md show the same."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = 2
+CPU = "CPUExecutionProvider"
+_LEAST_SHARE = 0.01  # an operation that takes less of the time is one of "others"
+
+Profile = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table with its title, and sentences under it; either may be empty."""
+
+    title: str
+    heads: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    says: tuple[str, ...] = ()
+
+
+def headline(found: Profile) -> list[str]:
+    """How much faster each network is than the first, a sentence a batch size."""
+    return [
+        f"{_place(found, one)}: {one['model']} {_verdict(one)} (95 % interval {one['low']:.2f} to {one['high']:.2f})"
+        + (
+            "."
+            if one["promise"] is None
+            else f"; its FLOPs promise {one['promise']:.2f}, it has {_share(one)} of that."
+        )
+        for one in found["comparisons"]
+        if one["runtime"] == one["against_runtime"]
+    ]
+
+
+def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
+    """The tables of a profile, what matters most first; `every_layer` lists widths layer by layer too."""
+    yield _latency(found)
+    if crossed := [one for one in found["comparisons"] if one["runtime"] != one["against_runtime"]]:
+        yield _across(found, crossed)
+    yield _runs(found)
+    if found["fresh"]:
+        yield _first_use(found)
+    if any(one["trace"]["shares"] for one in found["traces"]):
+        yield _where(found)
+    if found["provider"] != CPU and found["traces"]:
+        yield _nodes(found)
+    yield from _widths(found, every_layer=every_layer)
+    yield Part("Conditions", says=tuple(_conditions(found)))
+    if found["notes"]:
+        yield Part("What limits these figures", says=tuple(found["notes"]))
+
+
+def _verdict(one: Row) -> str:
+    if one["verdict"] == "no measurable difference":
+        return f"has no measurable difference to {one['against']}: {one['speedup']:.2f} times"
+    slower = " (slower)" if one["verdict"] == "slower" else ""
+    return f"is {one['speedup']:.2f} times as fast as {one['against']}{slower}"
+
+
+def _share(one: Row) -> str:
+    return f"{one['efficiency']:.2f}"
+
+
+def _place(found: Profile, one: Row) -> str:
+    told = [f"batch {one['batch']}", _threads(one["threads"]) if _several(found, "threads") else ""]
+    told.append(one["runtime"] if _several(found, "runtimes") else "")
+    return ", ".join(part for part in told if part)
+
+
+def _threads(number: int | None) -> str:
+    return "one thread per core" if number is None else f"{number} thread{'s' if number > 1 else ''}"
+
+
+def _several(found: Profile, key: str) -> bool:
+    return len(found["conditions"][key]) > 1
+
+
+def _case_heads(found: Profile) -> tuple[str, ...]:
+    runtime = ("runtime",) if _several(found, "runtimes") else ()
+    return ("network", *runtime, *(("threads",) if _several(found, "threads") else ()), "batch")
+
+
+def _case(found: Profile, row: Row) -> tuple[str, ...]:
+    runtime = (row["runtime"],) if _several(found, "runtimes") else ()
+    threads = (str(row["threads"] or "per core"),) if _several(found, "threads") else ()
+    return (row["model"], *runtime, *threads, str(row["batch"]))
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return row["model"], row["runtime"], row["threads"], row["batch"]
+
+
+def _latency(found: Profile) -> Part:
+    faster = {_key(one): one for one in found["comparisons"] if one["runtime"] == one["against_runtime"]}
+    rows = []
+    for row in found["timings"]:
+        one = faster.get(_key(row))
+        gain = f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})" if one else ""
+        promise = f"{one['promise']:.2f}, {_share(one)} of it" if one and one["promise"] is not None else ""
+        rows.append((*_case(found, row), f"{row['median_ms']:.3f}", f"{row['images_per_s']:.0f}", gain, promise))
+    heads = *_case_heads(found), "median ms", "images/s", "speed-up (95 % interval)", "FLOPs promise"
+    return Part(f"Latency, {found['provider']}", heads, tuple(rows))
+
+
+def _across(found: Profile, crossed: Sequence[Row]) -> Part:
+    rows = tuple(
+        (*_case(found, one), one["against_runtime"], f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})")
+        for one in crossed
+    )
+    return Part("Runtimes", (*_case_heads(found), "against", "speed-up (95 % interval)"), rows)
+
+
+def _runs(found: Profile) -> Part:
+    copies = list(dict.fromkeys(name for row in found["timings"] for name in row["copies_ms"]))
+    heads = "runs", "p50 ms", "p90", "p95", "p99", "deviation", "drift", "first ms"
+    rows = []
+    for row in found["timings"]:
+        times = (row["p50_ms"], row["p90_ms"], row["p95_ms"], row["p99_ms"])
+        cells = [*_case(found, row), str(row["samples"]), *("" if ms is None else f"{ms:.3f}" for ms in times)]
+        cells += [
+            f"{row['variation']:.1%}",
+            f"{row['drift']:+.1%}, {row['drift_verdict']}",
+            f"{row['first_run_ms']:.2f}",
+        ]
+        rows.append((*cells, *(f"{row['copies_ms'][name]:.3f}" if name in row["copies_ms"] else "" for name in copies)))
+    named = {"to_device": "to the GPU ms", "to_host": "back ms"}
+    return Part("Runs", (*_case_heads(found), *heads, *(named.get(name, name) for name in copies)), tuple(rows))
+
+
+def _first_use(found: Profile) -> Part:
+    sizes = {one["name"]: one["size_bytes"] for one in found["subjects"]}
+    on_gpu = any(one["cost"]["device_bytes"] is not None for one in found["fresh"])
+    rows = []
+    for one in found["fresh"]:
+        cost = one["cost"]
+        memory = (_megabytes(cost["memory_bytes"]), *((_megabytes(cost["device_bytes"]),) if on_gpu else ()))
+        times = f"{cost['session_ms']:.1f}", f"{cost['first_run_ms']:.2f}"
+        rows.append((*_case(found, one), _megabytes(sizes[one["model"]]), *times, *memory))
+    heads = "file MB", "session ms", "first run ms", "memory MB", *(("GPU MB",) if on_gpu else ())
+    says = ("Memory is by how much the process's resident memory rose at its highest, session and runs together.",)
+    return Part("First use, in a process of its own", (*_case_heads(found), *heads), tuple(rows), says)
+
+
+def _megabytes(number: float | None) -> str:
+    return "" if number is None else f"{number / 1e6:.2f}"
+
+
+def _where(found: Profile) -> Part:
+    """Each operation's share of the time, network beside network, at the largest batch."""
+    largest = max(one["batch"] for one in found["traces"])
+    shares = {one["model"]: one["trace"]["shares"] for one in found["traces"] if one["batch"] == largest}
+    names = list(
+        dict.fromkeys(name for each in shares.values() for name, share in each.items() if share >= _LEAST_SHARE)
+    )
+    names.sort(key=lambda name: -max(each.get(name, 0) for each in shares.values()))
+    rows = [(name, *(f"{each.get(name, 0):.1%}" for each in shares.values())) for name in names]
+    others = [sum(share for name, share in each.items() if name not in names) for each in shares.values()]
+    rows.append(("others", *(f"{share:.1%}" for share in others)))
+    says = (
+        "Shares of each network's own time, from a profiled session; the profiler slows it, so it gives no durations.",
+    )
+    return Part(f"Where time goes, batch {largest}", ("operation", *shares), tuple(rows), says)
+
+
+def _nodes(found: Profile) -> Part:
+    traces = {one["model"]: one["trace"] for one in found["traces"]}
+    rows = tuple(
+        (
+            name,
+            ", ".join(f"{provider} {number}" for provider, number in trace["nodes"].items()),
+            "; ".join(trace["on_cpu"]) or "none",
+            "; ".join(trace["memcpy"]) or "none",
+        )
+        for name, trace in traces.items()
+    )
+    return Part("Where nodes run", ("network", "nodes", "fell back to the CPU", "copies between devices"), rows)
+
+
+def _widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
+    """How many layers' widths are no multiples of 8, 16, 32, and which; the layer that makes the output is left out."""
+    inner = {name: [one for one in layers if not one["output"]] for name, layers in found["layers"].items()}
+    inner = {name: layers for name, layers in inner.items() if layers}
+    if not inner:
+        return
+    rows = tuple(
+        (name, str(len(layers)), *(str(sum(one["multiple"] < least for one in layers)) for least in (8, 16, 32)))
+        for name, layers in inner.items()
+    )
+    yield Part("Widths", ("network", "layers", "no multiple of 8", "of 16", "of 32"), rows)
+    widths = {name: {one["name"]: one for one in layers} for name, layers in inner.items()}
+    layers = list(dict.fromkeys(one for each in widths.values() for one in each))
+    odd = [name for name in layers if any(name in each and each[name]["multiple"] < 32 for each in widths.values())]
+    if every_layer and odd:
+        table = tuple((name, *(_width(each.get(name)) for each in widths.values())) for name in odd)
+        yield Part("Layers whose width is no multiple of 32 in one of them", ("layer", *widths), table)
+
+
+def _width(layer: Row | None) -> str:
+    if layer is None:
+        return ""
+    return (
+        f"{layer['width']} (no multiple of 8)" if layer["multiple"] == 1 else f"{layer['width']} ({layer['multiple']})"
+    )
+
+
+def _conditions(found: Profile) -> Iterator[str]:
+    asked, machine = found["conditions"], found["environment"]
+    effort, threads = asked["effort"], ", ".join(_threads(number) for number in asked["threads"])
+    yield (
+        f"{effort['blocks']} blocks of each network in turns, each of at least {effort['seconds']:g} s and "
+        f"{effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
+        f"{'x'.join(map(str, asked['input_size']))} that lie on the device already."
+    )
+    unset = {"strict": False, "cuda_graph": False}
+    chosen = {name: value for name, value in asked["options"].items() if value != unset.get(name)}
+    if chosen:
+        yield "Options: " + ", ".join(f"{name} {value}" for name, value in chosen.items()) + "."
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch") if machine.get(name))
+    yield f"{machine['cpu']}, {machine['usable_cores']} cores, load {machine['load']}; {versions}."
+    if machine.get("gpu") and found["provider"] != CPU:
+        yield f"{machine['gpu']}, driver {machine['gpu_driver']}."
+        for when, state in found["gpu"].items():
+            if state:
+                yield f"GPU {when}: " + ", ".join(f"{name} {value}" for name, value in state.items()) + "."

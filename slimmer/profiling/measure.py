@@ -1,0 +1,266 @@
+"""A profile put together: first uses, traces, then all networks timed in turns."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
+from slimmer.export.onnx import read_metadata
+from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
+from slimmer.profiling.results import (
+    SCHEMA,
+    Case,
+    Comparison,
+    Conditions,
+    FreshUse,
+    Profile,
+    Subject,
+    Timing,
+    TracedRun,
+    compare,
+    timing,
+)
+from slimmer.profiling.timing import Clock, Recorded, Tell, record, time_in_turns
+from slimmer.profiling.widths import Layer, read_layers
+from slimmer.runtimes import Array, Session
+from slimmer.runtimes.environment import GpuState, environment, gpu_state
+from slimmer.runtimes.fresh import Fresh
+from slimmer.runtimes.trace import Trace
+
+Progress = Callable[[int, int, str], None]
+COPIES = 20  # runs of a copy at least
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to time: its name, its ONNX file, and how to get it as a module, which PyTorch needs."""
+
+    name: str
+    path: Path
+    module: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Means:
+    """What measures: a session of a network in a runtime, a process of its own, a trace, the time.
+
+    `open` is given the network, the runtime and the threads; `fresh` and `trace` the network, the threads and
+    the images' shape or the images; they may be absent.
+    """
+
+    open: Callable[[Network, str, int | None], Session]
+    clock: Clock
+    fresh: Callable[[Path, tuple[int, ...], int | None], Fresh | None] | None = None
+    trace: Callable[[Path, Array, int | None], Trace] | None = None
+    layers: Callable[[Path], tuple[Layer, ...]] = read_layers
+    about: Callable[[Path], Mapping[str, str]] = read_metadata
+    gpu: Callable[[], GpuState | None] = gpu_state
+    machine: Callable[[], Mapping[str, str | int | float | None]] = environment
+
+
+@dataclass
+class _Found:
+    """What is gathered on the way; a class because it grows with every thread count and batch size."""
+
+    subjects: dict[tuple[str, str], Subject] = field(default_factory=dict)
+    timings: list[Timing] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+
+
+def measure(
+    networks: Sequence[Network], conditions: Conditions, means: Means, on_progress: Progress | None = None
+) -> Profile:
+    """As `profile`, with whatever `means` there are."""
+    names = [network.name for network in networks]
+    if not names or len(set(names)) < len(names):
+        raise RecipeError("profile models", str(names), "at least one network, each under its own name")
+    _check_modules(networks, conditions)
+    tell = _steps(len(networks), conditions, means, on_progress)
+    # Before the first run, so that `load` is of what else the machine does.
+    machine, before = dict(means.machine()), means.gpu()
+    files = {network.name: _read(network.path) for network in networks}
+    layers = {network.name: means.layers(network.path) for network in networks}
+    about = {network.name: means.about(network.path) for network in networks}
+    traces, fresh = _explain(networks, conditions, means, tell)
+    found = _Found()
+    for threads in conditions.threads:
+        with ExitStack() as stack:
+            opened = []
+            for runtime in conditions.runtimes:
+                for network in networks:
+                    tell(f"{network.name}: opening in {runtime}")
+                    began = means.clock()
+                    session = means.open(network, runtime, threads)
+                    stack.callback(session.close)
+                    milliseconds = (means.clock() - began) / 1e6
+                    opened.append(session)
+                    subject = _subject(
+                        network, runtime, session, files[network.name], about[network.name], milliseconds
+                    )
+                    found.subjects.setdefault((network.name, runtime), subject)
+            _time(names, opened, conditions, threads, found, means.clock, tell)
+    gpu = {"before": before, "after": means.gpu()}
+    tell("done")
+    subjects = tuple(found.subjects.values())
+    return Profile(
+        schema=SCHEMA,
+        date_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        provider=subjects[0].provider,
+        conditions=conditions,
+        environment=machine,
+        gpu=gpu,
+        subjects=subjects,
+        timings=tuple(found.timings),
+        comparisons=tuple(found.comparisons),
+        fresh=tuple(fresh),
+        traces=tuple(traces),
+        layers=layers,
+        notes=(
+            *load_note(machine),
+            *timing_notes(conditions, found.timings, len(networks)),
+            *gpu_notes(conditions, gpu),
+            *placement_notes(conditions, traces, subjects),
+            *width_notes(found.comparisons, layers),
+        ),
+    )
+
+
+def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
+    """Raise RuntimeUnavailableError where PyTorch is asked for and a network is there as an ONNX file only."""
+    wants = [name for name in conditions.runtimes if name != "onnxruntime"]
+    without = [str(network.path) for network in networks if network.module is None]
+    if wants and without:
+        right = "name a run that `slimmer prune` wrote, or leave --runtime out"
+        raise RuntimeUnavailableError(f"runtime {wants[0]}", f"{without[0]} is no PyTorch network", right)
+
+
+def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Progress | None) -> Tell:
+    """What counts the steps as they begin and passes them on."""
+    batches, threads = len(conditions.batches), len(conditions.threads)
+    in_onnx = networks * batches if "onnxruntime" in conditions.runtimes else 0
+    turns = networks * len(conditions.runtimes) * threads * (1 + batches * (1 + conditions.effort.blocks))
+    total = in_onnx * ((means.fresh is not None) + (means.trace is not None)) + turns
+    done = 0
+
+    def tell(step: str) -> None:
+        nonlocal done
+        if on_progress is not None:
+            on_progress(done, total, step)
+        done += 1
+
+    return tell
+
+
+def _explain(
+    networks: Sequence[Network], conditions: Conditions, means: Means, tell: Tell
+) -> tuple[list[TracedRun], list[FreshUse]]:
+    """Traces and first uses, on the first number of threads, while no other session is open."""
+    traces: list[TracedRun] = []
+    fresh: list[FreshUse] = []
+    if "onnxruntime" not in conditions.runtimes:
+        return traces, fresh
+    threads = conditions.threads[0]
+    for network in networks:
+        for batch in conditions.batches:
+            case, shape = Case(network.name, "onnxruntime", threads, batch), (batch, *conditions.input_size)
+            if means.trace is not None:
+                tell(f"{network.name}, batch {batch}: where its nodes run")
+                trace = means.trace(network.path, _images(shape, conditions.seed), threads)
+                traces.append(TracedRun(**vars(case), trace=trace))
+            if means.fresh is not None:
+                tell(f"{network.name}, batch {batch}: in a process of its own")
+                cost = means.fresh(network.path, shape, threads)
+                if cost is not None:
+                    fresh.append(FreshUse(**vars(case), cost=cost))
+    return traces, fresh
+
+
+def _time(
+    names: Sequence[str],
+    sessions: Sequence[Session],
+    conditions: Conditions,
+    threads: int | None,
+    found: _Found,
+    clock: Clock,
+    tell: Tell,
+) -> None:
+    """Time every open session in turns, batch size by batch size; `sessions` are runtime by runtime."""
+    for batch in conditions.batches:
+        images = _images((batch, *conditions.input_size), conditions.seed)
+        cases = [Case(name, runtime, threads, batch) for runtime in conditions.runtimes for name in names]
+        recorded = time_in_turns(
+            [f"{case.model} in {case.runtime}, batch {batch}" for case in cases],
+            [session.prepare(images) for session in sessions],
+            conditions.effort,
+            clock=clock,
+            tell=tell,
+        )
+        copies = [_copies(session, images, clock) for session in sessions]
+        found.timings += map(timing, cases, recorded, copies)
+        found.comparisons += _comparisons(cases, recorded, len(names), found.subjects, conditions.seed)
+
+
+def _comparisons(
+    cases: Sequence[Case],
+    recorded: Sequence[Recorded],
+    networks: int,
+    subjects: Mapping[tuple[str, str], Subject],
+    seed: int,
+) -> list[Comparison]:
+    """Each network against the first one of its runtime, then against itself in the first runtime."""
+
+    def one(index: int, other: int) -> Comparison:
+        here, there = cases[index], cases[other]
+        flops, reference = (subjects[case.model, case.runtime].flops for case in (here, there))
+        promise = reference / flops if flops and reference and here.model != there.model else None
+        return compare(here, there, recorded[index], recorded[other], promise=promise, seed=seed)
+
+    within = [one(index, index - index % networks) for index in range(len(cases)) if index % networks]
+    return within + [one(index, index % networks) for index in range(networks, len(cases))]
+
+
+def _copies(session: Session, images: Array, clock: Clock) -> dict[str, float]:
+    """The median milliseconds of the copies that a run leaves out."""
+    return {name: float(np.median(record(copy, COPIES, 0.0, clock))) for name, copy in session.copies(images).items()}
+
+
+def _images(shape: tuple[int, ...], seed: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def _read(path: Path) -> tuple[str, int]:
+    """The SHA-256 and the size of a file."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ExportError(str(path), str(error), "an ONNX file, as `slimmer export` writes it") from error
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def _subject(
+    network: Network,
+    runtime: str,
+    session: Session,
+    file: tuple[str, int],
+    about: Mapping[str, str],
+    session_ms: float,
+) -> Subject:
+    flops, params = (int(about[key]) if about.get(key, "").isdigit() else None for key in ("flops", "params"))
+    return Subject(
+        name=network.name,
+        path=str(network.path),
+        sha256=file[0],
+        size_bytes=file[1],
+        flops=flops,
+        params=params,
+        session_ms=session_ms,
+        runtime=runtime,
+        provider=session.provider,
+        settings=dict(session.settings),
+    )

@@ -1,0 +1,103 @@
+"""What a reader should know before trusting a figure, in sentences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from slimmer.profiling import statistics
+from slimmer.profiling.results import Case, Comparison, Conditions, Subject, Timing, TracedRun
+from slimmer.profiling.widths import Layer
+from slimmer.runtimes.environment import GpuState
+from slimmer.runtimes.providers import CPU, ON_GPU, first_choice
+from slimmer.runtimes.trace import listed
+
+PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
+BUSY, GPU_BUSY = 0.5, 10.0  # running processes a core; percent
+_SHOWN = 6
+
+
+def load_note(machine: Mapping[str, object]) -> Iterator[str]:
+    """What else the machine did before the first run."""
+    load, cores = machine.get("load"), machine.get("usable_cores")
+    if isinstance(load, float) and isinstance(cores, int) and load > BUSY * cores:
+        yield f"The machine was busy: a load of {load:g} on {cores} cores before the first run."
+
+
+def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: int) -> Iterator[str]:
+    """What the samples themselves say against the figures, a sentence a kind."""
+    few = [one for one in timings if one.p99_ms is None]
+    if few:
+        least, told = min(one.samples for one in few), _cases(few, timings)
+        yield f"No p99 where there are fewer than {statistics.P99_NEEDS} samples (here from {least}): {told}."
+    if restless := [one for one in timings if not one.settled]:
+        yield f"Durations still changed when the warm-up was given up: {_cases(restless, timings)}."
+    if moving := [one for one in timings if one.drift_verdict != "steady"]:
+        drifts = [f"{_case(one)} ({one.drift_verdict}, {one.drift:+.1%})" for one in moving]
+        yield f"The last third of the samples against the first: {_some(drifts)}."
+    if noisy := [one for one in timings if one.variation > statistics.NOISY]:
+        yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
+    if conditions.effort.blocks == 1 and networks > 1:
+        yield "One block: the intervals leave out what changes from block to block."
+
+
+def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
+    """What a GPU's state says against the figures."""
+    if first_choice(conditions.provider) not in ON_GPU:
+        return
+    yield "The GPU's clocks were not locked, only read."
+    busy = (gpu.get("before") or {}).get("busy_percent")
+    if isinstance(busy, float) and busy > GPU_BUSY:
+        yield f"The GPU was busy before the first run: {busy:g} %."
+    for when, state in gpu.items():
+        if state and state.get("throttled_by"):
+            yield f"The GPU was throttled {when} the runs: {', '.join(map(str, _list(state['throttled_by'])))}."
+
+
+def placement_notes(conditions: Conditions, traces: Sequence[TracedRun], subjects: Sequence[Subject]) -> Iterator[str]:
+    """Which nodes did not run on the provider that was asked for, a sentence a network and kind."""
+    if first_choice(conditions.provider) == CPU:
+        return
+    for trace in {each.model: each for each in traces}.values():
+        for what, names in (("left to the CPU", trace.trace.on_cpu), ("copying between devices", trace.trace.memcpy)):
+            if names:
+                yield f"{trace.model}: nodes {what}: {listed(names)}."
+    counted = {each.model for each in traces}
+    for subject in subjects:
+        left = subject.settings.get(f"nodes.{CPU}")
+        if left and subject.name not in counted:
+            yield f"{subject.name}: {left} nodes run on the CPU."
+
+
+def width_notes(comparisons: Sequence[Comparison], layers: Mapping[str, Sequence[Layer]]) -> Iterator[str]:
+    """A hint where a network is slower than its FLOPs promise and its widths are none that kernels like."""
+    same = [one for one in comparisons if one.runtime == one.against_runtime and one.efficiency is not None]
+    for model in dict.fromkeys(one.model for one in same):
+        inner = [layer for layer in layers.get(model, ()) if not layer.output]
+        odd = [layer for layer in inner if layer.multiple < 8]
+        short = [one for one in same if one.model == model and (one.efficiency or 1) < PROMISED]
+        if not odd or not short:
+            continue
+        worst = min(short, key=lambda one: one.efficiency or 1)
+        yield (
+            f"{model}: {len(odd)} of {len(inner)} layers make a number of channels that is no multiple of 8, and "
+            f"{_case(worst)} has {worst.efficiency:.2f} of what the FLOPs promise. With `slimmer prune … --round-to 8` "
+            f"the same budget may be up to {1 / (worst.efficiency or 1):.2f} times as fast; "
+            "`slimmer profile RUN ROUNDED_RUN` measures it."
+        )
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _case(one: Case) -> str:
+    threads = "" if one.threads is None else f", {one.threads} thread{'s' if one.threads > 1 else ''}"
+    runtime = "" if one.runtime == "onnxruntime" else f" in {one.runtime}"
+    return f"{one.model}{runtime}, batch {one.batch}{threads}"
+
+
+def _cases(found: Sequence[Case], every: Sequence[Case]) -> str:
+    return "everywhere" if len(found) == len(every) > 1 else _some([_case(one) for one in found])
+
+
+def _some(told: Sequence[str]) -> str:
+    rest = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    return "; ".join(told[:_SHOWN]) + rest

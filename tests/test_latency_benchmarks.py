@@ -1,0 +1,163 @@
+"""The latency scripts at toy size: what they write, that they go on, their arithmetic on reports written by hand."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+QUICK = ["--runs", "1", "--seconds", "0", "--blocks", "2"]
+NET = "cifar_resnet8"
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """The scripts as modules."""
+    sys.path.insert(0, str(FOLDER))
+    yield SimpleNamespace(
+        **{name: importlib.import_module(name) for name in ("latency", "latency_gpu", "repeatability")}
+    )
+    sys.path.remove(str(FOLDER))
+
+
+def call(script, *words):
+    result = CliRunner().invoke(script.main, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def write(path, width, flops):
+    """A network made by hand: images (batch, 1, 4, 4) through a convolution, and what it says of its FLOPs."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["input", "conv.weight"], ["wide"]),
+            helper.make_node("GlobalAveragePool", ["wide"], ["logits"]),
+        ],
+        "net",
+        [value("input", TensorProto.FLOAT, ["batch", 1, 4, 4])],
+        [value("logits", TensorProto.FLOAT, ["batch", width, 1, 1])],
+        [numpy_helper.from_array(np.ones((width, 1, 3, 3), np.float32), "conv.weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model.metadata_props.add(key="flops", value=str(flops))
+    onnx.save(model, path)
+
+
+@pytest.fixture
+def no_export(scripts, monkeypatch):
+    """Networks made by hand in place of the exported ones, whose names and FLOPs stay: exporting takes seconds each."""
+    sizes = []
+
+    def export_all(models, folder, size):
+        for number, (name, model, flops) in enumerate(models):
+            sizes.append((name, flops, sum(parameter.numel() for parameter in model.parameters())))
+            write(folder / f"{number}.onnx", 4, flops)
+            yield scripts.latency.Network(name, folder / f"{number}.onnx")
+
+    monkeypatch.setattr(scripts.latency, "find", lambda net: SimpleNamespace(input_size=(1, 4, 4)))
+    monkeypatch.setattr(scripts.latency_gpu, "find", lambda net: SimpleNamespace(input_size=(1, 4, 4)))
+    monkeypatch.setattr(scripts.latency, "export_all", export_all)
+    monkeypatch.setattr(scripts.latency_gpu, "export_all", export_all)
+    real = scripts.latency.pruned
+    for module in (scripts.latency, scripts.latency_gpu):
+        monkeypatch.setattr(
+            module, "pruned", lambda net, share, rounds, size, peer: real(net, share, rounds, (3, 32, 32), peer=peer)
+        )
+    return sizes
+
+
+def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_over(scripts, no_export, tmp_path):
+    words = [
+        "--out",
+        tmp_path,
+        "--nets",
+        NET,
+        "--shares",
+        "0.5",
+        "--rounds",
+        "1,8",
+        "--batches",
+        "1,2",
+        "--threads",
+        "1",
+    ]
+    call(scripts.latency, *words, *QUICK)
+    [file] = tmp_path.glob("*.json")
+    found = json.loads(file.read_text())
+    names = ["dense", "slimmer, multiples of 1", "slimmer, multiples of 8", "torch-pruning"]
+    assert [name for name, _, _ in no_export] == names
+    dense, *slim = (flops for _, flops, _ in no_export)
+    assert all(flops <= dense / 2 for flops in slim)
+    assert slim[0] > 0.49 * dense
+    assert len({params for _, _, params in no_export}) == 4
+    comparisons = found["profile"]["comparisons"]
+    assert [(one["model"], one["batch"]) for one in comparisons] == [(name, b) for b in (1, 2) for name in names[1:]]
+    assert [one["promise"] for one in comparisons[:3]] == [dense / flops for flops in slim]
+    assert found["weights"] == "random, seed 0"
+    assert "is there" in call(scripts.latency, *words, *QUICK).output
+    table = call(scripts.latency, "--out", tmp_path, "--table").output
+    assert (
+        f"| torch-pruning | {slim[2] / dense:.1%} | {dense / slim[2]:.2f} | {scripts.latency.told(comparisons[2])} |"
+        in table
+    )
+
+
+def test_the_table_of_a_gpu_has_a_part_for_each_provider_and_says_what_is_not_active(scripts, no_export, tmp_path):
+    words = ["--out", tmp_path, "--nets", NET, "--batches", "1", *QUICK, "--provider", "cpu", "--provider", "tensorrt"]
+    result = call(scripts.latency_gpu, *words)
+    text = (tmp_path / "latency_gpu.md").read_text()
+    assert [name for name, _, _ in no_export] == ["dense", *(f"{gone}% fewer FLOPs" for gone in (50, 60, 70))]
+    dense, *slim = (flops for _, flops, _ in no_export)
+    assert all(flops <= (1 - gone) * dense for flops, gone in zip(slim, (0.5, 0.6, 0.7), strict=True))
+    assert f"## {NET}, cpu" in text
+    assert text.count("% fewer FLOPs | 1 |") in {3, 6}
+    if result.exit_code:
+        assert f"## {NET}, tensorrt\n\nNot measured: provider tensorrt" in text
+        before = (tmp_path / f"{NET}-cpu.json").read_bytes()
+        call(scripts.latency_gpu, *words)  # what failed is tried again, what is there stays
+        assert (tmp_path / f"{NET}-cpu.json").read_bytes() == before
+
+
+def report(speedup, low, high):
+    return {
+        "comparisons": [{"model": "slim", "batch": 1, "threads": None, "speedup": speedup, "low": low, "high": high}]
+    }
+
+
+def test_the_spread_is_highest_over_lowest_and_intervals_are_held_against_the_median(scripts):
+    [found] = scripts.repeatability.summary([report(2.0, 1.9, 2.1), report(1.6, 1.5, 1.7), report(1.8, 1.5, 2.1)])
+    assert (found["speedup"], found["reports"], found["covered"]) == (1.8, 3, 1)
+    assert found["spread"] == pytest.approx(0.25)
+
+
+def test_repeats_are_processes_of_their_own(scripts, tmp_path):
+    for name, width in (("dense", 8), ("slim", 4)):
+        write(tmp_path / f"{name}.onnx", width, 100 * width)
+    out = tmp_path / "out.json"
+    files = tmp_path / "dense.onnx", tmp_path / "slim.onnx"
+    options = "--batch 1 --threads 1 --runs 1 --seconds 0 --blocks 2"
+    call(scripts.repeatability, *files, "--out", out, "--repeats", "2", "--set", options)
+    found = json.loads(out.read_text())
+    [case] = found["cases"]
+    assert (case["model"], case["reports"], len(found["environments"])) == ("slim", 2, 2)
+    assert all(one["promise"] == 2 for [one] in found["comparisons"])
+
+
+@pytest.mark.slow
+def test_the_script_exports_what_it_times(scripts, tmp_path):
+    words = ["--out", tmp_path, "--nets", NET, "--shares", "0.5", "--rounds", "8", "--batches", "1", "--threads", "1"]
+    call(scripts.latency, *words, *QUICK)
+    [file] = tmp_path.glob("*.json")
+    layers = json.loads(file.read_text())["profile"]["layers"]
+    widths = [one["width"] for one in layers["slimmer, multiples of 8"] if not one["output"]]
+    assert all(width % 8 == 0 for width in widths)
+    assert sum(widths) < sum(one["width"] for one in layers["dense"] if not one["output"])

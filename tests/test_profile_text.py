@@ -1,0 +1,124 @@
+"""A profile in words: read off profiles of a made-up clock, whose figures are known."""
+
+from dataclasses import replace
+
+import pytest
+from test_profiling import FakeSession, constant, fake_profile
+
+from slimmer.profile_text import SCHEMA, headline, parts
+from slimmer.profiling.results import SCHEMA as WRITTEN
+from slimmer.profiling.widths import Layer, multiple_of
+from slimmer.runtimes.fresh import Fresh
+from slimmer.runtimes.trace import Trace
+
+BOTH = ("onnxruntime", "torch")
+
+
+def told(tmp_path, slim=4, **asked):
+    """A profile of a dense network of 10 ms and a slim one, as data."""
+    lengths = {"dense": constant(10), "slim": constant(slim)}
+    return fake_profile(tmp_path, lengths, runs=10, **asked)[0].to_dict()
+
+
+def table(found, title, **options):
+    """The rows of the table with that title, each as a dictionary by its heads."""
+    [part] = [part for part in parts(found, **({"every_layer": True} | options)) if part.title.startswith(title)]
+    assert all(len(row) == len(part.heads) for row in part.rows)
+    return [dict(zip(part.heads, row, strict=True)) for row in part.rows]
+
+
+def test_the_text_is_of_the_schema_that_is_written():
+    assert SCHEMA == WRITTEN
+
+
+@pytest.mark.parametrize(
+    ("slim", "verdict"),
+    [
+        (4, "slim is 2.50 times as fast as dense (95 %"),
+        (20, "slim is 0.50 times as fast as dense (slower) (95 %"),
+        (10, "slim has no measurable difference to dense: 1.00 times (95 %"),
+    ],
+)
+def test_the_headline_is_the_verdict(slim, verdict, tmp_path):
+    [line] = headline(told(tmp_path, slim))
+    assert line.startswith(f"batch 1: {verdict}")
+
+
+def test_the_headline_holds_the_speed_up_against_what_the_flops_promise(tmp_path):
+    [line] = headline(told(tmp_path, flops={"dense": 500, "slim": 100}))
+    assert line.endswith("its FLOPs promise 5.00, it has 0.50 of that.")
+
+
+def test_columns_that_say_the_same_in_every_row_are_left_out(tmp_path):
+    assert set(table(told(tmp_path), "Latency")[0]) & {"runtime", "threads"} == set()
+    found = told(tmp_path, threads=(1, None), runtimes=BOTH)
+    rows = table(found, "Latency")
+    assert [(row["runtime"], row["threads"], row["network"]) for row in rows] == [
+        (runtime, threads, name) for threads in ("1", "per core") for runtime in BOTH for name in ("dense", "slim")
+    ]
+    assert [line.partition(": ")[0] for line in headline(found)] == [
+        f"batch 1, {threads}, {runtime}" for threads in ("1 thread", "one thread per core") for runtime in BOTH
+    ]
+
+
+def test_runtimes_are_held_against_one_another_in_a_table_of_their_own(tmp_path):
+    rows = table(told(tmp_path, runtimes=BOTH), "Runtimes")
+    assert [(row["network"], row["runtime"], row["against"]) for row in rows] == [
+        (name, "torch", "onnxruntime") for name in ("dense", "slim")
+    ]
+
+
+def test_figures_stand_where_their_heads_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeSession, "copies", lambda self, x: {"to_device": lambda: None}, raising=True)
+    dense, slim = table(told(tmp_path, batches=(8,)), "Runs")
+    assert (dense["p50 ms"], slim["p50 ms"], slim["p95"], slim["p99"]) == ("10.000", "4.000", "4.000", "")
+    assert (slim["runs"], slim["deviation"], slim["drift"]) == ("50", "0.0%", "+0.0%, steady")
+    assert slim["to the GPU ms"] == "0.000"
+    dense, slim = table(told(tmp_path, batches=(8,)), "Latency")
+    assert (slim["median ms"], slim["images/s"]) == ("4.000", "2000")
+
+
+def test_first_use_has_the_memory_of_the_gpu_where_there_is_one(tmp_path):
+    cost = Fresh(5.0, 2.5, 3_000_000, None)
+    [row, _] = table(told(tmp_path, means={"fresh": lambda *_: cost}), "First use")
+    assert (row["session ms"], row["first run ms"], row["memory MB"]) == ("5.0", "2.50", "3.00")
+    assert "GPU MB" not in row
+    on_gpu = replace(cost, device_bytes=7_000_000)
+    assert table(told(tmp_path, means={"fresh": lambda *_: on_gpu}), "First use")[0]["GPU MB"] == "7.00"
+
+
+def test_where_time_goes_names_what_takes_a_hundredth_and_adds_up_the_rest(tmp_path):
+    shares = {"Conv": 0.97, "Add": 0.021, "Pad": 0.005, "Relu": 0.004}
+    rows = table(told(tmp_path, means={"trace": lambda *_: Trace({}, (), (), shares)}), "Where time goes")
+    assert [(row["operation"], row["slim"]) for row in rows] == [("Conv", "97.0%"), ("Add", "2.1%"), ("others", "0.9%")]
+
+
+def test_nodes_that_left_the_provider_are_named(tmp_path):
+    trace = Trace({"FakeProvider": 5, "CPUExecutionProvider": 1}, ("shape (NonZero)",), (), {})
+    [row, _] = table(told(tmp_path, means={"trace": lambda *_: trace}), "Where nodes run")
+    assert row["nodes"] == "FakeProvider 5, CPUExecutionProvider 1"
+    assert (row["fell back to the CPU"], row["copies between devices"]) == ("shape (NonZero)", "none")
+
+
+def test_widths_are_counted_and_listed_and_the_output_is_left_out(tmp_path):
+    widths = {"dense": {"a": 64, "b": 48, "fc": 10}, "slim": {"a": 32, "b": 13, "fc": 10}}
+
+    def layers(path):
+        made = widths[path.name].items()
+        return tuple(Layer(name, "Conv", width, 3, 1, multiple_of(width), output=name == "fc") for name, width in made)
+
+    found = told(tmp_path, means={"layers": layers})
+    counted = [tuple(row.values()) for row in table(found, "Widths")]
+    assert counted == [("dense", "2", "0", "0", "1"), ("slim", "2", "1", "1", "1")]
+    assert table(found, "Layers whose") == [{"layer": "b", "dense": "48 (16)", "slim": "13 (no multiple of 8)"}]
+    assert not [part for part in parts(found, every_layer=False) if part.title.startswith("Layers whose")]
+
+
+def test_options_that_were_set_are_said_and_defaults_are_not(tmp_path):
+    def said(**conditions):
+        found = told(tmp_path)
+        found["conditions"]["options"] |= conditions
+        return [text for part in parts(found, every_layer=False) for text in part.says if text.startswith("Options")]
+
+    assert said() == []
+    assert said(tf32=False, cuda_graph=True) == ["Options: cuda_graph True, tf32 False."]
