@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.node import map_aggregate
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.errors import ModelError, RunError
 from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs
 from slimmer.graph.merge import merge
-from slimmer.graph.trace import channel_graph, export_program, walk_program
+from slimmer.graph.program import export_program
+from slimmer.graph.trace import channel_graph, walk_program
 from slimmer.graph.walk import argument
 from slimmer.plan import Plan
 from slimmer.prune import slice_tensors
@@ -54,7 +53,7 @@ class Program:
             holder, _, last = name.rpartition(".")
             value = value.to(like if value.is_floating_point() else like.device)  # noqa: PLW2901
             slim.get_submodule(holder).register_buffer(last, value, persistent=False)
-        slim.graph = self._corrected(gone, like.dtype)
+        slim.graph = self._corrected(gone)
         return slim
 
     def _gone(self, plan: Plan) -> Units:
@@ -69,25 +68,20 @@ class Program:
             found.append(units[positions])
         return np.unique(np.concatenate(found))
 
-    def _corrected(self, gone: Units, dtype: torch.dtype) -> Graph:
-        """The graph with every argument that counts channels set to the number of those that stay.
-
-        A network in double precision casts to that where it was traced to cast to its own.
-        """
+    def _corrected(self, gone: Units) -> Graph:
+        """The graph with every argument that counts channels set to the number of those that stay."""
         graph = Graph()
         copies: dict[Node, Node] = {}
         for node in self.graph.nodes:
-            copies[node] = copy = graph.node_copy(node, copies.__getitem__)
-            if dtype == torch.float64 and node.op == "call_function":
-                copy.args, copy.kwargs = map_aggregate((copy.args, copy.kwargs), partial(_wider, dtype=dtype))
+            copies[node] = graph.node_copy(node, copies.__getitem__)
             counts = self.counts.get(node.meta.get("name", ""), {})
             if counts:
-                _correct_(copy, {name: _number(units, gone) for name, units in counts.items()})
+                _correct_(copies[node], {name: _number(units, gone) for name, units in counts.items()})
         return graph
 
 
 def read_program(model: nn.Module, inputs: Inputs) -> Program:
-    """The program of `model`, traced in eval mode and in training, and its channel groups.
+    """The program of `model`, traced in eval mode, and in training in another precision, and its channel groups.
 
     Numbers of channels in the code fix nothing here: split sizes, slice bounds, fixed views, group counts, amounts of
     padding follow the channels that they count. Sizes of images stay those of `inputs` wherever the code holds them.
@@ -97,7 +91,10 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
     """
     _check_rewritable(model, inputs)
     evaluated = export_program(model, inputs, any_batch=True)
-    graph = merge(model, evaluated, export_program(deepcopy(model), inputs, training=True, any_batch=True))
+    own = next(model.parameters()).dtype
+    other = torch.float32 if own == torch.float64 else torch.float64
+    trained = export_program(deepcopy(model).to(other), inputs, training=True, any_batch=True)
+    graph = merge(model, evaluated, trained, (own, other))
     walk = walk_program(model, evaluated, rewrite=True)
     component = walk.book.components()
 
@@ -126,10 +123,6 @@ def _check_rewritable(model: nn.Module, inputs: Inputs) -> None:
     for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
         if hasattr(empty, name.partition(".")[0]):
             raise ModelError(where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right)
-
-
-def _wider(value: Any, dtype: torch.dtype) -> Any:
-    return dtype if value is torch.float32 else value
 
 
 def _number(units: Units | list[Units | None], gone: Units) -> int | list[int | None]:

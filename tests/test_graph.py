@@ -196,13 +196,17 @@ class Branching(nn.Module):
         return self.conv(x) if x.sum() > 0 else self.conv(-x)
 
 
-def test_a_branch_on_data_is_refused_with_the_reason():
-    with pytest.raises(ModelError, match=r"Branching: can't be traced with an input of \(2, 3, 6, 6\)"):
-        build_graph(Branching(), zoo.SIZE)
+def test_a_branch_on_data_is_refused_with_the_module_and_the_line():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Branching())
+    line = "return self.conv(x) if x.sum() > 0 else self.conv(-x)"
+    found = rf"Sequential: can't be traced with one call of inputs of 2x3x6x6, in 1 \(test_graph.py:\d+: {re.escape(line)}\)"
+    with pytest.raises(ModelError, match=found):
+        build_graph(model, zoo.SIZE)
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
 def test_a_wrong_input_size_is_refused():
-    with pytest.raises(ModelError, match="can't be traced"):
+    with pytest.raises(ModelError, match="can't be traced with one call of inputs of 2x5x6x6, in conv1"):
         build_graph(zoo.make("Chain"), (5, 6, 6))
 
 
@@ -302,3 +306,48 @@ def test_networks_of_several_inputs_take_examples_in_order_or_by_name(named):
 def test_inputs_that_the_network_does_not_take_are_refused():
     with pytest.raises(ModelError, match="its forward does not take the inputs 'picture'"):
         build_graph(TwoInputs(), {"picture": torch.zeros(1, 3, 6, 6)})
+
+
+class AuxiliaryHead(nn.Module):
+    """A second head behind the first convolution, in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(3, 5, 3)
+        self.two = nn.Conv2d(5, 6, 3)
+        self.fc = nn.Linear(6, 2)
+        self.side = nn.Conv2d(5, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.fc2 = nn.Linear(4, 2)
+
+    def forward(self, x):
+        first = self.one(x).relu()
+        logits = self.fc(self.two(first).mean((2, 3)))
+        return (logits, self.fc2(self.norm(self.side(first)).mean((2, 3)))) if self.training else logits
+
+
+def test_layers_that_only_training_runs_are_cut_with_the_rest():
+    torch.manual_seed(0)
+    model = AuxiliaryHead().double().eval()
+    graph = build_graph(model, zoo.SIZE)
+    groups = {name: set(axes) for name, (_, axes) in found_groups(graph).items()}
+    assert groups == {
+        "one": {"one.weight[0]", "one.bias[0]", "two.weight[1]", "side.weight[1]"},
+        "two": {"two.weight[0]", "two.bias[0]", "fc.weight[1]"},
+        "side": {
+            *("side.weight[0]", "side.bias[0]", "norm.weight[0]", "norm.bias[0]"),
+            *("norm.running_mean[0]", "norm.running_var[0]", "fc2.weight[1]"),
+        },
+    }
+    assert {row.layer for row in graph.fixed} == {"fc", "fc2"}
+    assert int(model.norm.num_batches_tracked) == 0  # looked at, and not trained
+    assert not model.training
+    plan = make_plan(graph, {"one": [0, 2], "two": [1], "side": [0, 3]})
+    slim = prune(model, plan)
+    image = torch.randn(2, *zoo.SIZE, dtype=torch.float64)
+    masked = Masked(model, graph, hard_mask(plan, torch.float64))
+    assert torch.allclose(slim(image), masked(image), rtol=1e-12)
+    for ours, theirs in zip(slim.train()(image), masked.train()(image), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-10)
+    cost = flops_cost(model, graph, zoo.SIZE)
+    assert cost.exact(plan.widths) == count_flops(slim.eval(), zoo.SIZE)

@@ -230,6 +230,41 @@ def test_rewritten_networks_train(rewritten):
     assert all(parameter.isfinite().all() for parameter in slim.parameters())
 
 
+# Types and places
+
+
+class Types(nn.Module):
+    """A type that follows the network's, and one that the code names."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.conv(x)
+        shift = torch.arange(x.shape[0], device=x.device, dtype=torch.float32).div(7).to(self.fc.weight.dtype)
+        return self.fc((x + shift.view(-1, 1, 1, 1)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("traced", [torch.float32, torch.float64])
+def test_the_program_follows_the_network_s_type_and_not_what_its_code_names(traced, dtype):
+    model = Types().to(traced)
+    program = read_program(model, zoo.SIZE)
+    model = model.to(dtype)
+    image = zoo.images("Chain", 3, dtype)
+    same = program.prune(model, full_plan(program.channels))
+    assert same(image).dtype == dtype
+    assert torch.equal(same(image), model(image))
+
+
+def test_numbers_made_in_the_code_are_made_where_the_network_is():
+    _, program = zoo.program("ZerosBehind")
+    slim = program.prune(zoo.program("ZerosBehind")[0], full_plan(program.channels)).to("meta")
+    assert slim(zoo.images("ZerosBehind").to("meta")).device.type == "meta"
+
+
 # Files
 
 
@@ -350,13 +385,16 @@ class Choosing(Auxiliary):
 @pytest.mark.parametrize(
     ("kind", "found"),
     [
-        (Auxiliary, "in training it does more than in eval mode, which would be lost: aux"),
+        (Auxiliary, "in training it does more than in eval mode, which would be lost: aux\n"),
         (Quiet, "in training it leaves out aten.linear in aux"),
         (Noise, "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module"),
         (Counting, "its program holds the number of images"),
         (Weighted, "in training it does more than in eval mode, which would be lost: aten.mul"),
         (Guarded, "holds a program of its own (a branch on data, a block without gradients)"),
-        (Choosing, "can't be traced in training with an input of (2, 3, 6, 6)"),
+        (
+            Choosing,
+            "can't be traced in training with one call of inputs of 2x3x6x6, in the top module (test_rewrite.py:",
+        ),
     ],
 )
 def test_what_would_be_lost_is_refused_and_named(kind, found):

@@ -1,64 +1,45 @@
 """One program for both modes: a network's evaluated and trained programs, laid side by side and found to be one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import SymInt, Tensor, nn
+from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.fx.node import map_aggregate
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.errors import ModelError
 from slimmer.graph.names import read_names
+from slimmer.graph.nodes import calls, is_open, is_size, leaves, stored_names
 from slimmer.graph.walk import argument, describe, module_of
 
-CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size")
 WITHOUT = "prune without --rewrite, or give the network without this"
 COUNTER = "num_batches_tracked"
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
-def merge(model: nn.Module, evaluated: Any, trained: Any) -> Graph:
+def merge(model: nn.Module, evaluated: Any, trained: Any, types: tuple[torch.dtype, torch.dtype]) -> Graph:
     """A graph that computes what `model` does, in eval mode as in training.
 
     Both programs must do the same in the same order. What may differ: arguments that are false in the one and true in
     the other, which become the `training` of the module that they stand in; batch norms, which become modules; and
-    modules without parameters that do nothing in eval mode (stochastic depth), which are called as they are. Every
-    other node's `meta["name"]` is its name in `evaluated`. Parameters and buffers go by their names in `model`.
+    modules without parameters that do nothing in eval mode (stochastic depth), which are called as they are. Each was
+    traced in a type of its own (`types`), so that what follows the network's type is told from what the code names.
+    Every node's `meta["name"]` is its name in `evaluated`. Parameters and buffers go by their names in `model`.
 
     Raises ModelError where one program does something that the other does not, or holds the number of images.
     """
     names = read_names(model)
-    merged = _Merge(model, names.modules, _stored(evaluated, names.tensors), dict(model.named_modules()))
+    merged = _Merge(model, names.modules, stored_names(evaluated, names.tensors), dict(model.named_modules()), types)
     for name, value in evaluated.constants.items():
-        if isinstance(value, Tensor) and not torch.equal(value, trained.constants.get(name, value.new_empty(0))):
+        if isinstance(value, Tensor) and not torch.equal(value, trained.constants.get(name, value[:0]).to(value)):
             raise merged.refuse("holds other numbers in training than in eval mode, which would be lost")
     merged.enter(evaluated.graph.nodes, trained.graph.nodes)
-    merged.walk(_calls(model, evaluated.graph.nodes), _calls(model, trained.graph.nodes))
+    merged.walk(calls(evaluated.graph.nodes), calls(trained.graph.nodes))
     merged.leave(evaluated, trained)
     return merged.graph
-
-
-def _stored(program: Any, again: dict[str, str]) -> dict[str, str]:
-    """Placeholders' names -> the names of the parameters, buffers and constants that they stand for."""
-    signature = program.graph_signature
-    own = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    own = {node: again.get(name, name) for node, name in own.items()}
-    return {**own, **signature.inputs_to_lifted_tensor_constants}
-
-
-def _calls(model: nn.Module, nodes: Any) -> list[Node]:
-    """The operations of a program, without checks of what was traced."""
-    for node in nodes:
-        if node.op == "get_attr":
-            where = type(model).__name__
-            found = f"holds a program of its own (a branch on data, a block without gradients): {describe(node)}"
-            raise ModelError(where, found, WITHOUT)
-    return [
-        node for node in nodes if node.op == "call_function" and not any(name in str(node.target) for name in CHECKS)
-    ]
 
 
 @dataclass
@@ -72,6 +53,7 @@ class _Merge:
     aliases: dict[str, str]
     stored: dict[str, str]
     modules: dict[str, nn.Module]
+    types: tuple[torch.dtype, torch.dtype]
     graph: Graph = field(default_factory=Graph)
     made: dict[Node, Node] = field(default_factory=dict)
     stands: dict[Node, Any] = field(default_factory=dict)
@@ -83,6 +65,9 @@ class _Merge:
         """Inputs, parameters, buffers and constants."""
         known = {e.name: e for e in evaluated if e.op == "placeholder"}
         for t in trained:
+            if t.op == "get_attr":
+                found = f"holds a program of its own (a branch on data, a block without gradients): {describe(t)}"
+                raise self.refuse(found)
             if t.op != "placeholder":
                 continue
             self.stands[t] = t.name
@@ -90,13 +75,13 @@ class _Merge:
             if t.name in self.stored:
                 self.made[t] = self.graph.create_node("get_attr", self.stored[t.name])
             elif t.name in known:
-                if value.dim() and not all(map(_is_open, (value, known[t.name].meta["val"]))):
+                if value.dim() and not all(map(is_open, (value, known[t.name].meta["val"]))):
                     raise self.refuse("its program holds the number of images, so that it would take no other")
                 self.made[t] = self.graph.placeholder(t.name)
 
     def walk(self, evaluated: Sequence[Node], trained: Sequence[Node]) -> None:
         """Operations, two by two."""
-        ahead = [e for e in evaluated if not _is_size(e)]
+        ahead = [e for e in evaluated if not is_size(e)]
         still = {self.path(e) for e in ahead}
         done: set[Node] = set()
         at = 0
@@ -106,12 +91,12 @@ class _Merge:
             if self.is_counter(t):
                 self.stands[t] = COUNTER
                 continue
-            if _is_size(t):
-                self.copy(t, ("size", self.stand(t.args[0]), t.args[1]), [])
+            if is_size(t):
+                self.copy(t, ("size", self.stand(t.args[0]), t.args[1]), {})
                 continue
-            flags = self.flags(ahead[at], t) if at < len(ahead) else None
-            if flags is not None:
-                self.pair(ahead[at], t, flags)
+            differ = self.differ(ahead[at], t) if at < len(ahead) else None
+            if differ is not None:
+                self.pair(ahead[at], t, differ)
                 at += 1
                 continue
             done |= self.insert(t, trained[number:], still)
@@ -134,7 +119,7 @@ class _Merge:
 
     def key(self, e: Any) -> Any:
         """What `e` is called by, the same for every look at the same size."""
-        if not isinstance(e, Node) or not _is_size(e):
+        if not isinstance(e, Node) or not is_size(e):
             return e.name if isinstance(e, Node) else e
         return ("size", self.key(e.args[0]), e.args[1])
 
@@ -159,42 +144,46 @@ class _Merge:
         ]
         return all(own) and bool(tensors[2]) and argument(node, node.args, node.kwargs, "training") is training
 
-    def flags(self, e: Node, t: Node) -> list[int] | None:
-        """The arguments (counted through) that are false in `e` and true in `t`; None where others differ too."""
+    def differ(self, e: Node, t: Node) -> dict[int, str] | None:
+        """The arguments (counted through) that follow the mode or the type; None where others differ too."""
         if e.target is not t.target:
             return None
         if self.is_norm(e, training=False) and self.is_norm(t, training=True):
-            return [] if self.key(e.args[0]) == self.stand(t.args[0]) and self.path(e) == self.path(t) else None
-        ours, theirs = _leaves((e.args, e.kwargs)), _leaves((t.args, t.kwargs))
+            return {} if self.key(e.args[0]) == self.stand(t.args[0]) and self.path(e) == self.path(t) else None
+        ours, theirs = leaves((e.args, e.kwargs)), leaves((t.args, t.kwargs))
         if len(ours) != len(theirs):
             return None
-        found = []
+        found = {}
         for place, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             if a is False and b is True:
-                found.append(place)
+                found[place] = "training"
+            elif (a, b) == self.types:
+                found[place] = "dtype"
+            elif isinstance(a, torch.device):
+                found[place] = "device"
             elif isinstance(a, Node) != isinstance(b, Node) or self.key(a) != self.stand(b):
                 return None
         return found
 
-    def pair(self, e: Node, t: Node, flags: Sequence[int]) -> None:
+    def pair(self, e: Node, t: Node, differ: Mapping[int, str]) -> None:
         """Take over an operation that both programs have."""
         if self.is_norm(t, training=True):
             self.stands[t] = e.name
             self.made[t] = self.graph.call_module(self.path(t), (self.made[t.all_input_nodes[0]],))
             self.made[t].meta["axes"] = t.meta["val"].dim()
         else:
-            self.copy(t, e.name, flags)
+            self.copy(t, e.name, differ)
             self.made[t].meta["name"] = e.name
 
-    def copy(self, t: Node, stands: Any, flags: Sequence[int]) -> None:
-        flag = self.graph.create_node("get_attr", f"{self.path(t)}.training".removeprefix(".")) if flags else None
-        place = iter(range(len(_leaves((t.args, t.kwargs)))))
+    def copy(self, t: Node, stands: Any, differ: Mapping[int, str]) -> None:
+        """Take over `t`, asking where the network runs for its mode, type and place in place of those of the trace."""
+        asked = {kind: self.ask(kind, t) for kind in dict.fromkeys(differ.values())}
+        place = iter(range(len(leaves((t.args, t.kwargs)))))
 
         def translate(value: Any) -> Any:
-            if next(place) in flags:
-                return flag
-            if isinstance(value, torch.device):
-                return self.device()
+            kind = differ.get(next(place))
+            if kind:
+                return asked[kind]
             if isinstance(value, Node) and value not in self.made:
                 raise self.refuse(f"in training {describe(t)} reads what is not there in eval mode: {describe(value)}")
             return self.made[value] if isinstance(value, Node) else value
@@ -203,10 +192,12 @@ class _Merge:
         self.made[t] = self.graph.create_node("call_function", t.target, args, kwargs)
         self.stands[t] = stands
 
-    def device(self) -> Node:
-        """Where the network is when it runs, in place of where it was traced."""
+    def ask(self, kind: str, t: Node) -> Node:
+        """The mode of the module that made `t`; the type or the place of the network's parameters."""
+        if kind == "training":
+            return self.graph.create_node("get_attr", f"{self.path(t)}.training".removeprefix("."))
         tensor = self.graph.create_node("get_attr", next(name for name, _ in self.model.named_parameters()))
-        return self.graph.call_function(getattr, (tensor, "device"))
+        return self.graph.call_function(getattr, (tensor, kind))
 
     def insert(self, t: Node, following: Sequence[Node], still: set[str]) -> set[Node]:
         """Call the module that made `t`, which does nothing in eval mode; returns all nodes that it made."""
@@ -214,36 +205,21 @@ class _Merge:
         module = self.modules[path]
         run = set()
         for other in following:
-            if not (self.path(other) == path or self.path(other).startswith(f"{path}.") or _is_size(other)):
+            if not (self.path(other) == path or self.path(other).startswith(f"{path}.") or is_size(other)):
                 break
             run.add(other)
-        run = {other for other in run if not _is_size(other)}
+        run = {other for other in run if not is_size(other)}
         entering = {
-            value for other in run for value in other.all_input_nodes if value not in run and not _is_size(value)
+            value for other in run for value in other.all_input_nodes if value not in run and not is_size(value)
         }
         leaving = [other for other in run if any(user not in run for user in other.users)]
         silent = path and path not in still and not list(module.parameters()) and not list(module.buffers())
         if not silent or len(entering) != 1 or len(leaving) != 1 or not entering.issubset(self.made):
-            lost = dict.fromkeys(self.path(other) for other in following if self.path(other) not in still)
-            what = ", ".join([name for name in lost if name][:4]) or describe(t)
+            lost = list(dict.fromkeys(name for name in map(self.path, following) if name not in still and name))
+            whole = [name for name in lost if not any(name.startswith(f"{other}.") for other in lost)]
+            what = ", ".join(whole[:4]) or describe(t)
             raise self.refuse(f"in training it does more than in eval mode, which would be lost: {what}")
         [x], [out] = entering, leaving
         self.made[out] = self.graph.call_module(path, (self.made[x],))
         self.stands[out] = self.stands[x]
         return run
-
-
-def _is_open(value: Tensor) -> bool:
-    """Whether a traced input's first size is still any number."""
-    size: Any = value.shape[0]
-    return isinstance(size, SymInt) and size.node.maybe_as_int() is None
-
-
-def _is_size(node: Node) -> bool:
-    return "sym_size" in str(node.target)
-
-
-def _leaves(args: Any) -> list[Any]:
-    found: list[Any] = []
-    map_aggregate(args, found.append)
-    return found

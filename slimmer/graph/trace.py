@@ -1,7 +1,7 @@
 """The exported program walked once, labels in place of numbers, into a channel graph."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,15 +15,14 @@ from torch.nn.modules.conv import _ConvNd
 from slimmer.errors import ModelError
 from slimmer.graph.channels import Axis, ChannelGraph, Fixed
 from slimmer.graph.grouping import collect
-from slimmer.graph.inputs import Inputs, example_inputs
-from slimmer.graph.names import read_names
+from slimmer.graph.inputs import Inputs
+from slimmer.graph.names import Names, read_names
 from slimmer.graph.ops import HANDLERS, READS_WEIGHTS
 from slimmer.graph.ops.computed import HANDLERS as WEIGHT_NORMS
 from slimmer.graph.ops.computed import computed, stored_value
 from slimmer.graph.ops.elementwise import FILLED
+from slimmer.graph.program import export_program
 from slimmer.graph.walk import Computed, Stored, Walk, shape_of
-
-BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
 
 
 def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
@@ -37,7 +36,13 @@ def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     Raises:
         ModelError: the network can't be traced; the message holds torch.export's reason.
     """
-    return channel_graph(walk_program(model, export_program(model, inputs)), model)
+    names = read_names(model)
+    walk = start_walk(model, names)
+    follow(walk, names, export_program(model, inputs))
+    if not _weighted(model).issubset(layer.name for layer in walk.layers):
+        _follow_training(walk, names, model, inputs)
+    finish_walk(walk, names)
+    return channel_graph(walk, model)
 
 
 def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
@@ -49,7 +54,26 @@ def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
 def walk_program(model: nn.Module, program: Any, *, rewrite: bool = False) -> Walk:
     """The finished walk through the exported program of `model`; see `Walk` for `rewrite`."""
     names = read_names(model)
-    walk = Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite)
+    walk = start_walk(model, names, rewrite=rewrite)
+    follow(walk, names, program)
+    finish_walk(walk, names)
+    return walk
+
+
+def start_walk(model: nn.Module, names: Names, *, rewrite: bool = False) -> Walk:
+    """A walk that has seen nothing yet."""
+    return Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite)
+
+
+def finish_walk(walk: Walk, names: Names) -> None:
+    """What is known at the end only: shared tensors, tensors that no program reads, other names."""
+    _fix_by_name(walk, names.shared)
+    _label_unread(walk)
+    _name_again(walk, names.tensors)
+
+
+def follow(walk: Walk, names: Names, program: Any) -> None:
+    """Walk through one program."""
     values: dict[Node, Any] = {}
     parameters: set[Node] = set()  # nodes that no activation enters
     signature = program.graph_signature
@@ -69,46 +93,32 @@ def walk_program(model: nn.Module, program: Any, *, rewrite: bool = False) -> Wa
             if parameters.issuperset(node.all_input_nodes):
                 parameters.add(node)
             values[node] = _call(walk, node, values, of_parameters=node in parameters)
-    _fix_by_name(walk, names.shared)
-    _label_unread(walk)
-    _name_again(walk, names.tensors)
-    return walk
 
 
-def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, any_batch: bool = False) -> Any:
-    """The network's program as ATen operations, by default in eval mode and for a batch of two.
+def _weighted(model: nn.Module) -> set[str]:
+    """The convolution and linear modules of a network."""
+    return {name for name, module in model.named_modules() if isinstance(module, (_ConvNd, nn.Linear))}
 
-    With `any_batch` the number of images stays open wherever the network leaves it open.
-    Raises ModelError where it can't be traced.
+
+def _follow_training(walk: Walk, names: Names, model: nn.Module, inputs: Inputs) -> None:
+    """Walk through the program of training too, where it may have layers that evaluation has not (auxiliary heads).
+
+    They are cut with the rest, so that the slim network trains; no FLOPs are counted here, since evaluation has none of
+    theirs. A network that can't be traced in training is left as evaluation has it.
     """
-    example = example_inputs(model, inputs, BATCH)
-    some = {0: torch.export.Dim.AUTO}
-    sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)
-    with evaluating(model):
-        model.train(training)
-        try:
-            return torch.export.export(model, example, dynamic_shapes=sizes if any_batch else None, strict=False)
-        except Exception as error:  # torch.export raises many kinds, all of them about the network
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            shapes = ", ".join(str(tuple(value.shape)) if isinstance(value, Tensor) else "..." for value in example)
-            raise ModelError(
-                type(model).__name__,
-                f"can't be traced{' in training' * training} with an input of {shapes}: {reason}",
-                "give the input size that the network takes; data-dependent branches can't be pruned"
-                + "; prune without --rewrite" * training,
-            ) from error
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode; every module's own mode is put back afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
+        program = export_program(deepcopy(model), inputs, training=True)
+    except ModelError:
+        return
+    for node in program.graph.nodes:
+        if node.op not in {"placeholder", "output"}:  # activations' axes go by such names, and evaluation has its own
+            node._rename(f"training_{node.name}")  # noqa: SLF001 - the name can't be set otherwise
+    operations, axes = list(walk.operations), set(walk.axes)
+    follow(walk, names, program)
+    walk.operations = operations
+    for axis in set(walk.axes) - axes:
+        if axis.tensor.startswith("@"):
+            del walk.axes[axis]
 
 
 def _placeholder(walk: Walk, node: Node, stored: dict[str, str], reason: str) -> Any:

@@ -200,7 +200,7 @@ class ZerosBehind(nn.Module):
     def forward(self, x):
         x = self.stem(x)
         n, _, h, w = x.shape
-        padded = torch.cat([x.new_zeros(n, 2, h, w), x, torch.zeros(n, 2, h, w, dtype=x.dtype)], 1)
+        padded = torch.cat([x.new_zeros(n, 2, h, w), x, torch.zeros(n, 2, h, w, dtype=x.dtype, device=x.device)], 1)
         return self.fc((self.conv(x) + padded).relu().mean((2, 3)))
 
 

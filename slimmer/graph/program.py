@@ -1,0 +1,83 @@
+"""A network traced into its program; where that fails, what stands in the way."""
+
+import linecache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimmer.errors import ModelError
+from slimmer.graph.inputs import Inputs, example_inputs, shapes
+
+BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
+
+
+def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, any_batch: bool = False) -> Any:
+    """The network's program as ATen operations, by default in eval mode and for a batch of two.
+
+    With `any_batch` the number of images stays open wherever the network leaves it open.
+    Raises ModelError where it can't be traced, with the module and the line of its code that fails.
+    """
+    example = example_inputs(model, inputs, BATCH)
+    some = {0: torch.export.Dim.AUTO}
+    sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)
+
+    def export() -> Any:
+        return torch.export.export(model, example, dynamic_shapes=sizes if any_batch else None, strict=False)
+
+    with evaluating(model):
+        model.train(training)
+        try:
+            return export()
+        except Exception as error:  # torch.export raises many kinds, all of them about the network
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            found = (
+                f"can't be traced{' in training' * training} with {shapes(example)}, {_place(model, export)}: {reason}"
+            )
+            right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
+            raise ModelError(type(model).__name__, found, right + "; prune without --rewrite" * training) from error
+
+
+def _place(model: nn.Module, export: Callable[[], Any]) -> str:
+    """The innermost module that a failing `export` is in, and the last line of code outside PyTorch that it runs."""
+    inside = [""]
+    hooks = []
+    for name, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
+        hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None))
+    found = "in the top module"
+    try:
+        export()
+    except Exception as error:  # noqa: BLE001 - the same again
+        if inside[-1]:
+            found = f"in {inside[-1]}"
+        own = [frame for frame in extract_tb(error.__traceback__) if _is_own(frame.filename)]
+        if own:
+            line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
+            found += f" ({Path(own[-1].filename).name}:{own[-1].lineno}: {line})"
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file is the user's or a model library's, and neither PyTorch's nor slimmer's."""
+    libraries = {Path(torch.__file__).parent, Path(__file__).parents[1]}
+    return libraries.isdisjoint(Path(file).parents) and Path(file).is_file()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode; every module's own mode is put back afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
