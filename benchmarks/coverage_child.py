@@ -136,7 +136,7 @@ def _torchvision(name: str) -> tuple[nn.Module, int, str]:
         options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # drawn by scipy, tens of seconds
-    return builder(**options), 224, builder.__module__
+    return builder(**options), 299 if name == "inception_v3" else 224, builder.__module__
 
 
 def _timm(name: str) -> tuple[nn.Module, int, str]:
