@@ -1,6 +1,6 @@
 """How far networks of timm can be pruned without and with --rewrite, and whether half their FLOPs are right with it.
 
-python -P benchmarks/rewrite.py --out benchmarks/results/rewrite.json
+python benchmarks/rewrite.py --out benchmarks/results/rewrite.json
 
 Random weights, images of 64 pixels. The network at half its FLOPs is held against the masked one in double precision
 and recounted by fvcore, and one step of training must reach every parameter and every batch-norm statistic.

@@ -3,7 +3,6 @@
 import copy
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import zoo
+from main_job import slimmer
 from torch import nn
 from torch.nn import functional
 
+from slimmer.checkpoint import read_metadata, save_weights
 from slimmer.costs import flops_cost, params_cost
 from slimmer.costs.flops import count_flops
 from slimmer.errors import ModelError, RunError
@@ -22,10 +23,12 @@ from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import check_parity
 from slimmer.graph import build_graph
 from slimmer.masks import Masked, hard_mask
+from slimmer.models import build
 from slimmer.plan import full_plan, make_plan
 from slimmer.probe import check_same, probe
 from slimmer.prune import slice_tensors
 from slimmer.rewrite import read_program
+from slimmer.run import Run
 from slimmer.slim import Identity, load_network, save_network
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "rewrite.py"
@@ -289,8 +292,6 @@ class Net(nn.Module):
 
 
 def test_a_file_brings_the_program_back(tmp_path):
-    from slimmer.models import build
-
     (tmp_path / "net.py").write_text(FACTORY)
     identity = Identity(f"{tmp_path / 'net.py'}:Net", 4, (3, 6, 6))
     dense = build(identity.arch, num_classes=4, in_channels=3).eval()
@@ -308,12 +309,11 @@ def test_a_file_brings_the_program_back(tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["Res2", "Modes"])
-def test_onnx_computes_the_same(name, tmp_path):
-    model, program = zoo.program(name)
+def test_onnx_computes_the_same(tmp_path):
+    model, program = zoo.program("Modes")
     slim = program.prune(model, zoo.random_plans(program.channels, 1)[0])
     export_onnx(slim, tmp_path / "slim.onnx", zoo.SIZE, metadata={})
-    parity = check_parity(slim, tmp_path / "slim.onnx", zoo.images(name, 5))
+    parity = check_parity(slim, tmp_path / "slim.onnx", zoo.images("Modes", 5))
     assert parity.max_rel < 1e-5
     assert parity.images == 5
 
@@ -471,27 +471,45 @@ def test_a_plan_of_another_network_is_refused():
 
 
 def test_a_module_is_pruned_trained_kept_and_loaded(tmp_path):
-    import slimmer
+    from slimmer import inspect, load, prune
 
     namespace = {}
     exec(FACTORY.replace("Conv2d(3, 6, 3)", "Conv2d(1, 6, 3)").replace("num_classes=4", "num_classes=10"), namespace)
     torch.manual_seed(0)
     dense = namespace["Net"]()
     options = {"data.trust": True, "rewrite": True, "finetune.recalibrate": 2, "method.batches": 2}
-    result = slimmer.prune(dense, "digits", flops=0.5, epochs=0.1, out=tmp_path / "run", **options)
+    result = prune(dense, "digits", flops=0.5, epochs=0.1, out=tmp_path / "run", **options)
     assert type(result.model).__mro__[1] is torch.fx.GraphModule
     assert result.report["flops"]["ratio"] <= 0.5
-    loaded = slimmer.load(tmp_path / "run", dense)
+    loaded = load(tmp_path / "run", dense)
     assert type(loaded).__mro__[1] is torch.fx.GraphModule
     image = torch.randn(2, 1, 16, 16)
     assert torch.equal(loaded(image), result.model(image))
     assert (
-        slimmer.inspect(dense, input_size=(1, 16, 16), rewrite=True)["flops"]["least"]
-        < (slimmer.inspect(dense, input_size=(1, 16, 16))["flops"]["least"])
+        inspect(dense, input_size=(1, 16, 16), rewrite=True)["flops"]["least"]
+        < (inspect(dense, input_size=(1, 16, 16))["flops"]["least"])
     )
     assert json.loads((tmp_path / "run" / "report.json").read_text())["fixed"] == [
         {"layer": "fc", "channels": 10, "of": 10, "reason": "the network's output"}
     ]
+
+
+def test_the_commands_take_the_option(tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(FACTORY)
+    torch.manual_seed(0)
+    save_weights(tmp_path / "net.safetensors", build(f"{tmp_path / 'net.py'}:Net"), {})
+    monkeypatch.chdir(tmp_path)
+    given = ["net.safetensors", "--arch", "net.py:Net", "--json"]
+    held = {option: json.loads(slimmer("inspect", *given, *option).stdout)["fixed"] for option in ((), ("--rewrite",))}
+    assert {option: [row["layer"] for row in rows] for option, rows in held.items()} == {
+        (): ["conv1", "fc"],
+        ("--rewrite",): ["fc"],
+    }
+    report = json.loads(slimmer("prune", *given, "--rewrite", "--flops", "0.5", "--out", "run").stdout)
+    assert report["fixed"] == held["--rewrite",]
+    assert Run(Path("run")).recipe().model.rewrite
+    assert read_metadata(Path("run/slim.safetensors"))["rewrite"] == "true"
+    assert load_network(Path("run/slim.safetensors")).conv1.weight.shape[0] < 6
 
 
 @pytest.mark.slow
@@ -501,9 +519,8 @@ def test_networks_of_timm_whose_code_splits_by_numbers(name, tmp_path):
     for package in ("torchvision", "timm"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    command = [sys.executable, "-P", str(SCRIPT), "--networks", name, "--out", str(tmp_path / "out.json")]
-    path = os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": path})
+    command = [sys.executable, str(SCRIPT), "--networks", name, "--out", str(tmp_path / "out.json")]
+    subprocess.run(command, check=True, capture_output=True)
     [row] = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert row["least"]["with"] < 0.1 * row["least"]["without"]
     assert 0.495 < row["half"] <= 0.5

@@ -22,6 +22,7 @@ MOVES = [
     "squeeze_",
     "unsqueeze",
     "unsqueeze_",
+    "expand",
     "flip",
     "swapaxes",
     "swapdims",
@@ -89,6 +90,8 @@ def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 
 def _note_sizes(walk: Walk, node: Node, args: Sequence[Any], labels: Tensor) -> None:
     """Note the sizes in a node's arguments that count channels of its result, whose labels are given."""
+    if not walk.rewrite:
+        return
     for name in ("size", "shape", "sizes"):
         sizes = argument(node, node.args, node.kwargs, name)
         if isinstance(sizes, (list, tuple)):
