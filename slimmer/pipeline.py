@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,30 +15,27 @@ from torch import Tensor, nn
 
 from slimmer.checkpoint import read_metadata
 from slimmer.compensate import compensate_
-from slimmer.costs.flops import count_conv_linear, count_flops
 from slimmer.data import Data, evaluation_batches, steps
 from slimmer.engine import make_engine, place_
-from slimmer.errors import DataError, ModelError, RunError
+from slimmer.errors import DataError, RunError
 from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.figures import draw_run
 from slimmer.files import read_json, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
-from slimmer.graph import shapes
 from slimmer.masks import Masked, fold_, hard_mask
+from slimmer.outcome import make_report
 from slimmer.plan import Plan
 from slimmer.prepare import Task, prepare
 from slimmer.probe import check_same
 from slimmer.prune import slice_tensors
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
-from slimmer.report import cost_report, to_markdown
+from slimmer.report import to_markdown
 from slimmer.run import Run, all_or_nothing, mark_latest, new_run
-from slimmer.runtimes.environment import environment
 from slimmer.slim import Identity, load_network, save_network
 from slimmer.sparsify import (
     check_method,
     choose_method,
-    method_name,
     sparsify_steps,
     target_plan,
     training_images,
@@ -143,7 +139,8 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     if task.data is not None:
         _train(job, learner, teacher, task.data)
     measured["accuracy_slim"] = _accuracy(learner.network, task.data)
-    report = _report(run, job, plan, learner.network, measured, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    report = make_report(run, job.recipe, job.task, plan, learner.network, measured, seconds)
     if job.fabric.global_rank == 0:
         notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
         if job.recipe.model.rewrite:
@@ -274,48 +271,3 @@ def _teller(fabric: Fabric, run: Run, observe: Observe) -> Observe:
             run.record({"time": round(time.time() - began, 3), **{k: v for k, v in event.items() if k != "report"}})
 
     return tell
-
-
-def _report(
-    run: Run, job: Job, plan: Plan, slim: nn.Module, measured: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    """All that was measured; the closed forms have to agree with a recount of the slim network to the unit."""
-    recipe, task = job.recipe, job.task
-    inputs = task.identity.inputs(task.model)
-    flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
-    recount = {"fvcore": count_flops(slim, inputs), "torch": count_conv_linear(slim, inputs)}
-    counted = sum(parameter.numel() for parameter in slim.parameters())
-    if recount["fvcore"] != flops["slim"] or counted != params["slim"]:
-        raise ModelError(
-            task.identity.arch,
-            f"{flops['slim']} FLOPs and {params['slim']} parameters were planned, "
-            f"{recount['fvcore']} and {counted} counted",
-            "this is a mistake of slimmer's; please report it",
-        )
-    top1 = {key: measured[f"accuracy_{key}"] for key in ("dense", "removed", "slim")}
-    return {
-        "format": 1,
-        "slimmer": version("slimmer"),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": str(run.path),
-        "arch": task.identity.arch,
-        "input_size": list(task.identity.input_size),
-        "inputs": shapes(inputs),
-        "seed": recipe.seed,
-        "method": method_name(recipe, task),
-        "epochs": recipe.finetune.epochs if task.data is not None else 0.0,
-        "recipe_hash": recipe.hash(),
-        "plan_hash": plan.hash,
-        "flops": flops,
-        "params": params,
-        "recount": recount,
-        "before_projection": measured.get("before_projection"),
-        "accuracy": None if task.data is None else top1,
-        "groups": [
-            {"name": group.name, "dense": group.size, "slim": width}
-            for group, width in zip(plan.groups, plan.widths, strict=True)
-        ],
-        "fixed": [vars(row) for row in task.graph.fixed],
-        "seconds": round(seconds, 1),
-        "environment": environment(),
-    }

@@ -1,0 +1,94 @@
+"""The commands on one network: prune and inspect."""
+
+# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimmer.cli.ending import RUN, remembering
+from slimmer.cli.options import ARCH, BUDGET, REWRITE, as_json, given, keep, numbers, only, show_result
+
+
+@click.command()
+@click.argument("checkpoint", required=False)
+@click.option("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
+@click.option("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
+@click.option("--round-to", type=int, metavar="N", help="Widths are multiples of N, which runtimes like.  [default: 1]")
+@click.option("--data", metavar="DATA", help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.")
+@keep
+@only
+@click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
+@click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
+@click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@click.option("--rewrite", is_flag=True, default=None, help=REWRITE)
+@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory.  [default: runs/ARCH-N]")
+@click.option("--seed", type=int, help="Seed of all that is random.  [default: 0]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, as in finetune.lr=0.01.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
+@as_json
+def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
+    """Prune CHECKPOINT into a budget and fine-tune it.
+
+    A budget is what may remain, and holds exactly; give --flops, --params or both. FLOPs are multiply-adds as
+    fvcore counts them. Everything is a setting of a recipe, and the recipe is written into the run directory.
+    """
+    if resume is None:
+        report = _start(**options)
+    elif any(value not in (None, ()) for value in options.values()):
+        raise click.UsageError("--resume goes on with the run's own recipe; leave all else out")
+    else:
+        report = _resume(resume)
+    if os.environ.get("RANK", "0") == "0":
+        show_result(report, "show_report", as_json=as_json)
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@click.option(
+    "--input-size", callback=numbers, metavar="C,H,W", help="Size of one image.  [default: the architecture's]"
+)
+@keep
+@only
+@click.option("--rewrite", is_flag=True, help="As `slimmer prune --rewrite` would prune it.")
+@as_json
+def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:
+    """Show what a checkpoint is made of.
+
+    That is its costs, how far they can be cut, its channel groups, and what can't be pruned and why.
+    """
+    from slimmer import inspection
+
+    if input_size is not None and len(input_size) != 3:
+        raise click.BadParameter("give channels, height and width, such as 3,224,224", param_hint="'--input-size'")
+    found = inspection.inspect(checkpoint, input_size=input_size, **options)
+    show_result(found, "show_inspection", as_json=as_json)
+
+
+def _start(recipe: Path | None, out: Path | None, **options: Any) -> Any:
+    """The report of a new run, whose recipe is the file's with the command line laid over it."""
+    from slimmer.recipe import read_recipe
+
+    resolved = read_recipe(recipe, given(**options))
+    from slimmer import console, pipeline
+
+    with console.watching() as observe:
+        _, report = pipeline.start(resolved, out, remembering(observe))
+    return report
+
+
+def _resume(path: Path) -> Any:
+    """The report of a run that was stopped, or that was finished already."""
+    from slimmer import console, pipeline
+    from slimmer.run import open_run
+
+    run = open_run(path, finished=False)
+    if run.report.is_file():
+        click.echo(f"{path} is finished already; this is its report", err=True)
+    click.get_current_context().meta[RUN] = str(path)
+    with console.watching() as observe:
+        return pipeline.resume(run, observe)

@@ -1,0 +1,73 @@
+"""What several commands have in common: options, what they set in a recipe, and how a result is shown."""
+
+# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+SHORT = {
+    "arch": "model.arch",
+    "checkpoint": "model.checkpoint",
+    "device": "device",
+    "epochs": "finetune.epochs",
+    "flops": "budget.flops",
+    "keep": "model.keep",
+    "only": "model.only",
+    "params": "budget.params",
+    "rewrite": "model.rewrite",
+    "round_to": "budget.round_to",
+    "seed": "seed",
+}
+BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
+REWRITE = "The slim network is its traced program: numbers of channels in the code follow, and fix nothing."
+ARCH = "NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC; by default found from the checkpoint"
+
+
+def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Whole numbers above zero with commas between them; a usage error where they are none."""
+    parts = [] if value is None else value.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r} is not whole numbers above zero, with commas between them", ctx, param)
+    return None if value is None else tuple(int(part) for part in parts)
+
+
+def words(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them."""
+    return None if value is None else tuple(part.strip() for part in value.split(","))
+
+
+LAYERS = "a layer, a module that holds some, or a pattern such as 'layer4.*'. May be given again."
+keep = click.option("--keep", multiple=True, metavar="LAYERS", help=f"Leave these layers whole: {LAYERS}")
+only = click.option("--only", multiple=True, metavar="LAYERS", help="Prune no layers but these, named in the same way.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def given(data: str | None, settings: tuple[str, ...], **short: Any) -> list[tuple[str, Any]]:
+    """What the command line sets, by its names in a recipe."""
+    from slimmer.recipe import parse_setting
+
+    said = {SHORT[key]: value for key, value in short.items() if value not in (None, ())}
+    if "model.checkpoint" in said:
+        said["model.checkpoint"] = _absolute(said["model.checkpoint"])
+    pairs = [(key, list(value) if isinstance(value, tuple) else value) for key, value in said.items()]
+    if data is not None:
+        pairs += [("data.name", None), ("data.path", data if data == "digits" else _absolute(data))]
+    return [*pairs, *map(parse_setting, settings)]
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that means the same from everywhere, since a run's recipe keeps it."""
+    return path and str(Path(path).absolute())
+
+
+def show_result(found: Any, show: str, *, as_json: bool) -> None:
+    """The result on stdout, as JSON or by the console's function of that name."""
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from slimmer import console
+
+    getattr(console, show)(found)

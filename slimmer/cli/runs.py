@@ -1,0 +1,65 @@
+"""The commands on many runs: sweep and compare."""
+
+# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimmer.cli.ending import remembering
+from slimmer.cli.options import as_json, given, show_result
+
+FAILED = 1  # a sweep with rows that failed
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("checkpoint", required=False)
+@click.option("--data", metavar="DATA", help="As for `slimmer prune`, for all rows.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the runs go.  [default: runs/sweep-FILE]"
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Rows side by side.  [default: 1]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all rows.")
+@as_json
+def sweep(file: Path, out: Path | None, jobs: int, as_json: bool, **options: Any) -> None:
+    """Run every row of FILE and compare them.
+
+    FILE names a recipe, and a grid or a list of settings over it. Each row is a run of its own in DIR. The same
+    command again goes on where it was stopped; rows that are finished stay. A row that fails is noted and the
+    others go on; the exit code is then 1.
+    """
+    settings = given(**options)
+    from slimmer import console
+    from slimmer.sweep import sweep as run_sweep
+
+    ctx = click.get_current_context()
+    with console.watching() as observe:
+        found = run_sweep(file, out, settings, jobs=jobs, observe=remembering(observe))
+    show_result(found, "show_sweep", as_json=as_json)
+    if found["failed"]:
+        ctx.exit(FAILED)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write Markdown, CSV, JSON and a figure."
+)
+@as_json
+def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Show finished runs in one table.
+
+    RUN is a directory that `slimmer prune` wrote, or one that holds such, as `slimmer sweep` leaves it. Runs that
+    differ only by their seed share a row, with mean and standard deviation.
+    """
+    from slimmer.compare import compare_runs
+
+    found = compare_runs(runs)
+    if out is not None:
+        from slimmer.tabulate import write_comparison
+
+        for path in write_comparison(out, [found]):
+            click.echo(path, err=True)
+    show_result(found, "show_comparison", as_json=as_json)

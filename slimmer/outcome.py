@@ -1,0 +1,67 @@
+"""What a run ends with: its report as data, every count taken anew on the slim network."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from torch import nn
+
+from slimmer.costs.flops import count_conv_linear, count_flops
+from slimmer.errors import ModelError
+from slimmer.graph import shapes
+from slimmer.plan import Plan
+from slimmer.prepare import Task
+from slimmer.recipe import Recipe
+from slimmer.report import cost_report
+from slimmer.run import Run
+from slimmer.runtimes.environment import environment
+from slimmer.sparsify import method_name
+
+
+def make_report(
+    run: Run, recipe: Recipe, task: Task, plan: Plan, slim: nn.Module, measured: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    """All that is known of a finished run, as data.
+
+    `measured` holds the accuracies and, of masks that were trained, what they left before projection. The closed
+    forms have to agree with a recount of the slim network to the unit: raises ModelError where they do not.
+    """
+    inputs = task.identity.inputs(task.model)
+    flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
+    recount = {"fvcore": count_flops(slim, inputs), "torch": count_conv_linear(slim, inputs)}
+    counted = sum(parameter.numel() for parameter in slim.parameters())
+    if recount["fvcore"] != flops["slim"] or counted != params["slim"]:
+        raise ModelError(
+            task.identity.arch,
+            f"{flops['slim']} FLOPs and {params['slim']} parameters were planned, "
+            f"{recount['fvcore']} and {counted} counted",
+            "this is a mistake of slimmer's; please report it",
+        )
+    top1 = {key: measured[f"accuracy_{key}"] for key in ("dense", "removed", "slim")}
+    return {
+        "format": 1,
+        "slimmer": version("slimmer"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": str(run.path),
+        "arch": task.identity.arch,
+        "input_size": list(task.identity.input_size),
+        "inputs": shapes(inputs),
+        "seed": recipe.seed,
+        "method": method_name(recipe, task),
+        "epochs": recipe.finetune.epochs if task.data is not None else 0.0,
+        "recipe_hash": recipe.hash(),
+        "plan_hash": plan.hash,
+        "flops": flops,
+        "params": params,
+        "recount": recount,
+        "before_projection": measured.get("before_projection"),
+        "accuracy": None if task.data is None else top1,
+        "groups": [
+            {"name": group.name, "dense": group.size, "slim": width}
+            for group, width in zip(plan.groups, plan.widths, strict=True)
+        ],
+        "fixed": [vars(row) for row in task.graph.fixed],
+        "seconds": round(seconds, 1),
+        "environment": environment(),
+    }
