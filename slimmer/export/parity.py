@@ -1,6 +1,6 @@
 """How near an exported file comes to the network that it was made from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from slimmer.export.answers import in_batches
 from slimmer.export.onnx import ONNX_FILE
 from slimmer.export.reason import one_line
 from slimmer.export.trace import eval_copy
+from slimmer.graph import tensors_in
 
 TOLERANCE = 1e-4  # of an output's largest magnitude, for float32
 # An fp16 number has 11 bits, so what a deep network sums up is off by some thousandths. What int8 costs differs from
@@ -117,10 +118,7 @@ def program_answer(path: Path, program: nn.Module) -> Callable[[Array], list[Arr
 
 def _outputs(value: Any) -> list[Array]:
     """The tensors of a network's answer, in the order in which ONNX has them."""
-    if isinstance(value, torch.Tensor):
-        return [value.numpy()]
-    parts = value.values() if isinstance(value, Mapping) else value
-    return [array for part in parts if part is not None for array in _outputs(part)]
+    return [tensor.numpy() for tensor in tensors_in(value)]
 
 
 def _compare(path: Path, expected: Sequence[Array], got: Sequence[Array], tolerance: float) -> Parity:
