@@ -52,10 +52,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "network_slimming": {"name": "network_slimming", "sparsify": 0.5, "strength": 1e-3},
     "bar": {"name": "bar", "sparsify": 0.5},
     "l1": {"name": "l1"},
-    "l1-sensitivity": {"name": "l1", "sensitivity": True, "priced": True},
+    "l1-sensitivity": {"name": "l1", "sensitivity": 2, "priced": True},
     "l2": {"name": "l2", "compensate": False},
     "bn_scale": {"name": "bn_scale", "compensate": False},
     "taylor": {"name": "taylor", "even": 0.0, "compensate": False},
+    "taylor-sensitivity": {"name": "taylor", "even": 0.0, "sensitivity": 8},
     "random": {"name": "random", "compensate": False},
 }
 TAYLOR_BATCHES = 64  # from which Torch-Pruning's Taylor scores are taken, as many as slimmer's own

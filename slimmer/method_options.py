@@ -24,7 +24,15 @@ class OneShot(Section):
     compensate: bool = Field(True, description="hand what removed channels said to those that stay (least squares)")
 
 
-class Taylor(OneShot):
+class Measured(OneShot):
+    """Scores that can be compared between channel groups by a measured loss."""
+
+    sensitivity: int = Field(
+        0, ge=0, description="batches on which the loss of cutting each group alone is measured, to compare groups"
+    )
+
+
+class Taylor(Measured):
     """slimmer's own: scores by squared gradients, cut at once, or held on a falling budget while it trains."""
 
     name: Literal["auto", "taylor"] = Field("auto", description="auto: taylor where data is given, else magnitude")
@@ -48,7 +56,7 @@ class Magnitude(Section):
     )
 
 
-class L1(OneShot):
+class L1(Measured):
     """L1 filter pruning (Li et al. 2016): filters' sums of magnitudes, compared within a layer or over all."""
 
     name: Literal["l1"]
@@ -56,8 +64,6 @@ class L1(OneShot):
         False, description="weigh scores by what a channel costs; helps with sensitivity, harms without"
     )
     compensate: bool = Field(False, description="hand what removed channels said to those that stay (least squares)")
-    sensitivity: bool = Field(False, description="compare channel groups by the loss that each costs when cut alone")
-    batches: int = Field(2, ge=1, description="batches that sensitivity is measured on")
     ratios: dict[str, Share] | None = Field(
         None, description="share removed by layer pattern, in place of a budget, as published: {'layer1.*': 0.1}"
     )

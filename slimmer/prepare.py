@@ -48,7 +48,7 @@ def prepare(
     _check_cut(recipe)
     data = load_data(recipe.data) if data is None else data
     if data is None and getattr(recipe.method, "sensitivity", False):
-        raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=false")
+        raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=0")
     if model is None:
         model, identity = load_model(recipe.model, data, recipe.seed)
     elif identity is None:

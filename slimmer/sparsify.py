@@ -135,14 +135,19 @@ def _scores(recipe: Recipe, task: Task) -> Tensor:
     if isinstance(recipe.method, options.Taylor):
         assert task.data is not None
         images = training_images(task.data, recipe, recipe.method.batches)
-        return taylor_scores(task.model, task.graph, images, recipe.seed)
+        return _compared(recipe, task, taylor_scores(task.model, task.graph, images, recipe.seed))
     if name == "bn_scale":
         return bn_scale_scores(task.model, task.graph)
     if name == "random":
         return random_scores(task.graph, recipe.seed)
-    norms = filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name])
-    if isinstance(recipe.method, options.L1) and recipe.method.sensitivity:
-        assert task.data is not None
-        found = list(training_batches(task.data, recipe, recipe.method.batches))
-        return sensitivity_scores(task.model, task.graph, norms, found)
-    return norms
+    return _compared(recipe, task, filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name]))
+
+
+def _compared(recipe: Recipe, task: Task, scores: Tensor) -> Tensor:
+    """The scores, or where asked for what each unit costs when its group alone is cut in their order."""
+    number = recipe.method.sensitivity if isinstance(recipe.method, options.Measured) else 0
+    if not number:
+        return scores
+    assert task.data is not None
+    found = list(training_batches(task.data, recipe, number))
+    return sensitivity_scores(task.model, task.graph, scores, found)

@@ -226,7 +226,7 @@ def planned(task, *settings):
 
 def test_options_reach_the_criterion(checkpoint):
     task = prepare(recipe_of(checkpoint, ("method.name", "l1"), ("budget.flops", 0.5), ("data.size", 8)))
-    sensitive = ("method.sensitivity", True), ("method.batches", 1)
+    sensitive = (("method.sensitivity", 1),)
     plans = {
         planned(task, ("method.name", "random")),
         planned(task, ("method.name", "random"), ("seed", 0)),
@@ -248,7 +248,7 @@ def test_options_reach_the_criterion(checkpoint):
         ({"method.ratios": {"conv1": 0.5}, "budget.flops": 0.5}, RecipeError, "give one of them: a budget, or"),
         ({"method.ratios": {"conv1": 0.5}, "budget.round_to": 8}, RecipeError, "give one of them: a budget, or"),
         ({"method.ratios": {"layer9": 0.5}}, ModelError, "no layer has such a name"),
-        ({"method.sensitivity": True, "budget.flops": 0.5}, RecipeError, "needs data"),
+        ({"method.sensitivity": 2, "budget.flops": 0.5}, RecipeError, "needs data"),
         ({}, BudgetError, "none is named"),
     ],
 )
@@ -264,7 +264,7 @@ def test_a_recipe_that_does_not_say_one_cut_is_refused_with_nothing_written(sett
     [
         ({"method.ratios": {"conv1": 1.5}}, "less than or equal to 1"),
         ({"method.ratios": {"conv1": -0.1}}, "greater than or equal to 0"),
-        ({"method.ratios": {"conv1": 0.5}, "method.sensitivity": True}, "give one of them"),
+        ({"method.ratios": {"conv1": 0.5}, "method.sensitivity": 2}, "give one of them"),
         ({"method.ratio": 0.5}, "network_slimming has"),
     ],
 )
