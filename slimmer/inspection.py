@@ -10,7 +10,7 @@ from torch import nn
 
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
-from slimmer.costs.flops import count_by_module
+from slimmer.costs.flops import count_by_operation
 from slimmer.graph import ChannelGraph, ChannelGroup, Inputs, shapes
 from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
@@ -54,14 +54,14 @@ def inspect(
         rewrite=rewrite,
     )
     if isinstance(named, str):
-        network, identity = load_model(section)
+        given, identity = load_model(section)
     else:
-        network, identity = named, name_module(named, section, data=None)
-    graph, costs, _ = examine(network, identity, section)
+        given, identity = named, name_module(named, section, data=None)
+    network, graph, costs, _ = examine(given, identity, section)
     layers, held = _where_flops_go(network, identity.inputs(network), graph)
     return {
         "format": 1,
-        "arch": identity.arch or type(network).__name__,
+        "arch": identity.arch or type(given).__name__,
         "classes": (identity.num_classes or None) if identity.input_size else None,
         "inputs": shapes(identity.inputs(network)),
         **{cost.name: _range(cost, graph) for cost in costs},
@@ -127,7 +127,7 @@ def _by_module(network: nn.Module, inputs: Inputs, graph: ChannelGraph) -> tuple
         volumes.setdefault((operation.module, operation.kind), []).append((left, whole))
     dense: Counter[str] = Counter()
     least: Counter[str] = Counter()
-    for place, flops in count_by_module(network, inputs).items():
+    for place, flops in count_by_operation(network, graph, inputs).items():
         lefts, wholes = zip(*volumes.get(place, [(1, 1)]), strict=True)
         dense[place[0]] += flops
         least[place[0]] += flops * sum(lefts) // sum(wholes)

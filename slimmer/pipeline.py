@@ -86,7 +86,7 @@ def start(
     measured = _measure_dense(job)
     if fabric.global_rank == 0:
         with all_or_nothing(run):
-            save_network(run.dense, task.model, task.identity, None, {})
+            save_network(run.dense, task.given, task.identity, None, {})
             write_json(run.measured, measured)
             write_text(run.recipe_file, recipe.to_yaml())  # last: with it the directory is a run
             if latest:
