@@ -45,7 +45,7 @@ def compensate_(model: nn.Module, graph: ChannelGraph, plan: Plan, images: Itera
 class _Watch(TorchFunctionMode):
     """Notes what convolutions and linear layers read, whether modules or a program call them; told by their weight."""
 
-    def __init__(self, watched: Mapping[tuple[Tensor, int], Axis], moments: dict[Axis, Tensor]) -> None:
+    def __init__(self, watched: Mapping[tuple[nn.Parameter, int], Axis], moments: dict[Axis, Tensor]) -> None:
         super().__init__()
         self._watched, self._moments = watched, moments
 

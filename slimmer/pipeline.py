@@ -196,7 +196,7 @@ def _sparsify(
     number = job.recipe.finetune.recalibrate if task.data is not None else 0
     if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
-    check_same(task.model, task.graph, plan, task.identity.inputs(task.model), task.cut)
+    check_same(task.model, task.graph, plan, task.identity.inputs(task.given), task.cut)
     slim = make_learner(_slim(job, plan), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:
@@ -281,7 +281,7 @@ def _report(
 ) -> dict[str, Any]:
     """All that was measured; the closed forms have to agree with a recount of the slim network to the unit."""
     recipe, task = job.recipe, job.task
-    inputs = task.identity.inputs(task.model)
+    inputs = task.identity.inputs(task.given)
     flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
     recount = {"fvcore": count_flops(slim, inputs), "torch": count_conv_linear(slim, inputs)}
     counted = sum(parameter.numel() for parameter in slim.parameters())

@@ -12,7 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.errors import ModelError, RunError
-from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs, own_inputs
+from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs
 from slimmer.graph.fold import Folding, fold_
 from slimmer.graph.merge import merge
 from slimmer.graph.program import export_program
@@ -57,8 +57,6 @@ class Program:
             holder, _, last = name.rpartition(".")
             dense.get_submodule(holder).register_parameter(last, folded[name])
         dense.graph = self._corrected(np.zeros(0, dtype=np.int64))
-        if own_inputs(model) is not None:
-            dense.example_inputs = own_inputs(model)  # type: ignore[assignment] - as the network itself has them
         return dense
 
     def prune(self, dense: nn.Module, plan: Plan) -> GraphModule:
@@ -85,8 +83,7 @@ class Program:
         """The program's constants in the type and place of `model`."""
         like = next(model.parameters())
         return {
-            name: value.to(like if value.is_floating_point() else like.device)
-            for name, value in self.constants.items()
+            name: value.to(like if value.is_floating_point() else like.device) for name, value in self.constants.items()
         }
 
     def _gone(self, plan: Plan) -> Units:

@@ -148,7 +148,9 @@ class _Finder:
         if isinstance(self.modules.get(path), (_ConvNd, nn.Linear)):
             return f"{path}.weight".removeprefix(".")
         leaves = [str(node.target) for node in self.merged.nodes if node in _behind([layer.args[1]])]  # type: ignore[list-item]
-        largest = max((name for name in leaves if name in self.tensors), key=lambda n: self.tensors[n].numel(), default="")
+        largest = max(
+            (name for name in leaves if name in self.tensors), key=lambda n: self.tensors[n].numel(), default=""
+        )
         return re.sub(r"\.parametrizations\.(\w+)\.original\d*$", r".\1", largest)
 
     def _can_fold(self, name: str, weight: _Weight) -> bool:
@@ -172,7 +174,7 @@ class _Finder:
         if name in VIEWS or not name:
             return False
         twin = self.evaluated[node.meta["name"]]
-        if name not in SCALES or shape_of(twin.args[0]) != shape_of(twin):  # type: ignore[arg-type]
+        if name not in SCALES or shape_of(twin.args[0]) != shape_of(twin):
             return True
         scale = twin.args[1]
         return isinstance(scale, Node) and sum(size > 1 for size in shape_of(scale)) > 1
