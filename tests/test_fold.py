@@ -267,6 +267,24 @@ def test_a_network_is_pruned_trained_resumed_and_exported(tmp_path):
     assert run.slim.read_bytes() == weights
 
 
+def test_a_network_with_inputs_of_its_own_is_pruned_without_data():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = GainedConv(2, 6, 3)
+            self.conv2 = GainedConv(6, 4, 3)
+            self.fc = nn.Linear(4 + 3, 2)
+            self.example_inputs = {"x": torch.zeros(2, 2, 8, 8), "y": torch.zeros(2, 3)}
+
+        def forward(self, x, y):
+            return self.fc(torch.cat([self.conv2(self.conv1(x).relu()).mean((2, 3)), y], 1))
+
+    torch.manual_seed(0)
+    result = slimmer.prune(Two(), flops=0.5, rewrite=True)
+    assert result.report["flops"]["ratio"] <= 0.5
+    assert result.report["inputs"] == "one call of inputs of 2x2x8x8 and 2x3"
+
+
 def test_inspect_tells_what_each_layer_costs_and_holds():
     torch.manual_seed(0)
     model = nn.Sequential(GainedConv(3, 5, 3), nn.ReLU(), GainedConv(5, 4, 3), nn.Flatten(), nn.Linear(16, 2))
