@@ -13,6 +13,7 @@ from slimmer.costs.flops import count_by_operation
 from slimmer.models import build
 from slimmer.pipeline import resume
 from slimmer.plan import make_plan
+from slimmer.probe import check_same
 from slimmer.rewrite import read_program
 from slimmer.run import Run
 from slimmer.slim import Identity, load_network, save_network
@@ -182,6 +183,28 @@ def test_the_same_network_is_folded_without_what_forbids_it():
     program = read_program(model, zoo.SIZE)
     assert program.folding.reads == {"conv2.weight": {"conv2.weight"}}
     assert [group.name for group in program.channels.groups] == ["conv1", "conv2"]
+
+
+def test_a_weight_that_two_layers_read_is_one_parameter():
+    class Given(nn.Conv2d):
+        def forward(self, x, weight):
+            return functional.conv2d(x, weight, self.bias)
+
+    class Both(Net):
+        def __init__(self):
+            super().__init__()
+            self.again, self.conv2 = Given(4, 4, 1), nn.Conv2d(4, 4, 1)
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x):
+            weight = self.weight()
+            return self.fc(self.again(functional.conv2d(self.conv1(x), weight), weight).mean((2, 3)))
+
+    model = Both().double().eval()
+    program = read_program(model, zoo.SIZE)
+    assert program.folding.reads == {"conv2.weight": {"conv2.weight"}}
+    for plan in zoo.random_plans(program.channels, 5):
+        check_same(program.dense(model), program.channels, plan, zoo.SIZE, program.prune)
 
 
 def test_the_type_is_asked_of_a_parameter_that_is_still_there():

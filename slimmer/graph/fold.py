@@ -115,16 +115,17 @@ class _Finder:
 
     def find(self) -> dict[str, _Weight]:
         """The weights by the names that they get."""
-        ends: dict[str, dict[Node, None]] = {}
+        named: dict[Node, str] = {}  # by the first layer that reads it
         for node in self.merged.nodes:
-            if _operation(node) not in LAYERS or node.args[1] not in self.values or node.args[1].op == "get_attr":
-                continue
-            ends.setdefault(self._name(node), {})[node.args[1]] = None
+            end = node.args[1] if _operation(node) in LAYERS else node
+            if end is not node and end in self.values and end.op != "get_attr" and end not in named:
+                named[end] = self._name(node)
         weights = {}
-        for name, found in ends.items():
+        for name in dict.fromkeys(named.values()):
+            found = [end for end in named if named[end] == name]
             nodes = _behind(found)
             leaves = frozenset(str(node.target) for node in nodes if node.op == "get_attr" and not _is_asked(node))
-            weights[name] = _Weight([*found], nodes, leaves)
+            weights[name] = _Weight(found, nodes, leaves)
         return {name: weight for name, weight in weights.items() if self._can_fold(name, weight)}
 
     def _values(self) -> dict[Node, int]:
