@@ -3,13 +3,16 @@
 python benchmarks/rewrite.py --out benchmarks/results/rewrite.json
 
 Random weights, images of 64 pixels. The network at half its FLOPs is held against the masked one in double precision
-and recounted by fvcore, and one step of training must reach every parameter and every batch-norm statistic.
+and recounted by fvcore, one step of training must reach every parameter and every batch-norm statistic, and the network
+is written, loaded and exported to ONNX, and compared each time.
 """
 
 import json
+import math
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -21,13 +24,25 @@ from slimmer.allocate import allocate, reachable
 from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import count_flops
 from slimmer.criteria import random_scores
+from slimmer.export.onnx import export_onnx
+from slimmer.export.parity import check_parity
 from slimmer.graph import build_graph
 from slimmer.models import build
+from slimmer.plan import Plan
 from slimmer.probe import check_same, probe
 from slimmer.rewrite import read_program
 from slimmer.runtimes.environment import environment
+from slimmer.slim import Identity, load_network, save_network
 
-NETWORKS = ("res2net50_26w_4s", "cspdarknet53", "dpn68", "fasternet_t0")
+NETWORKS = (
+    "res2net50_26w_4s",
+    "cspdarknet53",
+    "dpn68",
+    "fasternet_t0",
+    "mambaout_femto",
+    "nf_regnet_b0",
+    "resnetv2_50x1_bit",
+)
 SIZE = (3, 64, 64)
 
 
@@ -53,23 +68,41 @@ def measure(arch: str) -> dict[str, Any]:
     plain = probe(model, build_graph(model, SIZE), SIZE)
     middle = time.perf_counter()
     program = read_program(model, SIZE)
-    graph = probe(model, program.channels, SIZE, program.prune)
+    dense = program.dense(model)
+    graph = probe(dense, program.channels, SIZE, program.prune)
     ended = time.perf_counter()
     least = {}
-    for key, channels in (("without", plain), ("with", graph)):
-        cost = flops_cost(model, channels, SIZE)
+    for key, network, channels in (("without", model, plain), ("with", dense, graph)):
+        cost = flops_cost(network, channels, SIZE)
         least[key] = reachable(cost, channels)[0] / cost.dense
+    images = torch.randn(2, *SIZE)
+    with torch.no_grad():
+        off = float((dense(images) - model(images)).abs().max() / model(images).abs().max())
     plan = allocate(random_scores(graph, 0), graph, [Budget(cost, 0.5 * cost.dense)])
-    check_same(model, graph, plan, SIZE, program.prune)
-    slim = program.prune(model, plan)
+    check_same(dense, graph, plan, SIZE, program.prune)
+    slim = program.prune(dense, plan)
     return {
         "arch": arch,
+        "folded": len(program.folding.reads),
+        "folded_is_off_by": off,
         "least": least,
         "seconds": {"without": round(middle - began, 1), "with": round(ended - middle, 1)},
         "half": count_flops(slim, SIZE) / cost.dense,
         "recount_is_exact": count_flops(slim, SIZE) == cost.exact(plan.widths),
+        **brought_back(slim, Identity(arch, 1000, SIZE), plan, images),
         "trains": trains(slim),
     }
+
+
+def brought_back(slim: nn.Module, identity: Identity, plan: Plan, images: torch.Tensor) -> dict[str, Any]:
+    """Whether the file of the slim network gives it again, and how far off ONNX Runtime is, as a share."""
+    with TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "slim.safetensors"
+        save_network(path, slim, identity, plan, {"rewrite": "true"})
+        same = torch.equal(load_network(path)(images), slim(images))
+        export_onnx(slim, path.with_suffix(".onnx"), SIZE, metadata={})
+        parity = check_parity(slim, path.with_suffix(".onnx"), images, tolerance=math.inf)  # told, not judged
+    return {"loads": same, "onnx_is_off_by": parity.max_rel}
 
 
 def trains(slim: nn.Module) -> bool:

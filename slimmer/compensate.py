@@ -1,15 +1,17 @@
 """What removed channels said is handed to those that stay: least squares on the dense network's own activations."""
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from slimmer.graph import ChannelGraph, evaluating
+from slimmer.graph import Axis, ChannelGraph, evaluating
 from slimmer.plan import Plan
 
 WIDEST = 4096  # input axes; wider ones (behind a flatten) would need gigabytes and are left as they are
+READS = {"linear": 1, **{f"conv{n}d": 1 for n in (1, 2, 3)}, **{f"conv_transpose{n}d": 0 for n in (1, 2, 3)}}
 POSITIONS = 16  # along each spatial axis, at most
 RIDGE = 1e-3  # of the mean square, so that nearly dead channels are not blown up
 
@@ -26,34 +28,46 @@ def compensate_(model: nn.Module, graph: ChannelGraph, plan: Plan, images: Itera
     """
     removed = plan.removed()
     readers = {layer.in_axis: layer for layer in graph.layers if layer.in_axis in removed}
-    moments: dict[str, Tensor] = {}
-    hooks = []
-    for axis in readers:
-        module = model.get_submodule(axis.tensor.rpartition(".")[0])
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) and module.weight.shape[axis.dim] <= WIDEST:  # noqa: SLF001
-            hooks.append(module.register_forward_pre_hook(partial(_observe, moments, axis.tensor)))
+    weights = {axis: model.get_parameter(axis.tensor) for axis in readers}
+    moments: dict[Axis, Tensor] = {}
+    watched = {(weight, axis.dim): axis for axis, weight in weights.items() if weight.shape[axis.dim] <= WIDEST}
     device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
-        for batch in images:
-            model(batch.to(device))
-        for hook in hooks:
-            hook.remove()
+        with _Watch(watched, moments):
+            for batch in images:
+                model(batch.to(device))
         for axis in readers:
-            if axis.tensor in moments:
-                weight = model.get_parameter(axis.tensor).movedim(axis.dim, 1)  # the same numbers, outputs first
-                _hand_on_(weight, moments[axis.tensor], removed[axis])
+            if axis in moments:
+                weight = weights[axis].movedim(axis.dim, 1)  # the same numbers, outputs first
+                _hand_on_(weight, moments[axis], removed[axis])
 
 
-def _observe(moments: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+class _Watch(TorchFunctionMode):
+    """Notes what convolutions and linear layers read, whether modules or a program call them; told by their weight."""
+
+    def __init__(self, watched: Mapping[tuple[nn.Parameter, int], Axis], moments: dict[Axis, Tensor]) -> None:
+        super().__init__()
+        self._watched, self._moments = watched, moments
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What `func` gives, unchanged."""
+        kind = getattr(func, "__name__", "").partition(".")[0]
+        if kind in READS and len(args) > 1 and isinstance(args[1], nn.Parameter):
+            axis = self._watched.get((args[1], READS[kind]))
+            if axis is not None:
+                _observe(self._moments, axis, args[0], channels_last=kind == "linear")
+        return func(*args, **(kwargs or {}))
+
+
+def _observe(moments: dict[Axis, Tensor], axis: Axis, x: Tensor, *, channels_last: bool) -> None:
     """Add the second moments of a layer's input channels and a constant to `moments`, (channels + 1) squared."""
-    x = inputs[0]
-    if not isinstance(module, nn.Linear):
+    if not channels_last:
         strides = [slice(None, None, -(-size // POSITIONS)) for size in x.shape[2:]]
         x = x[(slice(None), slice(None), *strides)].movedim(1, -1)
     rows = x.reshape(-1, x.shape[-1]).double()
     rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
     total = rows.T @ rows
-    moments[name] = moments[name] + total if name in moments else total
+    moments[axis] = moments[axis] + total if axis in moments else total
 
 
 def _hand_on_(weight: Tensor, moments: Tensor, removed: Sequence[int]) -> None:

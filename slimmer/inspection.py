@@ -10,8 +10,8 @@ from torch import nn
 
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
-from slimmer.costs.flops import count_by_module
-from slimmer.graph import ChannelGraph, ChannelGroup, Inputs, shapes
+from slimmer.costs.flops import count_by_operation
+from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs, shapes
 from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
 from slimmer.report import CONVENTIONS
@@ -54,16 +54,16 @@ def inspect(
         rewrite=rewrite,
     )
     if isinstance(named, str):
-        network, identity = load_model(section)
+        given, identity = load_model(section)
     else:
-        network, identity = named, name_module(named, section, data=None)
-    graph, costs, _ = examine(network, identity, section)
-    layers, held = _where_flops_go(network, identity.inputs(network), graph)
+        given, identity = named, name_module(named, section, data=None)
+    network, graph, costs, _ = examine(given, identity, section)
+    layers, held = _where_flops_go(network, identity.inputs(given), graph)
     return {
         "format": 1,
-        "arch": identity.arch or type(network).__name__,
+        "arch": identity.arch or type(given).__name__,
         "classes": (identity.num_classes or None) if identity.input_size else None,
-        "inputs": shapes(identity.inputs(network)),
+        "inputs": shapes(identity.inputs(given)),
         **{cost.name: _range(cost, graph) for cost in costs},
         "held": held,
         "layers": layers,
@@ -95,7 +95,7 @@ def _where_flops_go(
     rows: list[dict[str, Any]] = []
     for name in {**known, **dict.fromkeys(row.layer for row in graph.fixed)}:
         axis = known[name].out_axis if name in known else None
-        stays = [row for row in graph.fixed if row.layer == name]
+        stays = _stays(graph, name, axis)
         rows.append(
             {
                 "name": name,
@@ -107,13 +107,24 @@ def _where_flops_go(
                 "stays": [{"channels": row.channels, "reason": row.reason} for row in stays],
             }
         )
-    reasons = {name: [row.reason for row in graph.fixed if row.layer == name] for name in known}
+    reasons = {row["name"]: [each["reason"] for each in row["stays"]] for row in rows}
     most = sorted(least, key=lambda name: -least[name])[:HOLDERS]
     held = [
         {"module": name, "flops": least[name], "ratio": least[name] / total, "reasons": reasons.get(name, [])}
         for name in most
     ]
     return rows, held
+
+
+def _stays(graph: ChannelGraph, name: str, axis: Axis | None) -> list[Fixed]:
+    """The channels of a layer that stay: the fixed ones, and those that are a group's only unit."""
+    rows = [row for row in graph.fixed if row.layer == name]
+    for group in graph.groups:
+        for part in group.slices if group.size == 1 else ():
+            if part.axis == axis:
+                reason = f"a single unit ({group.name}), and every group keeps one"
+                rows.append(Fixed(name, len(part.index[0]), dict(graph.sizes)[part.axis], reason))
+    return rows
 
 
 def _by_module(network: nn.Module, inputs: Inputs, graph: ChannelGraph) -> tuple[Counter[str], Counter[str]]:
@@ -127,7 +138,7 @@ def _by_module(network: nn.Module, inputs: Inputs, graph: ChannelGraph) -> tuple
         volumes.setdefault((operation.module, operation.kind), []).append((left, whole))
     dense: Counter[str] = Counter()
     least: Counter[str] = Counter()
-    for place, flops in count_by_module(network, inputs).items():
+    for place, flops in count_by_operation(network, graph, inputs).items():
         lefts, wholes = zip(*volumes.get(place, [(1, 1)]), strict=True)
         dense[place[0]] += flops
         least[place[0]] += flops * sum(lefts) // sum(wholes)

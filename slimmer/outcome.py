@@ -27,7 +27,7 @@ def make_report(
     `measured` holds the accuracies and, of masks that were trained, what they left before projection. The closed
     forms have to agree with a recount of the slim network to the unit: raises ModelError where they do not.
     """
-    inputs = task.identity.inputs(task.model)
+    inputs = task.identity.inputs(task.given)
     flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
     recount = {"fvcore": count_flops(slim, inputs), "torch": count_conv_linear(slim, inputs)}
     counted = sum(parameter.numel() for parameter in slim.parameters())

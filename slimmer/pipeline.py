@@ -82,7 +82,7 @@ def start(
     measured = _measure_dense(job)
     if fabric.global_rank == 0:
         with all_or_nothing(run):
-            save_network(run.dense, task.model, task.identity, None, {})
+            save_network(run.dense, task.given, task.identity, None, {})
             write_json(run.measured, measured)
             write_text(run.recipe_file, recipe.to_yaml())  # last: with it the directory is a run
             if latest:
@@ -193,7 +193,7 @@ def _sparsify(
     number = job.recipe.finetune.recalibrate if task.data is not None else 0
     if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
-    check_same(task.model, task.graph, plan, task.identity.inputs(task.model), task.cut)
+    check_same(task.model, task.graph, plan, task.identity.inputs(task.given), task.cut)
     slim = make_learner(_slim(job, plan), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:

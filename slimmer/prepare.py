@@ -26,8 +26,13 @@ from slimmer.slim import Identity
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A network and what is to become of it."""
+    """A network and what is to become of it.
 
+    `model` is the dense network that is masked, trained and cut: the one that was `given`, or its program where
+    `--rewrite` turns computed weights into parameters.
+    """
+
+    given: nn.Module
     model: nn.Module
     identity: Identity
     data: Data | None
@@ -55,7 +60,8 @@ def prepare(
         identity = name_module(model, recipe.model, data)
     if data is not None:
         _check_fit(identity, data)
-    graph, costs, cut = examine(model, identity, recipe.model)
+    given = model
+    model, graph, costs, cut = examine(given, identity, recipe.model)
     floors = group_floors(graph, recipe.budget.min_width, recipe.budget.max_sparsity)
     limits = Limits(recipe.budget.round_to, floors=floors)
     by_name = {cost.name: cost for cost in costs}
@@ -64,7 +70,7 @@ def prepare(
     )
     check_reachable(budgets, graph, limits)
     shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
-    return Task(model, identity, data, graph, costs, budgets, limits, cut)
+    return Task(given, model, identity, data, graph, costs, budgets, limits, cut)
 
 
 def _check_cut(recipe: Recipe) -> None:
@@ -79,15 +85,18 @@ def _check_cut(recipe: Recipe) -> None:
 
 def examine(
     model: nn.Module, identity: Identity, section: ModelSection | None = None
-) -> tuple[ChannelGraph, tuple[Cost, ...], Cut]:
-    """The channel groups of a network that `section` lets go, self-checked; its costs; and what cuts it by a plan."""
+) -> tuple[nn.Module, ChannelGraph, tuple[Cost, ...], Cut]:
+    """The dense network that is pruned for `model`; its channel groups that `section` lets go, self-checked; its costs;
+    and what cuts it by a plan.
+    """
     section = ModelSection() if section is None else section
     inputs = identity.inputs(model)
     program = read_program(model, inputs) if section.rewrite else None
     graph = build_graph(model, inputs) if program is None else program.channels
     cut: Cut = prune if program is None else program.prune
+    model = model if program is None else program.dense(model)
     graph = probe(model, keep_layers(graph, section.keep, section.only), inputs, cut)
-    return graph, (flops_cost(model, graph, inputs), params_cost(model, graph)), cut
+    return model, graph, (flops_cost(model, graph, inputs), params_cost(model, graph)), cut
 
 
 def load_data(section: DataSection) -> Data | None:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.errors import ModelError, RunError
 from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs
+from slimmer.graph.fold import Folding, fold_
 from slimmer.graph.merge import merge
 from slimmer.graph.program import export_program
 from slimmer.graph.trace import channel_graph, walk_program
@@ -30,7 +31,7 @@ class Program:
 
     `counts` are the arguments of operations that count channels, by the operation's name: the unit of each channel
     that is counted; for a list of numbers, entry by entry, None where an entry counts none. `units` are those along
-    the axes of parameters and buffers.
+    the axes of parameters and buffers. `folding` is what computed weights and is no longer in the program.
     """
 
     channels: ChannelGraph
@@ -38,23 +39,52 @@ class Program:
     constants: Mapping[str, Tensor]
     counts: Mapping[str, Mapping[str, Units | list[Units | None]]]
     units: Mapping[Axis, Units]
+    folding: Folding
 
-    def prune(self, model: nn.Module, plan: Plan) -> GraphModule:
-        """The program with the weights of `model` that `plan` keeps, and its numbers corrected.
+    def dense(self, model: nn.Module) -> nn.Module:
+        """The network that is pruned: `model` itself, or its program where weights of it were computed.
+
+        In that one each such weight is a parameter, which has the value that the parameters of `model` give it; those
+        are gone. It computes what `model` computes in eval mode, and trains the weights as they are.
+        """
+        if not self.folding.reads:
+            return model
+        held = dict((*model.named_parameters(), *model.named_buffers()))
+        folded = self.folding.weights({**self._placed(model), **held})
+        tensors = {tensor: _copy_of(tensor, tensor) for name, tensor in held.items() if name not in self.folding.gone}
+        dense = self._module(model, {**tensors, **{held[name]: folded[name] for name in folded.keys() & held.keys()}})
+        for name in folded.keys() - held.keys():
+            holder, _, last = name.rpartition(".")
+            dense.get_submodule(holder).register_parameter(last, folded[name])
+        dense.graph = self._corrected(np.zeros(0, dtype=np.int64))
+        return dense
+
+    def prune(self, dense: nn.Module, plan: Plan) -> GraphModule:
+        """The program with the weights of `dense` that `plan` keeps, and its numbers corrected.
 
         A module like any other: it follows train() and eval(), and its parameters and buffers have the names that
-        they have in `model`. Raises RunError where the plan belongs to another network.
+        they have in `dense`. Raises RunError where the plan belongs to another network.
         """
         gone = self._gone(plan)
-        slim = GraphModule(nn.Module(), Graph(), type(model).__name__)
-        _fill_(slim, model, plan, self.graph)
-        like = next(model.parameters())
-        for name, value in self.constants.items():
-            holder, _, last = name.rpartition(".")
-            value = value.to(like if value.is_floating_point() else like.device)  # noqa: PLW2901
-            slim.get_submodule(holder).register_buffer(last, value, persistent=False)
+        slim = self._module(dense, _kept(dense, plan))
         slim.graph = self._corrected(gone)
         return slim
+
+    def _module(self, model: nn.Module, tensors: Mapping[Tensor, Tensor]) -> GraphModule:
+        """The modules of `model` without a program yet, with `tensors` in place of its own; others are left out."""
+        made = GraphModule(nn.Module(), Graph(), type(model).__name__)
+        _fill_(made, model, tensors, self.graph)
+        for name, value in self._placed(model).items():
+            holder, _, last = name.rpartition(".")
+            made.get_submodule(holder).register_buffer(last, value, persistent=False)
+        return made
+
+    def _placed(self, model: nn.Module) -> dict[str, Tensor]:
+        """The program's constants in the type and place of `model`."""
+        like = next(model.parameters())
+        return {
+            name: value.to(like if value.is_floating_point() else like.device) for name, value in self.constants.items()
+        }
 
     def _gone(self, plan: Plan) -> Units:
         """The units that go."""
@@ -85,6 +115,7 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
 
     Numbers of channels in the code fix nothing here: split sizes, slice bounds, fixed views, group counts, amounts of
     padding follow the channels that they count. Sizes of images stay those of `inputs` wherever the code holds them.
+    Weights that are computed from parameters alone are parameters here; see `Program.dense`.
 
     Raises:
         ModelError: the network can't be traced, or does something else in training than in eval mode.
@@ -95,6 +126,7 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
     other = torch.float32 if own == torch.float64 else torch.float64
     trained = export_program(deepcopy(model).to(other), inputs, training=True, any_batch=True)
     graph = merge(model, evaluated, trained, (own, other))
+    folding = fold_(model, graph, evaluated)
     walk = walk_program(model, evaluated, rewrite=True)
     component = walk.book.components()
 
@@ -111,6 +143,7 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
         constants={name: value for name, value in evaluated.constants.items() if isinstance(value, Tensor)},
         counts=counts,
         units={axis: units(labels) for axis, labels in walk.axes.items()},
+        folding=folding,
     )
 
 
@@ -151,21 +184,23 @@ def _correct_(node: Node, numbers: Mapping[str, Any]) -> None:
             node.update_kwarg(name, new)
 
 
-def _fill_(slim: GraphModule, model: nn.Module, plan: Plan, graph: Graph) -> None:
-    """Give `slim` the tree of modules of `model`, with what `plan` keeps of its tensors.
+def _fill_(made: GraphModule, model: nn.Module, tensors: Mapping[Tensor, Tensor], graph: Graph) -> None:
+    """Give `made` the tree of modules of `model`, with `tensors` in place of its own.
 
     Each module is an empty one that holds tensors, but for those that the program calls: batch norms, and modules
     without tensors, which are copied.
     """
-    tensors = _kept(model, plan)
     called = {node.target: node for node in graph.nodes if node.op == "call_module"}
-    copies: dict[nn.Module, nn.Module] = {model: slim}
+    copies: dict[nn.Module, nn.Module] = {model: made}
+    whole = set()
     for path, module in model.named_modules():
         if module is not model:
             copies[module] = _copy(module, called.get(path))
+            if path in called and not isinstance(module, _BatchNorm):
+                whole.add(module)
     for module, copy in copies.items():
-        if type(copy) is type(module) and not isinstance(module, _BatchNorm):
-            continue  # copied as a whole
+        if module in whole:
+            continue
         copy.training = module.training
         _hold_(copy, module, tensors)
         for name, child in module._modules.items():  # noqa: SLF001 - named_children() gives one that hangs twice once
@@ -179,20 +214,25 @@ def _kept(model: nn.Module, plan: Plan) -> dict[Tensor, Tensor]:
     sliced = slice_tensors({name: tensor.detach() for name, tensor in held}, plan)
     kept: dict[Tensor, Tensor] = {}
     for name, tensor in held:
-        if isinstance(tensor, nn.Parameter):
-            kept.setdefault(tensor, nn.Parameter(sliced[name].clone(), requires_grad=tensor.requires_grad))
-        else:
-            kept.setdefault(tensor, sliced[name].clone())
+        kept.setdefault(tensor, _copy_of(sliced[name], tensor))
     return kept
 
 
+def _copy_of(numbers: Tensor, tensor: Tensor) -> Tensor:
+    """A parameter or buffer like `tensor`, of these numbers."""
+    own = numbers.detach().clone()
+    return nn.Parameter(own, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
+
+
 def _hold_(copy: nn.Module, module: nn.Module, tensors: Mapping[Tensor, Tensor]) -> None:
-    """Register what `module` holds itself."""
+    """Register what `module` holds itself, as far as there is something in its place."""
     for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-        copy.register_parameter(name, tensors[parameter])  # type: ignore[arg-type]
+        if parameter in tensors:
+            copy.register_parameter(name, tensors[parameter])  # type: ignore[arg-type]
     for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-        persistent = name not in module._non_persistent_buffers_set  # noqa: SLF001
-        copy.register_buffer(name, tensors[buffer], persistent=persistent)
+        if buffer in tensors:
+            persistent = name not in module._non_persistent_buffers_set  # noqa: SLF001
+            copy.register_buffer(name, tensors[buffer], persistent=persistent)
     if isinstance(copy, _BatchNorm) and copy.running_mean is not None:
         copy.num_features = len(copy.running_mean)
 

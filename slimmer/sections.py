@@ -29,7 +29,7 @@ class ModelSection(Section):
     )
     keep: tuple[str, ...] = Field((), description="patterns of layers that are not pruned, such as 'layer4.*'")
     only: tuple[str, ...] = Field((), description="patterns of layers; no others are pruned, such as 'backbone'")
-    rewrite: bool = Field(False, description="the slim network is its program, whose numbers of channels follow")
+    rewrite: bool = Field(False, description="the slim network is its program: numbers in it follow, weights are plain")
 
 
 class DataSection(Section):

@@ -84,8 +84,11 @@ def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
     identity = Identity.from_metadata(metadata, str(path))
     model = identity.build() if dense is None else dense
     if "plan" in metadata:
-        rewritten = metadata.get("rewrite") == "true"
-        cut = read_program(model, identity.inputs(model)).prune if rewritten else prune
-        model = cut(model, Plan.from_json(metadata["plan"], f"{path}, plan"))
+        plan = Plan.from_json(metadata["plan"], f"{path}, plan")
+        if metadata.get("rewrite") == "true":
+            program = read_program(model, identity.inputs(model))
+            model = program.prune(program.dense(model), plan)
+        else:
+            model = prune(model, plan)
     load_weights_(model, read_weights(path), str(path))
     return model.eval()

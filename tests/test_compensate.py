@@ -46,7 +46,15 @@ def error(model, plan, wanted, images):
         return float((prune(model, plan)(images) - wanted).square().mean())
 
 
-@pytest.mark.parametrize("kind", [Copies, CopiesTurned])
+class CopiesCalled(Copies):
+    """The same with its second convolution called as a function, as a traced program calls them all."""
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        return torch.ops.aten.conv2d.default(x, self.second.weight, self.second.bias, [1, 1], [1, 1])
+
+
+@pytest.mark.parametrize("kind", [Copies, CopiesTurned, CopiesCalled])
 def test_a_copied_channel_goes_without_loss(kind):
     model, graph, images = setting(kind=kind)
     plan = make_plan(graph, {"first": [0, 1, 2]})

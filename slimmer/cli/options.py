@@ -22,7 +22,7 @@ SHORT = {
     "seed": "seed",
 }
 BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
-REWRITE = "The slim network is its traced program: numbers of channels in the code follow, and fix nothing."
+REWRITE = "The slim network is its traced program: numbers of channels in the code follow, computed weights are plain."
 ARCH = "NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC; by default found from the checkpoint"
 
 

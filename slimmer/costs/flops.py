@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
+from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.closed_form import Cost, Term, closed_form, volume
@@ -22,7 +23,7 @@ def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Cost:
     Every count is fvcore's own, taken once on the dense model; what fvcore counts and no group touches is a
     constant. Raises ModelError where a count can't be told apart by layer.
     """
-    counts = count_by_module(model, inputs)
+    counts = count_by_operation(model, graph, inputs)
     terms: list[Term] = []
     constant = 0
     by_place: dict[tuple[str, str], list[Operation]] = {}
@@ -44,6 +45,31 @@ def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Cost:
                 )
             terms.append(Term(factor, operation.axes))
     return closed_form("flops", graph, terms, constant + sum(counts.values()))
+
+
+def count_by_operation(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> dict[tuple[str, str], int]:
+    """As `count_by_module`, the places being those of the graph's operations.
+
+    A program (`slimmer.rewrite`) runs the operations of all modules in one place: there each one's share is told from
+    its volume. What can't be shared out in whole numbers stays in that place.
+    """
+    counts = count_by_module(model, inputs)
+    if not isinstance(model, GraphModule):
+        return counts
+    moved: dict[str, list[Operation]] = {}
+    for operation in graph.operations:
+        own = operation.module and (operation.module, operation.kind) in counts  # a batch norm, called as a module
+        if not own and ("", operation.kind) in counts:
+            moved.setdefault(operation.kind, []).append(operation)
+    for kind, operations in moved.items():
+        volumes = [operation.volume * volume(graph, operation.axes) for operation in operations]
+        count, whole = counts["", kind], sum(volumes)
+        if all(count * part % whole == 0 for part in volumes):
+            del counts["", kind]
+            for operation, part in zip(operations, volumes, strict=True):
+                place = (operation.module, kind)
+                counts[place] = counts.get(place, 0) + count * part // whole
+    return counts
 
 
 def count_by_module(model: nn.Module, inputs: Inputs) -> dict[tuple[str, str], int]:

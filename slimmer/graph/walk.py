@@ -11,6 +11,8 @@ from torch.fx import Node
 from slimmer.graph.channels import Axis, Layer, Operation
 from slimmer.graph.labels import LabelBook, along, spread
 
+VARYING = "labels that vary over positions"
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -75,11 +77,11 @@ class Walk:
             self.axes[axis] = self.book.fresh(size)
         return self.axes[axis]
 
-    def read(self, labels: Tensor, dim: int, node: Node) -> Tensor:
-        """The labels that `node` reads along `dim`; fixed where they vary along another axis too."""
+    def read(self, labels: Tensor, dim: int, node: Node, why: str = VARYING) -> Tensor:
+        """The labels that `node` reads along `dim`; fixed, for the reason `why`, where they vary along another axis."""
         found = along(labels, dim)
         if found is None:
-            return self.refuse(node, [labels], "labels that vary over positions", (labels.shape[dim],))
+            return self.refuse(node, [labels], why, (labels.shape[dim],))
         return found
 
     def refuse(self, node: Node, inputs: Sequence[Any], why: str, shape: Sequence[int] | None = None) -> Tensor:

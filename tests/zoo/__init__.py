@@ -164,9 +164,10 @@ def traced(name: str) -> tuple[nn.Module, ChannelGraph]:
 
 @cache
 def program(name: str) -> tuple[nn.Module, Program]:
-    """A pattern in float64 and its own program, shared between tests: don't change it."""
+    """A pattern in float64, as it is pruned, and its own program, shared between tests: don't change it."""
     model = make(name)
-    return model, read_program(model, size_of(name))
+    found = read_program(model, size_of(name))
+    return found.dense(model), found
 
 
 def images(name: str, number: int = 2, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -96,7 +96,7 @@ class NeighbourGate(nn.Module):
     Groups:
         conv 4: conv.weight[0] conv.bias[0] fc.weight[1]
     Fixed:
-        stem 5/5: labels that vary over positions: aten.conv1d
+        stem 5/5: a convolution along the channels, in which each meets its neighbours (channel attention): aten.conv1d
         mix 1/1: channels of two axes meet: aten.mul.Tensor
         fc 2/2: the network's output
     """

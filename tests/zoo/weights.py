@@ -17,6 +17,12 @@ class Computed(nn.Module):
         conv1 4/4: weights that are computed from all inputs together: aten.conv2d
         fc 2/2: the network's output
         spare 7/7: no convolution or linear layer of the program reads its weights
+    Rewritten:
+        conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
+        conv2 5: conv2.weight[0] conv2.bias[0] conv3.weight[1]
+        conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
+    Held:
+        spare 7/7: no convolution or linear layer of the program reads its weights
     """
 
     def __init__(self):
@@ -44,6 +50,10 @@ class PositiveWeight(nn.Module):
     Fixed:
         conv1 4/4: weights that are computed from all inputs together: aten.conv2d
         fc 2/2: the network's output
+    Rewritten:
+        conv1 4: conv1.weight[0] conv1.bias[0] weight[1]
+        weight 5: weight[0] conv3.weight[1]
+        conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -84,6 +94,10 @@ class Standardised(nn.Module):
     Fixed:
         conv1 5/5: weights that are computed from all inputs together: aten.conv2d
         fc 2/2: the network's output
+    Rewritten:
+        conv1 5: conv1.weight[0] conv1.bias[0] conv2.weight[1]
+        conv2 2: conv2.weight[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 grouped.weight[0]=0-2,3-5 grouped.bias[0]=0-2,3-5
+            fc.weight[1]=0-2,3-5
     """
 
     def __init__(self):
@@ -109,6 +123,10 @@ class WeightNorm(nn.Module):
         conv1 4/4: weights that are computed from all inputs together: aten.conv2d
         conv2 5/5: weights that are computed from all inputs together: aten.linear
         fc2 2/2: the network's output
+    Rewritten:
+        conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
+        conv2 5: conv2.weight[0] conv2.bias[0] fc1.weight[1]
+        fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
     """
 
     def __init__(self):
@@ -227,3 +245,37 @@ class TiedDecoder(nn.Module):
     def forward(self, x):
         x = functional.conv_transpose2d(self.conv(self.stem(x).relu()).relu(), self.conv.weight)
         return self.fc(self.head(x).mean((2, 3)))
+
+
+class TwiceWeighted(nn.Module):
+    """A layer with a normalised weight that is called twice, and one whose weight is a sum of parts.
+
+    x -> stem (4) -> relu -> loop (weight norm, 4) -> relu -> loop -> relu -> conv2d(large + down x up) -> fc1 -> fc2 ->
+
+    Groups:
+        fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
+    Fixed:
+        stem 4/4: weights that are computed from all inputs together: aten.conv2d
+        loop 4/4: weights that are computed from all inputs together: aten.conv2d
+        large 5/5: an operation that is not known: aten.matmul
+        fc2 2/2: the network's output
+    Rewritten:
+        stem 4: stem.weight[0] stem.bias[0] loop.weight[0] loop.bias[0] loop.weight[1] large[1]
+        large 5: large[0] fc1.weight[1]
+        fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.loop = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3, padding=1))
+        self.large = nn.Parameter(torch.randn(5, 4, 1, 1))
+        self.down = nn.Parameter(torch.randn(5, 2))
+        self.up = nn.Parameter(torch.randn(2, 4))
+        self.fc1 = nn.Linear(5, 6)
+        self.fc2 = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.loop(self.loop(self.stem(x).relu()).relu()).relu()  # fixes
+        x = functional.conv2d(x, self.large + (self.down @ self.up)[:, :, None, None])  # fixes
+        return self.fc2(self.fc1(x.mean((2, 3))).relu())

@@ -9,11 +9,12 @@ from torch.fx import Node
 from torch.nn.modules.conv import _ConvNd
 
 from slimmer.graph.channels import Axis, Layer
-from slimmer.graph.labels import spread
+from slimmer.graph.labels import spread, varying_dims
 from slimmer.graph.ops.computed import lies_along, made_along, parts_of, read_along
-from slimmer.graph.walk import Computed, Handler, Stored, Walk, argument, layer_name, shape_of, source_of
+from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk, argument, layer_name, shape_of, source_of
 
 COMPUTED = "a convolution whose weights are computed"
+NEIGHBOURS = "a convolution along the channels, in which each meets its neighbours (channel attention)"
 
 
 def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -26,7 +27,8 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
         walk.count(node, "conv", (), positions * prod(kernel))
         return walk.refuse(node, [*parts_of(weight), entering, bias], COMPUTED)
     groups = argument(node, args, kwargs, "groups")
-    read = walk.read(entering, dim, node)
+    slides = any(other > dim for other in varying_dims(entering))
+    read = walk.read(entering, dim, node, NEIGHBOURS if slides else VARYING)
     inner = read_along(walk, node, weight, 1, read) if groups == 1 else None
     rows, out = made_along(walk, weight, 0)
     if groups == 1:

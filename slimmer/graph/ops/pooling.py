@@ -10,7 +10,7 @@ from torch.fx import Node
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import along, spread, varying_dims
 from slimmer.graph.ops.elementwise import several
-from slimmer.graph.walk import Computed, Handler, Stored, Walk, argument, shape_of
+from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk, argument, shape_of
 
 POOLS = [
     *(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp", "adaptive_max") for rank in (1, 2, 3)),
@@ -45,9 +45,7 @@ def pool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -
     """Labels behind a pooling or resizing of (N, C, ...) over the axes behind C, and of its indices."""
     shape = shape_of(node)
     labels = along(args[0], 1)
-    out = (
-        walk.refuse(node, [args[0]], "labels that vary over positions") if labels is None else spread(labels, 1, shape)
-    )
+    out = walk.refuse(node, [args[0]], VARYING) if labels is None else spread(labels, 1, shape)
     return [out] * len(node.meta["val"]) if isinstance(node.meta["val"], (list, tuple)) else out
 
 
