@@ -19,14 +19,20 @@ def reachable(cost: Cost, graph: ChannelGraph, limits: Limits = FREE) -> tuple[i
     return cost.exact([floor_of(group, limits) for group in graph.groups]), cost.dense
 
 
-def check_reachable(budgets: Sequence[Budget], graph: ChannelGraph, limits: Limits = FREE) -> None:
-    """Raise BudgetError, with the reachable range of every budget, where one of them can't be met."""
+def check_reachable(
+    budgets: Sequence[Budget], graph: ChannelGraph, limits: Limits = FREE, settings: Sequence[str] = ()
+) -> None:
+    """Raise BudgetError, with the reachable range of every budget, where one of them can't be met.
+
+    `settings` are those that narrow the range, which are named.
+    """
     ranges = [(budget, *reachable(budget.cost, graph, limits)) for budget in budgets]
     if all(least <= budget.limit for budget, least, _ in ranges):
         return
     asked = " and ".join(f"{b.cost.name} at most {b.limit:,.0f} ({b.ratio:.1%} of dense)" for b in budgets)
     reach = "; ".join(f"{b.cost.name} {least:,} to {most:,} ({least / most:.1%} to 100 %)" for b, least, most in ranges)
-    raise BudgetError("budget", f"{asked} can't be met", f"reachable: {reach}")
+    held = f", with {', '.join(settings)}" if settings else "; `slimmer inspect` shows what holds the rest"
+    raise BudgetError("budget", f"{asked} can't be met", f"reachable: {reach}{held}")
 
 
 def allocate(

@@ -68,9 +68,30 @@ def prepare(
     budgets = tuple(
         Budget(by_name[name], amount.of(by_name[name].dense)) for name, amount in recipe.budget.amounts().items()
     )
-    check_reachable(budgets, graph, limits)
+    narrowing = _narrowing(recipe)
+    if not graph.groups:
+        found = f"no channel of the network may go{', with ' * bool(narrowing)}{', '.join(narrowing)}"
+        raise ModelError(identity.arch or type(model).__name__, found, "see `slimmer inspect` for the reasons")
+    check_reachable(budgets, graph, limits, narrowing)
     shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
     return Task(given, model, identity, data, graph, costs, budgets, limits, cut)
+
+
+def _narrowing(recipe: Recipe) -> list[str]:
+    """The settings that keep channels from going, as far as they are not left at their defaults."""
+    keys = {"model": ("keep", "only"), "budget": ("min_width", "max_sparsity", "round_to")}
+    sections = ((name, getattr(recipe, name), each) for name, each in keys.items())
+    return [
+        f"{name}.{key}={_plain(getattr(section, key))}"
+        for name, section, each in sections
+        for key in each
+        if getattr(section, key) != type(section).model_fields[key].default
+    ]
+
+
+def _plain(value: object) -> object:
+    """A setting's value as one writes it in a recipe."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_cut(recipe: Recipe) -> None:

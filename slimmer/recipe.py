@@ -76,9 +76,11 @@ def read_recipe(path: Path | None, settings: Iterable[tuple[str, Any]] = ()) -> 
     Raises RecipeError with everything that is wrong at once: unknown keys with the nearest name, wrong types.
     """
     data = {} if path is None else read_yaml(path)
+    where = "command line" if path is None else str(path)
     for key, value in settings:
         _set(data, key, value)
-    return make_recipe(data, "command line" if path is None else str(path))
+        where = "command line" if path is None else f"{path} with what was set over it"
+    return make_recipe(data, where)
 
 
 def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
@@ -90,7 +92,9 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(given)
     except ValidationError as error:
-        lines = [_explain(entry) for entry in error.errors()]
+        entries = error.errors()
+        wrong_items = {entry["loc"][:-1] for entry in entries}  # without which pydantic finds their tuple too short
+        lines = [_explain(each) for each in entries if each["type"] != "too_short" or each["loc"] not in wrong_items]
         count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise RecipeError(where, f"{count} in the recipe", "\n  ".join(lines)) from error
 
@@ -154,7 +158,8 @@ def _explain(entry: Any) -> str:
         names = sorted(name.strip(" '") for name in entry["ctx"]["expected_tags"].split(","))
         return f"{where}.name: {hint(str(entry['ctx']['tag']), names)} (found {entry['ctx']['tag']!r})"
     message = entry["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" + ("" if isinstance(entry["input"], Mapping) else f" (found {entry['input']!r})")
+    whole_section = isinstance(entry["input"], Mapping) and len(keys) < 2  # of all its keys, too much to show
+    return f"{where}: {message}" + ("" if whole_section else f" (found {entry['input']!r})")
 
 
 def _unknown(keys: list[str], method: str | None) -> str:

@@ -33,6 +33,9 @@ def profile_targets(
     `settings` are keys of a recipe's profile section; None leaves one as it is.
     Raises RunError where they are neither, and what `profile_run`, `profile_runs` and `profile_files` raise.
     """
+    twice = [path for number, path in enumerate(paths) if path in paths[:number]]
+    if twice:
+        raise RunError("profile", f"{twice[0]} is named twice", "name each run or file once")
     files = [path for path in paths if path.suffix == ".onnx"]
     if files and len(files) == len(paths):
         return profile_files(paths, observe=observe, **settings)

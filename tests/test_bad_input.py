@@ -16,7 +16,7 @@ import torch
 from main_job import ARCH, PYTHON, slimmer, tree
 from PIL import Image
 
-from slimmer import pipeline
+from slimmer import pipeline, run_profile
 from slimmer.checkpoint import read_weights, save_weights
 from slimmer.models import build
 
@@ -237,6 +237,37 @@ def test_a_pair_that_cannot_be_met_is_refused_with_both_ranges(checkpoint):
     assert "to 75,002" in message
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["--round-to", "64"], "budget.round_to=64"),
+        (["--set", "budget.min_width=1000"], "budget.min_width=1000"),
+        (["--set", "budget.max_sparsity={layer3: 0.1}"], "budget.max_sparsity={'layer3': 0.1}"),
+        (["--only", "layer1", "--keep", "conv1"], "model.keep=['conv1'], model.only=['layer1']"),
+    ],
+)
+def test_a_budget_out_of_reach_names_the_settings_that_hold_it(settings, named, checkpoint):
+    message = refused("prune", checkpoint, "--flops", "0.2", *SIZE, *settings)
+    assert "can't be met" in message
+    assert message.rstrip().endswith(f"with {named}")
+
+
+def test_a_network_of_which_nothing_may_go_is_refused_although_the_budget_is_all_of_it(checkpoint):
+    message = refused("prune", checkpoint, "--flops", "1.0", "--keep", "*", *SIZE)
+    assert "no channel of the network may go, with model.keep=['*']" in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("budget.min_width={layer3:4}", "{'layer3:4': None}"),  # no space behind the colon
+        ("budget.max_sparsity={layer3: 50%}", "{'layer3': '50%'}"),
+    ],
+)
+def test_a_bad_mapping_is_shown_as_it_was_read(setting, found, checkpoint):
+    assert f"(found {found})" in refused("prune", checkpoint, "--flops", "0.5", "--set", setting)
+
+
 @pytest.mark.parametrize("setting", ["nothing", "=3", "finetune.lr=[", "finetune.lr.more=3"])
 def test_a_bad_setting(setting, checkpoint):
     refused("prune", checkpoint, "--flops", "0.5", "--set", "finetune.lr=0.1", "--set", setting)
@@ -368,6 +399,25 @@ def test_an_out_that_holds_something_else(checkpoint):
 
 def test_several_targets_that_are_not_all_files(main_job):
     assert "name runs, or ONNX files" in refused("profile", main_job.run.path, main_job.run.onnx("slim"))
+
+
+def test_a_target_that_is_named_twice(main_job):
+    assert "is named twice" in refused("profile", main_job.run.path, main_job.run.path)
+
+
+def test_a_wrong_option_is_not_called_a_mistake_of_the_runs_own_recipe(main_job):
+    message = refused("profile", main_job.run.path, "--runtime", "tensorflow")
+    assert "recipe.yaml with what was set over it: one mistake" in message
+
+
+def test_more_than_the_memory_holds(main_job, monkeypatch):
+    def profile_targets(*_, **__):
+        raise MemoryError("Unable to allocate 95.4 GiB")
+
+    monkeypatch.setattr(run_profile, "profile_targets", profile_targets)
+    message = refused("profile", main_job.run.path, "--batch", "100000000")
+    assert "Unable to allocate 95.4 GiB" in message
+    assert "take smaller batches" in message
 
 
 def test_onnx_files_that_are_none(main_job):

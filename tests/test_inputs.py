@@ -1,6 +1,8 @@
 """Networks that take something else than one image: traced, counted, cut and loaded by example inputs of their own."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 import slimmer
 from slimmer.cli import main
 from slimmer.errors import ModelError
-from slimmer.graph import own_inputs, shapes
+from slimmer.graph import example_inputs, own_inputs, shapes
 
 SOURCE = '''
 import torch
@@ -125,6 +127,56 @@ def test_an_example_that_is_none_is_refused():
         net.example_inputs = wrong
         with pytest.raises(ModelError, match="give a tensor, a tuple of tensors, or a dictionary"):
             own_inputs(net)
+
+
+def test_an_example_without_content_is_refused():
+    net = nn.Conv2d(1, 2, 1)
+    net.example_inputs = {"input": torch.zeros(0, 1, 8, 8)}
+    with pytest.raises(ModelError, match="hold an empty tensor, 0x1x8x8"):
+        own_inputs(net)
+
+
+def test_a_call_with_too_few_inputs_is_told_before_it_is_traced():
+    net = nn.Bilinear(3, 3, 2)
+    with pytest.raises(ModelError, match=r"does not take one image alone: .*'input2'") as error:
+        example_inputs(net, (3, 8, 8), images=2)
+    assert "example_inputs" in error.value.right
+    with pytest.raises(ModelError, match=r"as many example_inputs as 1: .*'input2'"):
+        example_inputs(net, (torch.zeros(2, 3),), images=2)
+
+
+def test_pytorchs_own_logs_of_a_failing_trace_are_not_shown(file):
+    source = (
+        file.read_text()
+        + """
+
+class Wrong(Detector):
+    example_inputs = (torch.zeros(2, 3, 8, 8), {"row": torch.zeros(5, 4)})
+
+
+class Choice(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) if x.sum() > 0 else x
+
+
+def choice():
+    net = Choice(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1))
+    net.example_inputs = torch.zeros(2, 3, 8, 8)
+    return net
+"""
+    )
+    file.write_text(source)
+    for name in ("Wrong", "choice"):
+        path, _ = checkpoint(file, name)
+        ran = subprocess.run(
+            [sys.executable, "-m", "slimmer", "inspect", path, "--arch", f"{file}:{name}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert len(ran.stderr.splitlines()) == 2, ran.stderr
+        assert "can't be traced" in ran.stderr
 
 
 def test_shapes_of_what_is_nested_are_told():

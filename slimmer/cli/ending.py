@@ -39,6 +39,9 @@ class Commands(click.Group):
                 raise
             place = f"{error.filename}: " if error.filename else ""
             _stop(ctx, f"Error: {place}{error.strerror}{_go_on(ctx)}", SlimmerError.exit_code)
+        except MemoryError as error:
+            message = f"Error: memory: {error or 'there is not enough'}\n  take smaller batches{_go_on(ctx)}"
+            _stop(ctx, message, SlimmerError.exit_code)
         except KeyboardInterrupt:
             _stop(ctx, f"stopped{_go_on(ctx)}", INTERRUPTED)
 

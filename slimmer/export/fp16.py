@@ -16,7 +16,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from slimmer.errors import ExportError
 from slimmer.export.onnx import finish, load_whole
 from slimmer.export.reason import one_line
-from slimmer.export.trace import quiet
+from slimmer.graph import quiet
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LARGEST = 65504

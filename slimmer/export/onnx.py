@@ -11,8 +11,9 @@ from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
 from slimmer.export.shape import ORDINARY, Shape
 from slimmer.export.tidy import forget_source_, name_sizes_
-from slimmer.export.trace import BATCH, check_any_size, eval_copy, quiet, trace
+from slimmer.export.trace import BATCH, check_any_size, eval_copy, trace
 from slimmer.export.write import write_onnx
+from slimmer.graph import quiet
 
 INPUT = "input"
 OUTPUT = "logits"

@@ -3,10 +3,7 @@
 import copy
 import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -19,6 +16,7 @@ from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
 from slimmer.export.shape import Shape
 from slimmer.files import whole
+from slimmer.graph import quiet
 
 BATCH = "batch"
 LARGER = (32, 64)  # pixels more of height and width: a network that halves five times takes them
@@ -29,21 +27,6 @@ TRACEABLE = "a network that torch.export(strict=False) traces with these sizes l
 def eval_copy(model: nn.Module) -> nn.Module:
     """`model` in eval mode on the CPU and in float32, sharing nothing with it."""
     return copy.deepcopy(model).eval().to("cpu", torch.float32)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """A block in which nothing is printed, warned of or logged; what fails is raised."""
-    level, handlers = logging.root.manager.disable, list(logging.root.handlers)
-    said = io.StringIO()
-    with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(level)
-            logging.root.handlers[:] = handlers  # logging.warning() sets one up where there is none
 
 
 def trace(model: nn.Module, input_size: tuple[int, int, int], shape: Shape) -> ExportedProgram:

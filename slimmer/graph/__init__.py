@@ -3,7 +3,7 @@
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
 from slimmer.graph.inputs import Inputs, example_inputs, own_inputs, shapes
 from slimmer.graph.nested import logits, tensors_in
-from slimmer.graph.program import evaluating
+from slimmer.graph.program import evaluating, quiet
 from slimmer.graph.trace import build_graph
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "example_inputs",
     "logits",
     "own_inputs",
+    "quiet",
     "shapes",
     "tensors_in",
 ]

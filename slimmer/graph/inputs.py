@@ -20,7 +20,7 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     Tensors of floating point are brought to the model's type, and all tensors to its place.
 
     Raises:
-        ModelError: arguments are given by names that the network's forward does not have.
+        ModelError: the network's forward does not take so many arguments, or not by these names.
 
     >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), (3, 8, 8), images=2)]
     [(2, 3, 8, 8)]
@@ -29,18 +29,16 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     """
     parameter = next(model.parameters(), torch.zeros(()))
     if isinstance(inputs, Mapping):
-        try:
-            bound = inspect.signature(model.forward).bind(**inputs)
-        except TypeError as error:
-            raise ModelError(
-                type(model).__name__,
-                f"its forward does not take the inputs {', '.join(map(repr, inputs))}: {error}",
-                "name the inputs as forward does, or give them as a tuple in its order",
-            ) from error
-        bound.apply_defaults()
-        return tuple(_like(value, parameter) for value in bound.args)
+        named = f"the inputs {', '.join(map(repr, inputs))}"
+        right = "name the inputs as forward does, or give them as a tuple in its order"
+        return tuple(_like(value, parameter) for value in _arguments(model, (), inputs, named, right))
     if all(isinstance(size, int) for size in inputs):
-        return (torch.zeros((images, *inputs), dtype=parameter.dtype, device=parameter.device),)
+        image = torch.zeros((images, *inputs), dtype=parameter.dtype, device=parameter.device)
+        right = "give the network an attribute example_inputs, with all that one call takes"
+        _arguments(model, (image,), {}, "one image alone", right)
+        return (image,)
+    right = "give what one call takes, in forward's order or by name"
+    _arguments(model, inputs, {}, f"as many example_inputs as {len(inputs)}", right)
     return tuple(_like(value, parameter) for value in inputs)
 
 
@@ -50,9 +48,13 @@ def own_inputs(model: nn.Module) -> Inputs | None:
     That is a tensor, a tuple of them in the order of its forward, or a dictionary of them by name.
 
     Raises:
-        ModelError: the attribute is something else.
+        ModelError: the attribute is something else, or a tensor in it is empty.
     """
     own = getattr(model, "example_inputs", None)
+    empty = next((tensor for tensor in tensors_in(own) if not tensor.numel()), None)
+    if empty is not None:
+        found = f"its example_inputs hold an empty tensor, {'x'.join(map(str, empty.shape))}"
+        raise ModelError(type(model).__name__, found, "give what a call really takes, such as a batch of two")
     if own is None or (isinstance(own, (list, tuple, Mapping)) and len(own)):
         return tuple(own) if isinstance(own, list) else own
     if isinstance(own, Tensor):
@@ -70,6 +72,18 @@ def shapes(inputs: Inputs) -> str:
     if not isinstance(inputs, Mapping) and all(isinstance(size, int) for size in inputs):
         return f"one image of {'x'.join(map(str, inputs))}"
     return f"one call of inputs of {' and '.join('x'.join(map(str, tensor.shape)) for tensor in tensors_in(inputs))}"
+
+
+def _arguments(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], given: str, right: str
+) -> tuple[Any, ...]:
+    """All positional arguments of a call. Raises ModelError where the network's forward does not take them."""
+    try:
+        bound = inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ModelError(type(model).__name__, f"its forward does not take {given}: {error}", right) from error
+    bound.apply_defaults()
+    return bound.args
 
 
 def _like(value: Any, parameter: Tensor) -> Any:

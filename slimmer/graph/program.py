@@ -1,8 +1,11 @@
 """A network traced into its program; where that fails, what stands in the way."""
 
+import io
 import linecache
+import logging
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -29,7 +32,7 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
     def export() -> Any:
         return torch.export.export(model, example, dynamic_shapes=sizes if any_batch else None, strict=False)
 
-    with evaluating(model):
+    with evaluating(model), quiet():  # torch logs what fails, tracebacks and all, beside raising it
         model.train(training)
         try:
             return export()
@@ -81,3 +84,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A block in which nothing is printed, warned of or logged; what fails is raised."""
+    level, handlers = logging.root.manager.disable, list(logging.root.handlers)
+    said = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+            logging.root.handlers[:] = handlers  # logging.warning() sets one up where there is none
