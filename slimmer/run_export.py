@@ -87,12 +87,15 @@ def _earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {"format": FORMAT, **{key: report[key] for key in ("recipe_hash", "plan_hash")}}
     if not isinstance(listed, dict) or any(listed.get(key) != value for key, value in wanted.items()):
         return {}
-    known = {}
-    for name, entry in listed["networks"].items():
-        path = run.path / Path(entry["file"]).name  # a run may have been moved
-        if path.is_file() and _sums(path) == entry["sha256"]:
-            known[name] = {**entry, "file": str(path), "reused": True}
-    return known
+    try:
+        files = {
+            name: run.path / Path(entry["file"]).name for name, entry in listed["networks"].items()
+        }  # moved, maybe
+        sums = {name: listed["networks"][name]["sha256"] for name in files}
+    except (KeyError, TypeError, AttributeError):  # damaged
+        return {}
+    same = [name for name, path in files.items() if path.is_file() and _sums(path) == sums[name]]
+    return {name: {**listed["networks"][name], "file": str(files[name]), "reused": True} for name in same}
 
 
 def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:

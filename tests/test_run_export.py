@@ -149,6 +149,16 @@ def test_a_shape_is_written_beside_and_profile_keeps_its_files(main_job, tmp_pat
 # What is refused
 
 
+@pytest.mark.parametrize("damage", [{"slim": {}}, {"slim": None}, [], {"slim": {"file": 3, "sha256": "x"}}])
+def test_a_list_of_files_that_is_damaged_is_made_anew(damage, exported, tmp_path):
+    run = copied(exported[0], tmp_path)
+    listed = json.loads(run.exported.read_text())
+    run.exported.write_text(json.dumps({**listed, "networks": damage}))
+    result = slimmer("export", run.path, "--json")
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout)["networks"]) == {"dense", "slim"}
+
+
 def test_int8_that_loses_too_much_is_refused_and_not_kept(exported, tmp_path, monkeypatch):
     run = copied(exported[0], tmp_path)
     real = export_check.accuracy

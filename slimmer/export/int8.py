@@ -15,7 +15,7 @@ from slimmer.data.batches import order
 from slimmer.errors import ExportError
 from slimmer.export.onnx import INPUT, finish, load_whole
 from slimmer.export.reason import one_line
-from slimmer.export.trace import quiet
+from slimmer.graph import quiet
 
 AT_ONCE = 32  # images in a batch of calibration
 
