@@ -48,7 +48,11 @@ def test_costs_are_those_of_what_is_not_kept():
 def test_what_is_kept_narrows_what_can_be_reached():
     pairs = [("model.input_size", SIZE), ("budget.flops", 0.5)]
     assert prepare(read_recipe(None, pairs), chain()).budgets
+    tight = [("model.input_size", SIZE), ("budget.flops", 0.25)]
+    assert prepare(read_recipe(None, tight), chain()).budgets
     with pytest.raises(BudgetError, match="can't be met"):
+        prepare(read_recipe(None, [*tight, ("model.keep", ["conv2"])]), chain())
+    with pytest.raises(ModelError, match="no channel of the network may go"):
         prepare(read_recipe(None, [*pairs, ("model.keep", ["conv*"])]), chain())
 
 
