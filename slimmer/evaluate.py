@@ -1,6 +1,7 @@
 """How good a network is on data, and batch-norm statistics taken anew."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
 
     Source: EagleEye (Li et al., 2020), adaptive batch normalisation.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = _tracking(model)
     if not norms:
         return
     device = next(model.parameters()).device
@@ -40,3 +41,26 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
             model(batch.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode but for its batch norms, which go by each batch's own statistics; nothing of it stays.
+
+    So a network under masks is seen as recalibration would leave it, without a pass over the data for every mask.
+    """
+    with evaluating(model):
+        norms = _tracking(model)
+        for norm in norms:
+            norm.track_running_stats = False  # the running statistics are neither read nor written
+            norm.train()
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
+
+
+def _tracking(model: nn.Module) -> list[_BatchNorm]:
+    """The batch norms that have running statistics."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]

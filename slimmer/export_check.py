@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimmer.checkpoint import read_metadata as read_notes
 from slimmer.data import Data, evaluation_batches
 from slimmer.errors import ExportError
 from slimmer.export.answers import top1
@@ -17,11 +16,9 @@ from slimmer.export.fp16 import check_range, float32_ops
 from slimmer.export.parity import TOLERANCES, check_parity, hold_against, program_answer
 from slimmer.export.trace import larger, load_program
 from slimmer.export.variants import Variant
-from slimmer.provenance import weights_of
 from slimmer.recipe import Recipe
 from slimmer.run import Run
 from slimmer.runtimes.onnxruntime import accuracy
-from slimmer.slim import Identity
 
 FEW = 4  # images of another size, and images on which every value inside an fp16 file is looked at
 EVALUATION_BATCH = 100
@@ -41,13 +38,12 @@ class Job:
     @property
     def input_size(self) -> tuple[int, int, int]:
         """(channels, height, width) of one image. Raises ExportError for a network that takes something else."""
-        weights = weights_of(self.run, "slim")
-        size = Identity.from_metadata(read_notes(weights), str(weights)).input_size
+        size = tuple(self.report["input_size"])
         if len(size) != 3:
             found = "the network takes inputs of its own, not one image of (channels, height, width)"
             right = "load it with slimmer.load and export it with torch.onnx.export, with its example_inputs"
             raise ExportError(str(self.run.path), found, right)
-        return size
+        return size[0], size[1], size[2]
 
 
 def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -49,3 +50,9 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """The value that a JSON file holds. Raises OSError and json.JSONDecodeError."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

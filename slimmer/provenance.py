@@ -1,6 +1,5 @@
 """What an exported file says about itself: where it comes from, what it costs, what it wants to be fed."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -11,6 +10,7 @@ import torch
 
 from slimmer.data import Data
 from slimmer.export.variants import Variant
+from slimmer.files import digest
 from slimmer.recipe import Recipe
 from slimmer.run import Run
 from slimmer.units import short
@@ -63,12 +63,6 @@ def provenance(
 def weights_of(run: Run, name: str) -> Path:
     """The checkpoint of the run's "dense" or "slim" network."""
     return run.dense if name == "dense" else run.slim
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _wanted(data: Data) -> dict[str, str]:

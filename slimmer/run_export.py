@@ -17,9 +17,9 @@ from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import files_of, remove
 from slimmer.export_check import Job, judge, measure
-from slimmer.files import read_json, write_json, write_text
+from slimmer.files import digest, read_json, write_json, write_text
 from slimmer.prepare import load_data
-from slimmer.provenance import digest, provenance, weights_of
+from slimmer.provenance import provenance, weights_of
 from slimmer.recipe import Recipe, read_recipe
 from slimmer.report import to_markdown
 from slimmer.run import Run

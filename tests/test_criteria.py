@@ -22,6 +22,7 @@ from slimmer.criteria import (
 )
 from slimmer.criteria.sensitivity import SHARES, increments
 from slimmer.errors import ModelError
+from slimmer.evaluate import batch_statistics
 from slimmer.graph import build_graph
 from slimmer.masks import Masked
 from slimmer.plan import make_plan
@@ -206,7 +207,8 @@ def labelled(model, number=2):
 
 
 def loss_of(model, examples):
-    with torch.no_grad():
+    """Batch norms go by the batch, as they do where the loss of a cut is measured."""
+    with batch_statistics(model), torch.no_grad():
         losses = [nn.functional.cross_entropy(model(images).float(), labels) for images, labels in examples]
     return float(torch.stack(losses).mean())
 

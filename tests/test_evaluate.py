@@ -7,7 +7,7 @@ import torch
 import zoo
 from torch import nn
 
-from slimmer.evaluate import accuracy, recalibrate_
+from slimmer.evaluate import accuracy, batch_statistics, recalibrate_
 
 
 class Wrapped(nn.Module):
@@ -119,3 +119,34 @@ def test_networks_without_statistics_are_not_run(norm):
     recalibrate_(model, unread())
     assert list(model.state_dict()) == list(before)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_batch_statistics_are_those_of_recalibration_on_that_batch_and_nothing_stays():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    model.double().train()
+    before = copy.deepcopy(model.state_dict())
+    batch = torch.randn(50, 3, 12, 12, dtype=torch.float64)
+    with batch_statistics(model), torch.no_grad():
+        seen = model(batch)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    recalibrate_(model, [batch])
+    with torch.no_grad():
+        # the running variance is the unbiased one: 50 x 100 and 50 x 64 values a channel
+        assert torch.allclose(model.eval()(batch), seen, rtol=2e-3, atol=2e-3)
+
+
+def test_batch_statistics_leave_norms_that_have_none_alone():
+    model = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)).eval()
+    with batch_statistics(model):
+        assert not model[0].training
+    assert model[0].track_running_stats is False
+
+
+def test_batch_statistics_are_put_back_where_the_network_fails():
+    model = nn.Sequential(nn.BatchNorm2d(3)).eval()
+    with pytest.raises(RuntimeError), batch_statistics(model), torch.no_grad():
+        model(torch.randn(2, 4, 5, 5))
+    assert model[0].track_running_stats
+    assert not model[0].training

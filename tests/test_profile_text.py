@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from test_profiling import FakeSession, constant, fake_profile
 
-from slimmer.profile_text import SCHEMA, headline, parts
-from slimmer.profiling.results import SCHEMA as WRITTEN
+from slimmer.profile_text import headline, parts
 from slimmer.profiling.widths import Layer, multiple_of
 from slimmer.runtimes.fresh import Fresh
 from slimmer.runtimes.trace import Trace
@@ -25,10 +24,6 @@ def table(found, title, **options):
     [part] = [part for part in parts(found, **({"every_layer": True} | options)) if part.title.startswith(title)]
     assert all(len(row) == len(part.heads) for row in part.rows)
     return [dict(zip(part.heads, row, strict=True)) for row in part.rows]
-
-
-def test_the_text_is_of_the_schema_that_is_written():
-    assert SCHEMA == WRITTEN
 
 
 @pytest.mark.parametrize(

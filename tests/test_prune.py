@@ -7,6 +7,7 @@ import pytest
 import torch
 import zoo
 from torch import nn
+from zoo.counted import Columns
 
 from slimmer.graph import build_graph
 from slimmer.masks import Masked, hard_mask
@@ -215,22 +216,6 @@ def test_the_self_check_has_nothing_to_say(network):
     assert probe(model, graph, zoo.size_of(network)) is graph
 
 
-class CountedColumns(nn.Module):
-    """A shuffle that holds the number of its columns in the code, not of its rows: labels alone read it wrongly."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3)
-        self.conv2 = nn.Conv2d(8, 4, 3)
-        self.fc = nn.Linear(4, 2)
-
-    def forward(self, x):
-        x = self.conv1(x)
-        n, c, h, w = x.shape
-        x = x.view(n, c // 2, 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-        return self.fc(self.conv2(x).mean((2, 3)))
-
-
 class CountedView(nn.Module):
     """A view that holds the number of features in the code."""
 
@@ -244,7 +229,7 @@ class CountedView(nn.Module):
         return self.fc2(self.fc1(self.conv(x).view(-1, 64)))
 
 
-@pytest.mark.parametrize(("kind", "layer", "left"), [(CountedColumns, "conv1", "conv2"), (CountedView, "conv", "fc1")])
+@pytest.mark.parametrize(("kind", "layer", "left"), [(Columns, "conv1", "conv2"), (CountedView, "conv", "fc1")])
 def test_a_count_in_the_code_is_found_by_the_self_check(kind, layer, left):
     model = kind().double()
     checked = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)

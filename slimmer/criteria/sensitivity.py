@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, evaluating, logits
+from slimmer.evaluate import batch_statistics
+from slimmer.graph import ChannelGraph, logits
 from slimmer.masks import Masked
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -20,8 +21,9 @@ def sensitivity_scores(
     """What each unit adds to the loss when its group alone is cut down to it, least `ranks` first; (units,), float64.
 
     Each group is cut by tenths under a mask, all others whole, and the cross entropy is measured on `batches` of
-    images and labels. Its rise over the dense network's becomes a curve that never falls and never flattens (the
-    largest convex one below it), so that what an allocator adds up unit by unit is the curve again.
+    images and labels, batch norms going by each batch's own statistics. Its rise over the dense network's becomes a
+    curve that never falls and never flattens (the largest convex one below it), so that what an allocator adds up
+    unit by unit is the curve again.
 
     Li et al. look at such curves, of the accuracy, and choose a share for all layers of a stage by hand; here each
     channel group goes its own way, and a budget decides how far. Raises ModelError for outputs that are not numbers.
@@ -33,7 +35,7 @@ def sensitivity_scores(
     scores = torch.zeros(graph.units, dtype=torch.float64)
     ties = torch.zeros_like(scores)
     start = 0
-    with evaluating(model), torch.no_grad():
+    with batch_statistics(model), torch.no_grad():
         dense = _loss(masked, batches)
         for group in graph.groups:
             order = start + ranks[start : start + group.size].argsort(stable=True)

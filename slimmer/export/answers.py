@@ -8,6 +8,17 @@ import numpy as np
 from slimmer.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
+# ONNX Runtime's names of the types that are not float32.
+TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+
+
+def as_type(x: Array, name: str) -> Array:
+    """`x` in the type that ONNX Runtime calls `name`; the same array where it is that already.
+
+    >>> as_type(np.zeros(2, dtype=np.float32), "tensor(float16)").dtype
+    dtype('float16')
+    """
+    return x.astype(TYPES.get(name, np.float32), copy=False)
 
 
 def in_batches(answer: Callable[[Array], list[Array]], images: Array, batch: int) -> list[Array]:

@@ -14,7 +14,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from slimmer.errors import ExportError
-from slimmer.export.onnx import finish, load_whole
+from slimmer.export.answers import as_type
+from slimmer.export.onnx import finish, load_file, load_whole
 from slimmer.export.reason import one_line
 from slimmer.graph import quiet
 
@@ -58,7 +59,7 @@ def write_fp16(source: Path, path: Path, *, half_io: bool, metadata: Mapping[str
 
 def float32_ops(path: Path) -> dict[str, int]:
     """How many operations of each kind in the fp16 file at `path` still give float32, its casts left out."""
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = load_file(path).graph
     typed = (*graph.value_info, *graph.output)
     single = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     kinds = (node.op_type for node in graph.node if node.op_type != "Cast" and single.intersection(node.output))
@@ -83,7 +84,7 @@ def check_range(path: Path, images: Array) -> None:
 
 def _inside(path: Path, images: Array) -> tuple[dict[str, onnx.NodeProto], dict[str, Array]]:
     """The operations that give fp16 in the file at `path`, by what they give, and its values for `images`."""
-    file = onnx.load(path, load_external_data=False)
+    file = load_file(path)
     half = {value.name for value in file.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     made = {name: node for node in file.graph.node for name in node.output if name in half}
     file.graph.output.extend(value for value in file.graph.value_info if value.name in made)
@@ -94,6 +95,5 @@ def _inside(path: Path, images: Array) -> tuple[dict[str, onnx.NodeProto], dict[
         copy.flush()
         session = onnxruntime.InferenceSession(copy.name, options, providers=["CPUExecutionProvider"])
         given = session.get_inputs()[0]
-        kind = np.float16 if given.type == "tensor(float16)" else np.float32
         names = [output.name for output in session.get_outputs()]
-        return made, dict(zip(names, session.run(names, {given.name: images.astype(kind)}), strict=True))
+        return made, dict(zip(names, session.run(names, {given.name: as_type(images, given.type)}), strict=True))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from slimmer.errors import ExportError
-from slimmer.export.reason import one_line
+from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.export.shape import ORDINARY, Shape
 from slimmer.export.tidy import forget_source_, name_sizes_
 from slimmer.export.trace import BATCH, check_any_size, eval_copy, trace
@@ -21,7 +21,6 @@ LOWEST_OPSET = 18
 EXPORTABLE = (
     "a network that torch.export(strict=False) traces with these sizes left open, in operations that torch.onnx knows"
 )
-ONNX_FILE = "an ONNX file, as `slimmer export` writes it"
 
 
 def export_onnx(
@@ -105,10 +104,11 @@ def _convert(model: nn.Module, input_size: tuple[int, int, int], opset: int | No
 
 def load_whole(path: Path) -> onnx.ModelProto:
     """The ONNX file at `path` with all its weights. Raises ExportError for a file that is none."""
-    return _load(path, weights=True)
+    return load_file(path, weights=True)
 
 
-def _load(path: Path, *, weights: bool = False) -> onnx.ModelProto:
+def load_file(path: Path, *, weights: bool = False) -> onnx.ModelProto:
+    """The ONNX file at `path`; `weights` also reads those that lie beside it. Raises ExportError for another file."""
     try:
         return onnx.load(path, load_external_data=weights)
     except Exception as error:  # protobuf's and the system's errors share no base
@@ -117,7 +117,7 @@ def _load(path: Path, *, weights: bool = False) -> onnx.ModelProto:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """What the ONNX file at `path` says about itself. Raises ExportError for a file that is none."""
-    return {entry.key: entry.value for entry in _load(path).metadata_props}
+    return {entry.key: entry.value for entry in load_file(path).metadata_props}
 
 
 def read_input_size(path: Path) -> tuple[int, int, int]:
@@ -125,7 +125,7 @@ def read_input_size(path: Path) -> tuple[int, int, int]:
 
     Raises ExportError for a file that is none, and for a network that takes something else.
     """
-    graph = _load(path).graph
+    graph = load_file(path).graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     sizes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in inputs]

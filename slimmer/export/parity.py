@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from slimmer.errors import ExportError
-from slimmer.export.answers import in_batches
-from slimmer.export.onnx import ONNX_FILE
-from slimmer.export.reason import one_line
+from slimmer.export.answers import as_type, in_batches
+from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.export.trace import eval_copy
 from slimmer.graph import tensors_in
 
@@ -54,11 +53,10 @@ def check_parity(
     except Exception as error:  # ONNX Runtime's errors share no base
         raise ExportError(str(path), one_line(error), ONNX_FILE) from error
     given = session.get_inputs()[0]
-    kind = np.float16 if given.type == "tensor(float16)" else np.float32
 
     def answer(images: Array) -> list[Array]:
         try:
-            outputs: list[Array] = session.run(None, {given.name: images.astype(kind)})
+            outputs: list[Array] = session.run(None, {given.name: as_type(images, given.type)})
         except Exception as error:  # ONNX Runtime's errors share no base
             where = f"{path} on a batch of {len(images)}"
             raise ExportError(where, one_line(error), "an ONNX file that takes such images, and any batch") from error

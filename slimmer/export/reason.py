@@ -1,6 +1,7 @@
-"""Why a library failed, in one line."""
+"""Why a library failed, in one line, and what would have been right."""
 
 ONE_LINE = 400
+ONNX_FILE = "an ONNX file, as `slimmer export` writes it"
 
 
 def one_line(error: BaseException) -> str:

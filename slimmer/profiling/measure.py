@@ -1,6 +1,5 @@
 """A profile put together: first uses, traces, then all networks timed in turns."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,9 +11,11 @@ import numpy as np
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.export.onnx import read_metadata
+from slimmer.export.reason import ONNX_FILE
+from slimmer.files import digest
+from slimmer.profile_text import SCHEMA
 from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
 from slimmer.profiling.results import (
-    SCHEMA,
     Case,
     Comparison,
     Conditions,
@@ -237,10 +238,9 @@ def _images(shape: tuple[int, ...], seed: int) -> Array:
 def _read(path: Path) -> tuple[str, int]:
     """The SHA-256 and the size of a file."""
     try:
-        content = path.read_bytes()
+        return digest(path), path.stat().st_size
     except OSError as error:
-        raise ExportError(str(path), str(error), "an ONNX file, as `slimmer export` writes it") from error
-    return hashlib.sha256(content).hexdigest(), len(content)
+        raise ExportError(str(path), str(error), ONNX_FILE) from error
 
 
 def _subject(

@@ -15,7 +15,6 @@ from slimmer.runtimes.fresh import Fresh
 from slimmer.runtimes.options import DEFAULTS, Options
 from slimmer.runtimes.trace import Trace
 
-SCHEMA = 2
 RUNTIMES = ("onnxruntime", "torch", "torch-compiled")
 
 

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-from slimmer.errors import ExportError
-from slimmer.export.reason import one_line
+from slimmer.export.onnx import load_file
 
 MULTIPLES = (32, 16, 8)
 
@@ -42,10 +39,7 @@ def multiple_of(width: int) -> int:
 
 def read_layers(path: Path) -> tuple[Layer, ...]:
     """The convolutions and linear layers of the ONNX file at `path`, in its order. Raises ExportError."""
-    try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except Exception as error:  # protobuf's and the system's errors share no base
-        raise ExportError(str(path), one_line(error), "an ONNX file, as `slimmer export` writes it") from error
+    graph = load_file(path).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     origin = {name: node.input[0] for node in graph.node for name in node.output if node.input and _passes(node)}
     answers = {value.name for value in graph.output}

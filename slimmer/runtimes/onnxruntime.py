@@ -12,15 +12,13 @@ import numpy as np
 import onnxruntime
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.export.answers import top1
-from slimmer.export.reason import one_line
+from slimmer.export.answers import TYPES, as_type, top1
+from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.runtimes import Array
 from slimmer.runtimes.options import DEFAULTS, Options
 from slimmer.runtimes.providers import CPU, ON_GPU, Asked, asked_for, check_provider, first_choice
 
-ONNX_FILE = "an ONNX file, as `slimmer export` writes it"
 _SILENT, _WARNING = 4, 2  # ONNX Runtime's log severities; a program starts at warning
-_TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(int64)": np.int64}
 
 
 class OnnxSession:
@@ -102,7 +100,7 @@ class OnnxSession:
             if not all(isinstance(size, int) for size in shape):
                 found = f"output {output.name} has the shape {output.shape}"
                 raise ExportError(f"{self._path} with a CUDA graph", found, "sizes that only the batch changes")
-            kind = _TYPES.get(output.type, np.float32)
+            kind = TYPES.get(output.type, np.float32)
             alive.append(onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, kind, self._device, 0))
             binding.bind_ortvalue_output(output.name, alive[-1])
         binding.synchronize_inputs()
@@ -110,7 +108,7 @@ class OnnxSession:
 
     def _cast(self, x: Array) -> Array:
         """`x` in the type that the file's input has; the same array where it is that already."""
-        return x.astype(_TYPES.get(self._input.type, np.float32), copy=False)
+        return as_type(x, self._input.type)
 
     def _refused(self, x: Array, error: Exception) -> ExportError:
         where = f"{self._path} on images {x.shape} of {x.dtype}"
