@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from slimmer.data import Data
-from slimmer.errors import DataError, ExportError
+from slimmer.errors import DataError, ExportError, RecipeError
 from slimmer.export.fp16 import write_fp16
 from slimmer.export.int8 import calibration, write_int8
 from slimmer.export.onnx import export_onnx, read_metadata
@@ -50,6 +50,9 @@ def export_run(
     """
     chosen = [(f"export.{key}", value) for key, value in (settings or {}).items()]
     recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
+    idle = [key for key in ("int8_images", "int8_drop") if (settings or {}).get(key) is not None]
+    if idle and not recipe.export.int8:
+        raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
     data = _data(recipe, observe) if data is None else data
     if recipe.export.int8 and data is None:
         found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"

@@ -162,7 +162,7 @@ def test_what_cannot_be_traced_is_refused_in_one_quiet_line(kind, reason, tmp_pa
 def test_an_opset_that_would_be_replaced_silently_is_refused(tmp_path):
     with pytest.raises(ExportError, match="17 is too old"):
         export_onnx(make(), tmp_path / "net.onnx", SIZE, metadata={}, opset=17)
-    with pytest.raises(ExportError, match="99 was asked for"):
+    with pytest.raises(ExportError, match="99 is newer than the installed onnx"):
         export_onnx(make(), tmp_path / "net.onnx", SIZE, metadata={}, opset=99)
     assert list(tmp_path.iterdir()) == []
 

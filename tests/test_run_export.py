@@ -191,6 +191,12 @@ def test_int8_without_data_is_refused_before_anything_is_written_and_takes_them_
     assert found["slim.int8"]["accuracy"] is not None
 
 
+@pytest.mark.parametrize("option", [{"int8_images": 16}, {"int8_drop": 0.5}])
+def test_an_option_of_int8_without_int8_is_refused(main_job, option):
+    with pytest.raises(RecipeError, match="add --int8"):
+        package.export(main_job.run.path, **option)
+
+
 def test_fp16_io_needs_fp16(main_job):
     before = tree(main_job.run.path)
     result = slimmer("export", main_job.run.path, "--fp16-io")

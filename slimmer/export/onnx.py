@@ -48,6 +48,10 @@ def export_onnx(
     """
     if opset is not None and opset < LOWEST_OPSET:
         raise ExportError("opset", f"{opset} is too old", f"{LOWEST_OPSET} or newer, or none for the default")
+    highest = onnx.defs.onnx_opset_version()
+    if opset is not None and opset > highest:
+        found = f"{opset} is newer than the installed onnx {onnx.__version__} knows"
+        raise ExportError("opset", found, f"{highest} or older, or none for the default")
     if shape.dynamic_size:
         check_any_size(model, input_size)
     try:
