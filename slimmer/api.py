@@ -1,6 +1,6 @@
 """The commands as calls: the same work on modules and tensors, with values in place of tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from slimmer import pipeline, run_export, run_profile
 from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.file import from_value
+from slimmer.events import Observe
 from slimmer.inspection import inspect
 from slimmer.plan import Plan
 from slimmer.recipe import read_recipe
@@ -23,7 +24,6 @@ from slimmer.tabulate import write_comparison
 
 __all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
 
-Observe = Callable[[dict[str, Any]], None]
 
 # What the command line calls by a short name too; everything else goes by its name in a recipe.
 SHORT = {

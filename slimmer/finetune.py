@@ -14,11 +14,10 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from slimmer.data import Batch, Data, batches, steps
 from slimmer.data.batches import held
 from slimmer.errors import TrainingError
+from slimmer.events import Observe
 from slimmer.graph import logits
 from slimmer.masks import Masked
 from slimmer.methods import Method
-
-Observe = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The stages of a run in order: network, channel groups, masks, plan, slim network, report."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from slimmer.data import Data, evaluation_batches, steps
 from slimmer.engine import make_engine, place_
 from slimmer.errors import DataError, RunError
 from slimmer.evaluate import accuracy, recalibrate_
+from slimmer.events import Observe
 from slimmer.figures import draw_run
 from slimmer.files import read_json, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
@@ -43,7 +44,6 @@ from slimmer.sparsify import (
 )
 from slimmer.state import SavedState
 
-Observe = Callable[[dict[str, Any]], None]
 MASK_EVENTS = 50  # records of the masks' values while they are trained
 
 
@@ -166,7 +166,7 @@ def _sparsify(
     """
     task = job.task
     stop = sparsify_steps(job.recipe, task, job.training)
-    method = choose_method(job.recipe, task, stop, resumed=bool(tensors))
+    method = choose_method(job.recipe, task, stop, resumed=bool(tensors), observe=job.tell)
     network = Masked(task.model, task.graph, method.start(), method.gate)
     learner = make_learner(job.fabric.to_device(network), job.training, train_masks=method.trains_masks)
     if tensors:

@@ -1,6 +1,6 @@
 """A finished run's networks written for other programs to run, and held against PyTorch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import nn
 
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError
+from slimmer.events import Observe
 from slimmer.export.fp16 import write_fp16
 from slimmer.export.int8 import calibration, write_int8
 from slimmer.export.onnx import export_onnx, read_metadata
@@ -25,7 +26,6 @@ from slimmer.report import to_markdown
 from slimmer.run import Run
 from slimmer.slim import load_network
 
-Observe = Callable[[dict[str, Any]], None]
 FORMAT = 2
 
 

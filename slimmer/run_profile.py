@@ -8,13 +8,14 @@ from typing import Any
 from torch import nn
 
 from slimmer.errors import ExportError, RunError
+from slimmer.events import Observe
 from slimmer.export.onnx import read_input_size
 from slimmer.export.variants import NETWORKS
 from slimmer.files import write_json
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.recipe import read_recipe
 from slimmer.run import Run, open_run
-from slimmer.run_export import Observe, export_run, tell_report
+from slimmer.run_export import export_run, tell_report
 from slimmer.runtimes.options import Options
 from slimmer.runtimes.providers import check_provider
 from slimmer.sections import ProfileSection

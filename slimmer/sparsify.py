@@ -22,6 +22,7 @@ from slimmer.criteria import (
 )
 from slimmer.data import Batch, Data, batches
 from slimmer.errors import RecipeError
+from slimmer.events import Observe
 from slimmer.finetune import Training
 from slimmer.masks import hard_mask
 from slimmer.methods import Method, Taylor
@@ -70,14 +71,17 @@ def sparsify_steps(recipe: Recipe, task: Task, training: Training) -> int:
     return round(recipe.method.sparsify * training.steps(task.data))
 
 
-def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Method:
-    """The recipe's method with its first scores or targets; a resumed one gets its scores from the saved state."""
+def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, observe: Observe = lambda _: None) -> Method:
+    """The recipe's method with its first scores or targets; a resumed one gets its scores from the saved state.
+
+    `observe` hears how far the scores are, where that takes long.
+    """
     section, _ = recipe.method, method_name(recipe, task)
     if isinstance(section, options.Masks):
         return trained_method(recipe, section, task, stop, resumed=resumed)
     if isinstance(section, options.Taylor) and resumed:  # the saved state holds the scores
         return Taylor(torch.ones(task.graph.units), _projection(recipe, task), stop)
-    return Taylor(_scores(recipe, task), _projection(recipe, task), stop)
+    return Taylor(_scores(recipe, task, observe), _projection(recipe, task), stop)
 
 
 def check_method(recipe: Recipe, task: Task) -> None:
@@ -127,7 +131,7 @@ def _projection(recipe: Recipe, task: Task) -> Project:
     return project
 
 
-def _scores(recipe: Recipe, task: Task) -> Tensor:
+def _scores(recipe: Recipe, task: Task, observe: Observe) -> Tensor:
     """The scores (units,) that a one-shot method begins and ends with."""
     name = method_name(recipe, task)
     if name == "magnitude":
@@ -135,19 +139,25 @@ def _scores(recipe: Recipe, task: Task) -> Tensor:
     if isinstance(recipe.method, options.Taylor):
         assert task.data is not None
         images = training_images(task.data, recipe, recipe.method.batches)
-        return _compared(recipe, task, taylor_scores(task.model, task.graph, images, recipe.seed))
+        return _compared(recipe, task, taylor_scores(task.model, task.graph, images, recipe.seed), observe)
     if name == "bn_scale":
         return bn_scale_scores(task.model, task.graph)
     if name == "random":
         return random_scores(task.graph, recipe.seed)
-    return _compared(recipe, task, filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name]))
+    return _compared(recipe, task, filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name]), observe)
 
 
-def _compared(recipe: Recipe, task: Task, scores: Tensor) -> Tensor:
+def _compared(recipe: Recipe, task: Task, scores: Tensor, observe: Observe) -> Tensor:
     """The scores, or where asked for what each unit costs when its group alone is cut in their order."""
-    number = recipe.method.sensitivity if isinstance(recipe.method, options.Measured) else 0
-    if not number:
+    section = recipe.method
+    number = section.sensitivity if isinstance(section, options.Measured) else 0
+    if not number or (isinstance(section, options.Taylor) and section.sparsify):
         return scores
     assert task.data is not None
     found = list(training_batches(task.data, recipe, number))
-    return sensitivity_scores(task.model, task.graph, scores, found)
+    groups = len(task.graph.groups)
+
+    def tell(done: int) -> None:
+        observe({"event": "scores", "done": done, "groups": groups})
+
+    return sensitivity_scores(task.model, task.graph, scores, found, tell)

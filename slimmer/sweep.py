@@ -2,7 +2,7 @@
 
 import fcntl
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from slimmer.compare import merge, partition, read_entry
 from slimmer.errors import RunError
+from slimmer.events import Observe
 from slimmer.files import write_text
 from slimmer.recipe import Recipe
 from slimmer.run import Run
@@ -19,8 +20,6 @@ from slimmer.sweep_file import Settings, number, plan_rows
 from slimmer.tabulate import write_comparison
 
 BEGINNING: Final = ("dense.safetensors", "dense.json")  # what a run has before it has its recipe
-
-Observe = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds_not_every_step():
     assert "\x1b" not in "".join(lines)
 
 
+def test_scores_that_take_long_are_told_of_now_and_then():
+    events = [(4 * done, {"event": "scores", "done": done, "groups": 12}) for done in range(6)]
+    assert told(events) == "what each channel group costs when it is cut: 3 of 12 measured\n"
+
+
 def test_a_line_says_all_that_is_asked_for():
     lines = told([(0, DENSE), (0, REMOVED), (1, step(1)), (21, step(11))]).splitlines()
     assert lines[0] == "dense: 3.02 M FLOPs, 75.00 K parameters, top-1 98.7%"

@@ -552,6 +552,29 @@ def test_a_resumed_run_takes_no_scores_anew(task, monkeypatch):
     assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": task.graph.units}
 
 
+def test_fisher_ranks_within_groups_are_compared_by_a_measured_loss(task):
+    """By default on two batches; how far that is, is told group by group."""
+    told = []
+    method = choose_method(recipe_of(), task, 0, resumed=False, observe=told.append)
+    groups = len(task.graph.groups)
+    assert told == [{"event": "scores", "done": done, "groups": groups} for done in range(groups)]
+    plain = choose_method(recipe_of(("method.sensitivity", 0)), task, 0, resumed=False, observe=told.append)
+    assert len(told) == groups
+    found, ranks = method.scores(None), plain.scores(None)
+    assert not torch.allclose(found, ranks)
+    for ours, theirs in zip(*(each.split([g.size for g in task.graph.groups]) for each in (found, ranks)), strict=True):
+        assert torch.equal(ours.argsort(), theirs.argsort(stable=True))
+
+
+def test_scores_that_run_on_under_masks_are_not_compared(task):
+    told = []
+    masked = (("method.sparsify", 0.3),)
+    method = choose_method(recipe_of(*masked), task, 3, resumed=False, observe=told.append)
+    plain = choose_method(recipe_of(*masked, ("method.sensitivity", 0)), task, 3, resumed=False)
+    assert told == []
+    assert torch.equal(method.scores(None), plain.scores(None))
+
+
 def test_taylors_masks_are_inside_the_budgets_of_the_moment(task):
     method = choose_method(recipe_of(("method.name", "taylor")), task, 3, resumed=False)
     sizes = [group.size for group in task.graph.groups]

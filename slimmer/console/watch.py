@@ -3,16 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from slimmer.events import Event, Observe
 from slimmer.units import short
 
-Event = dict[str, Any]
-Observe = Callable[[Event], None]
 EVERY_SECONDS = 10.0  # between two lines where there is no terminal
 LABELS = {"flops": "FLOPs", "params": "parameters"}
 
@@ -79,6 +77,10 @@ class Watch:
     def _on_resumed(self, event: Event) -> None:
         self._limits = event["limits"]
         self._say("going on from the last state that was saved")
+
+    def _on_scores(self, event: Event) -> None:
+        text = f"what each channel group costs when it is cut: {event['done']} of {event['groups']} measured"
+        self._show(event["done"], event["groups"], text, self._clock())
 
     def _on_removed(self, event: Event) -> None:
         self._remains = {name: event[name] for name in LABELS}

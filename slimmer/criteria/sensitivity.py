@@ -1,6 +1,6 @@
 """Scores from what each channel group alone loses when it is cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,11 @@ TIE = 1e-6  # of the largest score: what tells units apart that lose the same
 
 
 def sensitivity_scores(
-    model: nn.Module, graph: ChannelGraph, ranks: Tensor, batches: Sequence[tuple[Tensor, Tensor]]
+    model: nn.Module,
+    graph: ChannelGraph,
+    ranks: Tensor,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    tell: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """What each unit adds to the loss when its group alone is cut down to it, least `ranks` first; (units,), float64.
 
@@ -26,7 +30,8 @@ def sensitivity_scores(
     unit by unit is the curve again.
 
     Li et al. look at such curves, of the accuracy, and choose a share for all layers of a stage by hand; here each
-    channel group goes its own way, and a budget decides how far. Raises ModelError for outputs that are not numbers.
+    channel group goes its own way, and a budget decides how far. `tell` hears how many groups are done. Raises
+    ModelError for outputs that are not numbers.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets (2016), section 3.2.
     """
@@ -37,7 +42,8 @@ def sensitivity_scores(
     start = 0
     with batch_statistics(model), torch.no_grad():
         dense = _loss(masked, batches)
-        for group in graph.groups:
+        for done, group in enumerate(graph.groups):
+            tell(done)
             order = start + ranks[start : start + group.size].argsort(stable=True)
             counts = sorted({round(share * group.size) for share in SHARES} - {0, group.size})
             rises = []
