@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -204,24 +203,17 @@ def describe(row: Row, error: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {"recipe": row.name, "epochs": row.recipe.finetune.epochs}
     if not row.finished:
         return {**found, "state": f"failed: {error}" if error else progress(row)}
-    report, events = row.run.read_report(), row.run.read_events()
+    report = row.run.read_report()
     timed = read_json(row.run.profile) if row.run.profile.is_file() else None
     return {
         **found,
         "state": "finished" if error is None else f"finished; timing failed: {error}",
         **{cost: report[cost] for cost in ("flops", "params")},
         "accuracy": report["accuracy"],
-        "seconds": worked(events),
+        "seconds": report["seconds"],
         "timings": [] if timed is None else timed["timings"],
         "environment": report["environment"],
     }
-
-
-def worked(events: list[dict[str, Any]]) -> float:
-    """Seconds from the first to the last event of each call, added up: time starts anew at every resumption."""
-    times = [event["time"] for event in events]
-    ends = [before for before, after in pairwise(times) if after < before]
-    return float(round(sum(ends) + sum(times[-1:]), 1))
 
 
 def progress(row: Row) -> str:

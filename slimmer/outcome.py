@@ -14,13 +14,13 @@ from slimmer.plan import Plan
 from slimmer.prepare import Task
 from slimmer.recipe import Recipe
 from slimmer.report import cost_report
-from slimmer.run import Run
+from slimmer.run import Run, worked
 from slimmer.runtimes.environment import environment
 from slimmer.sparsify import method_name
 
 
 def make_report(
-    run: Run, recipe: Recipe, task: Task, plan: Plan, slim: nn.Module, measured: Mapping[str, Any], seconds: float
+    run: Run, recipe: Recipe, task: Task, plan: Plan, slim: nn.Module, measured: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that is known of a finished run, as data.
 
@@ -62,6 +62,6 @@ def make_report(
             for group, width in zip(plan.groups, plan.widths, strict=True)
         ],
         "fixed": [vars(row) for row in task.graph.fixed],
-        "seconds": round(seconds, 1),
+        "seconds": round(worked(run.read_events()), 1),
         "environment": environment(),
     }

@@ -119,7 +119,6 @@ def _job(fabric: Fabric, run: Run, recipe: Recipe, task: Task, observe: Observe)
 
 def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     """Masks, removal, training of the slim network, report; each skipped where its value is there already."""
-    began = time.perf_counter()
     task = job.task
     teacher = deepcopy(task.model).eval().requires_grad_(requires_grad=False)
     stage, step, tensors = job.saved.load()
@@ -139,8 +138,7 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     if task.data is not None:
         _train(job, learner, teacher, task.data)
     measured["accuracy_slim"] = _accuracy(learner.network, task.data)
-    seconds = time.perf_counter() - began
-    report = make_report(run, job.recipe, job.task, plan, learner.network, measured, seconds)
+    report = make_report(run, job.recipe, job.task, plan, learner.network, measured)
     if job.fabric.global_rank == 0:
         notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
         if job.recipe.model.rewrite:

@@ -1,9 +1,10 @@
 """A run directory: where the stages of a run leave their values, whole or not at all."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,17 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         with suppress(ValueError):
             events.append(json.loads(line))
     return events
+
+
+def worked(events: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds up to the last event of each part of a run, added up: time starts anew where a run is resumed.
+
+    >>> worked([{"time": 0.5}, {"time": 3.0}, {"time": 0.2}, {"time": 4.0}])
+    7.0
+    """
+    times = [event["time"] for event in events]
+    ends = [before for before, after in pairwise(times) if after < before]
+    return float(sum(ends) + sum(times[-1:]))
 
 
 def new_run(out: Path | None, arch: str) -> Run:

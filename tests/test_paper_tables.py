@@ -201,8 +201,3 @@ def test_settings_that_can_not_be_are_refused_before_anything_is_written(tables,
     assert found.exit_code == 2
     assert arguments[1].split("=")[0] in found.output
     assert not list(tmp_path.iterdir())
-
-
-def test_seconds_add_up_over_all_calls(tables):
-    assert tables.worked([]) == 0
-    assert tables.worked([{"time": at} for at in (0.5, 3.0, 0.2, 4.0, 0.1, 0.3)]) == 7.3

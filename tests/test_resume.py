@@ -81,6 +81,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, method: dict, kill
     run = open_run(broken, finished=False)
     assert run.state.is_file()
     assert not run.slim.is_file()
+    first = run.read_events()[-1]["time"]
     subprocess.run([sys.executable, "-c", RESUME, str(broken)], cwd=tmp_path, env=environment, check=True)
     assert run.plan.read_bytes() == Run(unbroken).plan.read_bytes()
     assert not run.state.is_file()
@@ -89,6 +90,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, method: dict, kill
     left = [each.read_report()["before_projection"] for each in (run, Run(unbroken))]
     assert left[0] == left[1]
     assert (left[0] is not None) == ("sparsify" in method)
+    assert run.read_report()["seconds"] == pytest.approx(first + run.read_events()[-1]["time"], abs=0.1)
     report = run.report.read_bytes()
     assert resume(run)["plan_hash"]  # a finished run is not done again
     assert run.report.read_bytes() == report

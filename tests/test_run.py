@@ -8,7 +8,7 @@ import pytest
 from slimmer.errors import RunError
 from slimmer.files import write_json
 from slimmer.recipe import read_recipe
-from slimmer.run import LATEST, Run, all_or_nothing, mark_latest, new_run, open_run
+from slimmer.run import LATEST, Run, all_or_nothing, mark_latest, new_run, open_run, worked
 
 
 @pytest.fixture(autouse=True)
@@ -194,3 +194,8 @@ def test_a_run_that_fails_to_begin_leaves_no_run(error):
         with pytest.raises(error):
             begin()
         assert list(run.path.iterdir()) == []
+
+
+def test_seconds_add_up_over_all_parts_of_a_run():
+    assert worked([]) == 0
+    assert worked([{"time": at} for at in (0.5, 3.0, 0.2, 4.0, 0.1, 0.3)]) == pytest.approx(7.3)
