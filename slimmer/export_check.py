@@ -2,20 +2,31 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from slimmer.data import Data, evaluation_batches
 from slimmer.errors import ExportError
 from slimmer.export.answers import top1
 from slimmer.export.fp16 import check_range, float32_ops
-from slimmer.export.parity import TOLERANCES, check_parity, hold_against, program_answer
+from slimmer.export.parity import (
+    TOLERANCES,
+    call_program,
+    check_parity,
+    file_answer,
+    hold_against,
+    hold_call,
+    program_answer,
+)
 from slimmer.export.trace import larger, load_program
 from slimmer.export.variants import Variant
+from slimmer.graph import Inputs, example_inputs, is_image, own_inputs
 from slimmer.recipe import Recipe
 from slimmer.run import Run
 from slimmer.runtimes.onnxruntime import accuracy
@@ -36,20 +47,48 @@ class Job:
     known: Mapping[str, Any]
 
     @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image. Raises ExportError for a network that takes something else."""
-        size = tuple(self.report["input_size"])
-        if len(size) != 3:
-            found = "the network takes inputs of its own, not one image of (channels, height, width)"
-            right = "load it with slimmer.load and export it with torch.onnx.export, with its example_inputs"
-            raise ExportError(str(self.run.path), found, right)
-        return size[0], size[1], size[2]
+    def inputs(self) -> Inputs:
+        """(channels, height, width) of one image, or the dense network's own example_inputs."""
+        own = None if self.report["input_size"] else own_inputs(self.networks["dense"])
+        return tuple(self.report["input_size"]) if own is None else own
+
+
+def check_asked(job: Job) -> None:
+    """Nothing; raises ExportError where a network with inputs of its own is to be written as only images can be."""
+    section = job.recipe.export
+    if not is_image(job.inputs) and (section.fp16 or section.batch or section.dynamic_size):
+        found = "the network has inputs of its own: its files take exactly the sizes of its example_inputs, in float32"
+        raise ExportError(str(job.run.path), found, "leave out --fp16, --batch and --dynamic-size")
 
 
 def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
-    """A file's parity with PyTorch by kind of images, and its top-1 on the test data where there are any."""
+    """A file's parity with PyTorch by kind of inputs, and its top-1 on the test data where there are any."""
+    inputs = job.inputs
+    return _measure_images(job, variant, path, inputs) if is_image(inputs) else _measure_calls(job, variant, path)
+
+
+def _measure_calls(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
+    """Parity on the network's example, and on one with random numbers in place of its own."""
+    network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
+    example = example_inputs(job.networks["dense"], job.inputs, images=1)
+    generator = torch.Generator().manual_seed(job.recipe.seed)
+    calls = {"example": example, "random": tree_map_only(Tensor, partial(_random, generator=generator), example)}
+    program = load_program(path) if variant.form == "torch" else None
+    parity = {}
+    for kind, call in calls.items():
+        answer = file_answer(path) if program is None else lambda _, call=call: call_program(path, program, call)
+        parity[kind] = asdict(hold_call(network, path, call, answer, tolerance=tolerance))
+    return {"parity": parity, "tolerance": tolerance, "accuracy": None}
+
+
+def _random(example: Tensor, generator: torch.Generator) -> Tensor:
+    """Random numbers of the example's shape and type; whole numbers stay, since only some of them may be valid."""
+    return torch.randn(example.shape, generator=generator) if example.is_floating_point() else example
+
+
+def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...]) -> dict[str, Any]:
     network, batch = job.networks[variant.network], variant.shape.batch
-    images = _images(job, variant)
+    images = _images(job, variant, size)
     tests = None if job.data is None else evaluation_batches(job.data.test, job.data, _several(batch or 1))
     tolerance = TOLERANCES[variant.form]
     if variant.form == "fp16":  # first, since it says where the trouble lies
@@ -79,9 +118,9 @@ def _several(batch: int) -> int:
     return batch * -(-EVALUATION_BATCH // batch)
 
 
-def _images(job: Job, variant: Variant) -> dict[str, Tensor]:
+def _images(job: Job, variant: Variant, size: tuple[int, ...]) -> dict[str, Tensor]:
     """The images to compare on, by kind: random, of another size where that is open, of the test data."""
-    number, size = job.recipe.export.images, job.input_size
+    number = job.recipe.export.images
     generator = torch.Generator().manual_seed(job.recipe.seed)
     images = {"random": torch.randn((number, *size), generator=generator)}
     if variant.shape.dynamic_size:

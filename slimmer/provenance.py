@@ -1,7 +1,7 @@
 """What an exported file says about itself: where it comes from, what it costs, what it wants to be fed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,21 @@ def provenance(
         "opset": "default" if section.opset is None else str(section.opset),
         "precision": PRECISIONS[variant.form],
         "precision_io": "fp16" if half_io else "fp32",
-        "batch": "any" if variant.shape.batch is None else str(variant.shape.batch),
-        "image_size": "any size" if variant.shape.dynamic_size else "x".join(map(str, report["input_size"])),
+        "batch": _batch(variant, report["input_size"]),
+        "image_size": "any size" if variant.shape.dynamic_size else _size(report["input_size"]),
         **({"int8_images": str(section.int8_images), "seed": str(recipe.seed)} if variant.form == "int8" else {}),
         **({} if data is None else _wanted(data)),
     }
+
+
+def _batch(variant: Variant, input_size: Sequence[int]) -> str:
+    """Of a network with inputs of its own, what its example has."""
+    open_batch = "any" if input_size else "as the example's"
+    return open_batch if variant.shape.batch is None else str(variant.shape.batch)
+
+
+def _size(input_size: Sequence[int]) -> str:
+    return "x".join(map(str, input_size)) if input_size else "inputs of its own"
 
 
 def weights_of(run: Run, name: str) -> Path:

@@ -17,7 +17,7 @@ from slimmer.export.onnx import export_onnx, read_metadata
 from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import files_of, remove
-from slimmer.export_check import Job, judge, measure
+from slimmer.export_check import Job, check_asked, judge, measure
 from slimmer.files import digest, read_json, write_json, write_text
 from slimmer.prepare import load_data
 from slimmer.provenance import provenance, weights_of
@@ -63,6 +63,7 @@ def export_run(
         )
     networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
     job = Job(run, recipe, report, data, networks, _earlier(run, report))
+    check_asked(job)
     done: dict[str, Any] = {}
     try:
         for variant in variants(recipe.export):
@@ -154,9 +155,9 @@ def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) 
     source = job.run.path / Variant(variant.network, "fp32", shape).file
     match variant.form:
         case "fp32":
-            export_onnx(network, path, job.input_size, metadata=metadata, opset=section.opset, shape=shape)
+            export_onnx(network, path, job.inputs, metadata=metadata, opset=section.opset, shape=shape)
         case "torch":
-            write_program(network, path, job.input_size, metadata=metadata, shape=shape)
+            write_program(network, path, job.inputs, metadata=metadata, shape=shape)
         case "fp16":
             write_fp16(source, path, half_io=section.fp16_io, metadata=metadata)
         case "int8" if job.data is not None:

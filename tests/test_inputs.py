@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner
@@ -97,6 +98,53 @@ def test_a_network_of_several_inputs_and_outputs_is_pruned_from_the_command_line
         boxes, dense = slim(**net.example_inputs)["boxes"], net(**net.example_inputs)["boxes"]
     assert boxes.shape == dense.shape == (2, 4, 8, 8)
     assert slim.backbone[2].out_channels == slim.row.out_features == report["groups"][1]["slim"] < 24
+
+
+def test_a_network_of_several_inputs_is_exported_as_its_example_is(file):
+    path, net = checkpoint(file, "make")
+    run("prune", path, "--arch", f"{file}:make", "--flops", "0.5", "--out", "run")
+    found = json.loads(run("export", "run", "--torch", "--json"))["networks"]
+    assert set(found) == {"dense", "slim", "slim.pt2"}
+    for entry in found.values():
+        assert set(entry["parity"]) == {"example", "random"}
+        assert max(each["max_rel"] for each in entry["parity"].values()) < 1e-4
+        assert (entry["batch"], entry["image_size"], entry["accuracy"]) == (
+            "as the example's",
+            "inputs of its own",
+            None,
+        )
+    session = onnxruntime.InferenceSession("run/slim.onnx")
+    image, facts = session.get_inputs()
+    assert (image.name, image.shape, facts.shape) == ("image", [2, 3, 8, 8], [2, 4])
+    example = net.example_inputs
+    boxes, classes = session.run(
+        None, {image.name: example["image"].numpy(), facts.name: example["facts"]["row"].numpy()}
+    )
+    with torch.no_grad():
+        expected = slimmer.load("run")(**example)
+    assert torch.allclose(torch.tensor(boxes), expected["boxes"], atol=1e-5)
+    assert torch.allclose(torch.tensor(classes), expected["classes"], atol=1e-5)
+    assert "inputs of its own" in run("export", "run")
+
+
+@pytest.mark.parametrize("option", [["--fp16"], ["--batch", "4"], ["--dynamic-size"]])
+def test_what_only_images_can_be_exported_as_is_refused_for_inputs_of_its_own(file, option):
+    path, _ = checkpoint(file, "Waves")
+    run("prune", path, "--arch", f"{file}:Waves", "--flops", "0.5", "--out", "run")
+    before = sorted((file.parent / "run").iterdir())
+    result = CliRunner().invoke(main, ["export", "run", *option])
+    assert result.exit_code == 2
+    assert "exactly the sizes of its example_inputs" in result.stderr
+    assert "leave out --fp16, --batch and --dynamic-size" in result.stderr
+    assert sorted((file.parent / "run").iterdir()) == before
+
+
+def test_a_network_of_inputs_of_its_own_is_not_timed(file):
+    path, _ = checkpoint(file, "make")
+    run("prune", path, "--arch", f"{file}:make", "--flops", "0.5", "--out", "run")
+    result = CliRunner().invoke(main, ["profile", "run"])
+    assert result.exit_code == 2
+    assert "one input, (batch, channels, height, width)" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["Waves", "Clips"])

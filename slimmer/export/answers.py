@@ -9,7 +9,14 @@ from slimmer.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # ONNX Runtime's names of the types that are not float32.
-TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+TYPES = {
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
 
 
 def as_type(x: Array, name: str) -> Array:

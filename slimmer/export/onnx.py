@@ -13,7 +13,7 @@ from slimmer.export.shape import ORDINARY, Shape
 from slimmer.export.tidy import forget_source_, name_sizes_
 from slimmer.export.trace import BATCH, check_any_size, eval_copy, trace
 from slimmer.export.write import write_onnx
-from slimmer.graph import quiet
+from slimmer.graph import Inputs, is_image, quiet
 
 INPUT = "input"
 OUTPUT = "logits"
@@ -26,7 +26,7 @@ EXPORTABLE = (
 def export_onnx(
     model: nn.Module,
     path: Path,
-    input_size: tuple[int, int, int],
+    inputs: Inputs,
     *,
     metadata: Mapping[str, str],
     opset: int | None = None,
@@ -34,11 +34,12 @@ def export_onnx(
 ) -> None:
     """Write `model`, in eval mode and float32, to `path` as ONNX.
 
-    The input is called "input" and is (batch, *input_size) with any batch, or what `shape` says: a fixed batch,
-    any height and width. The outputs are called "logits", "output_1", … in the order in which the network returns
-    them. `metadata` becomes the file's `metadata_props`. `opset` None leaves the choice to torch.onnx. The file
-    holds no paths or source lines of the machine that wrote it, appears whole or not at all, and `model` stays as
-    it was. Weights above 2 GiB lie beside it in `path`.data.
+    `inputs` are (channels, height, width) of one image: the file's input is called "input" and takes any batch of
+    them, or what `shape` says: a fixed batch, any height and width. Or they are the arguments of a call: the file's
+    inputs are its tensors in their order, by forward's names, of exactly their sizes. The outputs are called "logits",
+    "output_1", … in the order in which the network returns them. `metadata` becomes the file's `metadata_props`.
+    `opset` None leaves the choice to torch.onnx. The file holds no paths or source lines of the machine that wrote it,
+    appears whole or not at all, and `model` stays as it was. Weights above 2 GiB lie beside it in `path`.data.
 
     Raises ExportError where the network can't be traced with these sizes open or converted, where it takes no
     images of another size though that is asked for, where `opset` is not to be had (below 18 the exporter keeps
@@ -53,10 +54,10 @@ def export_onnx(
         found = f"{opset} is newer than the installed onnx {onnx.__version__} knows"
         raise ExportError("opset", found, f"{highest} or older, or none for the default")
     if shape.dynamic_size:
-        check_any_size(model, input_size)
+        check_any_size(model, inputs)
     try:
         with quiet():
-            file = _convert(eval_copy(model), input_size, opset, shape)
+            file = _convert(eval_copy(model), inputs, opset, shape)
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), EXPORTABLE) from error
     got = next(entry.version for entry in file.opset_import if entry.domain in ("", "ai.onnx"))
@@ -83,9 +84,9 @@ def finish(file: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> No
         raise ExportError(str(path), one_line(error), "a network whose ONNX file is valid") from error
 
 
-def _convert(model: nn.Module, input_size: tuple[int, int, int], opset: int | None, shape: Shape) -> onnx.ModelProto:
+def _convert(model: nn.Module, inputs: Inputs, opset: int | None, shape: Shape) -> onnx.ModelProto:
     """`model` as ONNX, its open sizes named; the exporter has folded constants and batch norms already."""
-    program = trace(model, input_size, shape)
+    program = trace(model, inputs, shape)
     # A network may return None beside its tensors (an auxiliary head in eval mode); ONNX leaves those out.
     outputs = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
     names = [OUTPUT, *(f"output_{index}" for index in range(1, len(outputs)))]
@@ -94,7 +95,7 @@ def _convert(model: nn.Module, input_size: tuple[int, int, int], opset: int | No
         (),
         dynamo=True,
         verbose=False,
-        input_names=[INPUT],
+        input_names=[INPUT] if is_image(inputs) else None,
         output_names=names,
         opset_version=opset,
         external_data=False,

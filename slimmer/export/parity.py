@@ -14,7 +14,7 @@ from slimmer.errors import ExportError
 from slimmer.export.answers import as_type, in_batches
 from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.export.trace import eval_copy
-from slimmer.graph import tensors_in
+from slimmer.graph import shapes, tensors_in
 
 TOLERANCE = 1e-4  # of an output's largest magnitude, for float32
 # An fp16 number has 11 bits, so what a deep network sums up is off by some thousandths. What int8 costs differs from
@@ -45,6 +45,12 @@ def check_parity(
 
     Images go in, and answers come out, in the type that the file asks for.
     """
+    run = file_answer(path)
+    return hold_against(model, path, inputs, lambda images: run([images]), tolerance=tolerance, batch=batch)
+
+
+def file_answer(path: Path) -> Callable[[Sequence[Array]], list[Array]]:
+    """What runs the ONNX file at `path` on the CPU, inputs in its order and outputs in float32. Raises ExportError."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
     options.intra_op_num_threads = torch.get_num_threads()
@@ -52,17 +58,35 @@ def check_parity(
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base
         raise ExportError(str(path), one_line(error), ONNX_FILE) from error
-    given = session.get_inputs()[0]
+    given = session.get_inputs()
 
-    def answer(images: Array) -> list[Array]:
+    def answer(arrays: Sequence[Array]) -> list[Array]:
         try:
-            outputs: list[Array] = session.run(None, {given.name: as_type(images, given.type)})
+            feed = {one.name: as_type(array, one.type) for one, array in zip(given, arrays, strict=True)}
+            outputs: list[Array] = session.run(None, feed)
         except Exception as error:  # ONNX Runtime's errors share no base
-            where = f"{path} on a batch of {len(images)}"
-            raise ExportError(where, one_line(error), "an ONNX file that takes such images, and any batch") from error
-        return [output.astype(np.float32) for output in outputs]
+            where = f"{path} on inputs of {' and '.join('x'.join(map(str, array.shape)) for array in arrays)}"
+            raise ExportError(where, one_line(error), "an ONNX file that takes such inputs, and any batch") from error
+        return [np.atleast_1d(output.astype(np.float32)) for output in outputs]
 
-    return hold_against(model, path, inputs, answer, tolerance=tolerance, batch=batch)
+    return answer
+
+
+def hold_call(
+    model: nn.Module,
+    path: Path,
+    arguments: tuple[Any, ...],
+    answer: Callable[[Sequence[Array]], list[Array]],
+    *,
+    tolerance: float,
+) -> Parity:
+    """How near `answer` comes to `model` on one call's `arguments`: for networks with inputs of their own.
+
+    It is given the tensors among the arguments, in their order. Raises ExportError as `hold_against` does.
+    """
+    with torch.inference_mode():
+        expected = _outputs(eval_copy(model)(*arguments))
+    return _compare(path, expected, answer([tensor.numpy() for tensor in tensors_in(arguments)]), tolerance)
 
 
 def hold_against(
@@ -104,19 +128,24 @@ def program_answer(path: Path, program: nn.Module) -> Callable[[Array], list[Arr
     """What gives all outputs of `program`, as `load_program` read it from `path`, for `hold_against`."""
 
     def answer(images: Array) -> list[Array]:
-        try:
-            with torch.inference_mode():
-                return _outputs(program(torch.from_numpy(images)))
-        except Exception as error:  # the program's own checks raise many kinds
-            where = f"{path} on a batch of {len(images)}"
-            raise ExportError(where, one_line(error), "a program that takes such images, and any batch") from error
+        return call_program(path, program, (torch.from_numpy(images),))
 
     return answer
 
 
+def call_program(path: Path, program: nn.Module, arguments: tuple[Any, ...]) -> list[Array]:
+    """All outputs of `program`, as `load_program` read it from `path`. Raises ExportError where it does not run."""
+    try:
+        with torch.inference_mode():
+            return _outputs(program(*arguments))
+    except Exception as error:  # the program's own checks raise many kinds
+        where = f"{path} on {shapes(arguments)}"
+        raise ExportError(where, one_line(error), "a program that takes such inputs, and any batch") from error
+
+
 def _outputs(value: Any) -> list[Array]:
-    """The tensors of a network's answer, in the order in which ONNX has them."""
-    return [tensor.numpy() for tensor in tensors_in(value)]
+    """The tensors of a network's answer, in the order in which ONNX has them; a number is a batch of one."""
+    return [np.atleast_1d(tensor.numpy()) for tensor in tensors_in(value)]
 
 
 def _compare(path: Path, expected: Sequence[Array], got: Sequence[Array], tolerance: float) -> Parity:

@@ -16,7 +16,7 @@ from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
 from slimmer.export.shape import Shape
 from slimmer.files import whole
-from slimmer.graph import quiet
+from slimmer.graph import Inputs, example_inputs, is_image, quiet
 
 BATCH = "batch"
 LARGER = (32, 64)  # pixels more of height and width: a network that halves five times takes them
@@ -29,20 +29,23 @@ def eval_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().to("cpu", torch.float32)
 
 
-def trace(model: nn.Module, input_size: tuple[int, int, int], shape: Shape) -> ExportedProgram:
-    """The program of `model`, which is in eval mode, for images of `input_size` with the sizes of `shape` open.
+def trace(model: nn.Module, inputs: Inputs, shape: Shape) -> ExportedProgram:
+    """The program of `model`, which is in eval mode, for images of a size with the sizes of `shape` open.
 
-    Raises whatever the tracing of the network's own code raises.
+    Where `inputs` are the arguments of a call, every size is theirs. Raises whatever the tracing of the network's own
+    code raises.
     """
+    if not is_image(inputs):
+        return torch.export.export(model, example_inputs(model, inputs, images=1), strict=False)
     # Two images: torch.export takes a dimension of size 1 for a constant.
-    example = torch.zeros(shape.batch or 2, *input_size)
+    example = torch.zeros(shape.batch or 2, *inputs)
     dims: dict[int, Any] = {} if shape.batch else {0: Dim(BATCH, min=1)}
     if shape.dynamic_size:
         dims |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     return torch.export.export(model, (example,), dynamic_shapes=(dims,), strict=False)
 
 
-def larger(input_size: tuple[int, int, int]) -> tuple[int, int, int]:
+def larger(input_size: tuple[int, ...]) -> tuple[int, int, int]:
     """The size of images that a network which takes any size is tried on, beside its own.
 
     >>> larger((3, 224, 224))
@@ -52,13 +55,18 @@ def larger(input_size: tuple[int, int, int]) -> tuple[int, int, int]:
     return channels, height + LARGER[0], width + LARGER[1]
 
 
-def check_any_size(model: nn.Module, input_size: tuple[int, int, int]) -> None:
+def check_any_size(model: nn.Module, inputs: Inputs) -> None:
     """Nothing; raises ExportError that names the layer where `model` does not take images of another size.
+
+    So it does for a network that takes something else than one image.
 
     torch.export need not notice: it traces a flatten in front of a linear layer with an open size, and the
     file then fails on the first image that is larger.
     """
-    model, size, entered = eval_copy(model), larger(input_size), [""]
+    fixed = "leave export.dynamic_size (--dynamic-size) out: this network's code fixes the size of its images"
+    if not is_image(inputs):
+        raise ExportError("export.dynamic_size", "the network has inputs of its own, of fixed sizes", fixed)
+    model, size, entered = eval_copy(model), larger(inputs), [""]
     for name, module in model.named_modules():
         module.register_forward_pre_hook(lambda *_, name=name: entered.__setitem__(0, name))
     try:
@@ -67,28 +75,26 @@ def check_any_size(model: nn.Module, input_size: tuple[int, int, int]) -> None:
     except Exception as error:  # the network's own code may raise anything
         layer = f"in or behind layer {entered[0]}" if entered[0] else "in its own code"
         found = f"an image of {size[1]}x{size[2]} fails {layer}: {one_line(error)}"
-        right = "leave export.dynamic_size (--dynamic-size) out: this network's code fixes the size of its images"
-        raise ExportError("export.dynamic_size", found, right) from error
+        raise ExportError("export.dynamic_size", found, fixed) from error
 
 
-def write_program(
-    model: nn.Module, path: Path, input_size: tuple[int, int, int], *, shape: Shape, metadata: Mapping[str, str]
-) -> None:
+def write_program(model: nn.Module, path: Path, inputs: Inputs, *, shape: Shape, metadata: Mapping[str, str]) -> None:
     """Write `model`, in eval mode and float32, to `path` as a program that `torch.export.load` reads.
 
-    The file needs no code of slimmer's or of the network's, holds no source lines of the machine that wrote
-    it, and appears whole or not at all. `metadata` lies in it as slimmer.json; give
+    `inputs` are (channels, height, width) of one image, or the arguments of a call, whose sizes are then fixed. The
+    file needs no code of slimmer's or of the network's, holds no source lines of the machine that wrote it, and
+    appears whole or not at all. `metadata` lies in it as slimmer.json; give
     `extra_files={"slimmer.json": ""}` to torch.export.load to read it.
 
     Raises ExportError where the network can't be traced or the file can't be written.
     Source: https://docs.pytorch.org/docs/stable/export.html
     """
     if shape.dynamic_size:
-        check_any_size(model, input_size)
+        check_any_size(model, inputs)
     content = io.BytesIO()
     try:
         with quiet():
-            program = trace(eval_copy(model), input_size, shape)
+            program = trace(eval_copy(model), inputs, shape)
             for node in program.graph.nodes:
                 node.meta.pop("stack_trace", None)
             torch.export.save(program, content, extra_files={NOTES: json.dumps(dict(metadata))})

@@ -1,7 +1,7 @@
 """Which channels of a network go together, read off its own program."""
 
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
-from slimmer.graph.inputs import Inputs, example_inputs, own_inputs, shapes
+from slimmer.graph.inputs import Inputs, example_inputs, is_image, own_inputs, shapes
 from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.program import evaluating, quiet
 from slimmer.graph.trace import build_graph
@@ -18,6 +18,7 @@ __all__ = [
     "build_graph",
     "evaluating",
     "example_inputs",
+    "is_image",
     "logits",
     "own_inputs",
     "quiet",

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
         named = f"the inputs {', '.join(map(repr, inputs))}"
         right = "name the inputs as forward does, or give them as a tuple in its order"
         return tuple(_like(value, parameter) for value in _arguments(model, (), inputs, named, right))
-    if all(isinstance(size, int) for size in inputs):
+    if is_image(inputs):
         image = torch.zeros((images, *inputs), dtype=parameter.dtype, device=parameter.device)
         right = "give the network an attribute example_inputs, with all that one call takes"
         _arguments(model, (image,), {}, "one image alone", right)
@@ -63,13 +63,18 @@ def own_inputs(model: nn.Module) -> Inputs | None:
     raise ModelError(type(model).__name__, found, "give a tensor, a tuple of tensors, or a dictionary of them by name")
 
 
+def is_image(inputs: Inputs) -> TypeGuard[tuple[int, ...]]:
+    """Whether `inputs` are the size of one image, not the arguments of a call."""
+    return not isinstance(inputs, Mapping) and all(isinstance(size, int) for size in inputs)
+
+
 def shapes(inputs: Inputs) -> str:
     """What one call takes, for people.
 
     >>> shapes((3, 32, 32)), shapes((torch.zeros(2, 3, 8, 8), torch.zeros(2, 4)))
     ('one image of 3x32x32', 'one call of inputs of 2x3x8x8 and 2x4')
     """
-    if not isinstance(inputs, Mapping) and all(isinstance(size, int) for size in inputs):
+    if is_image(inputs):
         return f"one image of {'x'.join(map(str, inputs))}"
     return f"one call of inputs of {' and '.join('x'.join(map(str, tensor.shape)) for tensor in tensors_in(inputs))}"
 
