@@ -17,25 +17,12 @@ from slimmer.data.file import from_value
 from slimmer.events import Observe
 from slimmer.inspection import inspect
 from slimmer.plan import Plan
-from slimmer.recipe import read_recipe
+from slimmer.recipe import SHORT, read_recipe
 from slimmer.run import Run, open_run
 from slimmer.slim import load_network
 from slimmer.tabulate import write_comparison
 
 __all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
-
-
-# What the command line calls by a short name too; everything else goes by its name in a recipe.
-SHORT = {
-    "arch": "model.arch",
-    "checkpoint": "model.checkpoint",
-    "epochs": "finetune.epochs",
-    "flops": "budget.flops",
-    "input_size": "model.input_size",
-    "params": "budget.params",
-    "rewrite": "model.rewrite",
-    "round_to": "budget.round_to",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +57,8 @@ def prune(
         out: the run directory, new or empty; without it nothing is kept on disk.
         recipe: a YAML recipe that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
-        settings: epochs, seed, device, arch, input_size, rewrite, round_to; and any other setting by its name in a
-            recipe, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
+        settings: epochs, seed, device, arch, input_size, keep, only, rewrite, round_to; and any other setting by its
+            name in a recipe, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
 
     Raises:
         SlimmerError: the network, the data and the budgets do not fit together, or can't be read.

@@ -24,6 +24,19 @@ from slimmer.sections import (
 )
 
 VERSION: Final = 1
+# Settings that options and Python have under a name of their own; the others go by their key.
+SHORT: Final = {
+    "arch": "model.arch",
+    "checkpoint": "model.checkpoint",
+    "epochs": "finetune.epochs",
+    "flops": "budget.flops",
+    "input_size": "model.input_size",
+    "keep": "model.keep",
+    "only": "model.only",
+    "params": "budget.params",
+    "rewrite": "model.rewrite",
+    "round_to": "budget.round_to",
+}
 
 
 class _Yaml(yaml.SafeLoader):

@@ -222,6 +222,11 @@ def test_a_module_needs_an_input_size(dense):
         slimmer.prune(dense, flops=0.5)
 
 
+def test_layers_are_kept_by_the_name_that_the_option_has(dense):
+    result = slimmer.prune(dense, flops=0.9, input_size=(1, 16, 16), keep=["two"])
+    assert [group["name"] for group in result.report["groups"]] == ["one"]
+
+
 def test_a_misspelt_setting_is_named_with_what_is_near(dense):
     with pytest.raises(slimmer.SlimmerError, match="did you mean 'seed'"):
         slimmer.prune(dense, flops=0.5, sead=1)

@@ -8,19 +8,6 @@ from typing import Any
 
 import click
 
-SHORT = {
-    "arch": "model.arch",
-    "checkpoint": "model.checkpoint",
-    "device": "device",
-    "epochs": "finetune.epochs",
-    "flops": "budget.flops",
-    "keep": "model.keep",
-    "only": "model.only",
-    "params": "budget.params",
-    "rewrite": "model.rewrite",
-    "round_to": "budget.round_to",
-    "seed": "seed",
-}
 BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
 REWRITE = "The slim network is its traced program: numbers of channels in the code follow, computed weights are plain."
 ARCH = "NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC; by default found from the checkpoint"
@@ -47,9 +34,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 
 def given(data: str | None, settings: tuple[str, ...], **short: Any) -> list[tuple[str, Any]]:
     """What the command line sets, by its names in a recipe."""
-    from slimmer.recipe import parse_setting
+    from slimmer.recipe import SHORT, parse_setting
 
-    said = {SHORT[key]: value for key, value in short.items() if value not in (None, ())}
+    said = {SHORT.get(key, key): value for key, value in short.items() if value not in (None, ())}
     if "model.checkpoint" in said:
         said["model.checkpoint"] = _absolute(said["model.checkpoint"])
     pairs = [(key, list(value) if isinstance(value, tuple) else value) for key, value in said.items()]
