@@ -37,6 +37,8 @@ def main(folder: Path) -> None:
                 f"| {_mean(found, 'params_ratio'):.2%} | {_spread(found, 'accuracy_removed')} "
                 f"| {_spread(found, 'accuracy_onnxruntime')} | {drop:.2f} | {_mean(found, 'seconds'):.0f} |"
             )
+    for method, note in sorted({(row["method"], row["note"]) for row in rows if "note" in row}):
+        print(f"\n{method}: {note}.")
     print("\nEach row's files hold command, date, versions, hardware and the whole recipe.")
 
 

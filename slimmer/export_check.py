@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from slimmer.data import Data, evaluation_batches
 from slimmer.errors import ExportError
@@ -24,9 +22,10 @@ from slimmer.export.parity import (
     hold_call,
     program_answer,
 )
-from slimmer.export.trace import larger, load_program
+from slimmer.export.trace import eval_copy, larger, load_program
 from slimmer.export.variants import Variant
 from slimmer.graph import Inputs, example_inputs, is_image, own_inputs
+from slimmer.probe import example
 from slimmer.recipe import Recipe
 from slimmer.run import Run
 from slimmer.runtimes.onnxruntime import accuracy
@@ -49,16 +48,23 @@ class Job:
     @property
     def inputs(self) -> Inputs:
         """(channels, height, width) of one image, or the dense network's own example_inputs."""
-        own = None if self.report["input_size"] else own_inputs(self.networks["dense"])
-        return tuple(self.report["input_size"]) if own is None else own
+        if self.report["input_size"]:
+            return tuple(self.report["input_size"])
+        own = own_inputs(self.networks["dense"])
+        if own is None:
+            right = "give the module that was pruned, with what one call takes"
+            raise ExportError(
+                str(self.run.path), "its network has inputs of its own, the module no example_inputs", right
+            )
+        return own
 
 
 def check_asked(job: Job) -> None:
     """Nothing; raises ExportError where a network with inputs of its own is to be written as only images can be."""
     section = job.recipe.export
-    if not is_image(job.inputs) and (section.fp16 or section.batch or section.dynamic_size):
+    if not is_image(job.inputs) and (section.fp16 or section.int8 or section.batch or section.dynamic_size):
         found = "the network has inputs of its own: its files take exactly the sizes of its example_inputs, in float32"
-        raise ExportError(str(job.run.path), found, "leave out --fp16, --batch and --dynamic-size")
+        raise ExportError(str(job.run.path), found, "leave out --fp16, --int8, --batch and --dynamic-size")
 
 
 def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
@@ -70,20 +76,14 @@ def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
 def _measure_calls(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
     """Parity on the network's example, and on one with random numbers in place of its own."""
     network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
-    example = example_inputs(job.networks["dense"], job.inputs, images=1)
-    generator = torch.Generator().manual_seed(job.recipe.seed)
-    calls = {"example": example, "random": tree_map_only(Tensor, partial(_random, generator=generator), example)}
+    dense = eval_copy(job.networks["dense"])
+    calls = {"example": example_inputs(dense, job.inputs, images=1), "random": example(dense, job.inputs)}
     program = load_program(path) if variant.form == "torch" else None
     parity = {}
     for kind, call in calls.items():
         answer = file_answer(path) if program is None else lambda _, call=call: call_program(path, program, call)
         parity[kind] = asdict(hold_call(network, path, call, answer, tolerance=tolerance))
     return {"parity": parity, "tolerance": tolerance, "accuracy": None}
-
-
-def _random(example: Tensor, generator: torch.Generator) -> Tensor:
-    """Random numbers of the example's shape and type; whole numbers stay, since only some of them may be valid."""
-    return torch.randn(example.shape, generator=generator) if example.is_floating_point() else example
 
 
 def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...]) -> dict[str, Any]:

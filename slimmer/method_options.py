@@ -7,7 +7,6 @@ from pydantic import AfterValidator, Field, model_validator
 from slimmer.sections import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
-SENSITIVITY = "batches on which the loss of cutting each group alone is measured, to compare groups"
 
 
 def _learnt(share: float) -> float:
@@ -28,14 +27,19 @@ class OneShot(Section):
 class Measured(OneShot):
     """Scores that can be compared between channel groups by a measured loss."""
 
-    sensitivity: int = Field(0, ge=0, description=SENSITIVITY)
+    sensitivity: int = Field(
+        0,
+        ge=0,
+        description="batches on which it is measured what cutting each group alone does to the answers, to compare "
+        "groups; not under masks, whose scores run on",
+    )
 
 
 class Taylor(Measured):
     """slimmer's own: scores by squared gradients, cut at once, or held on a falling budget while it trains."""
 
     name: Literal["auto", "taylor"] = Field("auto", description="auto: taylor where data is given, else magnitude")
-    sensitivity: int = Field(2, ge=0, description=f"{SENSITIVITY}; not under masks, whose scores run on")
+    even: Share = Field(0.5, description="no group keeps less than this share of what an even cut leaves it")
     sparsify: Share = Field(0.0, description="share of the epochs under masks before channels go")
     batches: int = Field(64, ge=1, description="batches that the first scores are taken from")
 

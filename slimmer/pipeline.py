@@ -259,13 +259,14 @@ def _accuracy(model: nn.Module, data: Data | None) -> float | None:
 
 def _teller(fabric: Fabric, run: Run, observe: Observe) -> Observe:
     """What happens goes to the caller, and what is no single step into the run's events, from the first process."""
-    began = time.time()
+    began = time.monotonic()
 
     def tell(event: dict[str, Any]) -> None:
         if fabric.global_rank:
             return
         observe(event)
         if event["event"] != "dense" and (event["event"] != "step" or event["step"] % 10 == 0):
-            run.record({"time": round(time.time() - began, 3), **{k: v for k, v in event.items() if k != "report"}})
+            at = round(time.monotonic() - began, 3)
+            run.record({"time": at, **{key: value for key, value in event.items() if key != "report"}})
 
     return tell

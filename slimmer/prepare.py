@@ -12,7 +12,6 @@ from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, build_graph, own_inputs
-from slimmer.method_options import L1
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.probe import probe
@@ -53,7 +52,7 @@ def prepare(
     """
     _check_cut(recipe)
     data = load_data(recipe.data) if data is None else data
-    if data is None and isinstance(recipe.method, L1) and recipe.method.sensitivity:
+    if data is None and getattr(recipe.method, "sensitivity", False):
         raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=0")
     if model is None:
         model, identity = load_model(recipe.model, data, recipe.seed)

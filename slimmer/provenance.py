@@ -1,7 +1,7 @@
 """What an exported file says about itself: where it comes from, what it costs, what it wants to be fed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from slimmer.data import Data
 from slimmer.export.variants import Variant
 from slimmer.files import digest
+from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
 from slimmer.run import Run
 from slimmer.units import short
@@ -25,11 +26,12 @@ RANGE = "pixels of 0..255 divided by 255, then (x - mean) / std per channel"
 
 
 def provenance(
-    run: Run, variant: Variant, report: Mapping[str, Any], recipe: Recipe, data: Data | None
+    run: Run, variant: Variant, report: Mapping[str, Any], recipe: Recipe, data: Data | None, inputs: Inputs
 ) -> dict[str, str]:
     """A variant's metadata, as strings; a file that says the same is the same.
 
-    With `data` it also holds how images are normalised and what the classes are called.
+    `inputs` are what the network takes. With `data` it also holds how images are normalised and what the classes are
+    called.
     """
     flops, params = report["flops"], report["params"]
     section, name = recipe.export, variant.network
@@ -53,21 +55,25 @@ def provenance(
         "opset": "default" if section.opset is None else str(section.opset),
         "precision": PRECISIONS[variant.form],
         "precision_io": "fp16" if half_io else "fp32",
-        "batch": _batch(variant, report["input_size"]),
-        "image_size": "any size" if variant.shape.dynamic_size else _size(report["input_size"]),
+        "batch": _batch(variant, inputs),
+        "image_size": "any size" if variant.shape.dynamic_size else _sizes(inputs),
         **({"int8_images": str(section.int8_images), "seed": str(recipe.seed)} if variant.form == "int8" else {}),
         **({} if data is None else _wanted(data)),
     }
 
 
-def _batch(variant: Variant, input_size: Sequence[int]) -> str:
+def _batch(variant: Variant, inputs: Inputs) -> str:
     """Of a network with inputs of its own, what its example has."""
-    open_batch = "any" if input_size else "as the example's"
+    open_batch = "any" if is_image(inputs) else "as the example's"
     return open_batch if variant.shape.batch is None else str(variant.shape.batch)
 
 
-def _size(input_size: Sequence[int]) -> str:
-    return "x".join(map(str, input_size)) if input_size else "inputs of its own"
+def _sizes(inputs: Inputs) -> str:
+    """One image's, or of each tensor that a call takes, with its type: a file for another example is another file."""
+    if is_image(inputs):
+        return "x".join(map(str, inputs))
+    tensors = [("x".join(map(str, tensor.shape)), str(tensor.dtype)) for tensor in tensors_in(inputs)]
+    return " and ".join(f"{sizes} {kind.removeprefix('torch.')}" for sizes, kind in tensors)
 
 
 def weights_of(run: Run, name: str) -> Path:

@@ -131,10 +131,10 @@ def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
         [
             takes,
             f"{entry['bytes'] / 1e6:.2f}",
-            f"{parity['images']} {kind}",
+            kind if parity["images"] is None else f"{parity['images']} {kind}",
             f"{parity['max_abs']:.1e}",
             f"{parity['max_rel']:.1e}",
-            f"{parity['top1_agreement']:.2%}",
+            "" if parity["top1_agreement"] is None else f"{parity['top1_agreement']:.2%}",
             top1,
         ]
         for kind, parity in entry["parity"].items()

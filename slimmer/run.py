@@ -118,12 +118,11 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 def worked(events: Sequence[Mapping[str, Any]]) -> float:
     """Seconds up to the last event of each part of a run, added up: time starts anew where a run is resumed.
 
-    >>> worked([{"time": 0.5}, {"time": 3.0}, {"time": 0.2}, {"time": 4.0}])
+    >>> worked([{"event": "begun", "time": 0.5}, {"event": "step", "time": 3.0}, {"event": "resumed", "time": 4.0}])
     7.0
     """
-    times = [event["time"] for event in events]
-    ends = [before for before, after in pairwise(times) if after < before]
-    return float(sum(ends) + sum(times[-1:]))
+    ends = [before["time"] for before, after in pairwise(events) if after["event"] == "resumed"]
+    return float(sum(ends) + sum(event["time"] for event in events[-1:]))
 
 
 def new_run(out: Path | None, arch: str) -> Run:

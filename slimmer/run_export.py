@@ -53,6 +53,9 @@ def export_run(
     idle = [key for key in ("int8_images", "int8_drop") if (settings or {}).get(key) is not None]
     if idle and not recipe.export.int8:
         raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
+    networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
+    known = _earlier(run, report)
+    check_asked(Job(run, recipe, report, None, networks, known))
     data = _data(recipe, observe) if data is None else data
     if recipe.export.int8 and data is None:
         found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
@@ -61,9 +64,7 @@ def export_run(
             found,
             "prune with --data, put the data where the recipe says, or in Python give export the data",
         )
-    networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
-    job = Job(run, recipe, report, data, networks, _earlier(run, report))
-    check_asked(job)
+    job = Job(run, recipe, report, data, networks, known)
     done: dict[str, Any] = {}
     try:
         for variant in variants(recipe.export):
@@ -121,7 +122,7 @@ def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
 def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, Any]:
     """One file of the run, and how it stands to PyTorch; a file that computes something else goes."""
     path = job.run.path / variant.file
-    metadata = provenance(job.run, variant, job.report, job.recipe, job.data)
+    metadata = provenance(job.run, variant, job.report, job.recipe, job.data, job.inputs)
     current = _is_current(job, variant, path, metadata)
     if current and variant.form == "torch":  # reading it may unpickle, so only one that was just written is read
         return dict(job.known[variant.name])

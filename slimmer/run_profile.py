@@ -116,7 +116,10 @@ def _section(recipe: Path | None, settings: dict[str, Any]) -> ProfileSection:
 
 
 def _export(run: Run, model: nn.Module | None, observe: Observe) -> None:
-    """See to it that the run has its ONNX files."""
+    """See to it that the run has its ONNX files. Raises ExportError where they can't be timed."""
+    if not run.read_report()["input_size"]:
+        found = "its network has inputs of its own, and only networks of one image are timed"
+        raise ExportError(str(run.path), found, "time its ONNX files with your own inputs")
     if not all(run.onnx(name).is_file() for name in NETWORKS):
         observe({"event": "note", "text": f"{run.path} has no ONNX files yet; exporting first"})
         export_run(run, model=model, observe=observe)

@@ -20,7 +20,7 @@ from slimmer.criteria import (
     sensitivity_scores,
     taylor_scores,
 )
-from slimmer.data import Batch, Data, batches
+from slimmer.data import Data, batches
 from slimmer.errors import RecipeError
 from slimmer.events import Observe
 from slimmer.finetune import Training
@@ -81,7 +81,7 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, obser
         return trained_method(recipe, section, task, stop, resumed=resumed)
     if isinstance(section, options.Taylor) and resumed:  # the saved state holds the scores
         return Taylor(torch.ones(task.graph.units), _projection(recipe, task), stop)
-    return Taylor(_scores(recipe, task, observe), _projection(recipe, task), stop)
+    return Taylor(_scores(recipe, task, stop, observe), _projection(recipe, task), stop)
 
 
 def check_method(recipe: Recipe, task: Task) -> None:
@@ -104,14 +104,9 @@ def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:
 
 def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "none") -> Iterator[Tensor]:
     """The first `number` batches of training images."""
-    return (images for images, _ in training_batches(data, recipe, number, augment=augment))
-
-
-def training_batches(data: Data, recipe: Recipe, number: int, *, augment: str = "none") -> Iterator[Batch]:
-    """The first `number` batches of training images, with their labels."""
     size = recipe.finetune.batch_size
     of_epoch = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment=augment)
-    return islice(of_epoch, number)
+    return (images for images, _ in islice(of_epoch, number))
 
 
 def _allocate(recipe: Recipe, task: Task, scores: Tensor, budgets: Sequence[Budget]) -> Plan:
@@ -131,7 +126,7 @@ def _projection(recipe: Recipe, task: Task) -> Project:
     return project
 
 
-def _scores(recipe: Recipe, task: Task, observe: Observe) -> Tensor:
+def _scores(recipe: Recipe, task: Task, stop: int, observe: Observe) -> Tensor:
     """The scores (units,) that a one-shot method begins and ends with."""
     name = method_name(recipe, task)
     if name == "magnitude":
@@ -139,25 +134,25 @@ def _scores(recipe: Recipe, task: Task, observe: Observe) -> Tensor:
     if isinstance(recipe.method, options.Taylor):
         assert task.data is not None
         images = training_images(task.data, recipe, recipe.method.batches)
-        return _compared(recipe, task, taylor_scores(task.model, task.graph, images, recipe.seed), observe)
+        return _compared(recipe, task, taylor_scores(task.model, task.graph, images, recipe.seed), stop, observe)
     if name == "bn_scale":
         return bn_scale_scores(task.model, task.graph)
     if name == "random":
         return random_scores(task.graph, recipe.seed)
-    return _compared(recipe, task, filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name]), observe)
+    return _compared(recipe, task, filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name]), stop, observe)
 
 
-def _compared(recipe: Recipe, task: Task, scores: Tensor, observe: Observe) -> Tensor:
-    """The scores, or where asked for what each unit costs when its group alone is cut in their order."""
+def _compared(recipe: Recipe, task: Task, scores: Tensor, stop: int, observe: Observe) -> Tensor:
+    """The scores, or where asked for, and no masks make them run on, what each unit adds to its group's own curve."""
     section = recipe.method
     number = section.sensitivity if isinstance(section, options.Measured) else 0
-    if not number or (isinstance(section, options.Taylor) and section.sparsify):
+    if not number or stop:
         return scores
     assert task.data is not None
-    found = list(training_batches(task.data, recipe, number))
+    images = list(training_images(task.data, recipe, number))
     groups = len(task.graph.groups)
 
     def tell(done: int) -> None:
         observe({"event": "scores", "done": done, "groups": groups})
 
-    return sensitivity_scores(task.model, task.graph, scores, found, tell)
+    return sensitivity_scores(task.model, task.graph, scores, images, tell)

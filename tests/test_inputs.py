@@ -15,6 +15,7 @@ from slimmer.cli import main
 from slimmer.errors import ModelError
 from slimmer.graph import example_inputs, own_inputs, shapes
 
+SIZES = "2x3x8x8 float32 and 2x4 float32"
 SOURCE = '''
 import torch
 from torch import nn
@@ -110,7 +111,7 @@ def test_a_network_of_several_inputs_is_exported_as_its_example_is(file):
         assert max(each["max_rel"] for each in entry["parity"].values()) < 1e-4
         assert (entry["batch"], entry["image_size"], entry["accuracy"]) == (
             "as the example's",
-            "inputs of its own",
+            SIZES,
             None,
         )
     session = onnxruntime.InferenceSession("run/slim.onnx")
@@ -124,10 +125,10 @@ def test_a_network_of_several_inputs_is_exported_as_its_example_is(file):
         expected = slimmer.load("run")(**example)
     assert torch.allclose(torch.tensor(boxes), expected["boxes"], atol=1e-5)
     assert torch.allclose(torch.tensor(classes), expected["classes"], atol=1e-5)
-    assert "inputs of its own" in run("export", "run")
+    assert SIZES in run("export", "run")
 
 
-@pytest.mark.parametrize("option", [["--fp16"], ["--batch", "4"], ["--dynamic-size"]])
+@pytest.mark.parametrize("option", [["--fp16"], ["--int8"], ["--batch", "4"], ["--dynamic-size"]])
 def test_what_only_images_can_be_exported_as_is_refused_for_inputs_of_its_own(file, option):
     path, _ = checkpoint(file, "Waves")
     run("prune", path, "--arch", f"{file}:Waves", "--flops", "0.5", "--out", "run")
@@ -135,8 +136,60 @@ def test_what_only_images_can_be_exported_as_is_refused_for_inputs_of_its_own(fi
     result = CliRunner().invoke(main, ["export", "run", *option])
     assert result.exit_code == 2
     assert "exactly the sizes of its example_inputs" in result.stderr
-    assert "leave out --fp16, --batch and --dynamic-size" in result.stderr
+    assert "leave out --fp16, --int8, --batch and --dynamic-size" in result.stderr
     assert sorted((file.parent / "run").iterdir()) == before
+
+
+class Sound(nn.Module):
+    """Takes samples as whole numbers, and something that is called as an output of the file is."""
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.one, self.two, self.head = nn.Conv1d(1, 8, 3), nn.Conv1d(8, 8, 3), nn.Linear(8, 4)
+        self.example_inputs = inputs
+
+    def forward(self, sound, logits):
+        x = torch.relu(self.two(torch.relu(self.one(sound.to(self.one.weight.dtype) / 100))))
+        return self.head(x.mean(2)) + logits
+
+
+@pytest.fixture
+def sound(tmp_path):
+    torch.manual_seed(0)
+    net = Sound((torch.randint(-99, 99, (2, 1, 30), dtype=torch.int16), torch.randn(2, 4)))
+    slimmer.prune(net, flops=0.6, out=tmp_path / "run")
+    return net
+
+
+def test_whole_numbers_and_a_name_that_outputs_have_are_exported(sound, tmp_path):
+    found = slimmer.export(tmp_path / "run", model=sound)["networks"]["slim"]
+    assert found["image_size"] == "2x1x30 int16 and 2x4 float32"
+    assert found["parity"]["example"]["top1_agreement"] is None
+    session = onnxruntime.InferenceSession(tmp_path / "run" / "slim.onnx")
+    assert [each.name for each in session.get_inputs()] == ["sound", "logits"]
+    assert [each.name for each in session.get_outputs()] == ["logits_out"]
+
+
+def test_another_example_makes_another_file(sound, tmp_path):
+    run = tmp_path / "run"
+    slimmer.export(run, model=sound, torch=True)
+    sound.example_inputs = (torch.randint(-99, 99, (3, 1, 40), dtype=torch.int16), torch.randn(3, 4))
+    found = slimmer.export(run, model=sound, torch=True)["networks"]
+    assert not any(entry["reused"] for entry in found.values())
+    assert onnxruntime.InferenceSession(run / "slim.onnx").get_inputs()[0].shape == [3, 1, 40]
+    assert all(entry["reused"] for entry in slimmer.export(run, model=sound, torch=True)["networks"].values())
+
+
+def test_a_network_in_double_precision_is_exported_in_float32(sound, tmp_path):
+    sound.double()
+    found = slimmer.export(tmp_path / "run", model=sound)["networks"]["slim"]
+    assert found["parity"]["random"]["max_rel"] < 1e-4
+
+
+def test_a_module_without_the_example_is_refused(sound, tmp_path):
+    sound.example_inputs = None
+    with pytest.raises(slimmer.SlimmerError, match="the module no example_inputs"):
+        slimmer.export(tmp_path / "run", model=sound)
 
 
 def test_a_network_of_inputs_of_its_own_is_not_timed(file):
@@ -144,7 +197,7 @@ def test_a_network_of_inputs_of_its_own_is_not_timed(file):
     run("prune", path, "--arch", f"{file}:make", "--flops", "0.5", "--out", "run")
     result = CliRunner().invoke(main, ["profile", "run"])
     assert result.exit_code == 2
-    assert "one input, (batch, channels, height, width)" in result.stderr
+    assert "only networks of one image are timed" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["Waves", "Clips"])

@@ -552,13 +552,14 @@ def test_a_resumed_run_takes_no_scores_anew(task, monkeypatch):
     assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": task.graph.units}
 
 
-def test_fisher_ranks_within_groups_are_compared_by_a_measured_loss(task):
-    """By default on two batches; how far that is, is told group by group."""
+def test_fisher_ranks_within_groups_are_compared_by_what_cutting_a_group_does(task):
+    """How far that is, is told group by group; the ranks inside a group stay."""
     told = []
-    method = choose_method(recipe_of(), task, 0, resumed=False, observe=told.append)
+    measured = recipe_of(("method.sensitivity", 2))
+    method = choose_method(measured, task, 0, resumed=False, observe=told.append)
     groups = len(task.graph.groups)
     assert told == [{"event": "scores", "done": done, "groups": groups} for done in range(groups)]
-    plain = choose_method(recipe_of(("method.sensitivity", 0)), task, 0, resumed=False, observe=told.append)
+    plain = choose_method(recipe_of(), task, 0, resumed=False, observe=told.append)
     assert len(told) == groups
     found, ranks = method.scores(None), plain.scores(None)
     assert not torch.allclose(found, ranks)
@@ -568,9 +569,8 @@ def test_fisher_ranks_within_groups_are_compared_by_a_measured_loss(task):
 
 def test_scores_that_run_on_under_masks_are_not_compared(task):
     told = []
-    masked = (("method.sparsify", 0.3),)
-    method = choose_method(recipe_of(*masked), task, 3, resumed=False, observe=told.append)
-    plain = choose_method(recipe_of(*masked, ("method.sensitivity", 0)), task, 3, resumed=False)
+    method = choose_method(recipe_of(("method.sensitivity", 2)), task, 3, resumed=False, observe=told.append)
+    plain = choose_method(recipe_of(), task, 3, resumed=False)
     assert told == []
     assert torch.equal(method.scores(None), plain.scores(None))
 

@@ -198,4 +198,5 @@ def test_a_run_that_fails_to_begin_leaves_no_run(error):
 
 def test_seconds_add_up_over_all_parts_of_a_run():
     assert worked([]) == 0
-    assert worked([{"time": at} for at in (0.5, 3.0, 0.2, 4.0, 0.1, 0.3)]) == pytest.approx(7.3)
+    parts = [("begun", 0.5), ("step", 3.0), ("resumed", 0.2), ("step", 4.0), ("resumed", 5.0), ("step", 5.5)]
+    assert worked([{"event": kind, "time": at} for kind, at in parts]) == pytest.approx(3 + 4 + 5.5)

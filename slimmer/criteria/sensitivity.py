@@ -1,10 +1,10 @@
-"""Scores from what each channel group alone loses when it is cut."""
+"""Scores from what cutting each channel group alone does to the answers."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import kl_div, log_softmax
 
 from slimmer.errors import ModelError
 from slimmer.evaluate import batch_statistics
@@ -12,6 +12,7 @@ from slimmer.graph import ChannelGraph, logits
 from slimmer.masks import Masked
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MOST = 100.0  # nats by which one image counts at most
 TIE = 1e-6  # of the largest score: what tells units apart that lose the same
 
 
@@ -19,15 +20,15 @@ def sensitivity_scores(
     model: nn.Module,
     graph: ChannelGraph,
     ranks: Tensor,
-    batches: Sequence[tuple[Tensor, Tensor]],
+    images: Sequence[Tensor],
     tell: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """What each unit adds to the loss when its group alone is cut down to it, least `ranks` first; (units,), float64.
+    """How far each unit moves the answers when its group alone is cut, least `ranks` first; (units,), float64.
 
-    Each group is cut by tenths under a mask, all others whole, and the cross entropy is measured on `batches` of
-    images and labels, batch norms going by each batch's own statistics. Its rise over the dense network's becomes a
-    curve that never falls and never flattens (the largest convex one below it), so that what an allocator adds up
-    unit by unit is the curve again.
+    Each group is cut by tenths under a mask, all others whole, and the divergence (Kullback-Leibler) of the classes'
+    probabilities from the dense network's is measured on batches of `images`, batch norms going by each batch's own
+    statistics. It becomes a curve that never falls and never flattens (the largest convex one below it), so that what
+    an allocator adds up unit by unit is the curve again. Fisher scores are its first, quadratic piece.
 
     Li et al. look at such curves, of the accuracy, and choose a share for all layers of a stage by hand; here each
     channel group goes its own way, and a budget decides how far. `tell` hears how many groups are done. Raises
@@ -41,7 +42,9 @@ def sensitivity_scores(
     ties = torch.zeros_like(scores)
     start = 0
     with batch_statistics(model), torch.no_grad():
-        dense = _loss(masked, batches)
+        dense = _answers(masked, images)
+        if not dense.isfinite().all():
+            raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")
         for done, group in enumerate(graph.groups):
             tell(done)
             order = start + ranks[start : start + group.size].argsort(stable=True)
@@ -49,7 +52,7 @@ def sensitivity_scores(
             rises = []
             for count in counts:
                 masked.variables.fill_(1)[order[:count].to(device)] = 0
-                rises.append(_loss(masked, batches) - dense)
+                rises.append(_divergence(dense, _answers(masked, images)))
             scores[order] = torch.tensor(increments(counts, rises, group.size), dtype=torch.float64)
             ties[order] = torch.arange(1, group.size + 1, dtype=torch.float64) / group.size
             masked.variables.fill_(1)
@@ -83,14 +86,13 @@ def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list
     return slopes + [slopes[-1] if slopes else 0.0] * (size - len(slopes))
 
 
-def _loss(masked: Masked, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """The mean cross entropy over all images."""
+def _answers(masked: Masked, images: Sequence[Tensor]) -> Tensor:
+    """The logarithms of the classes' probabilities for all images."""
     device = masked.variables.device
-    total, seen = 0.0, 0
-    for images, labels in batches:
-        answer = logits(masked(images.to(device))).float()
-        total += float(cross_entropy(answer, labels.to(device), reduction="sum"))
-        seen += len(labels)
-    if not abs(total) < float("inf"):
-        raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")
-    return total / seen
+    return torch.cat([log_softmax(logits(masked(batch.to(device))).double(), dim=1) for batch in images])
+
+
+def _divergence(dense: Tensor, cut: Tensor) -> float:
+    """The mean over images, none above MOST: a cut may well give no numbers at all."""
+    of_images = kl_div(cut, dense, reduction="none", log_target=True).flatten(1).sum(1)
+    return float(of_images.nan_to_num(nan=MOST, posinf=MOST).clamp(max=MOST).mean())

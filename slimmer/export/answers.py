@@ -9,12 +9,10 @@ from slimmer.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # ONNX Runtime's names of the types that are not float32.
-TYPES = {
+TYPES: dict[str, Any] = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(uint8)": np.uint8,
+    **{f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}").type for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "tensor(bool)": np.bool_,
 }
 

@@ -90,6 +90,8 @@ def _convert(model: nn.Module, inputs: Inputs, opset: int | None, shape: Shape) 
     # A network may return None beside its tensors (an auxiliary head in eval mode); ONNX leaves those out.
     outputs = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
     names = [OUTPUT, *(f"output_{index}" for index in range(1, len(outputs)))]
+    taken = {INPUT} if is_image(inputs) else set(program.graph_signature.user_inputs)
+    names = [f"{name}_out" if name in taken else name for name in names]
     converted = torch.onnx.export(
         program,
         (),

@@ -21,6 +21,8 @@ TOLERANCE = 1e-4  # of an output's largest magnitude, for float32
 # network to network: its accuracy is the judge, and only an answer that is no number fails here.
 TOLERANCES = {"fp32": TOLERANCE, "torch": TOLERANCE, "fp16": 2e-2, "int8": 1e9}
 
+SAME = "an export that computes the same; the network may do something that tracing fixes or leaves out"
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -29,13 +31,13 @@ class Parity:
     """How near an ONNX file comes to the network it was made from, over all outputs.
 
     `max_rel` is the largest difference over the largest magnitude of its output; `top1_agreement` is the
-    share of images for which both name the same class.
+    share of images for which both name the same class. Both are None where a call takes something else than images.
     """
 
     max_abs: float
     max_rel: float
-    top1_agreement: float
-    images: int
+    top1_agreement: float | None
+    images: int | None
 
 
 def check_parity(
@@ -66,8 +68,10 @@ def file_answer(path: Path) -> Callable[[Sequence[Array]], list[Array]]:
             outputs: list[Array] = session.run(None, feed)
         except Exception as error:  # ONNX Runtime's errors share no base
             where = f"{path} on inputs of {' and '.join('x'.join(map(str, array.shape)) for array in arrays)}"
-            raise ExportError(where, one_line(error), "an ONNX file that takes such inputs, and any batch") from error
-        return [np.atleast_1d(output.astype(np.float32)) for output in outputs]
+            raise ExportError(
+                where, one_line(error), "an ONNX file that takes such inputs, and any batch where that is open"
+            ) from error
+        return [output.astype(np.float32) for output in outputs]
 
     return answer
 
@@ -86,7 +90,8 @@ def hold_call(
     """
     with torch.inference_mode():
         expected = _outputs(eval_copy(model)(*arguments))
-    return _compare(path, expected, answer([tensor.numpy() for tensor in tensors_in(arguments)]), tolerance)
+    got = answer([tensor.numpy() for tensor in tensors_in(arguments)])
+    return Parity(*_differences(f"{path} against PyTorch", expected, got, tolerance), None, None)
 
 
 def hold_against(
@@ -114,14 +119,10 @@ def hold_against(
         with torch.inference_mode():
             expected = _outputs(reference(some))
         got = answer(some.numpy()) if batch is None else in_batches(answer, some.numpy(), batch)
-        checked.append(_compare(path, expected, got, tolerance))
-    alone, together = checked
-    return Parity(
-        max_abs=max(alone.max_abs, together.max_abs),
-        max_rel=max(alone.max_rel, together.max_rel),
-        top1_agreement=min(alone.top1_agreement, together.top1_agreement),
-        images=len(inputs),
-    )
+        where = f"{path} against PyTorch, batch of {len(some)}"
+        checked.append((*_differences(where, expected, got, tolerance), _agreement(where, expected, got, tolerance)))
+    absolute, relative, agreement = zip(*checked, strict=True)
+    return Parity(max(absolute), max(relative), min(agreement), len(inputs))
 
 
 def program_answer(path: Path, program: nn.Module) -> Callable[[Array], list[Array]]:
@@ -140,33 +141,39 @@ def call_program(path: Path, program: nn.Module, arguments: tuple[Any, ...]) -> 
             return _outputs(program(*arguments))
     except Exception as error:  # the program's own checks raise many kinds
         where = f"{path} on {shapes(arguments)}"
-        raise ExportError(where, one_line(error), "a program that takes such inputs, and any batch") from error
+        raise ExportError(
+            where, one_line(error), "a program that takes such inputs, and any batch where that is open"
+        ) from error
 
 
 def _outputs(value: Any) -> list[Array]:
-    """The tensors of a network's answer, in the order in which ONNX has them; a number is a batch of one."""
-    return [np.atleast_1d(tensor.numpy()) for tensor in tensors_in(value)]
+    """The tensors of a network's answer, in the order in which ONNX has them."""
+    return [tensor.numpy() for tensor in tensors_in(value)]
 
 
-def _compare(path: Path, expected: Sequence[Array], got: Sequence[Array], tolerance: float) -> Parity:
-    where = f"{path} against PyTorch, batch of {len(expected[0])}"
-    right = "an export that computes the same; the network may do something that tracing fixes or leaves out"
+def _differences(where: str, expected: Sequence[Array], got: Sequence[Array], tolerance: float) -> tuple[float, float]:
+    """The largest difference over all outputs, and over the largest magnitude of its output. Raises ExportError."""
     shapes = [a.shape for a in expected], [b.shape for b in got]
     if shapes[0] != shapes[1]:
-        raise ExportError(where, f"outputs of shapes {shapes[1]} in place of {shapes[0]}", right)
+        raise ExportError(where, f"outputs of shapes {shapes[1]} in place of {shapes[0]}", SAME)
     absolute = relative = 0.0
     for index, (a, b) in enumerate(zip(expected, got, strict=True)):
         difference, scale = float(np.abs(a - b).max(initial=0)), float(np.abs(a).max(initial=0))
         if not difference <= tolerance * scale:  # said this way round, since a NaN must fail
             found = f"output {index} differs by {difference:.3g}; its largest magnitude is {scale:.3g}"
-            raise ExportError(where, found, right)
+            raise ExportError(where, found, SAME)
         absolute = max(absolute, difference)
         relative = max(relative, difference / scale if scale else 0.0)
+    return absolute, relative
+
+
+def _agreement(where: str, expected: Sequence[Array], got: Sequence[Array], tolerance: float) -> float:
+    """The share of images that get the same class. Raises ExportError where one with a clear class gets another."""
     logits, answers = (outputs[0].reshape(len(outputs[0]), -1) for outputs in (expected, got))
     differ = logits.argmax(axis=1) != answers.argmax(axis=1)
     if logits.shape[1] > 1:
         best = np.sort(logits, axis=1)
         wrong = differ & (best[:, -1] - best[:, -2] > tolerance * np.abs(logits).max())
         if wrong.any():
-            raise ExportError(where, f"{int(wrong.sum())} images with a clear class get another", right)
-    return Parity(absolute, relative, 1 - float(differ.mean()), len(logits))
+            raise ExportError(where, f"{int(wrong.sum())} images with a clear class get another", SAME)
+    return 1 - float(differ.mean())

@@ -65,7 +65,7 @@ def own_inputs(model: nn.Module) -> Inputs | None:
 
 def is_image(inputs: Inputs) -> TypeGuard[tuple[int, ...]]:
     """Whether `inputs` are the size of one image, not the arguments of a call."""
-    return not isinstance(inputs, Mapping) and all(isinstance(size, int) for size in inputs)
+    return not isinstance(inputs, Mapping) and bool(inputs) and all(isinstance(size, int) for size in inputs)
 
 
 def shapes(inputs: Inputs) -> str:
