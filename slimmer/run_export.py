@@ -40,10 +40,10 @@ def export_run(
     """What the export of a finished run measured; dense.onnx, slim.onnx and export.json are then in the run.
 
     `settings` are laid over the recipe's export section, by its keys: what they ask for beside those two files
-    (see `variants`) is written too. Each file is compared with PyTorch on random images, and where the run has
-    data on test images too, on all of which its top-1 is taken. A file that is current is not written again; what
-    an earlier export wrote stays listed. `model` is the dense module of a run that was started from Python without
-    an architecture's name, and `data` are those of one that was given them in Python.
+    (see `variants`) is written too. Each file is compared with PyTorch on random images, or on the network's own
+    example, and where the run has data on test images too, on all of which its top-1 is taken. A file that is current
+    is not written again; what an earlier export wrote stays listed. `model` is the dense module of a run that was
+    started from Python without an architecture's name, and `data` are those of one that was given them in Python.
 
     Raises RecipeError for settings that can't be, and ExportError where a network can't be exported, computes
     something else in the file, or loses more in int8 than `int8_drop`: such a file is not kept.

@@ -242,7 +242,9 @@ def test_a_weight_that_is_off_by_a_thousandth_of_the_scale_is_noticed(exported, 
 
 def test_another_class_fails_only_where_the_class_was_clear():
     def compare(expected, got):
-        return parity._agreement("a.onnx", [np.array([expected])], [np.array([got])], 0.1)
+        given = "a.onnx", [np.array([expected])], [np.array([got])], 0.1
+        parity._differences(*given)
+        return parity._agreement(*given)
 
     with pytest.raises(ExportError, match="1 images with a clear class"):
         compare([1.0, 0.85], [0.91, 0.94])
