@@ -15,9 +15,9 @@ from slimmer.export.answers import top1
 from slimmer.export.fp16 import check_range, float32_ops
 from slimmer.export.parity import (
     TOLERANCES,
+    call_file,
     call_program,
     check_parity,
-    file_answer,
     hold_against,
     hold_call,
     program_answer,
@@ -60,11 +60,15 @@ class Job:
 
 
 def check_asked(job: Job) -> None:
-    """Nothing; raises ExportError where a network with inputs of its own is to be written as only images can be."""
+    """Nothing; raises ExportError where a file is asked for that the run's network or its data can't give."""
     section = job.recipe.export
     if not is_image(job.inputs) and (section.fp16 or section.int8 or section.batch or section.dynamic_size):
         found = "the network has inputs of its own: its files take exactly the sizes of its example_inputs, in float32"
         raise ExportError(str(job.run.path), found, "leave out --fp16, --int8, --batch and --dynamic-size")
+    if section.int8 and job.data is None:
+        found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
+        right = "prune with --data, put the data where the recipe says, or in Python give export the data"
+        raise ExportError("export.int8 (--int8)", found, right)
 
 
 def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
@@ -78,11 +82,8 @@ def _measure_calls(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
     network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
     dense = eval_copy(job.networks["dense"])
     calls = {"example": example_inputs(dense, job.inputs, images=1), "random": example(dense, job.inputs)}
-    program = load_program(path) if variant.form == "torch" else None
-    parity = {}
-    for kind, call in calls.items():
-        answer = file_answer(path) if program is None else lambda _, call=call: call_program(path, program, call)
-        parity[kind] = asdict(hold_call(network, path, call, answer, tolerance=tolerance))
+    answer = call_program(path, load_program(path)) if variant.form == "torch" else call_file(path)
+    parity = {kind: asdict(hold_call(network, path, call, answer, tolerance=tolerance)) for kind, call in calls.items()}
     return {"parity": parity, "tolerance": tolerance, "accuracy": None}
 
 

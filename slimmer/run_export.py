@@ -53,18 +53,10 @@ def export_run(
     idle = [key for key in ("int8_images", "int8_drop") if (settings or {}).get(key) is not None]
     if idle and not recipe.export.int8:
         raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
-    networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
-    known = _earlier(run, report)
-    check_asked(Job(run, recipe, report, None, networks, known))
     data = _data(recipe, observe) if data is None else data
-    if recipe.export.int8 and data is None:
-        found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
-        raise ExportError(
-            "export.int8 (--int8)",
-            found,
-            "prune with --data, put the data where the recipe says, or in Python give export the data",
-        )
-    job = Job(run, recipe, report, data, networks, known)
+    networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
+    job = Job(run, recipe, report, data, networks, _earlier(run, report))
+    check_asked(job)
     done: dict[str, Any] = {}
     try:
         for variant in variants(recipe.export):

@@ -81,7 +81,7 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, obser
         return trained_method(recipe, section, task, stop, resumed=resumed)
     if isinstance(section, options.Taylor) and resumed:  # the saved state holds the scores
         return Taylor(torch.ones(task.graph.units), _projection(recipe, task), stop)
-    return Taylor(_scores(recipe, task, stop, observe), _projection(recipe, task), stop)
+    return Taylor(_compared(recipe, task, _scores(recipe, task), stop, observe), _projection(recipe, task), stop)
 
 
 def check_method(recipe: Recipe, task: Task) -> None:
@@ -126,7 +126,7 @@ def _projection(recipe: Recipe, task: Task) -> Project:
     return project
 
 
-def _scores(recipe: Recipe, task: Task, stop: int, observe: Observe) -> Tensor:
+def _scores(recipe: Recipe, task: Task) -> Tensor:
     """The scores (units,) that a one-shot method begins and ends with."""
     name = method_name(recipe, task)
     if name == "magnitude":
@@ -134,12 +134,12 @@ def _scores(recipe: Recipe, task: Task, stop: int, observe: Observe) -> Tensor:
     if isinstance(recipe.method, options.Taylor):
         assert task.data is not None
         images = training_images(task.data, recipe, recipe.method.batches)
-        return _compared(recipe, task, taylor_scores(task.model, task.graph, images, recipe.seed), stop, observe)
+        return taylor_scores(task.model, task.graph, images, recipe.seed)
     if name == "bn_scale":
         return bn_scale_scores(task.model, task.graph)
     if name == "random":
         return random_scores(task.graph, recipe.seed)
-    return _compared(recipe, task, filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name]), stop, observe)
+    return filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name])
 
 
 def _compared(recipe: Recipe, task: Task, scores: Tensor, stop: int, observe: Observe) -> Tensor:

@@ -24,6 +24,8 @@ TOLERANCES = {"fp32": TOLERANCE, "torch": TOLERANCE, "fp16": 2e-2, "int8": 1e9}
 SAME = "an export that computes the same; the network may do something that tracing fixes or leaves out"
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Call = Callable[[tuple[Any, ...]], list[Array]]
+"""All outputs for the arguments of one call."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ def check_parity(
 
     Images go in, and answers come out, in the type that the file asks for.
     """
-    run = file_answer(path)
-    return hold_against(model, path, inputs, lambda images: run([images]), tolerance=tolerance, batch=batch)
+    return hold_against(model, path, inputs, _of_images(call_file(path)), tolerance=tolerance, batch=batch)
 
 
-def file_answer(path: Path) -> Callable[[Sequence[Array]], list[Array]]:
-    """What runs the ONNX file at `path` on the CPU, inputs in its order and outputs in float32. Raises ExportError."""
+def call_file(path: Path) -> Call:
+    """What runs the ONNX file at `path` on the CPU, outputs in float32. Raises ExportError.
+
+    Its inputs are the tensors among the arguments, in their order.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
     options.intra_op_num_threads = torch.get_num_threads()
@@ -62,12 +66,13 @@ def file_answer(path: Path) -> Callable[[Sequence[Array]], list[Array]]:
         raise ExportError(str(path), one_line(error), ONNX_FILE) from error
     given = session.get_inputs()
 
-    def answer(arrays: Sequence[Array]) -> list[Array]:
+    def answer(arguments: tuple[Any, ...]) -> list[Array]:
         try:
-            feed = {one.name: as_type(array, one.type) for one, array in zip(given, arrays, strict=True)}
+            tensors = tensors_in(arguments)
+            feed = {one.name: as_type(each.numpy(), one.type) for one, each in zip(given, tensors, strict=True)}
             outputs: list[Array] = session.run(None, feed)
         except Exception as error:  # ONNX Runtime's errors share no base
-            where = f"{path} on inputs of {' and '.join('x'.join(map(str, array.shape)) for array in arrays)}"
+            where = f"{path} on {shapes(arguments)}"
             raise ExportError(
                 where, one_line(error), "an ONNX file that takes such inputs, and any batch where that is open"
             ) from error
@@ -80,18 +85,17 @@ def hold_call(
     model: nn.Module,
     path: Path,
     arguments: tuple[Any, ...],
-    answer: Callable[[Sequence[Array]], list[Array]],
+    answer: Call,
     *,
     tolerance: float,
 ) -> Parity:
     """How near `answer` comes to `model` on one call's `arguments`: for networks with inputs of their own.
 
-    It is given the tensors among the arguments, in their order. Raises ExportError as `hold_against` does.
+    Raises ExportError as `hold_against` does.
     """
     with torch.inference_mode():
         expected = _outputs(eval_copy(model)(*arguments))
-    got = answer([tensor.numpy() for tensor in tensors_in(arguments)])
-    return Parity(*_differences(f"{path} against PyTorch", expected, got, tolerance), None, None)
+    return Parity(*_differences(f"{path} against PyTorch", expected, answer(arguments), tolerance), None, None)
 
 
 def hold_against(
@@ -127,23 +131,28 @@ def hold_against(
 
 def program_answer(path: Path, program: nn.Module) -> Callable[[Array], list[Array]]:
     """What gives all outputs of `program`, as `load_program` read it from `path`, for `hold_against`."""
+    return _of_images(call_program(path, program))
 
-    def answer(images: Array) -> list[Array]:
-        return call_program(path, program, (torch.from_numpy(images),))
+
+def _of_images(call: Call) -> Callable[[Array], list[Array]]:
+    """The call that takes one batch of images."""
+    return lambda images: call((torch.from_numpy(images),))
+
+
+def call_program(path: Path, program: nn.Module) -> Call:
+    """What runs `program`, as `load_program` read it from `path`. Raises ExportError where it does not run."""
+
+    def answer(arguments: tuple[Any, ...]) -> list[Array]:
+        try:
+            with torch.inference_mode():
+                return _outputs(program(*arguments))
+        except Exception as error:  # the program's own checks raise many kinds
+            where = f"{path} on {shapes(arguments)}"
+            raise ExportError(
+                where, one_line(error), "a program that takes such inputs, and any batch where that is open"
+            ) from error
 
     return answer
-
-
-def call_program(path: Path, program: nn.Module, arguments: tuple[Any, ...]) -> list[Array]:
-    """All outputs of `program`, as `load_program` read it from `path`. Raises ExportError where it does not run."""
-    try:
-        with torch.inference_mode():
-            return _outputs(program(*arguments))
-    except Exception as error:  # the program's own checks raise many kinds
-        where = f"{path} on {shapes(arguments)}"
-        raise ExportError(
-            where, one_line(error), "a program that takes such inputs, and any batch where that is open"
-        ) from error
 
 
 def _outputs(value: Any) -> list[Array]:

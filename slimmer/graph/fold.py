@@ -83,8 +83,9 @@ def fold_(model: nn.Module, merged: Graph, evaluated: Any) -> Folding:
     weights = _Finder(model, merged, evaluated).find()
     graph = Graph()
     copies: dict[Node, Node] = {}
+    taken = frozenset[Node]().union(*(weight.nodes for weight in weights.values()))
     for node in merged.nodes:
-        if any(node in weight.nodes for weight in weights.values()):
+        if node in taken:
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output({name: copies[weight.ends[0]] for name, weight in weights.items()})
     known = {node.name: node for node in evaluated.graph.nodes}
@@ -148,7 +149,8 @@ class _Finder:
         path = self.names.modules.get(path, path)
         if isinstance(self.modules.get(path), (_ConvNd, nn.Linear)):
             return f"{path}.weight".removeprefix(".")
-        leaves = [str(node.target) for node in self.merged.nodes if node in _behind([layer.args[1]])]  # type: ignore[list-item]
+        behind = _behind([layer.args[1]])  # type: ignore[list-item]
+        leaves = [str(node.target) for node in self.merged.nodes if node in behind]
         largest = max(
             (name for name in leaves if name in self.tensors), key=lambda n: self.tensors[n].numel(), default=""
         )
