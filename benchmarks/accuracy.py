@@ -55,8 +55,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "l1-sensitivity": {"name": "l1", "sensitivity": 2, "priced": True},
     "l2": {"name": "l2", "compensate": False},
     "bn_scale": {"name": "bn_scale", "compensate": False},
-    "taylor": {"name": "taylor", "even": 0.0, "compensate": False},
-    "taylor-sensitivity": {"name": "taylor", "even": 0.0, "sensitivity": 2},
+    "taylor": {"name": "taylor", "even": 0.0, "stream": 0.0, "compensate": False},
+    "taylor-sensitivity": {"name": "taylor", "even": 0.0, "stream": 0.0, "sensitivity": 2},
     "random": {"name": "random", "compensate": False},
 }
 TAYLOR_BATCHES = 64  # from which Torch-Pruning's Taylor scores are taken, as many as slimmer's own

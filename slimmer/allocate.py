@@ -7,9 +7,10 @@ from torch import Tensor
 
 from slimmer.costs import Budget, Cost
 from slimmer.errors import BudgetError
+from slimmer.floors import FREE, Limits, floor_of
 from slimmer.graph import ChannelGraph
 from slimmer.plan import Plan, make_plan
-from slimmer.search import FREE, Limits, Search, floor_of
+from slimmer.search import Search
 
 __all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 

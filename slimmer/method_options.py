@@ -21,6 +21,9 @@ class OneShot(Section):
 
     priced: bool = Field(True, description="weigh scores by what a channel costs")
     even: Share = Field(0.0, description="no group keeps less than this share of what an even cut leaves it")
+    stream: Share = Field(
+        0.0, description="share of their width that residual streams keep, less where budgets need it"
+    )
     compensate: bool = Field(True, description="hand what removed channels said to those that stay (least squares)")
 
 
@@ -40,6 +43,9 @@ class Taylor(Measured):
 
     name: Literal["auto", "taylor"] = Field("auto", description="auto: taylor where data is given, else magnitude")
     even: Share = Field(0.5, description="no group keeps less than this share of what an even cut leaves it")
+    stream: Share = Field(
+        1.0, description="share of their width that residual streams keep, less where budgets need it"
+    )
     sparsify: Share = Field(0.0, description="share of the epochs under masks before channels go")
     batches: int = Field(64, ge=1, description="batches that the first scores are taken from")
 

@@ -1,34 +1,16 @@
 """The search for widths inside every budget: shrink to fit, fill, trade."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from slimmer.costs import Budget, Cost
-from slimmer.graph import ChannelGraph, ChannelGroup
+from slimmer.floors import Floats, Limits, floors_in
+from slimmer.graph import ChannelGraph
 
-Floats = NDArray[np.float64]
 TOLERANCE = 0.003  # of dense: a plan that lies less below the tightest budget is near enough
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What every group's width has to respect.
-
-    Multiples of `round_to`, `even` times what an even cut into the same budgets would leave of the group, and the
-    units in `floors` for the groups named there.
-    """
-
-    round_to: int = 1
-    even: float = 0.0
-    floors: Mapping[str, int] = field(default_factory=dict)
-
-
-FREE = Limits()
 
 
 class Search:
@@ -43,8 +25,7 @@ class Search:
         self.dense = [float(budget.cost.dense) for budget in budgets]
         self.round_to = limits.round_to
         self.sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
-        self.floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
-        self.floors = self.raised(limits.even)
+        self.floors = floors_in(graph, limits, self.inside)
         self.widths = self.sizes.copy()
         parts = scores.detach().double().cpu().split([group.size for group in graph.groups])
         self.orders = [torch.sort(part, stable=True).indices.numpy() for part in parts]
@@ -60,19 +41,9 @@ class Search:
             ]
         )
 
-    def raised(self, even: float) -> Floats:
-        """The floors, none below `even` times what the even cut that just meets the budgets leaves of its group."""
-        if not even:
-            return self.floors
-        low, high = 0.0, 1.0
-        for _ in range(40):
-            share = (low + high) / 2
-            fits = (self.excess(np.maximum(self.floors, np.floor(share * self.sizes))) <= 0).all()
-            low, high = (share, high) if fits else (low, share)
-        cut = np.floor(low * self.sizes)
-        least: Floats = np.minimum(np.ceil(even * low * self.sizes), cut)
-        floors: Floats = np.maximum(self.floors, least - least % self.round_to)
-        return floors
+    def inside(self, widths: Floats) -> bool:
+        """Whether `widths` meet every budget."""
+        return bool((self.excess(widths) <= 0).all())
 
     def down(self, group: int) -> float:
         """The width of `group` one step narrower."""
@@ -135,7 +106,7 @@ class Search:
         widths = self.widths.copy()
         for group, width in changed.items():
             widths[group] = width
-        return bool((self.excess(widths) <= 0).all())
+        return self.inside(widths)
 
     def exchange_(self, tolerance: float = TOLERANCE, rounds: int = 50) -> None:
         """Close the gap under the tightest budget to `tolerance` of dense by trading units between groups.
@@ -223,9 +194,3 @@ class _Arrays:
         by_axis = np.bincount(self.first, self.factor * axes[self.second], count)
         by_axis += np.bincount(self.second, self.factor * axes[self.first], count)
         return np.asarray(by_axis @ self.members)
-
-
-def floor_of(group: ChannelGroup, limits: Limits) -> int:
-    """The least width of a group: a multiple of `round_to`, or the whole group."""
-    least = -(-limits.floors.get(group.name, 1) // limits.round_to) * limits.round_to
-    return min(group.size, least)

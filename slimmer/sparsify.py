@@ -112,7 +112,10 @@ def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "
 def _allocate(recipe: Recipe, task: Task, scores: Tensor, budgets: Sequence[Budget]) -> Plan:
     section = recipe.method
     ranks = method_name(recipe, task) == "magnitude"
-    limits = replace(task.limits, even=0.0 if ranks else getattr(section, "even", 0.0))
+    if isinstance(section, options.OneShot) and not ranks:
+        limits = replace(task.limits, even=section.even, stream=section.stream)
+    else:
+        limits = task.limits
     return allocate(scores, task.graph, budgets, limits, priced=not ranks and getattr(section, "priced", False))
 
 

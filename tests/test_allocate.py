@@ -210,6 +210,55 @@ def test_no_group_falls_far_below_an_even_cut(ratios):
     assert gap(held, bounds) < 0.005
 
 
+def stream_widths(plan, graph):
+    return [
+        (width, group.size)
+        for width, group in zip(plan.widths, graph.groups, strict=True)
+        if group.name in graph.streams
+    ]
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20", "resnet18"])
+def test_streams_stay_where_the_budget_lets_them(name):
+    """Though their scores are the least."""
+    _, graph = zoo.traced(name)
+    scores = torch.cat([torch.full((g.size,), 1e-6 if g.name in graph.streams else 1.0) for g in graph.groups])
+    limits = budgets(name, (0.7, None))
+    free, held = (allocate(scores, graph, limits, Limits(stream=share)) for share in (0.0, 1.0))
+    assert any(width < size for width, size in stream_widths(free, graph))
+    assert all(width == size for width, size in stream_widths(held, graph))
+    assert inside(held, limits)
+
+
+@pytest.mark.parametrize("ratios", [(0.1, None), (None, 0.1), (0.1, 0.2)])
+def test_streams_are_cut_where_the_others_would_fall_below_half_of_the_even_cut(ratios):
+    _, graph = zoo.traced("cifar_resnet20")
+    limits = budgets("cifar_resnet20", ratios)
+    plan = allocate(drawn(graph), graph, limits, Limits(stream=1.0, even=1.0))
+    even = dict(zip([group.name for group in graph.groups], even_cut(graph, limits), strict=True))
+    widths = dict(zip([group.name for group in graph.groups], plan.widths, strict=True))
+    assert all(even[name] < widths[name] < graph.group(name).size for name in graph.streams)
+    assert all(widths[name] >= even[name] // 2 for name in even)
+    assert inside(plan, limits)
+    assert gap(plan, limits) < 0.005
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20", "resnet18", "Identity"])
+def test_streams_give_way_to_the_least_budget_that_there_is(name):
+    _, graph = zoo.traced(name)
+    cost = costs(name)[0]
+    least, _ = reachable(cost, graph)
+    plan = allocate(drawn(graph), graph, [Budget(cost, least)], Limits(stream=1.0, even=1.0))
+    assert cost.exact(plan.widths) == least
+
+
+def test_streams_keep_multiples():
+    _, graph = zoo.traced("resnet18")
+    limits = budgets("resnet18", (0.3, None))
+    plan = allocate(drawn(graph), graph, limits, Limits(round_to=8, stream=0.7))
+    assert all(width % 8 == 0 and 0.5 * size < width for width, size in stream_widths(plan, graph))
+
+
 def test_wholly_even_is_the_even_cut():
     _, graph = zoo.traced("resnet18")
     bounds = budgets("resnet18", (0.5, None))

@@ -49,6 +49,25 @@ def test_groups_are_those_of_the_drawing(pattern):
     assert found_groups(graph) == zoo.expected(pattern).groups
 
 
+@pytest.mark.parametrize(
+    ("name", "streams"),
+    {
+        "Chain": set(),
+        "Concatenation": set(),
+        "SqueezeExcite": set(),
+        "Identity": {"stem"},
+        "Projection": {"conv2"},
+        "PreActivation": {"stem"},
+        "InvertedResidual": {"stem"},
+        "Chunk": {"conv2"},
+        "resnet18": {"conv1", "layer2.0.conv2", "layer3.0.conv2", "layer4.0.conv2"},
+    }.items(),
+)
+def test_residual_streams_are_known(name, streams):
+    """Channels that are added to others; not those that meet by a gate, nor what a block makes inside."""
+    assert zoo.traced(name)[1].streams == streams
+
+
 def test_what_stays_is_listed_with_its_reason(pattern):
     _, graph = zoo.traced(pattern)
     fixed = {row.layer: row for row in graph.fixed}

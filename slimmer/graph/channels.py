@@ -82,13 +82,17 @@ class Fixed:
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend on."""
+    """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend on.
+
+    `streams` names the groups of residual streams: channels whose activations are added to one another.
+    """
 
     groups: tuple[ChannelGroup, ...]
     layers: tuple[Layer, ...]
     fixed: tuple[Fixed, ...]
     operations: tuple[Operation, ...]
     sizes: tuple[tuple[Axis, int], ...]
+    streams: frozenset[str] = frozenset()
 
     def group(self, name: str) -> ChannelGroup:
         """The group called `name`. Raises KeyError."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
+from slimmer.graph.labels import reduced
 from slimmer.graph.walk import Walk
 
 
@@ -22,6 +23,17 @@ def collect(walk: Walk) -> ChannelGraph:
         fixed=_fixed(walk, axes, reasons),
         operations=_operations(walk),
         sizes=tuple((axis, len(units)) for axis, units in axes.items()),
+        streams=_streams(walk, component, axes, groups),
+    )
+
+
+def _streams(
+    walk: Walk, component: np.ndarray, axes: dict[Axis, np.ndarray], groups: tuple[ChannelGroup, ...]
+) -> frozenset[str]:
+    """The groups with a unit that was added to another of its own."""
+    summed = {label for labels in walk.summed for label in component[np.unique(reduced(labels).numpy())].tolist()}
+    return frozenset(
+        group.name for group in groups for part in group.slices[:1] if int(axes[part.axis][part.index[0][0]]) in summed
     )
 
 

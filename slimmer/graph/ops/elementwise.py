@@ -96,9 +96,8 @@ UNARY = [
     "rrelu",
     "feature_alpha_dropout",
 ]
+SUMS = ["add", "add_"]
 SEVERAL = [
-    "add",
-    "add_",
     "sub",
     "sub_",
     "rsub",
@@ -171,6 +170,14 @@ def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
     return compact(wide[lead].expand(shape_of(node)))
 
 
+def added(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """As `several`; channels of activations that are added to one another are a residual stream's."""
+    found = several(walk, node, args, kwargs)
+    if sum(isinstance(value, Tensor) for value in args) > 1:
+        walk.summed.append(found)
+    return found
+
+
 def _stored(walk: Walk, node: Node, value: Stored, flowing: Sequence[Tensor]) -> Tensor | None:
     """The labels of a parameter or buffer that meets activations; None where it is the same for all channels.
 
@@ -233,6 +240,7 @@ def constant(walk: Walk, node: Node, _args: Sequence[Any], _kwargs: dict[str, An
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(UNARY, unary),
+    **dict.fromkeys(SUMS, added),
     **dict.fromkeys(SEVERAL, several),
     **dict.fromkeys((*CONSTANTS, *FILLED), constant),
     "prelu": prelu,

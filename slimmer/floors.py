@@ -1,0 +1,77 @@
+"""What every group's width has to respect, whatever its scores: the floors under the search for widths."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slimmer.graph import ChannelGraph, ChannelGroup
+
+Floats = NDArray[np.float64]
+Inside = Callable[[Floats], bool]
+SPARED = 0.5  # of the even cut: what the other groups are left, however wide residual streams stay
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every group's width has to respect.
+
+    Multiples of `round_to`; `stream` of a residual stream's width, less where the even cut of the other groups would
+    fall below half of what it is without; `even` times what an even cut into the same budgets leaves of the group; and
+    the units in `floors` for the groups named there.
+    """
+
+    round_to: int = 1
+    stream: float = 0.0
+    even: float = 0.0
+    floors: Mapping[str, int] = field(default_factory=dict)
+
+
+FREE = Limits()
+
+
+def floor_of(group: ChannelGroup, limits: Limits) -> int:
+    """The least width of a group that no budget changes: a multiple of `round_to`, or the whole group."""
+    least = -(-limits.floors.get(group.name, 1) // limits.round_to) * limits.round_to
+    return min(group.size, least)
+
+
+def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
+    """The least width of every group (groups,), where `inside` says whether widths meet the budgets."""
+    sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
+    floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
+    streams = np.array([group.name in graph.streams for group in graph.groups], dtype=bool)
+    if limits.stream and streams.any():
+        spared = SPARED * even_share(floors, sizes, inside)
+
+        def raised(share: float) -> Floats:
+            least = np.floor(share * limits.stream * sizes)
+            least -= np.where(least < sizes, least % limits.round_to, 0)
+            return np.where(streams, np.maximum(floors, least), floors)
+
+        def holds(share: float) -> bool:
+            return inside(raised(share)) and even_share(raised(share), sizes, inside) >= spared
+
+        floors = raised(_largest(holds))
+    if limits.even:
+        share = even_share(floors, sizes, inside)
+        least = np.minimum(np.ceil(limits.even * share * sizes), np.floor(share * sizes))
+        floors = np.maximum(floors, least - least % limits.round_to)
+    return floors
+
+
+def even_share(floors: Floats, sizes: Floats, inside: Inside) -> float:
+    """The share that the even cut that just meets the budgets leaves of every group, none below its floor."""
+    return _largest(lambda share: inside(np.maximum(floors, np.floor(share * sizes))))
+
+
+def _largest(holds: Callable[[float], bool]) -> float:
+    """The largest share for which `holds`, or 0; what holds for one holds for all smaller ones."""
+    if holds(1.0):
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        share = (low + high) / 2
+        low, high = (share, high) if holds(share) else (low, share)
+    return low
