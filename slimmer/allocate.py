@@ -1,6 +1,7 @@
 """Scores, costs and budgets into a plan that is inside every budget."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +11,7 @@ from slimmer.errors import BudgetError
 from slimmer.floors import FREE, Limits, floor_of
 from slimmer.graph import ChannelGraph
 from slimmer.plan import Plan, make_plan
-from slimmer.search import Search
+from slimmer.search import TOLERANCE, Search
 
 __all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 
@@ -48,7 +49,8 @@ def allocate(
 
     Units go one after the other, the one with the least score for what it costs first (for what one unit of its
     group costs at the widths of that moment, summed over the budgets not yet met, each as a share of dense);
-    then units come back, the most valuable first, as long as they fit.
+    then units come back, the most valuable first, as long as they fit. Residual streams that have to stay give way
+    where the plan would lie further below the budgets for it.
 
     Args:
         scores: (units,), in the order of the graph's groups.
@@ -61,13 +63,23 @@ def allocate(
         BudgetError: the budgets can't be met, with the reachable range of each.
     """
     check_reachable(budgets, graph, limits)
-    search = Search(scores, graph, budgets, limits, priced=priced)
-    search.shrink_()
-    search.fill_()
-    search.exchange_()
-    search.regain_()
+    search = _searched(scores, graph, budgets, limits, priced=priced)
+    if limits.stream and search.gap() > TOLERANCE:
+        freer = _searched(scores, graph, budgets, replace(limits, stream=0.0), priced=priced)
+        search = min(search, freer, key=Search.gap)
     kept = {
         group.name: np.sort(order[group.size - width :]).tolist()
         for group, order, width in zip(graph.groups, search.orders, search.widths.astype(int).tolist(), strict=True)
     }
     return make_plan(graph, kept)
+
+
+def _searched(
+    scores: Tensor, graph: ChannelGraph, budgets: Sequence[Budget], limits: Limits, *, priced: bool
+) -> Search:
+    search = Search(scores, graph, budgets, limits, priced=priced)
+    search.shrink_()
+    search.fill_()
+    search.exchange_()
+    search.regain_()
+    return search

@@ -41,6 +41,10 @@ class Search:
             ]
         )
 
+    def gap(self) -> float:
+        """How far the widths lie below the tightest budget, as a share of dense."""
+        return float(-self.excess(self.widths).max())
+
     def inside(self, widths: Floats) -> bool:
         """Whether `widths` meet every budget."""
         return bool((self.excess(widths) <= 0).all())
@@ -115,7 +119,7 @@ class Search:
         trades that close the gap best, within a tenth of the best one, the one that keeps most score is taken.
         """
         for _ in range(rounds):
-            gap = -self.excess(self.widths).max()
+            gap = self.gap()
             if gap <= tolerance:
                 return
             trades = list(self._trades(gap))
@@ -132,7 +136,7 @@ class Search:
         This is where a step of the group that was cut costs more than a step of any other group.
         """
         for _ in range(rounds):
-            gap = -self.excess(self.widths).max()
+            gap = self.gap()
             if gap <= tolerance:
                 return
             found = [self._widened(group) for group in range(len(self.widths)) if self.up(group) > self.widths[group]]
@@ -149,7 +153,7 @@ class Search:
         self.shrink_()
         self.fill_()
         lost = sum(self.lost(each, width) for each, width in enumerate(self.widths))
-        found = -self.excess(self.widths).max(), lost, self.widths
+        found = self.gap(), lost, self.widths
         self.widths, self.floors = widths, floors
         return found
 

@@ -12,7 +12,9 @@ from slimmer.allocate import Limits, allocate, check_reachable, reachable
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_flops
 from slimmer.errors import BudgetError
+from slimmer.graph import build_graph
 from slimmer.masks import hard_mask
+from slimmer.models import build
 from slimmer.prune import prune
 
 RATIOS = ((0.3, None), (0.5, None), (0.7, None), (None, 0.4), (0.5, 0.6), (0.3, 0.5), (0.6, 0.3))
@@ -250,6 +252,17 @@ def test_streams_give_way_to_the_least_budget_that_there_is(name):
     least, _ = reachable(cost, graph)
     plan = allocate(drawn(graph), graph, [Budget(cost, least)], Limits(stream=1.0, even=1.0))
     assert cost.exact(plan.widths) == least
+
+
+def test_streams_give_way_to_a_tighter_plan():
+    """With multiples of 8 in so small a network, whole streams would leave more than a percent of the FLOPs unused."""
+    model = build("cifar_resnet8").eval()
+    graph = build_graph(model, (3, 32, 32))
+    cost = flops_cost(model, graph, (3, 32, 32))
+    limits = [Budget(cost, 0.5 * cost.dense)]
+    free, held = (allocate(drawn(graph), graph, limits, Limits(round_to=8, stream=share)) for share in (0.0, 1.0))
+    assert gap(free, limits) < 0.005
+    assert held.widths == free.widths
 
 
 def test_streams_keep_multiples():
