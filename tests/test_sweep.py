@@ -414,3 +414,13 @@ def test_the_guides_example_is_a_sweep(tmp_path):
     assert {key.split(".")[0] for key in found.grid} <= known
     with pytest.raises(RecipeError, match="can't be read"):
         plan_rows(tmp_path / "s.yaml")
+
+
+SWEEPS = [file for file in (ROOT / "benchmarks").rglob("*.yaml") if "\nrecipe:" in file.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_the_sweeps_of_the_benchmarks_have_rows_that_can_run(file, here):
+    scratch = read_recipe(file.parent / read_sweep(file).recipe).model.scratch
+    given = [] if scratch else [("model.checkpoint", str(here / "net.pth"))]
+    assert len(plan_rows(file, given)) >= 6
