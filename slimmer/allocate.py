@@ -64,7 +64,7 @@ def allocate(
     """
     check_reachable(budgets, graph, limits)
     search = _searched(scores, graph, budgets, limits, priced=priced)
-    if limits.stream and search.gap() > TOLERANCE:
+    if limits.stream and graph.streams and search.gap() > TOLERANCE:
         freer = _searched(scores, graph, budgets, replace(limits, stream=0.0), priced=priced)
         search = min(search, freer, key=Search.gap)
     kept = {

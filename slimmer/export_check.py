@@ -15,12 +15,12 @@ from slimmer.export.answers import top1
 from slimmer.export.fp16 import check_range, float32_ops
 from slimmer.export.parity import (
     TOLERANCES,
+    Call,
     call_file,
     call_program,
-    check_parity,
     hold_against,
     hold_call,
-    program_answer,
+    of_images,
 )
 from slimmer.export.trace import eval_copy, larger, load_program
 from slimmer.export.variants import Variant
@@ -82,9 +82,14 @@ def _measure_calls(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
     network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
     dense = eval_copy(job.networks["dense"])
     calls = {"example": example_inputs(dense, job.inputs, images=1), "random": example(dense, job.inputs)}
-    answer = call_program(path, load_program(path)) if variant.form == "torch" else call_file(path)
+    answer = _call(variant, path)
     parity = {kind: asdict(hold_call(network, path, call, answer, tolerance=tolerance)) for kind, call in calls.items()}
     return {"parity": parity, "tolerance": tolerance, "accuracy": None}
+
+
+def _call(variant: Variant, path: Path) -> Call:
+    """What runs the file, opened once for all that is held against it."""
+    return call_program(path, load_program(path)) if variant.form == "torch" else call_file(path)
 
 
 def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...]) -> dict[str, Any]:
@@ -95,17 +100,14 @@ def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...
     if variant.form == "fp16":  # first, since it says where the trouble lies
         for some in images.values():
             check_range(path, some[torch.arange(batch or FEW) % len(some)].numpy())
+    answer = of_images(_call(variant, path))
+    parity = {
+        kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
+        for kind, some in images.items()
+    }
     if variant.form == "torch":
-        answer = program_answer(path, load_program(path))
-        parity = {
-            kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
-            for kind, some in images.items()
-        }
         right = tests and top1(lambda x: answer(x)[0], tests, where=str(path), batch=batch)
     else:
-        parity = {
-            kind: check_parity(network, path, some, tolerance=tolerance, batch=batch) for kind, some in images.items()
-        }
         right = tests and accuracy(path, tests, threads=torch.get_num_threads(), batch=batch)
     return {
         "parity": {kind: asdict(each) for kind, each in parity.items()},

@@ -51,7 +51,8 @@ def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
             return np.where(streams, np.maximum(floors, least), floors)
 
         def holds(share: float) -> bool:
-            return inside(raised(share)) and even_share(raised(share), sizes, inside) >= spared
+            widths = raised(share)
+            return inside(widths) and even_share(widths, sizes, inside) >= spared
 
         floors = raised(_largest(holds))
     if limits.even:

@@ -7,6 +7,12 @@ from pydantic import AfterValidator, Field, model_validator
 from slimmer.sections import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Priced = Annotated[bool, Field(description="weigh scores by what a channel costs")]
+Compensate = Annotated[bool, Field(description="hand what removed channels said to those that stay (least squares)")]
+Even = Annotated[Share, Field(description="no group keeps less than this share of what an even cut leaves it")]
+Stream = Annotated[
+    Share, Field(description="share of their width that residual streams keep, less where budgets need it")
+]
 
 
 def _learnt(share: float) -> float:
@@ -19,12 +25,10 @@ def _learnt(share: float) -> float:
 class OneShot(Section):
     """Scores, taken once, and how they become widths."""
 
-    priced: bool = Field(True, description="weigh scores by what a channel costs")
-    even: Share = Field(0.0, description="no group keeps less than this share of what an even cut leaves it")
-    stream: Share = Field(
-        0.0, description="share of their width that residual streams keep, less where budgets need it"
-    )
-    compensate: bool = Field(True, description="hand what removed channels said to those that stay (least squares)")
+    priced: Priced = True
+    even: Even = 0.0
+    stream: Stream = 0.0
+    compensate: Compensate = True
 
 
 class Measured(OneShot):
@@ -42,10 +46,8 @@ class Taylor(Measured):
     """slimmer's own: scores by squared gradients, cut at once, or held on a falling budget while it trains."""
 
     name: Literal["auto", "taylor"] = Field("auto", description="auto: taylor where data is given, else magnitude")
-    even: Share = Field(0.5, description="no group keeps less than this share of what an even cut leaves it")
-    stream: Share = Field(
-        1.0, description="share of their width that residual streams keep, less where budgets need it"
-    )
+    even: Even = 0.5
+    stream: Stream = 1.0
     sparsify: Share = Field(0.0, description="share of the epochs under masks before channels go")
     batches: int = Field(64, ge=1, description="batches that the first scores are taken from")
 
@@ -72,7 +74,7 @@ class L1(Measured):
     priced: bool = Field(
         False, description="weigh scores by what a channel costs; helps with sensitivity, harms without"
     )
-    compensate: bool = Field(False, description="hand what removed channels said to those that stay (least squares)")
+    compensate: Compensate = False
     ratios: dict[str, Share] | None = Field(
         None, description="share removed by layer pattern, in place of a budget, as published: {'layer1.*': 0.1}"
     )
@@ -90,8 +92,8 @@ class Masks(Section):
     sparsify: Annotated[Share, AfterValidator(_learnt)] = Field(
         0.5, description="share of the epochs under masks before channels go"
     )
-    priced: bool = Field(False, description="weigh scores by what a channel costs")
-    compensate: bool = Field(False, description="hand what removed channels said to those that stay (least squares)")
+    priced: Priced = False
+    compensate: Compensate = False
 
 
 class MaskConvNet(Masks):

@@ -49,7 +49,7 @@ def check_parity(
 
     Images go in, and answers come out, in the type that the file asks for.
     """
-    return hold_against(model, path, inputs, _of_images(call_file(path)), tolerance=tolerance, batch=batch)
+    return hold_against(model, path, inputs, of_images(call_file(path)), tolerance=tolerance, batch=batch)
 
 
 def call_file(path: Path) -> Call:
@@ -129,12 +129,7 @@ def hold_against(
     return Parity(max(absolute), max(relative), min(agreement), len(inputs))
 
 
-def program_answer(path: Path, program: nn.Module) -> Callable[[Array], list[Array]]:
-    """What gives all outputs of `program`, as `load_program` read it from `path`, for `hold_against`."""
-    return _of_images(call_program(path, program))
-
-
-def _of_images(call: Call) -> Callable[[Array], list[Array]]:
+def of_images(call: Call) -> Callable[[Array], list[Array]]:
     """The call that takes one batch of images."""
     return lambda images: call((torch.from_numpy(images),))
 

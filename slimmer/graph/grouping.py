@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
-from slimmer.graph.labels import reduced
+from slimmer.graph.labels import distinct
 from slimmer.graph.walk import Walk
 
 
@@ -31,10 +31,9 @@ def _streams(
     walk: Walk, component: np.ndarray, axes: dict[Axis, np.ndarray], groups: tuple[ChannelGroup, ...]
 ) -> frozenset[str]:
     """The groups with a unit that was added to another of its own."""
-    summed = {label for labels in walk.summed for label in component[np.unique(reduced(labels).numpy())].tolist()}
-    return frozenset(
-        group.name for group in groups for part in group.slices[:1] if int(axes[part.axis][part.index[0][0]]) in summed
-    )
+    summed = {int(component[label]) for labels in walk.summed for label in distinct(labels)}
+    parts = [(group.name, group.slices[0]) for group in groups]
+    return frozenset(name for name, part in parts if int(axes[part.axis][part.index[0][0]]) in summed)
 
 
 def _layers(walk: Walk) -> tuple[Layer, ...]:

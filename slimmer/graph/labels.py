@@ -55,6 +55,11 @@ def along(labels: Tensor, dim: int) -> Tensor | None:
     return small.reshape(-1).expand(labels.shape[dim]).contiguous()
 
 
+def distinct(labels: Tensor) -> list[int]:
+    """The labels that there are, each once, ascending."""
+    return [int(label) for label in np.unique(reduced(labels).numpy())]
+
+
 def varying_dims(labels: Tensor) -> list[int]:
     """The axes along which the labels vary."""
     return [dim for dim, size in enumerate(reduced(labels).shape) if size > 1]
@@ -82,7 +87,7 @@ class LabelBook:
 
     def fix(self, labels: Tensor, reason: str) -> None:
         """Every label in `labels` stays, for `reason` (the first reason given to a label is kept)."""
-        for label in np.unique(reduced(labels).numpy()).tolist():
+        for label in distinct(labels):
             self.reasons.setdefault(label, reason)
 
     def reason_of(self, labels: Tensor) -> str | None:
