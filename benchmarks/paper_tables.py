@@ -64,7 +64,7 @@ class Row:
 @click.option("--epochs", type=float, help="of the table's longest recipe; the others and warm-ups shrink alike")
 @click.option("--only", default="*", show_default=True, help="pattern of rows; a dense row comes with what needs it")
 @click.option("--set", "settings", multiple=True, help="KEY=VALUE, laid over every recipe")
-@click.option("--provider", default="cpu", show_default=True, help="what times the runs of table 6")
+@click.option("--provider", help="what times the runs of table 6  [default: cuda with --device cuda, else cpu]")
 def main(
     table: str,
     data: str,
@@ -74,7 +74,7 @@ def main(
     epochs: float | None,
     only: str,
     settings: tuple[str, ...],
-    provider: str,
+    provider: str | None,
 ) -> None:
     deadline = time.time() + (60 * minutes if minutes else float("inf"))
     place = data if data == "digits" else str(Path(data).absolute())
@@ -91,7 +91,7 @@ def main(
                 bring_to_end(row, deadline)
                 if table == "6" and lacks_times(row):
                     spare(deadline, TO_PROFILE)
-                    profile_run(row.run, provider=provider)
+                    profile_run(row.run, provider=provider or ("cuda" if device == "cuda" else "cpu"))
             except SlimmerError as error:
                 failed[row.name] = str(error)
                 print(f"{row.name}: {error}", flush=True)

@@ -1,6 +1,7 @@
 """Finished runs side by side, as data: one row a recipe, runs that differ only by their seed merged."""
 
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -130,10 +131,16 @@ def _runs_at(path: Path) -> list[Path]:
     """The run at `path`, or all below it, whether finished or not. Raises RunError where there is none."""
     if not path.is_dir() or Run(path).recipe_file.is_file():
         return [open_run(path).path]
-    below = sorted(file.parent for file in path.rglob(Run(path).recipe_file.name))
+    below = sorted((file.parent for file in path.rglob(Run(path).recipe_file.name)), key=_by_number)
     if not below:
         raise RunError(str(path), "is no run, and there is none below it", "name what `slimmer prune` wrote")
     return below
+
+
+def _by_number(path: Path) -> list[str | float]:
+    """What sorts paths as people do: lambda_m=2 before lambda_m=10."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", str(path))
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _check_same(found: Mapping[Path, str], what: str) -> None:
@@ -152,9 +159,11 @@ def _check_same(found: Mapping[Path, str], what: str) -> None:
 
 def _row(group: Sequence[Entry], telling: Mapping[str, Any]) -> dict[str, Any]:
     reports = [entry.report for entry in group]
-    accuracy = None
+    accuracy: dict[str, Any] | None = None
     if reports[0]["accuracy"] is not None:
         accuracy = {stage: _stat([report["accuracy"][stage] for report in reports]) for stage in STAGES}
+        if group[0].recipe.model.scratch:  # the network before any training is nothing to be compared with
+            accuracy["dense"] = None
     return {
         "method": reports[0]["method"],
         "settings": telling,

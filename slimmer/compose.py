@@ -40,10 +40,6 @@ def _maskconvnet(recipe: Recipe, section: options.MaskConvNet, task: Task, stop:
     """One target a budget, each with its own base multipliers."""
     assert task.data is not None
     number = len(task.budgets)
-    for key, values in (("lambda_m", section.lambda_m), ("lambda_v", section.lambda_v)):
-        if len(values) not in (1, number) or min(values) < 0:
-            found = f"{list(values)} for {number} budget{'s' * (number > 1)}"
-            raise RecipeError(f"method.{key}", found, "give one value of at least 0, or one for each budget")
     lambdas_m = section.lambda_m * number if len(section.lambda_m) == 1 else section.lambda_m
     lambdas_v = section.lambda_v * number if len(section.lambda_v) == 1 else section.lambda_v
     warmup = round(section.warmup * steps(task.data.train, recipe.finetune.batch_size))

@@ -47,8 +47,7 @@ def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
 
         def raised(share: float) -> Floats:
             least = np.floor(share * limits.stream * sizes)
-            least -= np.where(least < sizes, least % limits.round_to, 0)
-            return np.where(streams, np.maximum(floors, least), floors)
+            return np.where(streams, np.maximum(floors, _rounded(least, sizes, limits)), floors)
 
         def holds(share: float) -> bool:
             widths = raised(share)
@@ -58,8 +57,13 @@ def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
     if limits.even:
         share = even_share(floors, sizes, inside)
         least = np.minimum(np.ceil(limits.even * share * sizes), np.floor(share * sizes))
-        floors = np.maximum(floors, least - least % limits.round_to)
+        floors = np.maximum(floors, _rounded(least, sizes, limits))
     return floors
+
+
+def _rounded(widths: Floats, sizes: Floats, limits: Limits) -> Floats:
+    """The widths (groups,), down to multiples of `round_to`; a whole group stays whole."""
+    return widths - np.where(widths < sizes, widths % limits.round_to, 0)
 
 
 def even_share(floors: Floats, sizes: Floats, inside: Inside) -> float:

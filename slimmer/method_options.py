@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from slimmer.sections import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 Priced = Annotated[bool, Field(description="weigh scores by what a channel costs")]
 Compensate = Annotated[bool, Field(description="hand what removed channels said to those that stay (least squares)")]
 Even = Annotated[Share, Field(description="no group keeps less than this share of what an even cut leaves it")]
@@ -100,8 +101,10 @@ class MaskConvNet(Masks):
     """Trainable masks pulled toward the budgets by multipliers that follow the gap."""
 
     name: Literal["maskconvnet"]
-    lambda_m: tuple[float, ...] = Field((3.0,), description="weight of the masks' mean, one a budget")
-    lambda_v: tuple[float, ...] = Field((4.0,), description="weight of their variance, one a budget")
+    lambda_m: tuple[Weight, ...] = Field(
+        (3.0,), description="weight of the masks' mean: one value, or one a budget, FLOPs first"
+    )
+    lambda_v: tuple[Weight, ...] = Field((4.0,), description="weight of their variance, likewise")
     warmup: float = Field(0.0, ge=0, description="epochs without the mask term")
     mask_decay: float = Field(5e-4, ge=0, description="pulls variables to 0, masks to one half")
     mask_lr: float = Field(0.1, gt=0, description="learning rate of the mask variables")
@@ -111,6 +114,17 @@ class MaskConvNet(Masks):
     )
     forward: Literal["soft", "hard"] = Field("soft", description="masks as they are, or rounded with a soft gradient")
     pull: Literal["even", "cost"] = Field("even", description="the mean weighs masks alike, or by what they cost")
+
+    def check(self, epochs: float, budgets: int) -> None:
+        """Nothing. Raises ValueError where multipliers don't go with the budgets, or the warm-up with the epochs."""
+        for key, values in (("lambda_m", self.lambda_m), ("lambda_v", self.lambda_v)):
+            if budgets and len(values) not in (1, budgets):
+                found = f"method.{key} of {list(values)} for {budgets} budget{'s' * (budgets > 1)}"
+                raise ValueError(f"{found}; give one value, or one for each budget")
+        under_masks = self.sparsify * epochs
+        if self.warmup >= under_masks > 0:
+            found = f"method.warmup of {self.warmup:g} epochs, of {under_masks:g} under masks"
+            raise ValueError(f"{found}: the masks never move; warm up for less, or raise finetune.epochs")
 
 
 class NetworkSlimming(Masks):

@@ -160,7 +160,7 @@ def _sparsify(
     """Train under masks toward the budgets, project exactly into them, and remove the channels for real.
 
     Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what the masks alone
-    left of each cost (None where there was no training under masks).
+    left of each cost (None where there were none).
     """
     task = job.task
     stop = sparsify_steps(job.recipe, task, job.training)
@@ -178,14 +178,14 @@ def _sparsify(
         def tell(event: dict[str, Any]) -> None:
             mask = method.gate(network.variables.detach(), training=False)
             job.tell({**event, **remaining(task, mask.cpu() > 0)})
-            if event["step"] % often == 0 or event["step"] == stop:
+            if method.has_masks and (event["step"] % often == 0 or event["step"] == stop):
                 told = {key: event[key] for key in ("step", "epoch")}
                 job.tell({"event": "masks", **told, **mask_event(mask, [group.size for group in task.graph.groups])})
 
         train_(job.fabric, learner, teacher, task.data, job.training, stop=stop, method=method, observe=tell, save=keep)
     plan = target_plan(task, job.recipe, method.scores(network.variables))
     network.eval()
-    before = remaining(task, network.mask().cpu() > 0) if stop else None
+    before = remaining(task, network.mask().cpu() > 0) if stop and method.has_masks else None
     if method.trains_masks:
         fold_(task.model, task.graph, network.mask())
     number = job.recipe.finetune.recalibrate if task.data is not None else 0

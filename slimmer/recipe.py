@@ -64,10 +64,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if isinstance(self.method, MaskConvNet) and self.method.warmup > self.finetune.epochs > 0:
-            raise ValueError(
-                f"method.warmup of {self.method.warmup:g} epochs is longer than the run of {self.finetune.epochs:g}"
-            )
+        if isinstance(self.method, MaskConvNet):
+            self.method.check(self.finetune.epochs, (self.budget.flops is not None) + (self.budget.params is not None))
         if self.model.scratch and self.model.checkpoint is not None:
             raise ValueError("model.scratch means random weights, model.checkpoint names others; give one of them")
         if self.model.scratch and self.finetune.distill:

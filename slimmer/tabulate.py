@@ -71,7 +71,7 @@ def columns(comparison: Mapping[str, Any]) -> list[Column]:
         *(column for rank, cost in ((10, "flops"), (0, "params")) for column in _cost_columns(rows, rank, cost)),
         *(_accuracy_column(rows, rank, stage) for rank, stage in zip((30, 70, 97), STAGES, strict=True)),
         _column(rows, 45, lambda row: f"{row['epochs']:g}", "epochs"),
-        _column(rows, 55, lambda row: f"{row['seconds']['mean']:.0f}", "seconds"),
+        _column(rows, 55, lambda row: _spread(row["seconds"], 0), "seconds"),
         *(_latency_column(rows, max(20, 38 - number), place) for number, place in enumerate(places)),
     ]
     return [each for each in found if any(each.cells)]
@@ -211,8 +211,13 @@ def _latency_column(rows: Sequence[Row], rank: int, place: str) -> Column:
 def _percent(stat: Mapping[str, Any] | None) -> str:
     if stat is None:
         return ""
-    spread = f"{100 * (stat['std'] or 0):.2f}"
-    return f"{100 * stat['mean']:.2f}" + (f" ± {spread}" if float(spread) else "")
+    return _spread({"mean": 100 * stat["mean"], "std": 100 * (stat["std"] or 0)}, 2)
+
+
+def _spread(stat: Mapping[str, Any], digits: int) -> str:
+    """A mean, with its standard deviation where it has one to show."""
+    spread = f"{stat['std'] or 0:.{digits}f}"
+    return f"{stat['mean']:.{digits}f}" + (f" ± {spread}" if float(spread) else "")
 
 
 def _limit(ratio: float | None) -> str:
@@ -222,8 +227,8 @@ def _limit(ratio: float | None) -> str:
 def _speed(figures: Mapping[str, Any] | None) -> str:
     if figures is None:
         return ""
-    before, after, gain = (figures[key]["mean"] for key in ("dense_ms", "slim_ms", "speedup"))
-    return f"{before:.3g} > {after:.3g} ({gain:.2f}x)"
+    before, after = (figures[key]["mean"] for key in ("dense_ms", "slim_ms"))
+    return f"{before:.3g} > {after:.3g} ({_spread(figures['speedup'], 2)}x)"
 
 
 def _budgets(row: Mapping[str, Any]) -> str:

@@ -278,9 +278,12 @@ def test_a_bad_setting(setting, checkpoint):
     [
         (["method.name=bar", "method.lambda_m=[3]"], "bar has no such option (maskconvnet has)"),
         (["method.name=network_slimming", "method.strength=-1"], "greater than or equal to 0"),
-        (["method.name=maskconvnet", "method.lambda_m=[-1]"], "give one value of at least 0"),
+        (
+            ["method.name=maskconvnet", "method.lambda_m=[-1]"],
+            "lambda_m.0: Input should be greater",
+        ),
         (["method.name=maskconvnet", "method.lambda_v=[1, 2]"], "[1.0, 2.0] for 1 budget"),
-        (["method.name=maskconvnet", "method.warmup=5"], "longer than the run"),
+        (["method.name=maskconvnet", "method.warmup=5"], "warmup of 5 epochs, of 0.5 under masks"),
         (["method.name=maskconvnet", "method.warmup=0.9"], "the masks never move"),
         (["method.name=bar", "method.sparsify=0"], "method.sparsify"),
         (["method.name=bar", "finetune.epochs=0"], "nothing would be learnt"),

@@ -15,6 +15,7 @@ import slimmer as package
 from slimmer.compare import compare_runs, merge, partition, read_entry
 from slimmer.console import show_comparison
 from slimmer.errors import RunError
+from slimmer.figures.tradeoff import draw_tradeoff
 from slimmer.recipe import read_recipe
 from slimmer.tabulate import columns, to_csv, to_markdown, write_comparison
 
@@ -85,6 +86,15 @@ def test_runs_that_differ_only_by_their_seed_share_a_row():
     assert first["accuracy"]["slim"]["std"] == pytest.approx((26e-4 / 2) ** 0.5)
     assert first["accuracy"]["slim"]["n"] == 3
     assert (second["runs"], second["accuracy"]["slim"]) == (["runs/other"], {"mean": 0.9, "std": None, "n": 1})
+
+
+def test_a_network_that_was_not_trained_before_is_no_dense_accuracy_to_compare_with(tmp_path):
+    scratch = {"model.scratch": True, "model.arch": "cifar_resnet8", "finetune.distill": 0.0}
+    make("a", scratch)
+    comparison = compare_runs([Path("a")])
+    assert comparison["rows"][0]["accuracy"]["dense"] is None
+    assert "dense %" not in to_markdown(comparison)
+    assert draw_tradeoff(comparison, tmp_path / "points.png").is_file()
 
 
 def test_the_miss_is_the_limit_less_what_is_left_and_only_for_named_budgets():
@@ -165,6 +175,13 @@ def test_a_directory_stands_for_all_finished_runs_below_it():
     found = compare_runs([Path("runs"), Path("runs/a")])
     assert found["rows"][0]["runs"] == ["runs/a", "runs/deep/b"]
     assert found["notes"] == ["left out, since not finished: runs/c"]
+
+
+def test_runs_below_a_directory_come_in_the_order_of_the_numbers_in_their_names():
+    for share in (0.5, 10, 2):
+        make(f"runs/lr={share:g}", {"finetune.lr": share})
+    rows = compare_runs([Path("runs")])["rows"]
+    assert [row["settings"]["finetune.lr"] for row in rows] == [0.5, 2, 10]
 
 
 def test_data_are_the_same_by_name_and_by_path():

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from slimmer.engine import make_engine
+from slimmer import engine
+from slimmer.engine import make_engine, place_
 from slimmer.errors import RuntimeUnavailableError
 
 
@@ -38,3 +39,33 @@ def test_a_gpu_that_is_not_there_is_refused(no_gpu):
     with pytest.raises(RuntimeUnavailableError, match="PyTorch sees no GPU") as error:
         make_engine("cuda")
     assert error.value.where == "device"
+
+
+@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_on_a_gpu_is_bf16_where_it_has_it(monkeypatch, supported, precision):
+    asked = {}
+
+    class Recorder:
+        def __init__(self, **settings):
+            asked.update(settings)
+
+        def launch(self):
+            asked["launched"] = True
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    monkeypatch.setattr(engine, "Fabric", Recorder)
+    make_engine("auto")
+    assert (asked["accelerator"], asked["precision"], asked["launched"]) == ("cuda", precision, True)
+
+
+def test_weights_of_2d_convolutions_are_placed_channels_last_and_compute_the_same(no_gpu):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(6, 2))
+    images = torch.randn(2, 4, 5, 5)
+    before = network(images)
+    placed = place_(make_engine("cpu"), network)
+    weights = [placed[index].weight for index in (0, 1)]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    assert not any(weight.is_contiguous() for weight in weights)
+    torch.testing.assert_close(placed(images), before)

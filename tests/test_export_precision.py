@@ -15,7 +15,7 @@ from slimmer.export import write
 from slimmer.export.answers import top1
 from slimmer.export.fp16 import check_range, float32_ops, write_fp16
 from slimmer.export.int8 import calibration, write_int8
-from slimmer.export.onnx import export_onnx, load_whole, read_metadata
+from slimmer.export.onnx import export_onnx, load_file, read_metadata
 from slimmer.export.parity import TOLERANCES, check_parity
 from slimmer.export.shape import Shape
 
@@ -50,7 +50,7 @@ def single(tmp_path_factory):
 
 def types(path):
     """The types of inputs, outputs and floating initializers."""
-    graph = load_whole(path).graph
+    graph = load_file(path, weights=True).graph
     floats = {TensorProto.FLOAT, TensorProto.FLOAT16}
     return (
         [value.type.tensor_type.elem_type for value in graph.input],
@@ -69,7 +69,9 @@ def test_fp16_halves_every_weight_and_leaves_inputs_as_asked(half_io, single, tm
     assert read_metadata(path) == {"precision": "fp16"}
     assert float32_ops(path) == {}
     expected = {name: value for name, value in model.state_dict().items() if name == "head.weight"}
-    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in load_whole(path).graph.initializer}
+    weights = {
+        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in load_file(path, weights=True).graph.initializer
+    }
     np.testing.assert_array_equal(weights["head.weight"], expected["head.weight"].numpy().astype(np.float16))
     check_range(path, images(2).numpy())
     parity = check_parity(model, path, images(6), tolerance=TOLERANCES["fp16"])

@@ -16,7 +16,7 @@ from torch import nn
 
 from slimmer.errors import ExportError
 from slimmer.export import trace, write
-from slimmer.export.onnx import export_onnx, load_whole, read_input_size, read_metadata
+from slimmer.export.onnx import export_onnx, load_file, read_input_size, read_metadata
 from slimmer.export.parity import check_parity
 from slimmer.export.shape import Shape
 from slimmer.export.trace import read_program_metadata, write_program
@@ -96,7 +96,9 @@ def test_large_weights_lie_beside_and_nothing_else_changes(dynamic, tmp_path, mo
     assert {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"} == {
         "big.onnx.data"
     }
-    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in load_whole(path).graph.initializer}
+    weights = {
+        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in load_file(path, weights=True).graph.initializer
+    }
     for tensor in onnx.load(dynamic).graph.initializer:
         np.testing.assert_array_equal(weights[tensor.name], onnx.numpy_helper.to_array(tensor))
     assert read_metadata(path) == METADATA
@@ -109,12 +111,12 @@ def test_a_small_file_leaves_no_old_weights_beside_it(dynamic, tmp_path, monkeyp
     with monkeypatch.context() as small:
         small.setattr(write, "ONE_FILE", 100)
         small.setattr(write, "SMALL", 64)
-        write_onnx(load_whole(dynamic), path)
-    write_onnx(load_whole(dynamic), path)
+        write_onnx(load_file(dynamic, weights=True), path)
+    write_onnx(load_file(dynamic, weights=True), path)
     assert [each.name for each in tmp_path.iterdir()] == ["net.onnx"]
     monkeypatch.setattr(write, "ONE_FILE", 100)
     monkeypatch.setattr(write, "SMALL", 64)
-    write_onnx(load_whole(dynamic), path)
+    write_onnx(load_file(dynamic, weights=True), path)
     remove(path)
     assert list(tmp_path.iterdir()) == []
 
@@ -129,7 +131,7 @@ def test_a_failure_with_large_weights_leaves_the_old_pair(broken, dynamic, tmp_p
     path = tmp_path / "net.onnx"
     path.write_bytes(b"old")
     path.with_name("net.onnx.data").write_bytes(b"weights")
-    file = load_whole(dynamic)
+    file = load_file(dynamic, weights=True)
     owner = {"save_model": onnx, "check_model": onnx.checker, "replace": Path}[broken]
     monkeypatch.setattr(owner, broken, full)
     with pytest.raises(OSError, match="No space"):

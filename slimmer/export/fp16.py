@@ -15,7 +15,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from slimmer.errors import ExportError
 from slimmer.export.answers import as_type
-from slimmer.export.onnx import finish, load_file, load_whole
+from slimmer.export.onnx import finish, load_file
 from slimmer.export.reason import one_line
 from slimmer.graph import quiet
 
@@ -34,7 +34,7 @@ def write_fp16(source: Path, path: Path, *, half_io: bool, metadata: Mapping[str
     Raises ExportError for such weights, and where the file can't be converted or written.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/float16.html
     """
-    file = load_whole(source)
+    file = load_file(source, weights=True)
     for tensor in file.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             largest = float(np.abs(onnx.numpy_helper.to_array(tensor)).max(initial=0))

@@ -13,7 +13,7 @@ from slimmer.data import Data
 from slimmer.data.augment import normalised
 from slimmer.data.batches import order
 from slimmer.errors import ExportError
-from slimmer.export.onnx import INPUT, finish, load_whole
+from slimmer.export.onnx import INPUT, finish, load_file
 from slimmer.export.reason import one_line
 from slimmer.graph import quiet
 
@@ -65,4 +65,4 @@ def write_int8(source: Path, path: Path, images: Iterable[Array], *, metadata: M
         except Exception as error:  # the quantizer's errors share no base
             right = "operations that ONNX Runtime's quantizer knows"
             raise ExportError(f"{source} in int8", one_line(error), right) from error
-        finish(load_whole(made), path, metadata)
+        finish(load_file(made, weights=True), path, metadata)

@@ -109,11 +109,6 @@ def _convert(model: nn.Module, inputs: Inputs, opset: int | None, shape: Shape) 
     return file
 
 
-def load_whole(path: Path) -> onnx.ModelProto:
-    """The ONNX file at `path` with all its weights. Raises ExportError for a file that is none."""
-    return load_file(path, weights=True)
-
-
 def load_file(path: Path, *, weights: bool = False) -> onnx.ModelProto:
     """The ONNX file at `path`; `weights` also reads those that lie beside it. Raises ExportError for another file."""
     try:

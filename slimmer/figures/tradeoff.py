@@ -14,7 +14,8 @@ def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
     """The PNG that is drawn of a comparison as `slimmer.compare` gives it.
 
     Points of one method with the same settings are joined in the order of their FLOPs; bars are one standard
-    deviation over seeds; the dashed line is the dense network's top-1. Rows without accuracy are left out.
+    deviation over seeds; the dashed line is the dense network's top-1, where it was trained before. Rows without
+    accuracy are left out.
     """
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in comparison["rows"]:
@@ -22,8 +23,10 @@ def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
             name = " ".join(filter(None, [row["method"], label(row["settings"]).replace(",", ", ")]))
             lines.setdefault(name, []).append(row)
     figure, [axes] = new_figure(4.5)
-    dense = [row["accuracy"]["dense"]["mean"] for rows in lines.values() for row in rows]
-    axes.axhline(100 * sum(dense) / len(dense), color=GREY, linestyle="--", linewidth=1, label="dense")
+    found = [row["accuracy"]["dense"] for rows in lines.values() for row in rows]
+    dense = [each["mean"] for each in found if each is not None]
+    if dense:
+        axes.axhline(100 * sum(dense) / len(dense), color=GREY, linestyle="--", linewidth=1, label="dense")
     for number, (name, rows) in enumerate(lines.items()):
         colour, dashes = style(number)
         ordered = sorted(rows, key=lambda row: row["flops"]["ratio"]["mean"])

@@ -49,6 +49,7 @@ class Bar:
     Regularization (2022), which cites its equations.
     """
 
+    has_masks = True
     trains_masks = True
 
     def __init__(

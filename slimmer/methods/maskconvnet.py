@@ -42,6 +42,7 @@ class MaskConvNet:
     formula is a reconstruction, see docs/decisions.md.
     """
 
+    has_masks = True
     trains_masks = True
 
     def __init__(

@@ -6,8 +6,12 @@ from torch import Tensor, nn
 
 
 class Method(Protocol):
-    """How masks move while a network is trained under them."""
+    """How masks move while a network is trained under them.
 
+    `has_masks` is whether they move at all; `trains_masks`, whether the optimizer moves them.
+    """
+
+    has_masks: bool
     trains_masks: bool
 
     @property

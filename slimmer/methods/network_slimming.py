@@ -20,6 +20,7 @@ class NetworkSlimming:
     github.com/Eric-mingjie/network-slimming.
     """
 
+    has_masks = False
     trains_masks = False
 
     def __init__(

@@ -15,6 +15,7 @@ class Taylor:
     the target along 1 - (1 - t)^3 (Zhu and Gupta, To prune, or not to prune, 2017).
     """
 
+    has_masks = True
     trains_masks = False
 
     def __init__(
