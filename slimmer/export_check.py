@@ -1,8 +1,7 @@
 """An exported file held against PyTorch and the run's data: what was measured, and whether the file may stay."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimmer.data import Data, evaluation_batches
+from slimmer.data.augment import normalised
 from slimmer.errors import ExportError
 from slimmer.export.answers import top1
 from slimmer.export.fp16 import check_range, float32_ops
@@ -30,7 +30,7 @@ from slimmer.recipe import Recipe
 from slimmer.run import Run
 from slimmer.runtimes.onnxruntime import accuracy
 
-FEW = 4  # images of another size, and images on which every value inside an fp16 file is looked at
+FEW = 4  # images of another size, and images for which all values inside an fp16 file are held at once
 EVALUATION_BATCH = 100
 
 
@@ -99,7 +99,7 @@ def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...
     tolerance = TOLERANCES[variant.form]
     if variant.form == "fp16":  # first, since it says where the trouble lies
         for some in images.values():
-            check_range(path, some[torch.arange(batch or FEW) % len(some)].numpy())
+            check_range(path, some.numpy(), batch or FEW)
     answer = of_images(_call(variant, path))
     parity = {
         kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
@@ -122,7 +122,7 @@ def _several(batch: int) -> int:
 
 
 def _images(job: Job, variant: Variant, size: tuple[int, ...]) -> dict[str, Tensor]:
-    """The images to compare on, by kind: random, of another size where that is open, of the test data."""
+    """The images to compare on, by kind: random, of another size where that is open, drawn from the test data."""
     number = job.recipe.export.images
     generator = torch.Generator().manual_seed(job.recipe.seed)
     images = {"random": torch.randn((number, *size), generator=generator)}
@@ -130,12 +130,9 @@ def _images(job: Job, variant: Variant, size: tuple[int, ...]) -> dict[str, Tens
         other = larger(size)
         images[f"random {other[1]}x{other[2]}"] = torch.randn((min(number, FEW), *other), generator=generator)
     if job.data is not None:
-        images["test"] = torch.cat(list(islice(_test_images(job.data, 1), number)))
+        drawn = torch.randperm(len(job.data.test), generator=generator)[:number].sort().values
+        images["test"] = normalised(job.data.test.load(drawn), job.data.mean, job.data.std)
     return images
-
-
-def _test_images(data: Data, batch: int) -> Iterator[Tensor]:
-    return (images for images, _ in evaluation_batches(data.test, data, batch))
 
 
 def judge(job: Job, variant: Variant, measured: Mapping[str, Any], done: Mapping[str, Any], path: Path) -> list[str]:

@@ -6,6 +6,11 @@ from typing import Any
 
 SCHEMA = 2
 CPU = "CPUExecutionProvider"
+# Settings that change a timing on a GPU, ONNX Runtime's and PyTorch's.
+TELLING = (
+    *("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "enable_cuda_graph", "trt_fp16_enable"),
+    *("float32_matmul_precision", "cudnn.benchmark", "cudnn.allow_tf32"),
+)
 _LEAST_SHARE = 0.01  # an operation that takes less of the time is one of "others"
 
 Profile = Mapping[str, Any]
@@ -108,10 +113,15 @@ def _latency(found: Profile) -> Part:
 
 def _across(found: Profile, crossed: Sequence[Row]) -> Part:
     rows = tuple(
-        (*_case(found, one), one["against_runtime"], f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})")
+        (
+            *_case(found, one),
+            one["against_runtime"],
+            f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})",
+            one["verdict"],
+        )
         for one in crossed
     )
-    return Part("Runtimes", (*_case_heads(found), "against", "speed-up (95 % interval)"), rows)
+    return Part("Runtimes", (*_case_heads(found), "against", "speed-up (95 % interval)", "verdict"), rows)
 
 
 def _runs(found: Profile) -> Part:
@@ -123,7 +133,7 @@ def _runs(found: Profile) -> Part:
         cells = [*_case(found, row), str(row["samples"]), *("" if ms is None else f"{ms:.3f}" for ms in times)]
         cells += [
             f"{row['variation']:.1%}",
-            f"{row['drift']:+.1%}, {row['drift_verdict']}",
+            f"{row['drift']:.1%}, {row['drift_verdict']}",
             f"{row['first_run_ms']:.2f}",
         ]
         rows.append((*cells, *(f"{row['copies_ms'][name]:.3f}" if name in row["copies_ms"] else "" for name in copies)))
@@ -150,20 +160,36 @@ def _megabytes(number: float | None) -> str:
 
 
 def _where(found: Profile) -> Part:
-    """Each operation's share of the time, network beside network, at the largest batch."""
+    """Each operation's share of the time and what that comes to, network beside network, at the largest batch."""
     largest = max(one["batch"] for one in found["traces"])
-    shares = {one["model"]: one["trace"]["shares"] for one in found["traces"] if one["batch"] == largest}
+    traced = [one for one in found["traces"] if one["batch"] == largest]
+    medians = {_key(row): row["median_ms"] for row in found["timings"]}
+    shares = {one["model"]: one["trace"]["shares"] for one in traced}
+    whole = {one["model"]: medians[_key(one)] for one in traced}
     names = list(
         dict.fromkeys(name for each in shares.values() for name, share in each.items() if share >= _LEAST_SHARE)
     )
     names.sort(key=lambda name: -max(each.get(name, 0) for each in shares.values()))
-    rows = [(name, *(f"{each.get(name, 0):.1%}" for each in shares.values())) for name in names]
-    others = [sum(share for name, share in each.items() if name not in names) for each in shares.values()]
-    rows.append(("others", *(f"{share:.1%}" for share in others)))
-    says = (
-        "Shares of each network's own time, from a profiled session; the profiler slows it, so it gives no durations.",
+    told = {name: {model: each.get(name, 0.0) for model, each in shares.items()} for name in names}
+    told["others"] = {
+        model: sum(share for name, share in each.items() if name not in names) for model, each in shares.items()
+    }
+    rows = [(name, *_parts_of_the_time(each, whole)) for name, each in told.items()]
+    threads = f", {_threads(traced[0]['threads'])}" if _several(found, "threads") else ""
+    said = (
+        "Shares from a profiled session of each network; milliseconds are that share of the median above, since the "
+        "profiler slows what it times. Behind them, how many times faster than in the first network."
     )
-    return Part(f"Where time goes, batch {largest}", ("operation", *shares), tuple(rows), says)
+    return Part(f"Where time goes, batch {largest}{threads}", ("operation", *shares), tuple(rows), (said,))
+
+
+def _parts_of_the_time(shares: Mapping[str, float], whole: Mapping[str, float]) -> Iterator[str]:
+    """An operation's share, its milliseconds, and how many times faster than in the first network, for each."""
+    times = {model: share * whole[model] for model, share in shares.items()}
+    first = next(iter(times.values()))
+    for number, (model, share) in enumerate(shares.items()):
+        gain = f" ({first / times[model]:.2f}x)" if number and first and times[model] else ""
+        yield f"{share:.1%}, {times[model]:.3f} ms{gain}"
 
 
 def _nodes(found: Profile) -> Part:
@@ -207,6 +233,14 @@ def _width(layer: Row | None) -> str:
     )
 
 
+def _in_effect(subjects: Sequence[Row]) -> Iterator[str]:
+    """The settings that change a timing on a GPU as each runtime has them, whether asked for or its own default."""
+    for runtime, settings in {one["runtime"]: one["settings"] for one in reversed(subjects)}.items():
+        told = [f"{key.rpartition('.')[2]} {value}" for key, value in settings.items() if key.endswith(TELLING)]
+        if told:
+            yield f"In effect in {runtime}: {', '.join(told)}."
+
+
 def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
     effort, threads = asked["effort"], ", ".join(_threads(number) for number in asked["threads"])
@@ -218,7 +252,10 @@ def _conditions(found: Profile) -> Iterator[str]:
     unset = {"strict": False, "cuda_graph": False}
     chosen = {name: value for name, value in asked["options"].items() if value != unset.get(name)}
     if chosen:
-        yield "Options: " + ", ".join(f"{name} {value}" for name, value in chosen.items()) + "."
+        told = ", ".join(f"{name} {value}" for name, value in chosen.items())
+        yield f"Options, which are ONNX Runtime's alone: {told}."
+    if found["provider"] != CPU:
+        yield from _in_effect(found["subjects"])
     versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch") if machine.get(name))
     yield f"{machine['cpu']}, {machine['usable_cores']} cores, load {machine['load']}; {versions}."
     if machine.get("gpu") and found["provider"] != CPU:

@@ -123,7 +123,7 @@ def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, An
     try:
         measured = measure(job, variant, path)
         notes = judge(job, variant, measured, done, path)
-    except ExportError:
+    except BaseException:  # also where it was stopped: what is not known to be right does not stay
         remove(path)
         raise
     return {

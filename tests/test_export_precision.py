@@ -73,7 +73,7 @@ def test_fp16_halves_every_weight_and_leaves_inputs_as_asked(half_io, single, tm
         tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in load_file(path, weights=True).graph.initializer
     }
     np.testing.assert_array_equal(weights["head.weight"], expected["head.weight"].numpy().astype(np.float16))
-    check_range(path, images(2).numpy())
+    check_range(path, images(2).numpy(), 2)
     parity = check_parity(model, path, images(6), tolerance=TOLERANCES["fp16"])
     assert 1e-6 < parity.max_rel < 1e-2  # a float32 file would be nearer
 
@@ -98,7 +98,7 @@ def test_an_overflow_that_the_cpu_hides_is_refused(tmp_path):
     write_fp16(source, path, half_io=False, metadata={})
     assert before.max_rel < 1e-5
     with pytest.raises(ExportError, match=r"Mul .*overflows in fp16"):
-        check_range(path, images(4).numpy())
+        check_range(path, images(4).numpy(), 4)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["net.fp16.onnx", "net.onnx"]
 
 
@@ -127,7 +127,7 @@ def test_fp16_and_int8_of_large_weights(single, tmp_path, monkeypatch):
     model, source = make().eval(), tmp_path / "net.onnx"
     export_onnx(model, source, SIZE, metadata={})
     write_fp16(source, tmp_path / "net.fp16.onnx", half_io=False, metadata={})
-    check_range(tmp_path / "net.fp16.onnx", images(2).numpy())
+    check_range(tmp_path / "net.fp16.onnx", images(2).numpy(), 2)
     write_int8(source, tmp_path / "net.int8.onnx", [images(8).numpy()], metadata={})
     for name in ("fp16", "int8"):
         assert (tmp_path / f"net.{name}.onnx.data").is_file() or name == "int8"

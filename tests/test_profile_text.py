@@ -67,7 +67,7 @@ def test_figures_stand_where_their_heads_say(tmp_path, monkeypatch):
     monkeypatch.setattr(FakeSession, "copies", lambda self, x: {"to_device": lambda: None}, raising=True)
     dense, slim = table(told(tmp_path, batches=(8,)), "Runs")
     assert (dense["p50 ms"], slim["p50 ms"], slim["p95"], slim["p99"]) == ("10.000", "4.000", "4.000", "")
-    assert (slim["runs"], slim["deviation"], slim["drift"]) == ("50", "0.0%", "+0.0%, steady")
+    assert (slim["runs"], slim["deviation"], slim["drift"]) == ("50", "0.0%", "0.0%, steady")
     assert slim["to the GPU ms"] == "0.000"
     dense, slim = table(told(tmp_path, batches=(8,)), "Latency")
     assert (slim["median ms"], slim["images/s"]) == ("4.000", "2000")
@@ -85,7 +85,11 @@ def test_first_use_has_the_memory_of_the_gpu_where_there_is_one(tmp_path):
 def test_where_time_goes_names_what_takes_a_hundredth_and_adds_up_the_rest(tmp_path):
     shares = {"Conv": 0.97, "Add": 0.021, "Pad": 0.005, "Relu": 0.004}
     rows = table(told(tmp_path, means={"trace": lambda *_: Trace({}, (), (), shares)}), "Where time goes")
-    assert [(row["operation"], row["slim"]) for row in rows] == [("Conv", "97.0%"), ("Add", "2.1%"), ("others", "0.9%")]
+    assert [(row["operation"], row["slim"]) for row in rows] == [
+        ("Conv", "97.0%, 3.880 ms (2.50x)"),
+        ("Add", "2.1%, 0.084 ms (2.50x)"),
+        ("others", "0.9%, 0.036 ms (2.50x)"),
+    ]
 
 
 def test_nodes_that_left_the_provider_are_named(tmp_path):
@@ -109,6 +113,16 @@ def test_widths_are_counted_and_listed_and_the_output_is_left_out(tmp_path):
     assert not [part for part in parts(found, every_layer=False) if part.title.startswith("Layers whose")]
 
 
+def test_what_is_in_effect_on_a_gpu_is_said_whether_it_was_asked_for_or_not(tmp_path):
+    found = told(tmp_path)
+    cuda = {"threads": "1", "CUDAExecutionProvider.use_tf32": "1", "CUDAExecutionProvider.device_id": "0"}
+    found["subjects"][0]["settings"] = cuda
+    [line] = [text for part in parts(found, every_layer=False) for text in part.says if text.startswith("In effect")]
+    assert line == "In effect in onnxruntime: use_tf32 1."
+    found["provider"] = "CPUExecutionProvider"
+    assert not [text for part in parts(found, every_layer=False) for text in part.says if text.startswith("In effect")]
+
+
 def test_options_that_were_set_are_said_and_defaults_are_not(tmp_path):
     def said(**conditions):
         found = told(tmp_path)
@@ -116,4 +130,6 @@ def test_options_that_were_set_are_said_and_defaults_are_not(tmp_path):
         return [text for part in parts(found, every_layer=False) for text in part.says if text.startswith("Options")]
 
     assert said() == []
-    assert said(tf32=False, cuda_graph=True) == ["Options: cuda_graph True, tf32 False."]
+    assert said(tf32=False, cuda_graph=True) == [
+        "Options, which are ONNX Runtime's alone: cuda_graph True, tf32 False."
+    ]

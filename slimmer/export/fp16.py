@@ -1,7 +1,8 @@
 """An ONNX file in half precision, made from the one in float32."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -66,24 +67,33 @@ def float32_ops(path: Path) -> dict[str, int]:
     return dict(sorted(Counter(kinds).items()))
 
 
-def check_range(path: Path, images: Array) -> None:
+def check_range(path: Path, images: Array, batch: int) -> None:
     """Nothing; raises ExportError that names the first operation whose fp16 output is infinite or no number.
 
     ONNX Runtime's CPU has few fp16 kernels: it computes in float32 between operations and so hides an overflow
     that a GPU shows. A copy of the file that gives every fp16 value away has to round each of them.
-    `images` are (N, C, H, W) float32; a few are enough.
+    `images` are (N, C, H, W) float32; `batch` of them are looked at in a run, the last run filled up from the front.
     """
+    overflown = None
     try:
-        made, found = _inside(path, images)
+        with _opened(path) as (made, session):
+            given = session.get_inputs()[0]
+            for start in range(0, len(images) if made else 0, batch):
+                some = as_type(images[np.arange(start, start + batch) % len(images)], given.type)
+                found = zip(made, session.run(list(made), {given.name: some}), strict=True)
+                overflown = next((name for name, values in found if not np.isfinite(values).all()), None)
+                if overflown is not None:
+                    break
     except Exception as error:  # ONNX Runtime's errors share no base
         raise ExportError(str(path), one_line(error), "a file that ONNX Runtime runs") from error
-    for name, node in made.items():
-        if not np.isfinite(found[name]).all():
-            raise ExportError(f"{path}, {node.op_type} {node.name or name}", "overflows in fp16", RIGHT)
+    if overflown is not None:
+        node = made[overflown]
+        raise ExportError(f"{path}, {node.op_type} {node.name or overflown}", "overflows in fp16", RIGHT)
 
 
-def _inside(path: Path, images: Array) -> tuple[dict[str, onnx.NodeProto], dict[str, Array]]:
-    """The operations that give fp16 in the file at `path`, by what they give, and its values for `images`."""
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, onnx.NodeProto], Any]]:
+    """A session that gives away all that is fp16 inside the file at `path`, and the operations that make it."""
     file = load_file(path)
     half = {value.name for value in file.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     made = {name: node for node in file.graph.node for name in node.output if name in half}
@@ -93,7 +103,4 @@ def _inside(path: Path, images: Array) -> tuple[dict[str, onnx.NodeProto], dict[
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as copy:  # beside the weights, if they are apart
         copy.write(file.SerializeToString())
         copy.flush()
-        session = onnxruntime.InferenceSession(copy.name, options, providers=["CPUExecutionProvider"])
-        given = session.get_inputs()[0]
-        names = [output.name for output in session.get_outputs()]
-        return made, dict(zip(names, session.run(names, {given.name: as_type(images, given.type)}), strict=True))
+        yield made, onnxruntime.InferenceSession(copy.name, options, providers=["CPUExecutionProvider"])

@@ -38,7 +38,7 @@ def write_onnx(file: onnx.ModelProto, path: Path) -> None:
     `file` may lose its weights to that file. Raises what ONNX's checker and the system raise.
     Source: https://onnx.ai/onnx/repo-docs/ExternalData.html
     """
-    if sum(len(tensor.raw_data) for tensor in file.graph.initializer) <= ONE_FILE:
+    if sum(tensor.ByteSize() for tensor in file.graph.initializer) <= ONE_FILE:
         onnx.checker.check_model(file, full_check=True)
         data = file.SerializeToString()
         with whole(path) as part:

@@ -12,6 +12,7 @@ import numpy as np
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.export.onnx import read_metadata
 from slimmer.export.reason import ONNX_FILE
+from slimmer.export.write import files_of
 from slimmer.files import digest
 from slimmer.profile_text import SCHEMA
 from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
@@ -106,7 +107,8 @@ def measure(
                     )
                     found.subjects.setdefault((network.name, runtime), subject)
             _time(names, opened, conditions, threads, found, means.clock, tell)
-    gpu = {"before": before, "after": means.gpu()}
+            loaded = means.gpu()  # at once behind the last run: clocks and throttling as they were under load
+    gpu = {"before": before, "loaded": loaded, "after": means.gpu()}
     tell("done")
     subjects = tuple(found.subjects.values())
     return Profile(
@@ -218,8 +220,9 @@ def _comparisons(
 
     def one(index: int, other: int) -> Comparison:
         here, there = cases[index], cases[other]
-        flops, reference = (subjects[case.model, case.runtime].flops for case in (here, there))
-        promise = reference / flops if flops and reference and here.model != there.model else None
+        subject, reference = (subjects[case.model, case.runtime] for case in (here, there))
+        alike = here.model != there.model and subject.precision == reference.precision
+        promise = reference.flops / subject.flops if alike and subject.flops and reference.flops else None
         return compare(here, there, recorded[index], recorded[other], promise=promise, seed=seed)
 
     within = [one(index, index - index % networks) for index in range(len(cases)) if index % networks]
@@ -236,9 +239,10 @@ def _images(shape: tuple[int, ...], seed: int) -> Array:
 
 
 def _read(path: Path) -> tuple[str, int]:
-    """The SHA-256 and the size of a file."""
+    """The SHA-256 and the bytes of an ONNX file, with those of its weights where they lie beside it."""
     try:
-        return digest(path), path.stat().st_size
+        files = files_of(path)
+        return " ".join(map(digest, files)), sum(file.stat().st_size for file in files)
     except OSError as error:
         raise ExportError(str(path), str(error), ONNX_FILE) from error
 
@@ -259,6 +263,7 @@ def _subject(
         size_bytes=file[1],
         flops=flops,
         params=params,
+        precision=about.get("precision"),
         session_ms=session_ms,
         runtime=runtime,
         provider=session.provider,

@@ -10,7 +10,8 @@ from slimmer.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.runtimes.trace import listed
 
 PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
-BUSY, GPU_BUSY = 0.5, 10.0  # running processes a core; percent
+BUSY, GPU_BUSY = 0.25, 10.0  # running processes a core; percent
+WHEN = {"before": "before the runs", "loaded": "at their end, under load", "after": "after the runs"}
 _SHOWN = 6
 
 
@@ -18,7 +19,10 @@ def load_note(machine: Mapping[str, object]) -> Iterator[str]:
     """What else the machine did before the first run."""
     load, cores = machine.get("load"), machine.get("usable_cores")
     if isinstance(load, float) and isinstance(cores, int) and load > BUSY * cores:
-        yield f"The machine was busy: a load of {load:g} on {cores} cores before the first run."
+        yield (
+            f"The machine was busy: a load of {load:g} on {cores} cores in the minute before the first run "
+            "(work that has just ended counts)."
+        )
 
 
 def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: int) -> Iterator[str]:
@@ -29,13 +33,17 @@ def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: in
         yield f"No p99 where there are fewer than {statistics.P99_NEEDS} samples (here from {least}): {told}."
     if restless := [one for one in timings if not one.settled]:
         yield f"Durations still changed when the warm-up was given up: {_cases(restless, timings)}."
-    if moving := [one for one in timings if one.drift_verdict != "steady"]:
-        drifts = [f"{_case(one)} ({one.drift_verdict}, {one.drift:+.1%})" for one in moving]
-        yield f"The last third of the samples against the first: {_some(drifts)}."
+    if moving := [one for one in timings if one.drift_verdict in ("slight drift", "drifting")]:
+        drifts = [f"{_case(one)} ({one.drift_verdict}, {one.drift:.1%})" for one in moving]
+        yield f"The medians of the samples' thirds are apart: {_some(drifts)}."
     if noisy := [one for one in timings if one.variation > statistics.NOISY]:
         yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
-    if conditions.effort.blocks == 1 and networks > 1:
+    blocks = conditions.effort.blocks
+    if blocks == 1 and networks > 1:
         yield "One block: the intervals leave out what changes from block to block."
+    elif blocks < statistics.FEW_BLOCKS and networks > 1:
+        held = 1 - 0.5 ** (blocks - 1)
+        yield f"{blocks} blocks: the intervals hold the truth {held:.0%} of the times at most, not 95 %."
 
 
 def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
@@ -48,7 +56,7 @@ def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Ite
         yield f"The GPU was busy before the first run: {busy:g} %."
     for when, state in gpu.items():
         if state and state.get("throttled_by"):
-            yield f"The GPU was throttled {when} the runs: {', '.join(map(str, _list(state['throttled_by'])))}."
+            yield f"The GPU was throttled {WHEN[when]}: {', '.join(map(str, _list(state['throttled_by'])))}."
 
 
 def placement_notes(conditions: Conditions, traces: Sequence[TracedRun], subjects: Sequence[Subject]) -> Iterator[str]:
@@ -79,7 +87,7 @@ def width_notes(comparisons: Sequence[Comparison], layers: Mapping[str, Sequence
         yield (
             f"{model}: {len(odd)} of {len(inner)} layers make a number of channels that is no multiple of 8, and "
             f"{_case(worst)} has {worst.efficiency:.2f} of what the FLOPs promise. With `slimmer prune … --round-to 8` "
-            f"the same budget may be up to {1 / (worst.efficiency or 1):.2f} times as fast; "
+            f"the same budget may be faster, by {1 / (worst.efficiency or 1):.2f} times if that were all; "
             "`slimmer profile RUN ROUNDED_RUN` measures it."
         )
 

@@ -50,7 +50,8 @@ def _each_once(where: str, numbers: tuple[int | None, ...]) -> None:
 class Subject:
     """One of the networks in one runtime: its ONNX file, what ran it, and how long the session took to open.
 
-    `flops` of one image and `params` are what the file says of itself, None where it does not.
+    `flops` of one image, `params` and `precision` are what the file says of itself, None where it does not;
+    `size_bytes` and `sha256` take in weights that lie in a file beside it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Subject:
     size_bytes: int
     flops: int | None
     params: int | None
+    precision: str | None
     session_ms: float
     runtime: str
     provider: str
@@ -81,10 +83,10 @@ class Timing(Case):
 
     `median_ms` is the median of the blocks' medians and the figure to quote; p50 to p99 (None below 1000
     samples), mean, lowest and highest are over all samples. `variation` is standard deviation over mean.
-    `windows_ms` are the medians of the samples' thirds and `drift` is the last one over the first, less 1; the
-    verdict is about the spread of all three. `images_per_s` is the batch over the median. `first_run_ms` is the
-    first run with this batch size, whatever ran before. `settled` is whether the warm-up came to rest. `copies_ms`
-    are the copies to a GPU and back, which are not part of the rest; empty on the CPU.
+    `windows_ms` are the medians of the samples' thirds, `drift` is the highest of them over the lowest, less 1, and
+    what the verdict is about ("not known" below three samples). `images_per_s` is the batch over the median.
+    `first_run_ms` is the first run with this batch size, whatever ran before. `settled` is whether the warm-up came to
+    rest. `copies_ms` are the copies to a GPU and back, which are not part of the rest; empty on the CPU.
     """
 
     samples: int
@@ -113,7 +115,8 @@ class Comparison(Case):
 
     `speedup` is the median over blocks of the ratio of medians, so it may differ a little from the ratio of
     the two `median_ms`. `verdict` is "faster", "slower" or "no measurable difference". `promise` is the speed-up
-    if time went with the FLOPs, and `efficiency` the speed-up over that; None where FLOPs are not known.
+    if time went with the FLOPs, and `efficiency` the speed-up over that; None where FLOPs are not known, and between
+    files of different precisions, whose times FLOPs can't foretell.
     """
 
     against: str
@@ -187,8 +190,8 @@ def timing(case: Case, recorded: Recorded, copies_ms: dict[str, float]) -> Timin
         max_ms=float(samples.max()),
         variation=statistics.variation(samples),
         windows_ms=thirds,
-        drift=statistics.drift(samples),
-        drift_verdict=statistics.drift_verdict(statistics.spread(thirds)),
+        drift=statistics.spread(thirds),
+        drift_verdict=statistics.drift_verdict(thirds),
         images_per_s=1000 * case.batch / median,
         first_run_ms=recorded.first_run_ms,
         settled=recorded.settled,

@@ -15,7 +15,7 @@ Tell = Callable[[str], None]
 # A session's threads go on spinning for some milliseconds after its last run, on the cores that the next one
 # needs, and its weights have left the cache: each block starts with unrecorded runs for this long.
 LEAD_IN_NS = 20_000_000
-WARM_WINDOWS = 10
+WARM_WINDOWS, WARM_LEAST = 10, 5  # fifths of a block
 WARM_AGREE = 0.05
 
 
@@ -90,14 +90,15 @@ def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
 
 
 def _warm_up(run: Run, effort: Effort, clock: Clock) -> bool:
-    """Run until three windows in a row have medians within 5 % of each other; False if ten have not.
+    """Run for as long as a block lasts, and until three windows in a row have medians within 5 % of each other.
 
-    The rule of Triton's perf_analyzer, which asks for 10 %. A window is a fifth of a block.
+    False if ten windows have not agreed. The rule of Triton's perf_analyzer, which asks for 10 %. A window is a fifth
+    of a block.
     """
     medians: list[float] = []
     for _ in range(WARM_WINDOWS):
         medians.append(float(np.median(record(run, max(2, effort.runs // 5), effort.seconds / 5, clock))))
         last = medians[-3:]
-        if len(last) == 3 and max(last) <= (1 + WARM_AGREE) * min(last):
+        if len(medians) >= WARM_LEAST and max(last) <= (1 + WARM_AGREE) * min(last):
             return True
     return False

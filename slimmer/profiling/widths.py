@@ -44,7 +44,10 @@ def read_layers(path: Path) -> tuple[Layer, ...]:
     origin = {name: node.input[0] for node in graph.node for name in node.output if node.input and _passes(node)}
     answers = {value.name for value in graph.output}
     # What a quantizer or a cast puts between a weight and its layer, or a layer and the output, changes no width.
-    answers |= {origin[name] for name in answers if name in origin}
+    behind = list(answers)
+    while behind:
+        behind = [origin[name] for name in behind if name in origin]
+        answers |= set(behind)
     found = []
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:

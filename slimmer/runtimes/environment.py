@@ -103,11 +103,12 @@ def _gpu() -> tuple[str | None, str | None]:
 
 
 def _nvidia_smi(fields: str) -> list[str] | None:
-    """What nvidia-smi says of the first GPU, field by field; None where it is not there or refuses."""
+    """What nvidia-smi says of the first GPU that this process sees, field by field; None where there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    query = [program, "--id=0", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"  # a number or a UUID
+    query = [program, f"--id={seen}", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - a fixed command
     except (OSError, subprocess.SubprocessError):

@@ -73,7 +73,11 @@ class OnnxSession:
             return {}
         binding, alive = self._bind(x)
         source = np.ascontiguousarray(self._cast(x))
-        self._session.run_with_iobinding(binding)
+        options = None
+        if self._graphs is not None:  # a run outside of all graphs: without a number it would replay the first
+            options = onnxruntime.RunOptions()
+            options.add_run_config_entry("gpu_graph_id", "-1")
+        self._session.run_with_iobinding(binding, options)
         binding.synchronize_outputs()
         return {"to_device": lambda: alive[0].update_inplace(source), "to_host": binding.copy_outputs_to_cpu}
 
