@@ -36,7 +36,7 @@ from slimmer.export.reason import one_line
 from slimmer.graph import ChannelGraph, build_graph, tensors_in, trace
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan
-from slimmer.probe import probe
+from slimmer.probe import enliven_, probe
 from slimmer.prune import prune
 
 SIDES = (64, 96, 128, 224, 256)  # the first at which the network runs in eval and in train mode
@@ -147,18 +147,6 @@ def _timm(name: str) -> tuple[nn.Module, int, str]:
 
 
 @torch.no_grad()
-def enliven_(model: nn.Module) -> None:
-    """Draw anew every parameter whose entries are all alike: ones about 1, zeros about 0.
-
-    Fresh norms, layer scales and skip gains are constants, often zero: what stands behind them would say nothing.
-    """
-    for parameter in model.parameters():
-        first = parameter.flatten()[0]
-        if bool((parameter == first).all()) and (parameter.dim() < 2 or max(parameter.shape) == parameter.numel()):
-            zero = abs(float(first)) < 1e-12
-            parameter.normal_(0, 0.1) if zero else parameter.uniform_(0.5, 1.5)
-
-
 def smallest_side(model: nn.Module, own_side: int) -> int:
     """The smallest side of a square image with which `model` runs, in eval and in train mode."""
     for side in (*(size for size in SIDES if size < own_side), own_side):

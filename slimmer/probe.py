@@ -10,12 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, Inputs, evaluating, example_inputs, tensors_in
+from slimmer.graph import (
+    ChannelGraph,
+    ChannelGroup,
+    Fixed,
+    Inputs,
+    evaluating,
+    example_inputs,
+    own_line,
+    tensors_in,
+)
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan, make_plan
 from slimmer.prune import Cut, prune
 
 TOLERANCE = 1e-9  # of the output's scale, in float64
+LEAST_SCALE = 1e-5  # what is smaller may be rounding itself
 
 
 def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None = None) -> ChannelGraph:
@@ -23,9 +33,10 @@ def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None
 
     First one unit leaves every group at once, then every second unit (a count that is rounded in the code survives
     the loss of one). Where the two differ, or the slim network fails, the groups at fault are found by halving, until
-    the others are right together; their layers are listed as fixed with the error as the reason.
+    the others are right together; their layers are listed as fixed with the error and its line as the reason.
     """
     model = deepcopy(model).double()
+    enliven_(model)
     differ = partial(_difference, model, graph, drawn=example(model, inputs), cut=cut or prune)
     bad: dict[str, str] = {}
     for kept_units in (_all_but_one, _every_second):
@@ -54,7 +65,26 @@ def _random(value: Any, generator: torch.Generator) -> Any:
         return torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
     if isinstance(value, dict):
         return {key: _random(part, generator) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [_random(part, generator) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
     return value
+
+
+def enliven_(model: nn.Module) -> None:
+    """Draw anew every vector of parameters whose entries are all alike: ones about 1, zeros about 0.
+
+    Fresh norms, layer scales and skip gains are constants, often zero: what stands behind them would say nothing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            first = parameter.flatten()[:1]
+            long = parameter.dim() > 1 and max(parameter.shape) < parameter.numel()
+            if long or not parameter.numel() or not bool((parameter == first).all()):
+                continue
+            drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(0.2 * drawn - 0.1 if abs(float(first)) < 1e-12 else drawn + 0.5)
 
 
 def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None) -> None:
@@ -109,12 +139,13 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tup
         with torch.no_grad():
             got = tensors_in(slim(*drawn))
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"
+        told = str(error).strip().splitlines()[0] if str(error) else "no message"
+        return f"{type(error).__name__}: {told}{own_line(error)}"
     for ours, theirs in zip(got, wanted, strict=True):
         if ours.shape != theirs.shape:
             return f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}"
         off = float((ours - theirs).abs().max()) if ours.numel() else 0.0
-        if not off <= TOLERANCE * max(1.0, float(theirs.abs().max())):
+        if not off <= TOLERANCE * max(LEAST_SCALE, float(theirs.abs().max()) if theirs.numel() else 0.0):
             return f"outputs differ by {off:.2g}"
     return None
 

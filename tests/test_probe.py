@@ -90,7 +90,37 @@ def test_the_reason_of_what_was_found_by_running_is_the_error():
     graph = probe(model, plain, zoo.SIZE)
     [row] = [row for row in graph.fixed if row.layer == "second"]
     assert row.reason.startswith("a count of channels that the code holds; cut, it fails: RuntimeError: shape '[-1, 8")
+    assert "(test_probe.py:" in row.reason  # its line
+    assert "view(" in row.reason
     assert graph.fixed[: len(plain.fixed)] == plain.fixed
+
+
+class Hidden(nn.Module):
+    """A count behind a norm that starts at zero, as pretrainers leave them, and an output that is tiny."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+        self.first = nn.Conv2d(3, 9, 3)
+        self.second = nn.Conv2d(9, 9, 1)
+        self.norm = nn.BatchNorm2d(9)
+        self.fc = nn.Linear(9, 2)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x + self.norm(self.second(x)) * float(x.shape[1] // 2)
+        return self.fc(x.mean((2, 3))) * self.scale
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_what_weights_of_zero_or_small_outputs_would_hide_is_found(scale):
+    torch.manual_seed(0)
+    model = Hidden(scale).eval()
+    graph = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)
+    assert not graph.groups
+    assert "outputs differ by" in next(row.reason for row in graph.fixed if row.layer == "second")
+    assert float(model.norm.weight.detach().abs().max()) == 0  # the model itself is left as it was
 
 
 class TwoCounts(nn.Module):

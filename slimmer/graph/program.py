@@ -58,19 +58,27 @@ def _place(model: nn.Module, export: Callable[[], Any]) -> str:
     except Exception as error:  # noqa: BLE001 - the same again
         if inside[-1]:
             found = f"in {inside[-1]}"
-        own = [frame for frame in extract_tb(error.__traceback__) if _is_own(frame.filename)]
-        if own:
-            line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
-            found += f" ({Path(own[-1].filename).name}:{own[-1].lineno}: {line})"
+        found += own_line(error)
     finally:
         for hook in hooks:
             hook.remove()
     return found
 
 
+def own_line(error: Exception) -> str:
+    """The last line of code outside PyTorch and slimmer that an error came through, in brackets; empty for none."""
+    own = [frame for frame in extract_tb(error.__traceback__) if _is_own(frame.filename)]
+    if not own:
+        return ""
+    line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno}: {line})"
+
+
 def _is_own(file: str) -> bool:
-    """Whether a file is the user's or a model library's, and neither PyTorch's nor slimmer's."""
-    libraries = {Path(torch.__file__).parent, Path(__file__).parents[1]}
+    """Whether a file is the user's or a model library's, and neither PyTorch's, Python's nor slimmer's."""
+    libraries = {Path(torch.__file__).parent, Path(__file__).parents[1], Path(linecache.__file__).parent}
+    if "site-packages" in Path(file).parts:  # which lies below Python's own
+        libraries -= {Path(linecache.__file__).parent}
     return libraries.isdisjoint(Path(file).parents) and Path(file).is_file()
 
 
