@@ -123,6 +123,36 @@ def test_what_weights_of_zero_or_small_outputs_would_hide_is_found(scale):
     assert float(model.norm.weight.detach().abs().max()) == 0  # the model itself is left as it was
 
 
+class Multihead(nn.Module):
+    """PyTorch's own module for attention inside a convnet, which wants its inputs as wide as its heads together."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 4, 2, stride=2)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.conv = nn.Conv2d(4, 5, 1)
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.patch(x)
+        n, channels, height, width = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        seen, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        x = (tokens + seen).transpose(1, 2).reshape(n, channels, height, width)
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+
+def test_attentions_module_that_wants_one_width_keeps_it_and_the_rest_is_pruned():
+    torch.manual_seed(0)
+    model = Multihead().eval()
+    graph = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)
+    assert [group.name for group in graph.groups] == ["conv"]
+    reasons = {row.layer: row.reason for row in graph.fixed}
+    assert "embed_dim 4 didn't match" in reasons["patch"]
+    assert "seen, _ = self.attention(" in reasons["patch"]
+    check_same(model, graph, make_plan(graph, {"conv": [1, 3]}), zoo.SIZE)
+
+
 class TwoCounts(nn.Module):
     """Two faults at once, and a group of one channel that is not tried."""
 

@@ -42,7 +42,7 @@ def test_masked_equals_pruned(pattern):
 
 def test_masked_equals_pruned_in_single_precision(pattern):
     _, graph = zoo.traced(pattern)
-    worst, _ = off(pattern, zoo.random_plans(graph, 5), torch.float32)
+    worst, _ = off(pattern, zoo.random_plans(graph, 100), torch.float32)
     assert worst < 1e-5
 
 
@@ -100,16 +100,20 @@ def test_the_input_is_left_untouched(pattern):
     model, graph = zoo.traced(pattern)
     model = copy.deepcopy(model).train()
     before = record(model)
-    slim = prune(model, zoo.random_plans(graph, 1)[0])
-    for parameter in slim.parameters():
-        parameter.data.fill_(7)
+    for plan in zoo.random_plans(graph, 100):
+        for parameter in prune(model, plan).parameters():
+            parameter.data.fill_(7)
     assert record(model) == before
 
 
 def test_attributes_of_slim_modules_are_true(network):
     model, graph = zoo.traced(network)
-    plan = zoo.random_plans(graph, 1)[0]
-    slim = prune(model, plan)
+    plans = zoo.random_plans(graph, 100 if network in zoo.PATTERNS else 1)
+    assert sum(true_attributes(prune(model, plan), zoo.images(network)) for plan in plans) or network == "Functional"
+
+
+def true_attributes(slim, images):
+    """How many modules say of themselves what they take and make; those that say otherwise fail."""
     widths = {}
 
     def look(module, args, result):
@@ -119,25 +123,33 @@ def test_attributes_of_slim_modules_are_true(network):
 
     for module in slim.modules():
         module.register_forward_hook(look if not list(module.children()) else lambda *_: None)
-    slim(zoo.images(network))
-    seen = 0
-    for module, (entering, leaving) in widths.items():
-        if isinstance(module, nn.modules.conv._ConvTransposeNd):
-            continue
-        if isinstance(module, nn.modules.conv._ConvNd):
+    slim(images)
+    return sum(says_truly(module, *counts) for module, counts in widths.items())
+
+
+def says_truly(module, entering, leaving):
+    """Whether a module says how many channels it has; that they are those."""
+    match module:
+        case nn.modules.conv._ConvNd():
+            shape = (entering, leaving // module.groups) if module.transposed else (leaving, entering // module.groups)
             assert (module.in_channels, module.out_channels) == (entering, leaving)
-            assert module.weight.shape[:2] == (leaving, entering // module.groups)
-        elif isinstance(module, nn.Linear):
+            assert module.weight.shape[:2] == shape
+        case nn.Linear():
             assert (module.in_features, module.out_features) == (entering, leaving)
             assert module.weight.shape == (leaving, entering)
-        elif isinstance(module, nn.modules.batchnorm._NormBase):
+        case nn.modules.batchnorm._NormBase():
             assert module.num_features == entering
-        elif isinstance(module, ChannelPad):
+        case nn.GroupNorm():
+            assert (module.num_channels, entering % module.num_groups) == (entering, 0)
+        case nn.LayerNorm() if module.elementwise_affine:
+            assert module.weight.shape == module.normalized_shape
+        case nn.PReLU():
+            assert module.num_parameters == module.weight.numel()
+        case ChannelPad():
             assert module.before + entering + module.after == leaving
-        else:
-            continue
-        seen += 1
-    assert seen or network == "Functional"
+        case _:
+            return False
+    return True
 
 
 def test_depthwise_and_grouped_convolutions_know_their_groups():
@@ -162,7 +174,7 @@ def test_kept_channels_keep_their_numbers():
 
 def test_sliced_tensors_are_those_of_the_slim_model(network):
     model, graph = zoo.traced(network)
-    for plan in zoo.random_plans(graph, 2):
+    for plan in zoo.random_plans(graph, 100 if network in zoo.PATTERNS else 2):
         slim = prune(model, plan).state_dict()
         sliced = slice_tensors(model.state_dict(), plan)
         assert list(sliced) == list(slim)

@@ -105,6 +105,36 @@ class FusedHeads(nn.Module):
         return self.fc(self.fc2(functional.gelu(self.fc1(x))).mean(1))
 
 
+class OwnMaps(nn.Module):
+    """Attention between the rows of every channel's own map: a channel is a head, and whole heads go.
+
+    x -> stem -+-> q (depthwise) -> attention over rows -> conv -> fc (after the mean) ->
+               +-> k (depthwise) ----^
+               +-> v (depthwise) ----^
+
+    Groups:
+        stem 4: stem.weight[0] stem.bias[0] q.weight[0] q.bias[0] k.weight[0] k.bias[0] v.weight[0] v.bias[0]
+            conv.weight[1]
+        conv 5: conv.weight[0] conv.bias[0] fc.weight[1]
+    Fixed:
+        fc 2/2: the network's output
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.q = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.k = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.v = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.conv = nn.Conv2d(4, 5, 1)
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = functional.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x))
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
 class Bilinear(nn.Module):
     """Every channel times every other, laid out in front of a linear layer: all of them stay.
 

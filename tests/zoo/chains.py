@@ -78,6 +78,30 @@ class Flatten(nn.Module):
         return self.fc2(self.fc1(self.conv(x).relu().flatten(1)).relu())
 
 
+class WideFlatten(nn.Module):
+    """A map of 2x4, which is not square, laid out in front of a linear layer: each channel takes eight columns.
+
+    x (3, 4, 6) -> conv -> (4, 2, 4) -> flatten -> fc1 -> relu -> fc2 ->
+
+    Groups:
+        conv 4: conv.weight[0] conv.bias[0] fc1.weight[1]=0-7,8-15,16-23,24-31
+        fc1 5: fc1.weight[0] fc1.bias[0] fc2.weight[1]
+    Fixed:
+        fc2 2/2: the network's output
+    """
+
+    SIZE = (3, 4, 6)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc1 = nn.Linear(32, 5)
+        self.fc2 = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.fc2(self.fc1(self.conv(x).relu().flatten(1)).relu())
+
+
 class OneAxis(nn.Module):
     """A network over a row (N, C, L).
 

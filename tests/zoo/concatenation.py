@@ -35,6 +35,84 @@ class Concatenation(nn.Module):
         return self.fc(functional.adaptive_avg_pool2d(self.conv2(x), 1).flatten(1))
 
 
+class DenseBlock(nn.Module):
+    """Two joins, each of all that came before, as in DenseNet: a channel is read at its own place by every later layer.
+
+    x -> stem -+-> cat -> bn1 -> conv1 -+-> cat -> bn2 -> conv2 -+-> cat -> fc (after the mean) ->
+               +------------------------^                        |
+               +-------------------------------------------------^
+
+    Groups:
+        stem 4: stem.weight[0] stem.bias[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0]
+            conv1.weight[1] bn2.weight[0] bn2.bias[0] bn2.running_mean[0] bn2.running_var[0] conv2.weight[1]
+            fc.weight[1]
+        conv1 2: conv1.weight[0] conv1.bias[0] bn2.weight[0]=4,5 bn2.bias[0]=4,5 bn2.running_mean[0]=4,5
+            bn2.running_var[0]=4,5 conv2.weight[1]=4,5 fc.weight[1]=4,5
+        conv2 3: conv2.weight[0] conv2.bias[0] fc.weight[1]=6,7,8
+    Fixed:
+        fc 2/2: the network's output
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.conv1 = nn.Conv2d(4, 2, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(6)
+        self.conv2 = nn.Conv2d(6, 3, 3, padding=1)
+        self.fc = nn.Linear(9, 2)
+
+    def forward(self, x):
+        found = [self.stem(x)]
+        for norm, conv in ((self.bn1, self.conv1), (self.bn2, self.conv2)):
+            found.append(conv(norm(torch.cat(found, 1)).relu()))
+        return self.fc(torch.cat(found, 1).mean((2, 3)))
+
+
+class Inception(nn.Module):
+    """Four branches of one map side by side, one of them pooled, as in GoogLeNet.
+
+    x -> stem -+-> one (1x1) ----------------------> cat -> head -> fc (after the mean) ->
+               +-> three_reduce -> bn -> three (3x3) --^
+               +-> five_reduce -> five (5x5) ----------^
+               +-> max pool -> pooled (1x1) -----------^
+
+    Groups:
+        stem 4: stem.weight[0] stem.bias[0] one.weight[1] three_reduce.weight[1] five_reduce.weight[1] pooled.weight[1]
+        one 2: one.weight[0] one.bias[0] head.weight[1]
+        three_reduce 3: three_reduce.weight[0] three_reduce.bias[0] bn.weight[0] bn.bias[0] bn.running_mean[0]
+            bn.running_var[0] three.weight[1]
+        three 4: three.weight[0] three.bias[0] head.weight[1]=2,3,4,5
+        five_reduce 2: five_reduce.weight[0] five_reduce.bias[0] five.weight[1]
+        five 3: five.weight[0] five.bias[0] head.weight[1]=6,7,8
+        pooled 2: pooled.weight[0] pooled.bias[0] head.weight[1]=9,10
+        head 5: head.weight[0] head.bias[0] fc.weight[1]
+    Fixed:
+        fc 2/2: the network's output
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.one = nn.Conv2d(4, 2, 1)
+        self.three_reduce = nn.Conv2d(4, 3, 1)
+        self.bn = nn.BatchNorm2d(3)
+        self.three = nn.Conv2d(3, 4, 3, padding=1)
+        self.five_reduce = nn.Conv2d(4, 2, 1)
+        self.five = nn.Conv2d(2, 3, 5, padding=2)
+        self.pooled = nn.Conv2d(4, 2, 1)
+        self.head = nn.Conv2d(11, 5, 1)
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        three = self.three(self.bn(self.three_reduce(x)).relu())
+        five = self.five(self.five_reduce(x).relu())
+        pooled = self.pooled(functional.max_pool2d(x, 3, stride=1, padding=1))
+        x = torch.cat([self.one(x), three, five, pooled], 1).relu()
+        return self.fc(self.head(x).relu().mean((2, 3)))
+
+
 class Fire(nn.Module):
     """Two convolutions of one map side by side, as in SqueezeNet and Inception.
 
