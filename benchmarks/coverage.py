@@ -4,11 +4,12 @@
     python benchmarks/coverage.py --out benchmarks/results/coverage.jsonl --table > benchmarks/results/coverage.md
 
 Each network, with random weights and the smallest image that it takes, goes through slimmer in a fresh process and
-through Torch-Pruning to the same FLOPs in another (`coverage_child.py`): one JSON line a network; those that have
-theirs are passed over. timm's are chosen so: of every module with convolutional nets, the smallest of each kind (the
-letters that a name begins with), then the second smallest, six to fourteen by the module's size, below 60 million
-parameters where it has such, and a few well-known ones; of nets that also mix positions otherwise (attention, state
-spaces), two a module. Pure transformers, ports (tf_), test nets and mere variants of training are left out.
+through Torch-Pruning to the same FLOPs in another (`coverage_child.py`); what does not reach half its FLOPs goes
+through slimmer once more, with `--rewrite`. One JSON line a network; those that have theirs are passed over. timm's
+are chosen so: of every module with convolutional nets, the smallest of each kind (the letters that a name begins
+with), then the second smallest, six to fourteen by the module's size, below 60 million parameters where it has such,
+and a few well-known ones; of nets that also mix positions otherwise (attention, state spaces), two a module. Pure
+transformers, ports (tf_), test nets and mere variants of training are left out.
 """
 
 import json
@@ -34,6 +35,7 @@ CHILD = Path(__file__).with_name("coverage_child.py")
 STAGES = ("build", "graph", "check", "plan", "equal", "costs", "train", "attributes", "onnx")
 PEER_STAGES = ("build", "prune", "run")
 COUNTED = ("flops", "params")
+RIGHT = ("half", "rewritten", "part")
 Row = dict[str, Any]
 
 CONVNETS = """
@@ -87,7 +89,7 @@ vit_tiny_r_s16_p8_224 vit_small_r26_s32_224 vitamin_small_224
 @click.option("--out", type=Path, required=True, help="The JSON lines, read and appended to.")
 @click.option("--names", help="torchvision/resnet18,timm/resnet10t,… instead of all.")
 @click.option("--only", type=click.Choice(["torchvision", "timm"]))
-@click.option("--limit-s", default=120.0, show_default=True, help="Seconds a process; two processes a network.")
+@click.option("--limit-s", default=120.0, show_default=True, help="Seconds a process; two or three a network.")
 @click.option("--memory-gb", default=16.0, show_default=True, help="What a process may hold.")
 @click.option("--jobs", default=1, show_default=True)
 @click.option("--stages", type=click.Choice(["all", "graph"]), default="all", help="graph: no ONNX, no Torch-Pruning.")
@@ -148,6 +150,8 @@ def measure(net: str, *, stages: str, limit_s: float, memory_gb: float) -> Row:
     ours = _child("slimmer", net, [*options, "--stages", stages], limit_s)
     build, plan = ours["stages"].get("build", {}), ours["stages"].get("plan", {})
     row = {"net": net, "family": build.get("family", net.rpartition("/")[2]), "stages_asked": stages, **ours}
+    if verdict(row)[0] in ("part", "failed") and "error" not in build and ours["stages"]:
+        row["rewritten"] = _child("slimmer", net, [*options, "--stages", stages, "--rewrite"], limit_s)
     if stages == "all" and "error" not in build and ours["stages"]:
         share = plan["limit"] / plan["dense"] if "limit" in plan else 0.5
         row["peer"] = _child("peer", net, [*options, "--share", str(share)], limit_s)
@@ -172,10 +176,24 @@ def _child(who: str, net: str, options: Sequence[str], limit_s: float) -> Row:
 
 
 def verdict(row: Row) -> tuple[str, str]:
-    """(half | part | wrong | failed, why): pruned right to half the FLOPs, as far as can be, wrongly, or not at all.
+    """(half | rewritten | part | wrong | failed, why): how right a network was pruned, or what --rewrite made of it.
 
-    Wrong is what ran through and is not equal, not what was counted, or over the budget.
+    That is to half the FLOPs, as it is or with --rewrite; as far as can be; wrongly, which is what ran through and is
+    not equal, not what was counted, or over the budget; or not at all.
     """
+    word, why = _verdict(row)
+    if word == "wrong" or "rewritten" not in row:
+        return word, why
+    again, reason = _verdict({**row, **row["rewritten"]})
+    if again == "half":
+        return "rewritten", ""
+    if again == "wrong" or (again == "part" and word == "failed"):
+        return again, f"with --rewrite {reason}"
+    return word, f"{why}; with --rewrite {reason}"
+
+
+def _verdict(row: Row) -> tuple[str, str]:
+    """How right a network was pruned once."""
     plan = row["stages"].get("plan", {})
     fault = _fault(row["stages"])
     if fault:
@@ -220,6 +238,8 @@ def _failure(row: Row, names: Sequence[str]) -> str:
 def later_failures(row: Row) -> Iterator[str]:
     """What a network that was pruned right does not do: train, tell its own counts, be exported and equal."""
     asked = STAGES[6:] if row["stages_asked"] == "all" else STAGES[6:8]
+    if _verdict(row)[0] != "half" and "rewritten" in row:
+        row = {**row, **row["rewritten"]}
     for name in asked:
         failure = _failure(row, [name])
         dense = row["stages"].get(name, {}).get("dense", "is exported and equal")
@@ -261,7 +281,8 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
     yield "# Coverage: which networks prune right\n"
     yield f"{len(rows)} networks, random weights, half the FLOPs (fvcore's), one thread. {machine['cpu']}, torch "
     yield f"{machine['torch']}, onnxruntime {machine['onnxruntime']}. *half*: pruned to half its FLOPs, equal to the "
-    yield "masked network in float64 (1e-10), every count as planned; *part*: the same, as far as it can be pruned. "
+    yield "masked network in float64 (1e-10), every count as planned; *rewritten*: the same with `--rewrite`, and not "
+    yield "without; *part*: the same, as far as it can be pruned. "
     yield "Torch-Pruning *ok*: its network runs in eval mode with outputs of the same shapes and is as small as asked; "
     yield "there is no masked network to hold it against.\n"
     yield from _counts("list", kind, rows)
@@ -269,7 +290,7 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
     judged = [(row, *verdict(row)) for row in rows]
     for title, words in (("Wrong", ["wrong"]), ("Failed", ["failed"]), ("Pruned in part", ["part"])):
         yield from _list(title, [(row["net"], why) for row, word, why in judged if word in words])
-    pruned = [row for row, word, _ in judged if word in ("half", "part")]
+    pruned = [row for row, word, _ in judged if word in RIGHT]
     yield from _list("Pruned right, but", [(row["net"], why) for row in pruned for why in later_failures(row)])
     reasons = Counter(_alike(why) for _, word, why in judged if word == "failed")
     yield from _list("Failures by reason", [(str(number), why) for why, number in reasons.most_common()])
@@ -286,7 +307,7 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
 
 def _counts(title: str, key: Any, rows: Sequence[Row]) -> Iterator[str]:
     """One row a value of `key`: how many networks came to what end, with slimmer and with Torch-Pruning."""
-    heads = ("half", "part", "wrong", "failed", "of these: also train, true, ONNX equal")
+    heads = (*RIGHT, "wrong", "failed", "of these: also train, true, ONNX equal")
     peers = ("ok", "wrong", "error", "timeout")
     yield f"\n| {title} | networks | {' | '.join(heads)} | Torch-Pruning {' | '.join(peers)} |"
     yield f"|{'---|' * (len(heads) + len(peers) + 2)}"
@@ -295,9 +316,9 @@ def _counts(title: str, key: Any, rows: Sequence[Row]) -> Iterator[str]:
         values.setdefault(key(row), []).append(row)
     for value, group in sorted(values.items()):
         words = Counter(verdict(row)[0] for row in group)
-        whole = sum(verdict(row)[0] in ("half", "part") and not list(later_failures(row)) for row in group)
+        whole = sum(verdict(row)[0] in RIGHT and not list(later_failures(row)) for row in group)
         theirs = Counter(peer_verdict(row)[0] for row in group)
-        cells = [value, len(group), *(words[head] for head in heads[:4]), whole, *(theirs[peer] for peer in peers)]
+        cells = [value, len(group), *(words[head] for head in heads[:-1]), whole, *(theirs[peer] for peer in peers)]
         yield f"| {' | '.join(map(str, cells))} |"
 
 

@@ -37,12 +37,14 @@ from slimmer.graph import ChannelGraph, build_graph, tensors_in, trace
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan
 from slimmer.probe import enliven_, probe
-from slimmer.prune import prune
+from slimmer.prune import Cut, prune
+from slimmer.rewrite import read_program
 
 SIDES = (64, 96, 128, 224, 256)  # the first at which the network runs in eval and in train mode
 SHARE = 0.5  # of the FLOPs, that may remain
 EXACT = 1e-10  # largest difference over the output's largest magnitude, float64
 PEER_STEPS = 50
+Size = tuple[int, int, int]
 
 
 class StoppedError(Exception):
@@ -54,9 +56,10 @@ class StoppedError(Exception):
 @click.argument("net")
 @click.argument("events", type=Path)
 @click.option("--stages", type=click.Choice(["all", "graph"]), default="all", help="graph: no export to ONNX.")
+@click.option("--rewrite", is_flag=True, help="Prune the network's own program (slimmer).")
 @click.option("--share", default=SHARE, help="What may remain of the FLOPs (peer).")
 @click.option("--memory-gb", default=16.0, help="The process may hold so much data; more is an error of the stage.")
-def main(who: str, net: str, events: Path, stages: str, share: float, memory_gb: float) -> None:
+def main(who: str, net: str, events: Path, stages: str, rewrite: bool, share: float, memory_gb: float) -> None:
     limit = int(memory_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     torch.set_num_threads(1)
@@ -64,7 +67,7 @@ def main(who: str, net: str, events: Path, stages: str, share: float, memory_gb:
         with stage(events, "build", needed=True) as found:
             model, side = build(net, found)
         if who == "slimmer":
-            through_slimmer(model, (3, side, side), events, onnx=stages == "all")
+            through_slimmer(model, (3, side, side), events, onnx=stages == "all", rewrite=rewrite)
         else:
             through_peer(model, (3, side, side), events, share)
     except StoppedError:
@@ -178,17 +181,23 @@ def settle_(model: nn.Module, side: int) -> None:
     model.eval()
 
 
-def through_slimmer(model: nn.Module, size: tuple[int, int, int], events: Path, *, onnx: bool) -> None:
+def through_slimmer(model: nn.Module, size: Size, events: Path, *, onnx: bool, rewrite: bool) -> None:
     """Groups, self-check, plan, and what must hold of the network that the plan leaves."""
+    cut: Cut = prune
     with stage(events, "graph", needed=True) as found:
-        graph = read_graph(model, size, found)
+        if rewrite:
+            program = read_program(model, size)
+            model, graph, cut = program.dense(model), program.channels, program.prune
+            found.update(groups=len(graph.groups), units=graph.units, layers=len(graph.layers))
+        else:
+            graph = read_graph(model, size, found)
     with stage(events, "check", needed=True) as found:
-        graph = checked(model, graph, size, found)
+        graph = checked(model, graph, size, cut, found)
     with stage(events, "plan", needed=True) as found:
         plan = half(model, graph, size, found)
     with stage(events, "equal", needed=True) as found:
-        compare(model, graph, plan, size, found)
-    slim = prune(model, plan)
+        compare(model, graph, plan, size, cut, found)
+    slim = cut(model, plan)
     with stage(events, "costs") as found:
         found["flops"] = count_flops(slim, size)
         found["params"] = sum(parameter.numel() for parameter in slim.parameters())
@@ -201,7 +210,7 @@ def through_slimmer(model: nn.Module, size: tuple[int, int, int], events: Path, 
             export(model, slim, size, found)
 
 
-def read_graph(model: nn.Module, size: tuple[int, int, int], found: dict[str, Any]) -> ChannelGraph:
+def read_graph(model: nn.Module, size: Size, found: dict[str, Any]) -> ChannelGraph:
     """The channel graph; the time of torch.export apart from the walk's own."""
     seconds = []
     export_program = trace.export_program
@@ -222,15 +231,15 @@ def read_graph(model: nn.Module, size: tuple[int, int, int], found: dict[str, An
     return graph
 
 
-def checked(model: nn.Module, graph: ChannelGraph, size: tuple[int, int, int], found: dict[str, Any]) -> ChannelGraph:
+def checked(model: nn.Module, graph: ChannelGraph, size: Size, cut: Cut, found: dict[str, Any]) -> ChannelGraph:
     """The graph without what the self-check fixed."""
-    kept = probe(model, graph, size)
+    kept = probe(model, graph, size, cut)
     found["groups"] = len(kept.groups)
     found["fixed_by_check"] = [f"{row.layer}: {row.reason}" for row in kept.fixed[len(graph.fixed) :]][:5]
     return kept
 
 
-def half(model: nn.Module, graph: ChannelGraph, size: tuple[int, int, int], found: dict[str, Any]) -> Plan:
+def half(model: nn.Module, graph: ChannelGraph, size: Size, found: dict[str, Any]) -> Plan:
     """The plan with half the FLOPs, from random scores; where the least is more, one half way down to the least."""
     cost, params = flops_cost(model, graph, size), params_cost(model, graph)
     least, dense = reachable(cost, graph)
@@ -243,7 +252,7 @@ def half(model: nn.Module, graph: ChannelGraph, size: tuple[int, int, int], foun
     return plan
 
 
-def holding(model: nn.Module, graph: ChannelGraph, size: tuple[int, int, int]) -> list[list[Any]]:
+def holding(model: nn.Module, graph: ChannelGraph, size: Size) -> list[list[Any]]:
     """The reasons that keep most FLOPs whole: [reason, share of the dense FLOPs that the layers it fixes compute]."""
     flops: dict[str, int] = {}
     for (module, _), count in count_by_module(model, size).items():
@@ -258,15 +267,13 @@ def holding(model: nn.Module, graph: ChannelGraph, size: tuple[int, int, int]) -
 
 
 @torch.no_grad()
-def compare(
-    model: nn.Module, graph: ChannelGraph, plan: Plan, size: tuple[int, int, int], found: dict[str, Any]
-) -> None:
+def compare(model: nn.Module, graph: ChannelGraph, plan: Plan, size: Size, cut: Cut, found: dict[str, Any]) -> None:
     """Masked against pruned in float64; `moved` says how far the mask moved the dense network's answer."""
     double = deepcopy(model).double().eval()
     images = torch.randn(2, *size, dtype=torch.float64)
     dense = tensors_in(double(images))
     masked = tensors_in(Masked(double, graph, hard_mask(plan, torch.float64)).eval()(images))
-    pruned = tensors_in(prune(double, plan).eval()(images))
+    pruned = tensors_in(cut(double, plan).eval()(images))
     found["difference"] = _difference(pruned, masked)
     found["moved"] = _difference(masked, dense)
     found["equal"] = bool(found["difference"] <= EXACT)
@@ -281,7 +288,7 @@ def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
     return worst if worst == worst else float("inf")  # noqa: PLR0124 - a NaN is not itself
 
 
-def train(slim: nn.Module, size: tuple[int, int, int]) -> None:
+def train(slim: nn.Module, size: Size) -> None:
     """One forward and backward pass in train mode. Raises where it fails or a gradient is no number."""
     slim.train()
     answers = tensors_in(slim(torch.randn(2, *size)))
@@ -333,7 +340,7 @@ def _counts(module: nn.Module) -> Iterator[tuple[str, Any]]:
         yield "num_parameters", len(module.weight)
 
 
-def export(model: nn.Module, slim: nn.Module, size: tuple[int, int, int], found: dict[str, Any]) -> None:
+def export(model: nn.Module, slim: nn.Module, size: Size, found: dict[str, Any]) -> None:
     """Export to ONNX, held against PyTorch in float32; where it fails, `dense` says whether the dense network's too."""
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -347,12 +354,12 @@ def export(model: nn.Module, slim: nn.Module, size: tuple[int, int, int], found:
             raise
 
 
-def _parity(model: nn.Module, size: tuple[int, int, int], path: Path) -> float:
+def _parity(model: nn.Module, size: Size, path: Path) -> float:
     export_onnx(model, path, size, metadata={})
     return check_parity(model, path, torch.randn(3, *size)).max_rel
 
 
-def through_peer(model: nn.Module, size: tuple[int, int, int], events: Path, share: float) -> None:
+def through_peer(model: nn.Module, size: Size, events: Path, share: float) -> None:
     """Torch-Pruning to `share` of the FLOPs, and whether its network runs, trains and is as small as asked."""
     import torch_pruning as tp  # noqa: PLC0415
 
