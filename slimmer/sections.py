@@ -27,7 +27,7 @@ class ModelSection(Section):
     input_size: tuple[Positive, Positive, Positive] | None = Field(
         None, description="(channels, height, width) of one image"
     )
-    keep: tuple[str, ...] = Field((), description="patterns of layers that are not pruned, such as 'layer4.*'")
+    keep: tuple[str, ...] = Field((), description="patterns of layers that keep all they make, such as 'layer4.*'")
     only: tuple[str, ...] = Field((), description="patterns of layers; no others are pruned, such as 'backbone'")
     rewrite: bool = Field(False, description="the slim network is its program: numbers in it follow, weights are plain")
 

@@ -266,7 +266,7 @@ class Shifted(nn.Module):
 def test_numbers_that_stand_in_the_code_fix_what_they_meet():
     graph = build_graph(Shifted(), zoo.SIZE)
     assert graph.groups == ()
-    assert graph.fixed[0].reason.startswith("numbers that stand in the code")
+    assert re.match(r"numbers that stand in the code: aten\.\w+ in .*test_graph\.py:\d+\)$", graph.fixed[0].reason)
 
 
 class TiedAutoencoder(nn.Module):
@@ -370,3 +370,42 @@ def test_layers_that_only_training_runs_are_cut_with_the_rest():
         assert torch.allclose(ours, theirs, rtol=1e-10)
     cost = flops_cost(model, graph, zoo.SIZE)
     assert cost.exact(plan.widths) == count_flops(slim.eval(), zoo.SIZE)
+
+
+class Frozen(nn.Module):
+    """A stem that runs without gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.conv = nn.Conv2d(4, 5, 3)
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.stem(x).relu()
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def test_a_part_without_gradients_is_walked_like_any_other():
+    assert [(group.name, group.size) for group in build_graph(Frozen(), zoo.SIZE).groups] == [("stem", 4), ("conv", 5)]
+
+
+class Undecided(nn.Module):
+    """A head for training alone, where a branch on numbers stands in the way of the trace."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 2)
+        self.aux = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return self.fc(x) if not self.training or x.sum() > 0 else self.aux(x)
+
+
+def test_a_layer_of_training_alone_that_can_not_be_traced_says_so():
+    [row] = [row for row in build_graph(Undecided(), zoo.SIZE).fixed if row.layer == "aux"]
+    assert "training may read what is cut here: it can't be traced in training" in row.reason
+    assert "test_graph.py:" in row.reason

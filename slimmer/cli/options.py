@@ -27,7 +27,7 @@ def words(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 
 
 LAYERS = "a layer, a module that holds some, or a pattern such as 'layer4.*'. May be given again."
-keep = click.option("--keep", multiple=True, metavar="LAYERS", help=f"Leave these layers whole: {LAYERS}")
+keep = click.option("--keep", multiple=True, metavar="LAYERS", help=f"Leave what these layers make whole: {LAYERS}")
 only = click.option("--only", multiple=True, metavar="LAYERS", help="Prune no layers but these, named in the same way.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 

@@ -38,7 +38,9 @@ def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     """
     names = read_names(model)
     walk = start_walk(model, names)
-    follow(walk, names, export_program(model, inputs))
+    with torch.no_grad():  # else a part of the network without gradients would be a program of its own
+        program = export_program(model, inputs)
+    follow(walk, names, program)
     if not _weighted(model).issubset(layer.name for layer in walk.layers):
         _follow_training(walk, names, model, inputs)
     finish_walk(walk, names)
@@ -82,7 +84,9 @@ def follow(walk: Walk, names: Names, program: Any) -> None:
     stored = {node: names.tensors.get(name, name) for node, name in stored.items()}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            reason = "the network's input" if node.name in entering else "numbers that stand in the code"
+            first = next(iter(node.users), node)
+            coded = walk.reason(first, "numbers that stand in the code")
+            reason = "the network's input" if node.name in entering else coded
             values[node] = _placeholder(walk, node, stored, reason)
             if node.name not in entering:
                 parameters.add(node)
@@ -104,11 +108,13 @@ def _follow_training(walk: Walk, names: Names, model: nn.Module, inputs: Inputs)
     """Walk through the program of training too, where it may have layers that evaluation has not (auxiliary heads).
 
     They are cut with the rest, so that the slim network trains; no FLOPs are counted here, since evaluation has none of
-    theirs. A network that can't be traced in training is left as evaluation has it.
+    theirs. A network that can't be traced in training is left as evaluation has it, and its other layers say so.
     """
     try:
-        program = export_program(deepcopy(model), inputs, training=True)
-    except ModelError:
+        with torch.no_grad():
+            program = export_program(deepcopy(model), inputs, training=True)
+    except ModelError as error:
+        walk.untraced = f"; training may read what is cut here: it {error.found}"
         return
     for node in program.graph.nodes:
         if node.op not in {"placeholder", "output"}:  # activations' axes go by such names, and evaluation has its own
@@ -234,5 +240,5 @@ def _unread(walk: Walk, model: nn.Module, shared: Mapping[str, str]) -> Iterator
     for name, module in model.named_modules():
         if name not in read and isinstance(module, (_ConvNd, nn.Linear)):
             size = module.out_channels if isinstance(module, _ConvNd) else module.out_features
-            otherwise = "no convolution or linear layer of the program reads its weights"
+            otherwise = f"no convolution or linear layer of the program reads its weights{walk.untraced}"
             yield Fixed(name, size, size, shared.get(f"{name}.weight") or walk.refused.get(name) or otherwise)

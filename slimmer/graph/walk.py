@@ -63,6 +63,7 @@ class Walk:
     pinned: dict[str, str] = field(default_factory=dict)  # parameters that are used as no handler follows, and why
     refused: dict[str, str] = field(default_factory=dict)  # modules with a refused operation, and why
     counts: dict[str, Counts] = field(default_factory=dict)
+    untraced: str = ""  # why layers that only training runs are not known
     summed: list[Tensor] = field(default_factory=list)  # labels of activations that were added to one another
 
     def label_axis(self, axis: Axis, labels: Tensor) -> Tensor:

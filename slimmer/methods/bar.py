@@ -28,11 +28,13 @@ class Barrier:
 class Bar:
     """Gates z = clip(s (zeta - gamma) + gamma, 0, 1) under L = L_task + sum over metrics of c f C.
 
-    While training s is sigmoid((logit(u) + ln alpha) / beta) with u uniform in 0..1, drawn for every unit and step;
-    in evaluation it is sigmoid(ln alpha). C is the sum of P(z > 0) = sigmoid(ln alpha - beta ln(-gamma / zeta)) over
-    all units, each times its price: what one more unit of its group costs at the widths that those chances add up
-    to, as a share of dense. f is the barrier: 0 while the gates that evaluation leaves open cost less than the final
-    budget, and beyond all bounds toward the budget of the moment, which falls to the final one along a sigmoid.
+    While training s is sigmoid((logit(u) + ln alpha) / beta) with u uniform in 0..1, drawn for every unit and
+    step; in evaluation it is sigmoid(ln alpha), not divided by beta, as Louizos' code and the known
+    implementation have it. C is the sum of P(z > 0) = sigmoid(ln alpha - beta ln(-gamma / zeta)) over all
+    units, each times its price: what one more unit of its group costs at the widths that those chances add up
+    to, as a share of dense. f is the barrier: 0 while the gates that evaluation leaves open cost less than the
+    final budget, and beyond all bounds toward the budget of the moment, which falls to the final one along a
+    sigmoid.
 
     c is strength * 10,000. The published term is lambda / batch times the number of activations that live, and a
     CIFAR network has 5e5 to 1e6 of them at batches of 64; so with C a share of dense, `strength` is on the scale of

@@ -14,7 +14,8 @@ class NetworkSlimming:
     """L = L_task + strength * sum of |gamma| over the batch-norm scales; no masks, they stay at one.
 
     Nothing but that penalty acts on the scales: the optimizer has no weight decay on vectors, where the published
-    code has one beside it. The budget takes the place of the published threshold over all |gamma|.
+    code has one beside it, and only on those whose channels can go. The budget takes the place of the published
+    threshold over all |gamma|.
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (2017),
     github.com/Eric-mingjie/network-slimming.
