@@ -4,10 +4,12 @@ import pytest
 import torch
 import zoo
 from fvcore.nn import parameter_count
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_flops
+from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.prune import prune
 
@@ -103,3 +105,25 @@ def test_a_budget_knows_its_share():
     model, graph = zoo.traced("Chain")
     cost = params_cost(model, graph)
     assert Budget(cost, 0.25 * cost.dense).ratio == 0.25
+
+
+class Remembering(nn.Module):
+    """SegNet's pair of pools, of which torch.jit can't trace the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.pool = nn.MaxPool2d(2, return_indices=True)
+        self.back = nn.MaxUnpool2d(2)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x, places = self.pool(self.conv(x))
+        return self.fc(self.back(x, places).mean((2, 3)))
+
+
+def test_what_can_not_be_counted_is_named_with_its_module_and_line():
+    with pytest.raises(ModelError, match="fvcore can't count its FLOPs, in back") as error:
+        count_flops(Remembering(), zoo.SIZE)
+    assert "test_costs.py:" in error.value.found
+    assert "self.back(x, places)" in error.value.found

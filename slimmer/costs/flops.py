@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.closed_form import Cost, Term, closed_form, volume
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, Inputs, Operation, evaluating, example_inputs
+from slimmer.graph import ChannelGraph, Inputs, Operation, evaluating, example_inputs, place_of
 
 CONVENTION = "fvcore, 1 FLOP per multiply-add"
 
@@ -98,19 +98,23 @@ def count_conv_linear(model: nn.Module, inputs: Inputs) -> int:
 
 
 def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
-    analysis = FlopCountAnalysis(model, example_inputs(model, inputs, images=1))
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    example = example_inputs(model, inputs, images=1)
+
+    def counted() -> FlopCountAnalysis:
+        analysis = FlopCountAnalysis(model, example)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        analysis.total()
+        return analysis
+
     with evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.trace is deprecated; fvcore still stands on it
         try:
-            analysis.total()
+            return counted()
         except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
-            raise ModelError(
-                type(model).__name__,
-                f"fvcore can't count its FLOPs: {str(error).strip().partition(chr(10))[0] or type(error).__name__}",
-                "take the operation that torch.jit.trace or fvcore stumbles over out of the network",
-            ) from error
-    return analysis
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            found = f"fvcore can't count its FLOPs, {place_of(model, counted)}: {reason}"
+            right = "write this operation in a way that torch.jit.trace follows"
+            raise ModelError(type(model).__name__, found, right) from error
 
 
 def _children(name: str, nested: Mapping[str, object]) -> list[str]:

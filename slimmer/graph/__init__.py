@@ -3,7 +3,7 @@
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
 from slimmer.graph.inputs import Inputs, example_inputs, is_image, own_inputs, shapes
 from slimmer.graph.nested import logits, tensors_in
-from slimmer.graph.program import evaluating, own_line, quiet
+from slimmer.graph.program import evaluating, own_line, place_of, quiet
 from slimmer.graph.trace import build_graph
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "logits",
     "own_inputs",
     "own_line",
+    "place_of",
     "quiet",
     "shapes",
     "tensors_in",

@@ -38,15 +38,13 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
             return export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            found = (
-                f"can't be traced{' in training' * training} with {shapes(example)}, {_place(model, export)}: {reason}"
-            )
+            found = f"can't be traced{' in training' * training} with {shapes(example)}, {place_of(model, export)}: {reason}"
             right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
             raise ModelError(type(model).__name__, found, right + "; prune without --rewrite" * training) from error
 
 
-def _place(model: nn.Module, export: Callable[[], Any]) -> str:
-    """The innermost module that a failing `export` is in, and the last line of code outside PyTorch that it runs."""
+def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
+    """The innermost module that a `failing` call is in, and the last line of code outside PyTorch that it runs."""
     inside = [""]
     hooks = []
     for name, module in model.named_modules():
@@ -54,7 +52,7 @@ def _place(model: nn.Module, export: Callable[[], Any]) -> str:
         hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None))
     found = "in the top module"
     try:
-        export()
+        failing()
     except Exception as error:  # noqa: BLE001 - the same again
         if inside[-1]:
             found = f"in {inside[-1]}"
