@@ -38,7 +38,8 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
             return export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            found = f"can't be traced{' in training' * training} with {shapes(example)}, {place_of(model, export)}: {reason}"
+            mode = " in training" * training
+            found = f"can't be traced{mode} with {shapes(example)}, {place_of(model, export)}: {reason}"
             right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
             raise ModelError(type(model).__name__, found, right + "; prune without --rewrite" * training) from error
 
