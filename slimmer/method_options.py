@@ -51,6 +51,11 @@ class Taylor(Measured):
     stream: Stream = 1.0
     sparsify: Share = Field(0.0, description="share of the epochs under masks before channels go")
     batches: int = Field(64, ge=1, description="batches that the first scores are taken from")
+    order: Literal["taylor", "magnitude"] = Field(
+        "magnitude",
+        description="what says which channels of a group go first, while scores say how many: the scores too, or the "
+        "norm of all weights that touch a channel; not under masks, whose scores run on",
+    )
 
 
 class Criterion(OneShot):

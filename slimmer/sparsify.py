@@ -13,6 +13,7 @@ from slimmer.compose import trained_method
 from slimmer.costs import Budget
 from slimmer.criteria import (
     bn_scale_scores,
+    deal,
     filter_norm_scores,
     magnitude_scores,
     normed_groups,
@@ -146,10 +147,14 @@ def _scores(recipe: Recipe, task: Task) -> Tensor:
 
 
 def _compared(recipe: Recipe, task: Task, scores: Tensor, stop: int, observe: Observe) -> Tensor:
-    """The scores, or where asked for, and no masks make them run on, what each unit adds to its group's own curve."""
+    """The scores, in another order or on each group's measured curve where asked for, and no masks make them run on."""
     section = recipe.method
+    if stop:
+        return scores
+    if isinstance(section, options.Taylor) and section.order == "magnitude":
+        scores = deal(scores, magnitude_scores(task.model, task.graph), task.graph)
     number = section.sensitivity if isinstance(section, options.Measured) else 0
-    if not number or stop:
+    if not number:
         return scores
     assert task.data is not None
     images = list(training_images(task.data, recipe, number))

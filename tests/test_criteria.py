@@ -7,12 +7,15 @@ import random
 import pytest
 import torch
 import zoo
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from slimmer.allocate import allocate
 from slimmer.costs import Budget, params_cost
 from slimmer.criteria import (
     bn_scale_scores,
+    deal,
     filter_norm_scores,
     magnitude_scores,
     normed_groups,
@@ -74,6 +77,19 @@ def test_equal_units_are_ranked_in_their_order():
         nn.init.ones_(parameter)
     scores = magnitude_scores(model, zoo.traced("Chain")[1])
     assert scores.tolist() == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1 / 5, 2 / 5, 3 / 5, 4 / 5, 1])
+
+
+@given(st.integers(0, 1000))
+def test_scores_that_are_dealt_stay_in_their_group_and_follow_the_other_order(seed):
+    draw = torch.Generator().manual_seed(seed)
+    graph = zoo.traced("Concatenation")[1]
+    scores, order = torch.rand((2, graph.units), generator=draw, dtype=torch.float64)
+    sizes = [group.size for group in graph.groups]
+    for before, ranks, after in zip(
+        *(each.split(sizes) for each in (scores, order, deal(scores, order, graph))), strict=True
+    ):
+        assert torch.equal(after.sort().values, before.sort().values)
+        assert torch.equal(after.argsort(), ranks.argsort())
 
 
 # Images

@@ -27,3 +27,23 @@ def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
         ranks[squares.argsort(stable=True)] = torch.arange(1, group.size + 1, dtype=torch.float64)
         parts.append(ranks / group.size)
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+
+def deal(scores: Tensor, order: Tensor, graph: ChannelGraph) -> Tensor:
+    """The scores (units,) of every group dealt out anew to its units in the order of another criterion's (units,).
+
+    So one criterion says how many units a group keeps, by what its curve of scores is worth beside the others', and
+    the other which. Units that are alike in `order` stay in their places.
+
+    >>> from slimmer.graph import ChannelGroup
+    >>> graph = ChannelGraph((ChannelGroup("a", 3, ()),), (), (), (), ())
+    >>> deal(torch.tensor([5.0, 1.0, 3.0]), torch.tensor([0.1, 0.2, 0.3]), graph)
+    tensor([1., 3., 5.])
+    """
+    sizes = [group.size for group in graph.groups]
+    dealt = []
+    for values, ranks in zip(scores.split(sizes), order.split(sizes), strict=True):
+        part = torch.empty_like(values)
+        part[ranks.argsort(stable=True)] = values.sort().values
+        dealt.append(part)
+    return torch.cat(dealt) if dealt else scores
