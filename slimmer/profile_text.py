@@ -241,13 +241,20 @@ def _in_effect(subjects: Sequence[Row]) -> Iterator[str]:
             yield f"In effect in {runtime}: {', '.join(told)}."
 
 
+def _whereabouts(provider: str) -> str:
+    """Where the images lie before a run: only on CUDA's devices can inputs be bound."""
+    bound = (CPU, "CUDAExecutionProvider", "TensorrtExecutionProvider")
+    through = provider.endswith("ExecutionProvider") and provider not in bound
+    return "lie in the CPU's memory: copies are timed too" if through else "lie on the device already"
+
+
 def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
     effort, threads = asked["effort"], ", ".join(_threads(number) for number in asked["threads"])
     yield (
         f"{effort['blocks']} blocks of each network in turns, each of at least {effort['seconds']:g} s and "
         f"{effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
-        f"{'x'.join(map(str, asked['input_size']))} that lie on the device already."
+        f"{'x'.join(map(str, asked['input_size']))} that {_whereabouts(found['provider'])}."
     )
     unset = {"strict": False, "cuda_graph": False}
     chosen = {name: value for name, value in asked["options"].items() if value != unset.get(name)}

@@ -133,3 +133,18 @@ def test_options_that_were_set_are_said_and_defaults_are_not(tmp_path):
     assert said(tf32=False, cuda_graph=True) == [
         "Options, which are ONNX Runtime's alone: cuda_graph True, tf32 False."
     ]
+
+
+@pytest.mark.parametrize(
+    ("provider", "where"),
+    [
+        ("CPUExecutionProvider", "lie on the device already."),
+        ("TensorrtExecutionProvider", "lie on the device already."),
+        ("cuda", "lie on the device already."),
+        ("DmlExecutionProvider", "lie in the CPU's memory: copies are timed too."),
+    ],
+)
+def test_where_images_lie_is_said_as_it_is(tmp_path, provider, where):
+    found = told(tmp_path) | {"provider": provider}
+    said = [text for part in parts(found, every_layer=False) for text in part.says]
+    assert any(text.endswith(where) for text in said)

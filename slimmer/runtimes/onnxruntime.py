@@ -18,6 +18,8 @@ from slimmer.runtimes import Array
 from slimmer.runtimes.options import DEFAULTS, Options
 from slimmer.runtimes.providers import CPU, ON_GPU, Asked, asked_for, check_provider, first_choice
 
+_BOUND = "inputs and outputs bound on the device, copies not timed"
+_THROUGH_MEMORY = "inputs and outputs in the CPU's memory: copies to the device and back are timed too"
 _SILENT, _WARNING = 4, 2  # ONNX Runtime's log severities; a program starts at warning
 
 
@@ -140,7 +142,8 @@ def open_session(
 
     Source: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
     """
-    asked = asked_for(check_provider(provider), options)
+    provider = check_provider(provider)
+    asked = asked_for(provider, options)
     if threads is not None and threads < 1:
         raise RecipeError("threads", str(threads), "1 or more, or none for one per core")
     if not path.is_file():
@@ -223,7 +226,7 @@ def _settings(session: Any, options: Any, nodes: Mapping[str, int]) -> dict[str,
         "threads": str(threads) if threads else "one per core",
         "graph_optimization_level": options.graph_optimization_level.name,
         "execution_mode": options.execution_mode.name,
-        "io_binding": "inputs and outputs bound on the device, copies not timed",
+        "io_binding": _BOUND if session.get_providers()[0] in (CPU, *ON_GPU) else _THROUGH_MEMORY,
     }
     for name, chosen in session.get_provider_options().items():
         settings |= {f"{name}.{key}": str(value) for key, value in chosen.items()}

@@ -13,6 +13,7 @@ PROVIDERS = {
     # TensorRT leaves to CUDA what it can't run.
     "tensorrt": (TENSORRT, CUDA),
 }
+SHORT = {names[0]: short for short, names in PROVIDERS.items()}
 ON_GPU = (CUDA, TENSORRT)  # whose inputs and outputs lie on a CUDA device
 
 Asked = list[tuple[str, dict[str, str]]]
@@ -23,9 +24,12 @@ def check_provider(provider: str) -> str:
 
     Raises RuntimeUnavailableError for a name that is not known, and for a provider that was left out of this build.
 
-    >>> check_provider("cpu")
-    'cpu'
+    Those that have a short name get it.
+
+    >>> check_provider("cpu"), check_provider("CPUExecutionProvider")
+    ('cpu', 'cpu')
     """
+    provider = SHORT.get(provider, provider)
     if provider in PROVIDERS:
         return provider
     every, built = onnxruntime.get_all_providers(), onnxruntime.get_available_providers()
