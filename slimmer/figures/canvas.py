@@ -25,6 +25,7 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 GREY, PALE = "#6E6E6E", "#D0D3D6"
 WIDTH = 8.0  # inches
 DPI = 150
+ROW = 0.19  # inches of a row of a legend
 LABELS = 48  # that fit side by side, upright
 LONGEST = 32  # characters of a label
 
@@ -50,9 +51,13 @@ def style(number: int) -> tuple[str, str | tuple[float, tuple[float, ...]]]:
 
 
 def legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
-    """Put one legend for `axes` above them, where it hides nothing, in as many columns as its longest text allows."""
+    """Put one legend for `axes` above them, where it hides nothing, in as many columns as its longest text allows.
+
+    The figure grows by what more than three rows of it take.
+    """
     found = {text: handle for each in axes for handle, text in zip(*each.get_legend_handles_labels(), strict=True)}
     columns = max(1, min(len(found), int(WIDTH * 14) // (max(map(len, found)) + 7)))
+    figure.set_figheight(figure.get_figheight() + ROW * max(0, -(-len(found) // columns) - 3))
     figure.legend(
         found.values(), found.keys(), loc="outside upper left", ncols=columns, frameon=False, fontsize=9, borderpad=0.2
     )

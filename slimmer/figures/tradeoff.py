@@ -8,6 +8,7 @@ from slimmer.figures.canvas import GREY, legend, new_figure, save, style
 from slimmer.settings import label
 
 MARKERS = "osD^vPX*"
+NARROWEST = 4.0  # percent of the FLOPs that the figure shows at least
 
 
 def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
@@ -40,6 +41,9 @@ def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
             linestyle=dashes,
             capsize=3,
         )
+    low, high = axes.get_xlim()
+    middle, half = (low + high) / 2, max(high - low, NARROWEST) / 2  # else misses of hundredths would look like budgets
+    axes.set_xlim(middle - half, middle + half)
     axes.set_xlabel("FLOPs that remain, % of dense", fontsize=9)
     axes.set_ylabel("top-1 of the slim network, %", fontsize=9)
     legend(figure, [axes])
