@@ -28,7 +28,7 @@ class Part:
 
 
 def headline(found: Profile) -> list[str]:
-    """How much faster each network is than the first, a sentence a batch size."""
+    """How much faster each network is than the first, and later ones than the second, a sentence a batch size."""
     return [
         f"{_place(found, one)}: {one['model']} {_verdict(one)} (95 % interval {one['low']:.2f} to {one['high']:.2f})"
         + (
@@ -36,7 +36,7 @@ def headline(found: Profile) -> list[str]:
             if one["promise"] is None
             else f"; its FLOPs promise {one['promise']:.2f}, it has {_share(one)} of that."
         )
-        for one in found["comparisons"]
+        for one in (*found["comparisons"], *found.get("among", ()))
         if one["runtime"] == one["against_runtime"]
     ]
 

@@ -148,3 +148,17 @@ def test_where_images_lie_is_said_as_it_is(tmp_path, provider, where):
     found = told(tmp_path) | {"provider": provider}
     said = [text for part in parts(found, every_layer=False) for text in part.says]
     assert any(text.endswith(where) for text in said)
+
+
+def test_a_third_network_is_held_against_the_second_too(tmp_path):
+    lengths = {"dense": constant(10), "slim": constant(5), "rounded": constant(4)}
+    found = fake_profile(tmp_path, lengths, flops={"dense": 100, "slim": 50, "rounded": 50}, batches=(1, 8))[
+        0
+    ].to_dict()
+    assert [(one["model"], one["against"], one["batch"]) for one in found["among"]] == [
+        ("rounded", "slim", 1),
+        ("rounded", "slim", 8),
+    ]
+    assert "rounded is 1.25 times as fast as slim (95 % interval 1.25 to 1.25)" in headline(found)[-1]
+    speedups = {row["network"]: row["speed-up (95 % interval)"] for row in table(found, "Latency")}
+    assert speedups["rounded"].startswith("2.50")  # against dense

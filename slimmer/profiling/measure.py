@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class _Found:
     subjects: dict[tuple[str, str], Subject] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
+    among: list[Comparison] = field(default_factory=list)
 
 
 def measure(
@@ -121,6 +123,7 @@ def measure(
         subjects=subjects,
         timings=tuple(found.timings),
         comparisons=tuple(found.comparisons),
+        among=tuple(found.among),
         fresh=tuple(fresh),
         traces=tuple(traces),
         layers=layers,
@@ -206,27 +209,36 @@ def _time(
         )
         copies = [_copies(session, images, clock) for session in sessions]
         found.timings += map(timing, cases, recorded, copies)
-        found.comparisons += _comparisons(cases, recorded, len(names), found.subjects, conditions.seed)
+        compared = partial(_compared, cases, recorded, found.subjects, conditions.seed)
+        found.comparisons += [compared(*pair) for pair in _with_the_first(len(cases), len(names))]
+        found.among += [compared(*pair) for pair in _with_the_second(len(cases), len(names))]
 
 
-def _comparisons(
+def _with_the_first(cases: int, networks: int) -> list[tuple[int, int]]:
+    """Each network and the first one of its runtime, then each and itself in the first runtime."""
+    within = [(index, index - index % networks) for index in range(cases) if index % networks]
+    return within + [(index, index % networks) for index in range(networks, cases)]
+
+
+def _with_the_second(cases: int, networks: int) -> list[tuple[int, int]]:
+    """Each network behind the second and the second one of its runtime: a rounded one and one that is not, say."""
+    return [(index, index - index % networks + 1) for index in range(cases) if index % networks > 1]
+
+
+def _compared(
     cases: Sequence[Case],
     recorded: Sequence[Recorded],
-    networks: int,
     subjects: Mapping[tuple[str, str], Subject],
     seed: int,
-) -> list[Comparison]:
-    """Each network against the first one of its runtime, then against itself in the first runtime."""
-
-    def one(index: int, other: int) -> Comparison:
-        here, there = cases[index], cases[other]
-        subject, reference = (subjects[case.model, case.runtime] for case in (here, there))
-        alike = here.model != there.model and subject.precision == reference.precision
-        promise = reference.flops / subject.flops if alike and subject.flops and reference.flops else None
-        return compare(here, there, recorded[index], recorded[other], promise=promise, seed=seed)
-
-    within = [one(index, index - index % networks) for index in range(len(cases)) if index % networks]
-    return within + [one(index, index % networks) for index in range(networks, len(cases))]
+    index: int,
+    other: int,
+) -> Comparison:
+    """The case at `index` against the `other` one, with what their FLOPs promise."""
+    here, there = cases[index], cases[other]
+    subject, reference = (subjects[case.model, case.runtime] for case in (here, there))
+    alike = here.model != there.model and subject.precision == reference.precision
+    promise = reference.flops / subject.flops if alike and subject.flops and reference.flops else None
+    return compare(here, there, recorded[index], recorded[other], promise=promise, seed=seed)
 
 
 def _copies(session: Session, images: Array, clock: Clock) -> dict[str, float]:

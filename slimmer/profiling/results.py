@@ -147,8 +147,10 @@ class TracedRun(Case):
 class Profile:
     """All that was measured, and under what conditions; the first of `subjects` is the reference.
 
-    `provider` is the one that was really active. `gpu` is the first GPU's state before and after. `layers` are
-    each network's, in its ONNX file. `notes` are sentences on what limits the figures.
+    `comparisons` are with the first network, or with the first runtime; `among` are those of the third network and
+    later ones with the second. `provider` is the one that was really active. `gpu` is the first GPU's state before,
+    at the end under load, and after. `layers` are each network's, in its ONNX file. `notes` are sentences on what
+    limits the figures.
     """
 
     schema: int
@@ -160,6 +162,7 @@ class Profile:
     subjects: tuple[Subject, ...]
     timings: tuple[Timing, ...]
     comparisons: tuple[Comparison, ...]
+    among: tuple[Comparison, ...]
     fresh: tuple[FreshUse, ...]
     traces: tuple[TracedRun, ...]
     layers: dict[str, tuple[Layer, ...]]
