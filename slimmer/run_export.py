@@ -55,7 +55,7 @@ def export_run(
         raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
     data = _data(recipe, observe) if data is None else data
     networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
-    job = Job(run, recipe, report, data, networks, _earlier(run, report))
+    job = Job(run, recipe, report, data, networks, earlier(run, report))
     check_asked(job)
     done: dict[str, Any] = {}
     try:
@@ -75,8 +75,8 @@ def tell_report(run: Run) -> None:
     write_text(run.text, to_markdown(run.read_report(), exported, timed))
 
 
-def _earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
-    """What export.json lists of these very networks, as far as the files are still the same."""
+def earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What export.json lists of these very networks, by name, as far as the files are still the same."""
     try:
         listed = read_json(run.exported)
     except (OSError, ValueError):  # none yet, or a damaged one: this export writes it anew

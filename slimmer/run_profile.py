@@ -15,7 +15,7 @@ from slimmer.files import write_json
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.recipe import read_recipe
 from slimmer.run import Run, open_run
-from slimmer.run_export import export_run, tell_report
+from slimmer.run_export import earlier, export_run, tell_report
 from slimmer.runtimes.options import Options
 from slimmer.runtimes.providers import check_provider
 from slimmer.sections import ProfileSection
@@ -116,12 +116,13 @@ def _section(recipe: Path | None, settings: dict[str, Any]) -> ProfileSection:
 
 
 def _export(run: Run, model: nn.Module | None, observe: Observe) -> None:
-    """See to it that the run has its ONNX files. Raises ExportError where they can't be timed."""
-    if not run.read_report()["input_size"]:
+    """See to it that the run has its ONNX files, checked. Raises ExportError where they can't be timed."""
+    report = run.read_report()
+    if not report["input_size"]:
         found = "its network has inputs of its own, and only networks of one image are timed"
         raise ExportError(str(run.path), found, "time its ONNX files with your own inputs")
-    if not all(run.onnx(name).is_file() for name in NETWORKS):
-        observe({"event": "note", "text": f"{run.path} has no ONNX files yet; exporting first"})
+    if not earlier(run, report).keys() >= set(NETWORKS):
+        observe({"event": "note", "text": f"{run.path} has no checked ONNX files yet; exporting first"})
         export_run(run, model=model, observe=observe)
 
 
