@@ -1,30 +1,15 @@
 """A profile in words and tables, the headline first; terminal and report.md show the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from slimmer.profile_causes import CPU, Part, Profile, Row, key, nodes, several, threads_told, where, widths
 
 SCHEMA = 2
-CPU = "CPUExecutionProvider"
 # Settings that change a timing on a GPU, ONNX Runtime's and PyTorch's.
 TELLING = (
     *("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "enable_cuda_graph", "trt_fp16_enable"),
     *("float32_matmul_precision", "cudnn.benchmark", "cudnn.allow_tf32"),
 )
-_LEAST_SHARE = 0.01  # an operation that takes less of the time is one of "others"
-
-Profile = Mapping[str, Any]
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A table with its title, and sentences under it; either may be empty."""
-
-    title: str
-    heads: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    says: tuple[str, ...] = ()
 
 
 def headline(found: Profile) -> list[str]:
@@ -50,10 +35,10 @@ def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
     if found["fresh"]:
         yield _first_use(found)
     if any(one["trace"]["shares"] for one in found["traces"]):
-        yield _where(found)
+        yield where(found)
     if found["provider"] != CPU and found["traces"]:
-        yield _nodes(found)
-    yield from _widths(found, every_layer=every_layer)
+        yield nodes(found)
+    yield from widths(found, every_layer=every_layer)
     yield Part("Conditions", says=tuple(_conditions(found)))
     if found["notes"]:
         yield Part("What limits these figures", says=tuple(found["notes"]))
@@ -71,39 +56,27 @@ def _share(one: Row) -> str:
 
 
 def _place(found: Profile, one: Row) -> str:
-    told = [f"batch {one['batch']}", _threads(one["threads"]) if _several(found, "threads") else ""]
-    told.append(one["runtime"] if _several(found, "runtimes") else "")
+    told = [f"batch {one['batch']}", threads_told(one["threads"]) if several(found, "threads") else ""]
+    told.append(one["runtime"] if several(found, "runtimes") else "")
     return ", ".join(part for part in told if part)
 
 
-def _threads(number: int | None) -> str:
-    return "one thread per core" if number is None else f"{number} thread{'s' if number > 1 else ''}"
-
-
-def _several(found: Profile, key: str) -> bool:
-    return len(found["conditions"][key]) > 1
-
-
 def _case_heads(found: Profile) -> tuple[str, ...]:
-    runtime = ("runtime",) if _several(found, "runtimes") else ()
-    return ("network", *runtime, *(("threads",) if _several(found, "threads") else ()), "batch")
+    runtime = ("runtime",) if several(found, "runtimes") else ()
+    return ("network", *runtime, *(("threads",) if several(found, "threads") else ()), "batch")
 
 
 def _case(found: Profile, row: Row) -> tuple[str, ...]:
-    runtime = (row["runtime"],) if _several(found, "runtimes") else ()
-    threads = (str(row["threads"] or "per core"),) if _several(found, "threads") else ()
+    runtime = (row["runtime"],) if several(found, "runtimes") else ()
+    threads = (str(row["threads"] or "per core"),) if several(found, "threads") else ()
     return (row["model"], *runtime, *threads, str(row["batch"]))
 
 
-def _key(row: Row) -> tuple[Any, ...]:
-    return row["model"], row["runtime"], row["threads"], row["batch"]
-
-
 def _latency(found: Profile) -> Part:
-    faster = {_key(one): one for one in found["comparisons"] if one["runtime"] == one["against_runtime"]}
+    faster = {key(one): one for one in found["comparisons"] if one["runtime"] == one["against_runtime"]}
     rows = []
     for row in found["timings"]:
-        one = faster.get(_key(row))
+        one = faster.get(key(row))
         gain = f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})" if one else ""
         promise = f"{one['promise']:.2f}, {_share(one)} of it" if one and one["promise"] is not None else ""
         rows.append((*_case(found, row), f"{row['median_ms']:.3f}", f"{row['images_per_s']:.0f}", gain, promise))
@@ -159,80 +132,6 @@ def _megabytes(number: float | None) -> str:
     return "" if number is None else f"{number / 1e6:.2f}"
 
 
-def _where(found: Profile) -> Part:
-    """Each operation's share of the time and what that comes to, network beside network, at the largest batch."""
-    largest = max(one["batch"] for one in found["traces"])
-    traced = [one for one in found["traces"] if one["batch"] == largest]
-    medians = {_key(row): row["median_ms"] for row in found["timings"]}
-    shares = {one["model"]: one["trace"]["shares"] for one in traced}
-    whole = {one["model"]: medians[_key(one)] for one in traced}
-    names = list(
-        dict.fromkeys(name for each in shares.values() for name, share in each.items() if share >= _LEAST_SHARE)
-    )
-    names.sort(key=lambda name: -max(each.get(name, 0) for each in shares.values()))
-    told = {name: {model: each.get(name, 0.0) for model, each in shares.items()} for name in names}
-    told["others"] = {
-        model: sum(share for name, share in each.items() if name not in names) for model, each in shares.items()
-    }
-    rows = [(name, *_parts_of_the_time(each, whole)) for name, each in told.items()]
-    threads = f", {_threads(traced[0]['threads'])}" if _several(found, "threads") else ""
-    said = (
-        "Shares from a profiled session of each network; milliseconds are that share of the median above, since the "
-        "profiler slows what it times. Behind them, how many times faster than in the first network."
-    )
-    return Part(f"Where time goes, batch {largest}{threads}", ("operation", *shares), tuple(rows), (said,))
-
-
-def _parts_of_the_time(shares: Mapping[str, float], whole: Mapping[str, float]) -> Iterator[str]:
-    """An operation's share, its milliseconds, and how many times faster than in the first network, for each."""
-    times = {model: share * whole[model] for model, share in shares.items()}
-    first = next(iter(times.values()))
-    for number, (model, share) in enumerate(shares.items()):
-        gain = f" ({first / times[model]:.2f}x)" if number and first and times[model] else ""
-        yield f"{share:.1%}, {times[model]:.3f} ms{gain}"
-
-
-def _nodes(found: Profile) -> Part:
-    traces = {one["model"]: one["trace"] for one in found["traces"]}
-    rows = tuple(
-        (
-            name,
-            ", ".join(f"{provider} {number}" for provider, number in trace["nodes"].items()),
-            "; ".join(trace["on_cpu"]) or "none",
-            "; ".join(trace["memcpy"]) or "none",
-        )
-        for name, trace in traces.items()
-    )
-    return Part("Where nodes run", ("network", "nodes", "fell back to the CPU", "copies between devices"), rows)
-
-
-def _widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
-    """How many layers' widths are no multiples of 8, 16, 32, and which; the layer that makes the output is left out."""
-    inner = {name: [one for one in layers if not one["output"]] for name, layers in found["layers"].items()}
-    inner = {name: layers for name, layers in inner.items() if layers}
-    if not inner:
-        return
-    rows = tuple(
-        (name, str(len(layers)), *(str(sum(one["multiple"] < least for one in layers)) for least in (8, 16, 32)))
-        for name, layers in inner.items()
-    )
-    yield Part("Widths", ("network", "layers", "no multiple of 8", "of 16", "of 32"), rows)
-    widths = {name: {one["name"]: one for one in layers} for name, layers in inner.items()}
-    layers = list(dict.fromkeys(one for each in widths.values() for one in each))
-    odd = [name for name in layers if any(name in each and each[name]["multiple"] < 32 for each in widths.values())]
-    if every_layer and odd:
-        table = tuple((name, *(_width(each.get(name)) for each in widths.values())) for name in odd)
-        yield Part("Layers whose width is no multiple of 32 in one of them", ("layer", *widths), table)
-
-
-def _width(layer: Row | None) -> str:
-    if layer is None:
-        return ""
-    return (
-        f"{layer['width']} (no multiple of 8)" if layer["multiple"] == 1 else f"{layer['width']} ({layer['multiple']})"
-    )
-
-
 def _in_effect(subjects: Sequence[Row]) -> Iterator[str]:
     """The settings that change a timing on a GPU as each runtime has them, whether asked for or its own default."""
     for runtime, settings in {one["runtime"]: one["settings"] for one in reversed(subjects)}.items():
@@ -250,7 +149,7 @@ def _whereabouts(provider: str) -> str:
 
 def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
-    effort, threads = asked["effort"], ", ".join(_threads(number) for number in asked["threads"])
+    effort, threads = asked["effort"], ", ".join(threads_told(number) for number in asked["threads"])
     yield (
         f"{effort['blocks']} blocks of each network in turns, each of at least {effort['seconds']:g} s and "
         f"{effort['runs']} runs, back to back behind a warm-up; {threads}; images of "

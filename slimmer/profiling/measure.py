@@ -17,6 +17,7 @@ from slimmer.export.write import files_of
 from slimmer.files import digest
 from slimmer.profile_text import SCHEMA
 from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
+from slimmer.profiling.pairs import compared_at, with_the_first, with_the_second
 from slimmer.profiling.results import (
     Case,
     Comparison,
@@ -26,10 +27,9 @@ from slimmer.profiling.results import (
     Subject,
     Timing,
     TracedRun,
-    compare,
     timing,
 )
-from slimmer.profiling.timing import Clock, Recorded, Tell, record, time_in_turns
+from slimmer.profiling.timing import Clock, Tell, record, time_in_turns
 from slimmer.profiling.widths import Layer, read_layers
 from slimmer.runtimes import Array, Session
 from slimmer.runtimes.environment import GpuState, environment, gpu_state
@@ -209,36 +209,9 @@ def _time(
         )
         copies = [_copies(session, images, clock) for session in sessions]
         found.timings += map(timing, cases, recorded, copies)
-        compared = partial(_compared, cases, recorded, found.subjects, conditions.seed)
-        found.comparisons += [compared(*pair) for pair in _with_the_first(len(cases), len(names))]
-        found.among += [compared(*pair) for pair in _with_the_second(len(cases), len(names))]
-
-
-def _with_the_first(cases: int, networks: int) -> list[tuple[int, int]]:
-    """Each network and the first one of its runtime, then each and itself in the first runtime."""
-    within = [(index, index - index % networks) for index in range(cases) if index % networks]
-    return within + [(index, index % networks) for index in range(networks, cases)]
-
-
-def _with_the_second(cases: int, networks: int) -> list[tuple[int, int]]:
-    """Each network behind the second and the second one of its runtime: a rounded one and one that is not, say."""
-    return [(index, index - index % networks + 1) for index in range(cases) if index % networks > 1]
-
-
-def _compared(
-    cases: Sequence[Case],
-    recorded: Sequence[Recorded],
-    subjects: Mapping[tuple[str, str], Subject],
-    seed: int,
-    index: int,
-    other: int,
-) -> Comparison:
-    """The case at `index` against the `other` one, with what their FLOPs promise."""
-    here, there = cases[index], cases[other]
-    subject, reference = (subjects[case.model, case.runtime] for case in (here, there))
-    alike = here.model != there.model and subject.precision == reference.precision
-    promise = reference.flops / subject.flops if alike and subject.flops and reference.flops else None
-    return compare(here, there, recorded[index], recorded[other], promise=promise, seed=seed)
+        compared = partial(compared_at, cases, recorded, found.subjects, conditions.seed)
+        found.comparisons += [compared(*pair) for pair in with_the_first(len(cases), len(names))]
+        found.among += [compared(*pair) for pair in with_the_second(len(cases), len(names))]
 
 
 def _copies(session: Session, images: Array, clock: Clock) -> dict[str, float]:
