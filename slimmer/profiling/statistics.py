@@ -119,7 +119,7 @@ def tail_of(blocks: int, share: float = 0.95) -> float:
     One block says nothing of others; its tail is the plain one.
 
     >>> round(tail_of(11), 4), round(tail_of(1000), 4), tail_of(1)
-    (0.0097, 0.0249, 0.025)
+    (0.0097, 0.0248, 0.025)
 
     Source: Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015).
     """
