@@ -149,7 +149,6 @@ def _timm(name: str) -> tuple[nn.Module, int, str]:
     return model, int(model.pretrained_cfg["input_size"][-1]), timm.model_entrypoint(name).__module__
 
 
-@torch.no_grad()
 def smallest_side(model: nn.Module, own_side: int) -> int:
     """The smallest side of a square image with which `model` runs, in eval and in train mode."""
     for side in (*(size for size in SIDES if size < own_side), own_side):
@@ -188,9 +187,9 @@ def through_slimmer(model: nn.Module, size: Size, events: Path, *, onnx: bool, r
         if rewrite:
             program = read_program(model, size)
             model, graph, cut = program.dense(model), program.channels, program.prune
-            found.update(groups=len(graph.groups), units=graph.units, layers=len(graph.layers))
         else:
             graph = read_graph(model, size, found)
+        found.update(groups=len(graph.groups), units=graph.units, layers=len(graph.layers))
     with stage(events, "check", needed=True) as found:
         graph = checked(model, graph, size, cut, found)
     with stage(events, "plan", needed=True) as found:
@@ -227,7 +226,6 @@ def read_graph(model: nn.Module, size: Size, found: dict[str, Any]) -> ChannelGr
         graph = build_graph(model, size)
     found["export_s"] = round(sum(seconds), 3)
     found["walk_s"] = round(time.perf_counter() - began - sum(seconds), 3)
-    found.update(groups=len(graph.groups), units=graph.units, layers=len(graph.layers))
     return graph
 
 

@@ -22,10 +22,8 @@ PRECISIONS = {
     "fp16": "fp16",
     "int8": "int8, QDQ, static, weights per channel",
 }
-RANGES = {
-    True: "pixels of 0..255 divided by 255, then (x - mean) / std per channel",
-    False: "images as they are (floats), then (x - mean) / std per channel",
-}
+PIXELS = "pixels of 0..255 divided by 255, then (x - mean) / std per channel"
+FLOATS = "images as they are (floats), then (x - mean) / std per channel"
 
 
 def provenance(
@@ -86,9 +84,10 @@ def weights_of(run: Run, name: str) -> Path:
 
 def _wanted(data: Data) -> dict[str, str]:
     """How images are made ready for the network, and the names of its classes."""
+    first = data.test.load(torch.zeros(1, dtype=torch.int64))
     return {
         "input_layout": "NCHW",
-        "input_range": RANGES[data.test.load(torch.zeros(1, dtype=torch.int64)).dtype == torch.uint8],
+        "input_range": PIXELS if first.dtype == torch.uint8 else FLOATS,
         "input_mean": json.dumps(data.mean),
         "input_std": json.dumps(data.std),
         "classes": json.dumps(data.classes, ensure_ascii=False),

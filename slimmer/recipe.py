@@ -65,7 +65,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if isinstance(self.method, MaskConvNet):
-            self.method.check(self.finetune.epochs, (self.budget.flops is not None) + (self.budget.params is not None))
+            self.method.check(self.finetune.epochs, len(self.budget.amounts()))
         if self.model.scratch and self.model.checkpoint is not None:
             raise ValueError("model.scratch means random weights, model.checkpoint names others; give one of them")
         if self.model.scratch and self.finetune.distill:

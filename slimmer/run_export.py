@@ -16,9 +16,9 @@ from slimmer.export.int8 import calibration, write_int8
 from slimmer.export.onnx import export_onnx, read_metadata
 from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
-from slimmer.export.write import files_of, remove
+from slimmer.export.write import bytes_of, remove, sums_of
 from slimmer.export_check import Job, check_asked, judge, measure
-from slimmer.files import digest, read_json, write_json, write_text
+from slimmer.files import read_json, write_json, write_text
 from slimmer.prepare import load_data
 from slimmer.provenance import provenance, weights_of
 from slimmer.recipe import Recipe, read_recipe
@@ -91,7 +91,7 @@ def earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
         sums = {name: listed["networks"][name]["sha256"] for name in files}
     except (KeyError, TypeError, AttributeError):  # damaged
         return {}
-    same = [name for name, path in files.items() if path.is_file() and _sums(path) == sums[name]]
+    same = [name for name, path in files.items() if path.is_file() and sums_of(path) == sums[name]]
     return {name: {**listed["networks"][name], "file": str(files[name]), "reused": True} for name in same}
 
 
@@ -128,8 +128,8 @@ def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, An
         raise
     return {
         "file": str(path),
-        "bytes": sum(file.stat().st_size for file in files_of(path)),
-        "sha256": _sums(path),
+        "bytes": bytes_of(path),
+        "sha256": sums_of(path),
         "reused": current,
         "precision": metadata["precision"],
         "precision_io": metadata["precision_io"],
@@ -166,11 +166,6 @@ def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, s
         return metadata.items() <= read_metadata(path).items()
     except ExportError:
         return False
-
-
-def _sums(path: Path) -> str:
-    """The SHA-256 of a file, or of each of a file and its weights."""
-    return " ".join(map(digest, files_of(path)))
 
 
 def _data(recipe: Recipe, observe: Observe) -> Data | None:

@@ -1,8 +1,7 @@
 """An ONNX file in half precision, made from the one in float32."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -74,26 +73,16 @@ def check_range(path: Path, images: Array, batch: int) -> None:
     that a GPU shows. A copy of the file that gives every fp16 value away has to round each of them.
     `images` are (N, C, H, W) float32; `batch` of them are looked at in a run, the last run filled up from the front.
     """
-    overflown = None
     try:
-        with _opened(path) as (made, session):
-            given = session.get_inputs()[0]
-            for start in range(0, len(images) if made else 0, batch):
-                some = as_type(images[np.arange(start, start + batch) % len(images)], given.type)
-                found = zip(made, session.run(list(made), {given.name: some}), strict=True)
-                overflown = next((name for name, values in found if not np.isfinite(values).all()), None)
-                if overflown is not None:
-                    break
+        found = _overflown(path, images, batch)
     except Exception as error:  # ONNX Runtime's errors share no base
         raise ExportError(str(path), one_line(error), "a file that ONNX Runtime runs") from error
-    if overflown is not None:
-        node = made[overflown]
-        raise ExportError(f"{path}, {node.op_type} {node.name or overflown}", "overflows in fp16", RIGHT)
+    if found is not None:
+        raise ExportError(f"{path}, {found}", "overflows in fp16", RIGHT)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[dict[str, onnx.NodeProto], Any]]:
-    """A session that gives away all that is fp16 inside the file at `path`, and the operations that make it."""
+def _overflown(path: Path, images: Array, batch: int) -> str | None:
+    """The kind and name of the first operation that gives an fp16 value which is no number, for any of the images."""
     file = load_file(path)
     half = {value.name for value in file.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     made = {name: node for node in file.graph.node for name in node.output if name in half}
@@ -103,4 +92,11 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, onnx.NodeProto], Any]]:
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as copy:  # beside the weights, if they are apart
         copy.write(file.SerializeToString())
         copy.flush()
-        yield made, onnxruntime.InferenceSession(copy.name, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(copy.name, options, providers=["CPUExecutionProvider"])
+        given = session.get_inputs()[0]
+        for start in range(0, len(images) if made else 0, batch):
+            some = as_type(images[np.arange(start, start + batch) % len(images)], given.type)
+            for (name, node), values in zip(made.items(), session.run(list(made), {given.name: some}), strict=True):
+                if not np.isfinite(values).all():
+                    return f"{node.op_type} {node.name or name}"
+    return None

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from slimmer.files import whole
+from slimmer.files import digest, whole
 
 ONE_FILE = 2**31 - 2**24  # bytes of weights; protobuf holds less than 2 GiB, and the graph wants its share
 
@@ -24,6 +24,16 @@ def beside(path: Path) -> Path:
 def files_of(path: Path) -> list[Path]:
     """The ONNX file at `path`, and its weights where they lie in a file of their own."""
     return [path, *([beside(path)] if beside(path).is_file() else [])]
+
+
+def sums_of(path: Path) -> str:
+    """The SHA-256 of the ONNX file at `path`, and of its weights where they lie in a file of their own."""
+    return " ".join(map(digest, files_of(path)))
+
+
+def bytes_of(path: Path) -> int:
+    """The bytes of the ONNX file at `path`, with those of its weights."""
+    return sum(file.stat().st_size for file in files_of(path))
 
 
 def remove(path: Path) -> None:

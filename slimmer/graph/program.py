@@ -75,10 +75,10 @@ def own_line(error: Exception) -> str:
 
 def _is_own(file: str) -> bool:
     """Whether a file is the user's or a model library's, and neither PyTorch's, Python's nor slimmer's."""
-    libraries = {Path(torch.__file__).parent, Path(__file__).parents[1], Path(linecache.__file__).parent}
-    if "site-packages" in Path(file).parts:  # which lies below Python's own
-        libraries -= {Path(linecache.__file__).parent}
-    return libraries.isdisjoint(Path(file).parents) and Path(file).is_file()
+    path, libraries = Path(file), {Path(torch.__file__).parent, Path(__file__).parents[1]}
+    if "site-packages" not in path.parts:  # which lies below Python's own folder
+        libraries.add(Path(linecache.__file__).parent)
+    return libraries.isdisjoint(path.parents) and path.is_file()
 
 
 @contextmanager

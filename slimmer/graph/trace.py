@@ -1,6 +1,7 @@
 """The exported program walked once, labels in place of numbers, into a channel graph."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -84,10 +85,7 @@ def follow(walk: Walk, names: Names, program: Any) -> None:
     stored = {node: names.tensors.get(name, name) for node, name in stored.items()}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            first = next(iter(node.users), node)
-            coded = walk.reason(first, "numbers that stand in the code")
-            reason = "the network's input" if node.name in entering else coded
-            values[node] = _placeholder(walk, node, stored, reason)
+            values[node] = _placeholder(walk, node, stored, entering)
             if node.name not in entering:
                 parameters.add(node)
         elif node.op == "output":
@@ -127,13 +125,16 @@ def _follow_training(walk: Walk, names: Names, model: nn.Module, inputs: Inputs)
             del walk.axes[axis]
 
 
-def _placeholder(walk: Walk, node: Node, stored: dict[str, str], reason: str) -> Any:
+def _placeholder(walk: Walk, node: Node, stored: dict[str, str], entering: AbstractSet[str]) -> Any:
     if node.name in stored:
         return Stored(stored[node.name], shape_of(node))
     value = node.meta.get("val")
     if not isinstance(value, Tensor):
         return value
-    return walk.book.fixed(shape_of(node), reason)
+    if node.name in entering:
+        return walk.book.fixed(shape_of(node), "the network's input")
+    reader = next(iter(node.users), node)  # the numbers themselves have no line
+    return walk.book.fixed(shape_of(node), walk.reason(reader, "numbers that stand in the code"))
 
 
 def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) -> Any:

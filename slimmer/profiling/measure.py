@@ -13,8 +13,7 @@ import numpy as np
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.export.onnx import read_metadata
 from slimmer.export.reason import ONNX_FILE
-from slimmer.export.write import files_of
-from slimmer.files import digest
+from slimmer.export.write import bytes_of, sums_of
 from slimmer.profile_text import SCHEMA
 from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
 from slimmer.profiling.pairs import compared_at, with_the_first, with_the_second
@@ -226,8 +225,7 @@ def _images(shape: tuple[int, ...], seed: int) -> Array:
 def _read(path: Path) -> tuple[str, int]:
     """The SHA-256 and the bytes of an ONNX file, with those of its weights where they lie beside it."""
     try:
-        files = files_of(path)
-        return " ".join(map(digest, files)), sum(file.stat().st_size for file in files)
+        return sums_of(path), bytes_of(path)
     except OSError as error:
         raise ExportError(str(path), str(error), ONNX_FILE) from error
 

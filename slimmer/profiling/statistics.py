@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -126,8 +126,8 @@ def tail_of(blocks: int, share: float = 0.95) -> float:
     tail = (1 - share) / 2
     if blocks == 1:
         return round(tail, 12)
-    reach = float(np.sqrt(blocks / (blocks - 1)) * stats.t.ppf(1 - tail, blocks - 1))
-    return float(stats.norm.sf(reach))
+    reach = float(np.sqrt(blocks / (blocks - 1)) * special.stdtrit(blocks - 1, 1 - tail))
+    return float(special.ndtr(-reach))
 
 
 def _resampled_medians(samples: Samples, times: int, draw: np.random.Generator) -> Samples:

@@ -56,8 +56,7 @@ class OnnxSession:
         """
         session, options = self._session, None
         if self._graphs is not None:
-            options = onnxruntime.RunOptions()
-            options.add_run_config_entry("gpu_graph_id", str(next(self._graphs)))
+            options = _in_graph(next(self._graphs))
         binding, alive = self._bind(x)
 
         def once(_alive: Any = alive) -> None:
@@ -75,11 +74,8 @@ class OnnxSession:
             return {}
         binding, alive = self._bind(x)
         source = np.ascontiguousarray(self._cast(x))
-        options = None
-        if self._graphs is not None:  # a run outside of all graphs: without a number it would replay the first
-            options = onnxruntime.RunOptions()
-            options.add_run_config_entry("gpu_graph_id", "-1")
-        self._session.run_with_iobinding(binding, options)
+        # outside of all graphs: without a number the run would replay the first
+        self._session.run_with_iobinding(binding, None if self._graphs is None else _in_graph(-1))
         binding.synchronize_outputs()
         return {"to_device": lambda: alive[0].update_inplace(source), "to_host": binding.copy_outputs_to_cpu}
 
@@ -119,6 +115,13 @@ class OnnxSession:
     def _refused(self, x: Array, error: Exception) -> ExportError:
         where = f"{self._path} on images {x.shape} of {x.dtype}"
         return ExportError(where, one_line(error), "images as the file's input asks for them, in float32")
+
+
+def _in_graph(number: int) -> Any:
+    """The options of a run that captures or replays the CUDA graph of that number; -1 is none."""
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(number))
+    return options
 
 
 def open_session(

@@ -68,17 +68,17 @@ class Flatten(nn.Module):
 
     SIZE = (3, 4, 4)
 
-    def __init__(self):
+    def __init__(self, places=4):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
-        self.fc1 = nn.Linear(16, 5)
+        self.fc1 = nn.Linear(4 * places, 5)
         self.fc2 = nn.Linear(5, 2)
 
     def forward(self, x):
         return self.fc2(self.fc1(self.conv(x).relu().flatten(1)).relu())
 
 
-class WideFlatten(nn.Module):
+class WideFlatten(Flatten):
     """A map of 2x4, which is not square, laid out in front of a linear layer: each channel takes eight columns.
 
     x (3, 4, 6) -> conv -> (4, 2, 4) -> flatten -> fc1 -> relu -> fc2 ->
@@ -93,13 +93,7 @@ class WideFlatten(nn.Module):
     SIZE = (3, 4, 6)
 
     def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.fc1 = nn.Linear(32, 5)
-        self.fc2 = nn.Linear(5, 2)
-
-    def forward(self, x):
-        return self.fc2(self.fc1(self.conv(x).relu().flatten(1)).relu())
+        super().__init__(places=8)
 
 
 class OneAxis(nn.Module):
