@@ -124,7 +124,8 @@ def export(
         model: the dense module of a run that was started from one.
         observe: hears of every file, a dictionary with its kind under "event".
         settings: the keys of a recipe's export section: opset, images; batch=8 and dynamic_size=True for another
-            shape of the input; fp16=True (fp16_io=True); int8=True (int8_images, int8_drop); torch=True.
+            shape of the input; fp16=True (fp16_io=True); int8=True (int8_images, int8_drop); torch=True;
+            dense=True for the dense network in these forms too.
 
     Raises:
         SlimmerError: RunError, RecipeError, or ExportError where a file computes something else than PyTorch, or
@@ -138,7 +139,7 @@ def profile(*targets: str | Path, model: nn.Module | None = None, **settings: An
     """The latencies of a run's dense and slim network (default: the latest run), of several runs, or of ONNX files.
 
     `settings` are those of a recipe's profile section: batches, provider, runtimes, threads, runs, seconds, blocks,
-    strict, cuda_graph, tf32, conv_search, prefer_nhwc. `model` is the dense module of a run that was started from
+    image_size, strict, cuda_graph, tf32, conv_search, prefer_nhwc. `model` is the dense module of a run that was started from
     one, where it is not exported yet or PyTorch is among the runtimes.
     Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a provider is not active.
     """

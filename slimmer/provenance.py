@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from slimmer.data import Data
+from slimmer.export.shape import ANY_SIZE
 from slimmer.export.variants import Variant
 from slimmer.files import digest
 from slimmer.graph import Inputs, is_image, tensors_in
@@ -57,7 +58,7 @@ def provenance(
         "precision": PRECISIONS[variant.form],
         "precision_io": "fp16" if half_io else "fp32",
         "batch": _batch(variant, inputs),
-        "image_size": "any size" if variant.shape.dynamic_size else _sizes(inputs),
+        "image_size": ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs),
         **({"int8_images": str(section.int8_images), "seed": str(recipe.seed)} if variant.form == "int8" else {}),
         **({} if data is None else _wanted(data)),
     }

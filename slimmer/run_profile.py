@@ -134,7 +134,7 @@ def _network(run: Run, kind: str, name: str, model: nn.Module | None) -> Network
 
 
 def _profile(networks: Sequence[Network], section: ProfileSection, observe: Observe) -> dict[str, Any]:
-    sizes = {network.path: read_input_size(network.path) for network in networks}
+    sizes = {network.path: _input_size(network.path, section.image_size) for network in networks}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{path} {size}" for path, size in sizes.items())
         raise ExportError("profile", f"the networks take images of different sizes: {listed}", "files of one size")
@@ -158,3 +158,16 @@ def _profile(networks: Sequence[Network], section: ProfileSection, observe: Obse
         ),
     )
     return profile(networks, conditions, tell).to_dict()
+
+
+def _input_size(path: Path, wanted: tuple[int, int] | None) -> tuple[int, int, int]:
+    """What one image of the file's is: its own size, or `wanted` (height, width) where it takes any."""
+    channels, *own = read_input_size(path)
+    height, width = wanted or own
+    if height is None or width is None:
+        found = "takes images of any height and width, and none are named"
+        raise ExportError(str(path), found, "name those to time: --image-size 224,224, say")
+    if any(fixed not in (None, size) for fixed, size in zip(own, (height, width), strict=True)):
+        found = f"takes images of {own[0]}x{own[1]}, where {height}x{width} are asked for"
+        raise ExportError(str(path), found, "time files for any size: `slimmer export --dynamic-size --dense` writes them")
+    return channels, height, width

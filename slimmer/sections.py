@@ -130,11 +130,14 @@ class ExportSection(Section):
     int8_images: int = Field(256, ge=1, description="training images that int8 is calibrated on")
     int8_drop: float = Field(0.01, ge=0, le=1, description="top-1 that int8 may lose against the slim network in fp32")
     torch: bool = Field(False, description="also the slim network as a program for torch.export.load")
+    dense: bool = Field(False, description="the dense network too in the forms asked for, to compare like with like")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.fp16_io and not self.fp16:
             raise ValueError("fp16_io is about the inputs and outputs of the fp16 file; ask for fp16 (--fp16) too")
+        if self.dense and not (self.fp16 or self.int8 or self.torch or self.batch or self.dynamic_size):
+            raise ValueError("dense is about forms beside dense.onnx; ask for one, such as fp16 (--fp16), too")
         return self
 
 
@@ -152,6 +155,9 @@ class ProfileSection(Section):
     runs: int = Field(5, ge=1, description="a block has at least so many")
     seconds: float = Field(0.1, ge=0, description="and lasts at least so long")
     blocks: int = Field(11, ge=1, description="of each network, in turns")
+    image_size: tuple[Positive, Positive] | None = Field(
+        None, description="height and width to time files at that take any; the files' own where left out"
+    )
     strict: bool = Field(False, description="nodes that fall back to the CPU are an error")
     cuda_graph: bool = Field(False, description="replay one captured CUDA graph")
     tf32: bool | None = Field(None, description="TF32 products on CUDA; ONNX Runtime's own (on) where left out")

@@ -146,6 +146,44 @@ def test_a_shape_is_written_beside_and_profile_keeps_its_files(main_job, tmp_pat
     assert [size.dim_param or size.dim_value for size in ordinary] == ["batch", 1, 16, 16]
 
 
+def test_the_dense_network_in_the_same_forms_is_timed_against_the_slim_one(main_job, tmp_path):
+    run = copied(main_job.run, tmp_path)
+    found = package.export(run.path, fp16=True, dynamic_size=True, dense=True)["networks"]
+    names = ["dense.anysize.fp16", "slim.anysize.fp16"]
+    assert set(found) == {"dense", "slim", "dense.anysize", "slim.anysize", *names}
+    report = run.read_report()
+    assert [found[name]["flops"] for name in names] == [report["flops"]["dense"], report["flops"]["slim"]]
+    assert all(found[name]["accuracy"] is not None for name in names)
+
+    files = [run.onnx(name) for name in names]
+    quick = {"batches": (2,), "runs": 2, "seconds": 0.0, "blocks": 2}
+    timed = package.profile(*files, image_size=(20, 24), **quick)
+    assert timed["conditions"]["input_size"] == [1, 20, 24]
+    assert [one["precision"] for one in timed["subjects"]] == ["fp16", "fp16"]
+    [one] = timed["comparisons"]
+    assert (one["model"], one["against"]) == ("slim.anysize.fp16", "dense.anysize.fp16")
+    assert one["promise"] is None  # FLOPs were counted at the network's own size
+    with pytest.raises(ExportError, match=r"(?s)takes images of any height and width.*--image-size"):
+        package.profile(*files, **quick)
+    with pytest.raises(ExportError, match=r"(?s)takes images of 16x16, where 20x24 are asked for.*--dynamic-size --dense"):
+        package.profile(run.path, image_size=(20, 24), **quick)
+    result = slimmer("profile", *files, "--image-size", "20")
+    assert result.exit_code == 2
+    assert "image_size" in result.stderr
+
+
+def test_int8_may_cost_the_dense_network_what_it_does(main_job, tmp_path, monkeypatch):
+    """The limit is on what is shipped; the twin is there to be timed."""
+    run = copied(main_job.run, tmp_path)
+    real = export_check.accuracy
+    monkeypatch.setattr(
+        export_check, "accuracy", lambda path, *rest, **more: real(path, *rest, **more) - ("dense.int8" in path.name)
+    )
+    entry = package.export(run.path, int8=True, int8_images=32, int8_drop=0.5, dense=True)["networks"]["dense.int8"]
+    assert entry["accuracy"] < 0.5
+    assert "points" in entry["notes"][0]
+
+
 # What is refused
 
 
@@ -202,6 +240,8 @@ def test_fp16_io_needs_fp16(main_job):
     result = slimmer("export", main_job.run.path, "--fp16-io")
     assert result.exit_code == 2
     assert "ask for fp16 (--fp16) too" in result.stderr
+    with pytest.raises(RecipeError, match="ask for one, such as fp16"):
+        package.export(main_job.run.path, dense=True)
     for options in (["--batch", "0"], ["--int8-drop", "1.5"], ["--int8-images", "none"]):
         assert slimmer("export", main_job.run.path, *options).exit_code == 2
     with pytest.raises(RecipeError, match="int8"):

@@ -24,6 +24,7 @@ from slimmer.cli.options import as_json, numbers, show_result, words
     "--int8-drop", type=click.FloatRange(0, 1), metavar="SHARE", help="Top-1 that int8 may lose.  [default: 0.01]"
 )
 @click.option("--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load.")
+@click.option("--dense", is_flag=True, default=None, help="The dense network in these forms too, to compare with.")
 @as_json
 def export(run: Path | None, onnx: bool, as_json: bool, **options: Any) -> None:  # noqa: ARG001
     """Write a run's networks to ONNX and check them.
@@ -44,6 +45,7 @@ def export(run: Path | None, onnx: bool, as_json: bool, **options: Any) -> None:
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[RUN... | FILE.onnx...]", type=click.Path(path_type=Path))
 @click.option("--batch", "batches", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]")
+@click.option("--image-size", callback=numbers, metavar="H,W", help="Where files take any: height and width to time.")
 @click.option("--provider", metavar="NAME", help="cpu, cuda, tensorrt, or ONNX Runtime's own name.  [default: cpu]")
 @click.option(
     "--runtime",

@@ -122,16 +122,16 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in load_file(path).metadata_props}
 
 
-def read_input_size(path: Path) -> tuple[int, int, int]:
-    """The (channels, height, width) of the images that the ONNX file at `path` takes.
+def read_input_size(path: Path) -> tuple[int, int | None, int | None]:
+    """The (channels, height, width) of the images that the ONNX file at `path` takes; None for any.
 
     Raises ExportError for a file that is none, and for a network that takes something else.
     """
     graph = load_file(path).graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    sizes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in inputs]
+    sizes = [[size.dim_value or None for size in value.type.tensor_type.shape.dim] for value in inputs]
     match sizes:
-        case [[_, channels, height, width]] if channels and height and width:
+        case [[_, int(channels), height, width]]:
             return channels, height, width
     raise ExportError(str(path), f"inputs of sizes {sizes}", "one input, (batch, channels, height, width)")

@@ -22,3 +22,4 @@ class Shape:
 
 
 ORDINARY = Shape()
+ANY_SIZE = "any size"  # what a file whose height and width are open says of its images

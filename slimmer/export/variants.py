@@ -42,10 +42,13 @@ class Variant:
 def variants(section: ExportSection) -> tuple[Variant, ...]:
     """The files that a recipe asks for, each behind the one it is made from.
 
-    The dense and the slim network in float32 for any batch come first, since `slimmer profile` compares those.
+    The dense and the slim network in float32 for any batch come first, since `slimmer profile` compares those; the
+    further forms are the slim network's, and the dense one's where they are asked for too.
 
     >>> [each.file for each in variants(ExportSection(fp16=True))]
     ['dense.onnx', 'slim.onnx', 'slim.fp16.onnx']
+    >>> [each.file for each in variants(ExportSection(fp16=True, dense=True))][2:]
+    ['slim.fp16.onnx', 'dense.fp16.onnx']
     """
     shape = Shape(section.batch, section.dynamic_size)
     asked: dict[Form, bool] = {
@@ -54,4 +57,6 @@ def variants(section: ExportSection) -> tuple[Variant, ...]:
         "fp16": section.fp16,
         "int8": section.int8,
     }
-    return (*map(Variant, NETWORKS), *(Variant("slim", form, shape) for form, wanted in asked.items() if wanted))
+    networks = ("slim", "dense") if section.dense else ("slim",)
+    more = [Variant(name, form, shape) for name in networks for form, wanted in asked.items() if wanted]
+    return (*map(Variant, NETWORKS), *more)

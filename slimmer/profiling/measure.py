@@ -13,6 +13,7 @@ import numpy as np
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.export.onnx import read_metadata
 from slimmer.export.reason import ONNX_FILE
+from slimmer.export.shape import ANY_SIZE
 from slimmer.export.write import bytes_of, sums_of
 from slimmer.profile_text import SCHEMA
 from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
@@ -239,6 +240,8 @@ def _subject(
     session_ms: float,
 ) -> Subject:
     flops, params = (int(about[key]) if about.get(key, "").isdigit() else None for key in ("flops", "params"))
+    if about.get("image_size") == ANY_SIZE:  # they were counted at the size that the network was trained on
+        flops = None
     return Subject(
         name=network.name,
         path=str(network.path),

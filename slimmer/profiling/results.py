@@ -50,7 +50,8 @@ def _each_once(where: str, numbers: tuple[int | None, ...]) -> None:
 class Subject:
     """One of the networks in one runtime: its ONNX file, what ran it, and how long the session took to open.
 
-    `flops` of one image, `params` and `precision` are what the file says of itself, None where it does not;
+    `flops` of one image, `params` and `precision` are what the file says of itself, None where it does not (and FLOPs
+    where it takes images of any size);
     `size_bytes` and `sha256` take in weights that lie in a file beside it.
     """
 
