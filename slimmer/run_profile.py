@@ -169,5 +169,5 @@ def _input_size(path: Path, wanted: tuple[int, int] | None) -> tuple[int, int, i
         raise ExportError(str(path), found, "name those to time: --image-size 224,224, say")
     if any(fixed not in (None, size) for fixed, size in zip(own, (height, width), strict=True)):
         found = f"takes images of {own[0]}x{own[1]}, where {height}x{width} are asked for"
-        raise ExportError(str(path), found, "time files for any size: `slimmer export --dynamic-size --dense` writes them")
+        raise ExportError(str(path), found, "time files for any size: `slimmer export --dynamic-size --dense`")
     return channels, height, width
