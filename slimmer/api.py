@@ -17,7 +17,7 @@ from slimmer.data.file import from_value
 from slimmer.events import Observe
 from slimmer.inspection import inspect
 from slimmer.plan import Plan
-from slimmer.recipe import SHORT, read_recipe
+from slimmer.recipe import SHORT, data_at, read_recipe
 from slimmer.run import Run, open_run
 from slimmer.slim import load_network
 from slimmer.tabulate import write_comparison
@@ -80,7 +80,7 @@ def prune(
         given.append(("model.checkpoint", str(model)))
     made = None
     if isinstance(data, str | Path):
-        given += [("data.name", None), ("data.path", str(data))]
+        given += data_at(str(data))
     elif data is not None:
         made = _made(data)
     resolved = read_recipe(None if recipe is None else Path(recipe), given)
@@ -109,7 +109,7 @@ def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Mo
 
 def export(
     run: str | Path | None = None,
-    data: Data | Sequence[Any] | None = None,
+    data: Data | Sequence[Any] | str | Path | None = None,
     *,
     model: nn.Module | None = None,
     observe: Observe | None = None,
@@ -120,7 +120,8 @@ def export(
     Args:
         run: the run's directory, in which the files then are: dense.onnx and slim.onnx in float32 for any batch,
             and what `settings` add of the slim network.
-        data: the `Data`, or (train, test), of a run that was given them in Python; others know theirs.
+        data: the `Data`, or (train, test), of a run that was given them in Python, or where the run's data are now,
+            if not where they were.
         model: the dense module of a run that was started from one.
         observe: hears of every file, a dictionary with its kind under "event".
         settings: the keys of a recipe's export section: opset, images; batch=8 and dynamic_size=True for another
@@ -131,7 +132,7 @@ def export(
         SlimmerError: RunError, RecipeError, or ExportError where a file computes something else than PyTorch, or
             int8 loses more than `int8_drop`.
     """
-    made = None if data is None else _made(data)
+    made = str(data) if isinstance(data, str | Path) else None if data is None else _made(data)
     return run_export.export_run(_run(run), settings, model=model, data=made, observe=observe or (lambda _: None))
 
 

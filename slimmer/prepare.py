@@ -59,7 +59,7 @@ def prepare(
     elif identity is None:
         identity = name_module(model, recipe.model, data)
     if data is not None:
-        _check_fit(identity, data)
+        check_fit(identity, data)
     given = model
     model, graph, costs, cut = examine(given, identity, recipe.model)
     floors = group_floors(graph, recipe.budget.min_width, recipe.budget.max_sparsity)
@@ -190,7 +190,8 @@ def _absolute(arch: str) -> str:
     return f"{Path(path).resolve()}{colon}{factory}" if path.endswith(".py") else arch
 
 
-def _check_fit(identity: Identity, data: Data) -> None:
+def check_fit(identity: Identity, data: Data) -> None:
+    """Nothing; raises DataError where the network takes other images than the data's, or tells other classes apart."""
     if identity.input_size != data.input_size:
         raise DataError(
             data.name,

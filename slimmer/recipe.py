@@ -39,6 +39,11 @@ SHORT: Final = {
 }
 
 
+def data_at(where: str) -> list[tuple[str, Any]]:
+    """The settings for data at a path, or FILE.py:FUNC, or "digits", in place of those that a recipe names."""
+    return [("data.name", None), ("data.path", where)]
+
+
 class _Yaml(yaml.SafeLoader):
     """YAML as safe_load reads it, with 1e-3 as a number, as YAML 1.2 and everyone else has it."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from slimmer.checkpoint import read_metadata as read_notes
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError
 from slimmer.events import Observe
@@ -19,12 +20,12 @@ from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import bytes_of, remove, sums_of
 from slimmer.export_check import Job, check_asked, judge, measure
 from slimmer.files import read_json, write_json, write_text
-from slimmer.prepare import load_data
+from slimmer.prepare import check_fit, load_data
 from slimmer.provenance import provenance, weights_of
-from slimmer.recipe import Recipe, read_recipe
+from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.report import to_markdown
 from slimmer.run import Run
-from slimmer.slim import load_network
+from slimmer.slim import Identity, load_network
 
 FORMAT = 2
 
@@ -34,7 +35,7 @@ def export_run(
     settings: Mapping[str, Any] | None = None,
     *,
     model: nn.Module | None = None,
-    data: Data | None = None,
+    data: Data | str | None = None,
     observe: Observe = lambda _: None,
 ) -> dict[str, Any]:
     """What the export of a finished run measured; dense.onnx, slim.onnx and export.json are then in the run.
@@ -43,19 +44,21 @@ def export_run(
     (see `variants`) is written too. Each file is compared with PyTorch on random images, or on the network's own
     example, and where the run has data on test images too, on all of which its top-1 is taken. A file that is current
     is not written again; what an earlier export wrote stays listed. `model` is the dense module of a run that was
-    started from Python without an architecture's name, and `data` are those of one that was given them in Python.
+    started from Python without an architecture's name, and `data` are those of one that was given them in Python, or
+    say where the run's data are now.
 
-    Raises RecipeError for settings that can't be, and ExportError where a network can't be exported, computes
-    something else in the file, or loses more in int8 than `int8_drop`: such a file is not kept.
+    Raises RecipeError for settings that can't be, DataError where `data` can't be read or are not for this network,
+    and ExportError where a network can't be exported, computes something else in the file, or loses more in int8
+    than `int8_drop`: such a file is not kept.
     """
     chosen = [(f"export.{key}", value) for key, value in (settings or {}).items()]
+    chosen += data_at(data) if isinstance(data, str) else []
     recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
     idle = [key for key in ("int8_images", "int8_drop") if (settings or {}).get(key) is not None]
     if idle and not recipe.export.int8:
         raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
-    data = _data(recipe, observe) if data is None else data
     networks = {name: load_network(weights_of(run, name), deepcopy(model)) for name in NETWORKS}
-    job = Job(run, recipe, report, data, networks, earlier(run, report))
+    job = Job(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
     check_asked(job)
     done: dict[str, Any] = {}
     try:
@@ -168,10 +171,17 @@ def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, s
         return False
 
 
-def _data(recipe: Recipe, observe: Observe) -> Data | None:
-    """The run's data, or None where it has none or they are no longer there; that is said."""
+def _data(run: Run, recipe: Recipe, given: Data | str | None, observe: Observe) -> Data | None:
+    """The run's data, or None where it has none or they are no longer there; that is said, unless they were `given`."""
+    if given is not None:
+        data = load_data(recipe.data) if isinstance(given, str) else given
+        identity = Identity.from_metadata(read_notes(run.slim), str(run.slim))
+        if data is not None and identity.input_size:
+            check_fit(identity, data)
+        return data
     try:
         return load_data(recipe.data)
     except DataError as error:
-        observe({"event": "note", "text": f"no accuracy is measured, since the run's data can't be read: {error}"})
+        text = f"no accuracy is measured, since the run's data can't be read ({error}); --data says where they are now"
+        observe({"event": "note", "text": text})
         return None

@@ -184,6 +184,33 @@ def test_int8_may_cost_the_dense_network_what_it_does(main_job, tmp_path, monkey
     assert "points" in entry["notes"][0]
 
 
+def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(checkpoint, tmp_path):
+    before, now, out = tmp_path / "before.py", tmp_path / "now.py", tmp_path / "run"
+    before.write_text("from slimmer.data import load\ndef digits():\n    return load('digits')\n")
+    done = slimmer("prune", checkpoint, "--flops", "0.6", "--data", f"{before}:digits", "--epochs", "0", "--out", out)
+    assert done.exit_code == 0, done.output
+    before.rename(now)
+    found = slimmer("export", out)
+    assert found.exit_code == 0, found.output
+    assert "no accuracy is measured" in found.stderr
+    assert "--data says where they are now" in found.stderr
+    assert json.loads(Run(out).exported.read_text())["networks"]["slim"]["accuracy"] is None
+
+    refused = slimmer("export", out, "--data", tmp_path / "nowhere")
+    assert refused.exit_code == 2
+    other = now.with_name("other.py")
+    other.write_text(now.read_text().replace("return", "from dataclasses import replace\n    return replace(").rstrip())
+    other.write_text(other.read_text() + ", classes=tuple('abcdefghijk'))\n")
+    refused = slimmer("export", out, "--data", f"{other}:digits")
+    assert refused.exit_code == 2
+    assert "11 classes, a network with 10 outputs" in refused.stderr
+
+    found = slimmer("export", out, "--data", f"{now}:digits", "--json")
+    assert found.exit_code == 0, found.output
+    networks = json.loads(found.stdout)["networks"]
+    assert networks["slim"]["accuracy"] == pytest.approx(Run(out).read_report()["accuracy"]["removed"], abs=0.01)
+
+
 # What is refused
 
 

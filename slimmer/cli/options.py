@@ -34,15 +34,20 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 
 def given(data: str | None, settings: tuple[str, ...], **short: Any) -> list[tuple[str, Any]]:
     """What the command line sets, by its names in a recipe."""
-    from slimmer.recipe import SHORT, parse_setting
+    from slimmer.recipe import SHORT, data_at, parse_setting
 
     said = {SHORT.get(key, key): value for key, value in short.items() if value not in (None, ())}
     if "model.checkpoint" in said:
         said["model.checkpoint"] = _absolute(said["model.checkpoint"])
     pairs = [(key, list(value) if isinstance(value, tuple) else value) for key, value in said.items()]
     if data is not None:
-        pairs += [("data.name", None), ("data.path", data if data == "digits" else _absolute(data))]
+        pairs += data_at(place_of(data))
     return [*pairs, *map(parse_setting, settings)]
+
+
+def place_of(data: str) -> str:
+    """What --data names, so that it means the same from everywhere."""
+    return data if data == "digits" else str(_absolute(data))
 
 
 def _absolute(path: str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from slimmer.cli.options import as_json, numbers, show_result, words
+from slimmer.cli.options import as_json, numbers, place_of, show_result, words
 
 
 @click.command()
@@ -23,10 +23,11 @@ from slimmer.cli.options import as_json, numbers, show_result, words
 @click.option(
     "--int8-drop", type=click.FloatRange(0, 1), metavar="SHARE", help="Top-1 that int8 may lose.  [default: 0.01]"
 )
+@click.option("--data", metavar="DATA", help="Where the run's data are now, if not where they were.")
 @click.option("--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load.")
 @click.option("--dense", is_flag=True, default=None, help="The dense network in these forms too, to compare with.")
 @as_json
-def export(run: Path | None, onnx: bool, as_json: bool, **options: Any) -> None:  # noqa: ARG001
+def export(run: Path | None, data: str | None, onnx: bool, as_json: bool, **options: Any) -> None:  # noqa: ARG001
     """Write a run's networks to ONNX and check them.
 
     RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim network are written
@@ -38,7 +39,7 @@ def export(run: Path | None, onnx: bool, as_json: bool, **options: Any) -> None:
 
     chosen = {key: value for key, value in options.items() if value is not None}
     with console.watching() as observe:
-        found = run_export.export_run(open_run(run), chosen, observe=observe)
+        found = run_export.export_run(open_run(run), chosen, data=data and place_of(data), observe=observe)
     show_result(found, "show_export", as_json=as_json)
 
 
