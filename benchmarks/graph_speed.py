@@ -4,6 +4,8 @@
 
 Each network of torchvision's ResNets and DenseNets (264 from its parts), random weights, one image of 224 x 224, in a
 process of its own, one thread; the median of three. Torch-Pruning traces with autograd and builds its dependency graph.
+Channels are those of all activations: a DenseNet's concatenations pass each channel on through every later layer of its
+block, so that they grow faster than its layers, and labels are per channel.
 """
 
 import json
@@ -30,7 +32,17 @@ SIZE = (3, 224, 224)
 NETS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121", "densenet169", "densenet201"]
 DENSENET264 = (6, 12, 64, 48)  # Huang et al., Densely Connected Convolutional Networks (2017), table 1
 REPEATS = 3
-HEADS = ("network", "layers", "channel groups", "torch.export s", "label walk s", "walk ms a layer", "Torch-Pruning s")
+HEADS = (
+    "network",
+    "layers",
+    "channels",
+    "channel groups",
+    "torch.export s",
+    "label walk s",
+    "both, ms a layer",
+    "walk, us a channel",
+    "Torch-Pruning s",
+)
 
 
 @click.command(help=__doc__)
@@ -74,8 +86,10 @@ def measure(net: str) -> dict[str, Any]:
         _, seconds = timed(lambda: tp.DependencyGraph().build_dependency(model, torch.zeros(1, *SIZE)))
         peers.append(seconds)
     layers = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in model.modules())
+    activations = [node.meta.get("val") for node in program.graph.nodes if node.op == "call_function"]
+    channels = sum(value.shape[1] for value in activations if isinstance(value, torch.Tensor) and value.dim() > 1)
     parts = {"export_s": median(programs), "walk_s": median(walks), "torch_pruning_s": median(peers)}
-    return {"net": net, "layers": layers, "groups": len(walk.groups), **parts}
+    return {"net": net, "layers": layers, "channels": channels, "groups": len(walk.groups), **parts}
 
 
 def build(net: str) -> nn.Module:
@@ -96,9 +110,11 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 def row_text(row: dict[str, Any]) -> str:
     """One row of the table."""
-    each = 1000 * row["walk_s"] / row["layers"]
-    seconds = f"{row['export_s']:.2f} | {row['walk_s']:.2f} | {each:.1f} | {row['torch_pruning_s']:.2f}"
-    return f"| {row['net']} | {row['layers']} | {row['groups']} | {seconds} |"
+    layer = 1e3 * (row["export_s"] + row["walk_s"]) / row["layers"]
+    channel = 1e6 * row["walk_s"] / row["channels"]
+    seconds = (row["export_s"], row["walk_s"], layer, channel, row["torch_pruning_s"])
+    told = " | ".join(f"{number:.{digits}f}" for number, digits in zip(seconds, (2, 2, 1, 2, 2), strict=True))
+    return f"| {row['net']} | {row['layers']} | {row['channels']} | {row['groups']} | {told} |"
 
 
 def table(found: dict[str, Any]) -> str:
