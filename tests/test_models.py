@@ -218,18 +218,26 @@ def test_a_name_that_is_not_known_gets_the_nearest():
 TORCHVISION = """
 from types import SimpleNamespace
 from torch import nn
-def list_models(module=None):
-    assert module is models
-    return ["tiny", "bare"]
+def list_models(module):
+    return {models: ["tiny", "bare"], segmentation: ["parts", "fine"]}[module]
 def get_model_weights(name):
     if name == "bare":
         return SimpleNamespace()
-    return SimpleNamespace(DEFAULT=SimpleNamespace(transforms=SimpleNamespace(keywords={"crop_size": 96})))
-def get_model(name, *, weights, num_classes):
+    size = {"resize_size": 520} if name in ("parts", "fine") else {"crop_size": 96}
+    return SimpleNamespace(DEFAULT=SimpleNamespace(transforms=SimpleNamespace(keywords=size)))
+def get_model(name, *, weights, num_classes, **options):
     assert weights is None
+    plain = {"weights_backbone": None}
+    assert options == {"parts": {**plain, "aux_loss": True}, "fine": plain}.get(name, {})
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, num_classes))
-models = SimpleNamespace(
-    list_models=list_models, get_model_weights=get_model_weights, get_model=get_model)
+def parts(*, weights=None, aux_loss=None, weights_backbone="downloaded"): ...
+def fine(*, weights=None, weights_backbone="downloaded"): ...
+class Namespace(SimpleNamespace):
+    __hash__ = object.__hash__
+segmentation = Namespace()
+models = Namespace(
+    list_models=list_models, get_model_weights=get_model_weights, get_model=get_model, segmentation=segmentation,
+    get_model_builder=lambda name: globals()[name])
 """
 TIMM = """
 from types import SimpleNamespace
@@ -263,8 +271,15 @@ def test_torchvisions_classifiers_go_by_name(package):
     assert build("torchvision/tiny", num_classes=5)[-1].out_features == 5
     with pytest.raises(ModelError, match="1 input channels are asked for"):
         build("torchvision/tiny", in_channels=1)
-    with pytest.raises(ModelError, match=r"no classifier 'tinny'\n.*did you mean tiny\?"):
+    with pytest.raises(ModelError, match=r"no network 'tinny'\n.*did you mean tiny\?"):
         find("torchvision/tinny")
+
+
+@pytest.mark.parametrize("name", ["parts", "fine"])
+def test_torchvisions_segmentation_nets_go_by_name_and_download_nothing(package, name):
+    package("torchvision", TORCHVISION)
+    assert find(f"torchvision/{name}").input_size == (3, 520, 520)
+    assert build(f"torchvision/{name}")[-1].out_features == 21
 
 
 def test_timms_classifiers_go_by_name_with_or_without_a_tag(package):
@@ -272,7 +287,7 @@ def test_timms_classifiers_go_by_name_with_or_without_a_tag(package):
     assert find("timm/tiny.a1_in1k").input_size == (3, 160, 160)
     model = build("timm/tiny", in_channels=1)
     assert (model[0].in_channels, model[-1].out_features) == (1, 21)
-    with pytest.raises(ModelError, match="timm has no classifier 'huge'"):
+    with pytest.raises(ModelError, match="timm has no network 'huge'"):
         find("timm/huge")
 
 

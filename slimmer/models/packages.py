@@ -1,8 +1,10 @@
 """Networks of torchvision and timm by name, always with random weights: nothing is ever downloaded."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -11,12 +13,13 @@ from slimmer.errors import ModelError
 from slimmer.models.architecture import Architecture
 
 PACKAGES = ("torchvision", "timm")
+CLASSES, SEGMENTS = 1000, 21  # of ImageNet; of Pascal VOC with its background, as published segmentation nets have
 
 
 def package_architecture(arch: str) -> Architecture:
-    """The classifier that `torchvision/NAME` or `timm/NAME` names, with its own input size.
+    """The classifier, or segmentation net of torchvision's, that `torchvision/NAME` or `timm/NAME` names.
 
-    Raises ModelError where the package is not there or can't be imported, or has no such classifier.
+    With its own input size. Raises ModelError where the package is not there or can't be imported, or has no such.
     """
     package, _, name = arch.partition("/")
     module = _import(arch, package)
@@ -41,22 +44,32 @@ def _install(package: str) -> str:
 
 def _torchvision(arch: str, name: str, torchvision: Any) -> Architecture:
     models = torchvision.models
-    _known(arch, name, models.list_models(module=models))
+    segmentation = models.list_models(module=models.segmentation)
+    _known(arch, name, [*models.list_models(module=models), *segmentation])
+    segments = name in segmentation
     try:
-        side = models.get_model_weights(name).DEFAULT.transforms.keywords["crop_size"]
+        side = models.get_model_weights(name).DEFAULT.transforms.keywords["resize_size" if segments else "crop_size"]
     except (AttributeError, KeyError):  # a model without published weights
         side = 224
-    return Architecture(arch, partial(_make_torchvision, models, name), (3, side, side), 1000)
+    special: dict[str, Any] = {}
+    if segments:
+        special["weights_backbone"] = None  # else they are downloaded
+        if "aux_loss" in signature(models.get_model_builder(name)).parameters:
+            special["aux_loss"] = True  # as the published weights have it
+    make = partial(_make_torchvision, models, name, special)
+    return Architecture(arch, make, (3, side, side), SEGMENTS if segments else CLASSES)
 
 
-def _make_torchvision(models: Any, name: str, *, num_classes: int, in_channels: int) -> nn.Module:
+def _make_torchvision(
+    models: Any, name: str, special: Mapping[str, Any], *, num_classes: int, in_channels: int
+) -> nn.Module:
     if in_channels != 3:
         raise ModelError(
             f"torchvision/{name}",
             f"{in_channels} input channels are asked for, and torchvision's networks have 3",
             "use timm/NAME or your own file.py:factory, which can take another number",
         )
-    model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
+    model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **special)
     return model
 
 
@@ -80,4 +93,4 @@ def _known(arch: str, name: str, known: list[str]) -> None:
     near = get_close_matches(name, known, n=5)
     # These packages know hundreds of names: only the near ones help.
     right = f"did you mean {', '.join(near)}?" if near else f"see {package}'s own list of models"
-    raise ModelError(arch, f"{package} has no classifier {name!r}", right)
+    raise ModelError(arch, f"{package} has no network {name!r}", right)
