@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimmer.double import in_double
 from slimmer.errors import ModelError
 from slimmer.graph import (
     ChannelGraph,
@@ -26,6 +27,7 @@ from slimmer.prune import Cut, prune
 
 TOLERANCE = 1e-9  # of the output's scale, in float64
 LEAST_SCALE = 1e-5  # what is smaller may be rounding itself
+FAULTS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError)
 
 
 def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None = None) -> ChannelGraph:
@@ -129,18 +131,24 @@ def _at_fault(
 
 
 def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> str | None:
-    """How the slim network's outputs differ from the masked network's, or None where they agree."""
+    """How the slim network's outputs differ from the masked network's, or None where they agree.
+
+    Raises ModelError where the network itself can't be run.
+    """
     parameter = next(model.parameters())
     masked = Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))
-    with evaluating(model), torch.no_grad():
-        wanted = tensors_in(masked(*drawn))
+    try:
+        with evaluating(model), torch.no_grad(), in_double():
+            wanted = tensors_in(masked(*drawn))
+    except FAULTS as error:
+        found = f"the self-check can't run it in float64: {_told(error)}"
+        raise ModelError(type(model).__name__, found, "compute in the type of the inputs, x.dtype") from error
     try:
         slim = cut(model, plan).eval()
-        with torch.no_grad():
+        with torch.no_grad(), in_double():
             got = tensors_in(slim(*drawn))
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:
-        told = str(error).strip().splitlines()[0] if str(error) else "no message"
-        return f"{type(error).__name__}: {told}{own_line(error)}"
+    except FAULTS as error:
+        return _told(error)
     for ours, theirs in zip(got, wanted, strict=True):
         if ours.shape != theirs.shape:
             return f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}"
@@ -148,6 +156,11 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tup
         if not off <= TOLERANCE * max(LEAST_SCALE, float(theirs.abs().max()) if theirs.numel() else 0.0):
             return f"outputs differ by {off:.2g}"
     return None
+
+
+def _told(error: Exception) -> str:
+    told = str(error).strip().splitlines()[0] if str(error) else "no message"
+    return f"{type(error).__name__}: {told}{own_line(error)}"
 
 
 def _rows(graph: ChannelGraph, group: ChannelGroup, fault: str) -> list[Fixed]:

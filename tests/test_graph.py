@@ -391,6 +391,23 @@ def test_a_part_without_gradients_is_walked_like_any_other():
     assert [(group.name, group.size) for group in build_graph(Frozen(), zoo.SIZE).groups] == [("stem", 4), ("conv", 5)]
 
 
+class Island(Frozen):
+    """A convolution that runs in float32 in any case, behind one under autocast."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            x = self.stem(x.float()).relu()
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def test_a_part_under_autocast_is_walked_like_any_other():
+    model = Island()
+    graph = build_graph(model, zoo.SIZE)
+    assert [(group.name, group.size) for group in graph.groups] == [("stem", 4), ("conv", 5)]
+    plan = make_plan(graph, {"stem": [1, 2], "conv": [0, 3, 4]})
+    assert flops_cost(model, graph, zoo.SIZE).exact(plan.widths) == count_flops(prune(model, plan), zoo.SIZE)
+
+
 class Undecided(nn.Module):
     """A head for training alone, where a branch on numbers stands in the way of the trace."""
 

@@ -57,6 +57,53 @@ class CountedScale(Counted):
         return x * torch.arange(1, 9, dtype=x.dtype).view(8, 1, 1)
 
 
+class InFloat(nn.Module):
+    """Code that names its types: a norm and a convolution in float32, a new tensor, one that is no buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3)
+        self.norm = nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 6, 1)
+        self.fc = nn.Linear(6, 2)
+        self.window = torch.ones(4, 4)
+
+    def forward(self, x):
+        x = self.norm(self.first(x).float()).to(x.dtype) + torch.zeros(1)
+        with torch.autocast("cpu", enabled=False):
+            x = self.second(x.float())
+        return self.fc((x * self.window).mean((2, 3)))
+
+
+def test_code_that_names_its_types_is_checked_in_float64_all_the_same():
+    model = InFloat()
+    graph = build_graph(model, zoo.SIZE)
+    checked = probe(model, graph, zoo.SIZE)
+    assert [group.name for group in checked.groups] == [group.name for group in graph.groups]
+    assert "second" in [group.name for group in checked.groups]
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_a_wrong_cut_is_found_in_code_that_names_its_types():
+    class Wrong(InFloat):
+        def forward(self, x):
+            return super().forward(x) * self.first.weight.float().shape[0]
+
+    checked = probe(Wrong(), build_graph(Wrong(), zoo.SIZE), zoo.SIZE)
+    assert [group.name for group in checked.groups] == ["second"]
+
+
+def test_a_network_that_can_not_be_checked_says_where():
+    class Picky(InFloat):
+        def forward(self, x):
+            if x.dtype == torch.float64:
+                raise RuntimeError("not in doubles")
+            return super().forward(x)
+
+    with pytest.raises(ModelError, match=r"can't run it in float64: RuntimeError: not in doubles \(test_probe.py:\d+"):
+        probe(Picky(), build_graph(Picky(), zoo.SIZE), zoo.SIZE)
+
+
 @pytest.fixture(params=[Counted, CountedInteger, CountedTable, CountedScale])
 def counted(request):
     torch.manual_seed(0)

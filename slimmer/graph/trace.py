@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import SymInt, Tensor, nn
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
@@ -24,6 +24,9 @@ from slimmer.graph.ops.computed import computed, stored_value
 from slimmer.graph.ops.elementwise import FILLED
 from slimmer.graph.program import export_program
 from slimmer.graph.walk import Computed, Stored, Walk, shape_of
+
+AUTOCAST = "wrap_with_autocast"  # a block under torch.autocast, as a program of its own
+BEFORE_PART = 4  # of its arguments: device, type, enabled, cached; then come the program and what enters it
 
 
 def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
@@ -83,18 +86,35 @@ def follow(walk: Walk, names: Names, program: Any) -> None:
     entering = frozenset(signature.user_inputs)  # made anew at every look
     stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     stored = {node: names.tensors.get(name, name) for node, name in stored.items()}
-    for node in program.graph.nodes:
-        if node.op == "placeholder":
-            values[node] = _placeholder(walk, node, stored, entering)
-            if node.name not in entering:
-                parameters.add(node)
-        elif node.op == "output":
-            for labels in _tensors(node.args, values):
-                walk.book.fix(labels, "the network's output")
-        else:
-            if parameters.issuperset(node.all_input_nodes):
-                parameters.add(node)
+    for node in program.graph.find_nodes(op="placeholder"):
+        values[node] = _placeholder(walk, node, stored, entering)
+        if node.name not in entering:
+            parameters.add(node)
+    output = _follow_calls(walk, program.graph_module, values, parameters)
+    for labels in _tensors(output.args, values):
+        walk.book.fix(labels, "the network's output")
+
+
+def _follow_calls(walk: Walk, module: Any, values: dict[Node, Any], parameters: set[Node]) -> Node:
+    """Walk through all of a program behind its placeholders, whose values are known; its output node."""
+    for node in module.graph.nodes:
+        if node.op in {"placeholder", "output"}:
+            continue
+        if parameters.issuperset(node.all_input_nodes):
+            parameters.add(node)
+        if str(node.target) != AUTOCAST:
             values[node] = _call(walk, node, values, of_parameters=node in parameters)
+            continue
+        part, *entering = node.args[BEFORE_PART:]
+        inside = getattr(module, part.target)
+        for placeholder, value in zip(inside.graph.find_nodes(op="placeholder"), entering, strict=True):
+            values[placeholder] = values[value] if isinstance(value, Node) else value
+            if value in parameters:
+                parameters.add(placeholder)
+        [given] = _follow_calls(walk, inside, values, parameters).args
+        values[node] = torch.fx.map_arg(given, lambda other: values[other])
+    output: Node = module.graph.output_node()
+    return output
 
 
 def _weighted(model: nn.Module) -> set[str]:
@@ -114,9 +134,10 @@ def _follow_training(walk: Walk, names: Names, model: nn.Module, inputs: Inputs)
     except ModelError as error:
         walk.untraced = f"; training may read what is cut here: it {error.found}"
         return
-    for node in program.graph.nodes:
-        if node.op not in {"placeholder", "output"}:  # activations' axes go by such names, and evaluation has its own
-            node._rename(f"training_{node.name}")  # noqa: SLF001 - the name can't be set otherwise
+    for part in (each for each in program.graph_module.modules() if isinstance(each, GraphModule)):
+        for node in part.graph.nodes:
+            if node.op not in {"placeholder", "output"}:  # activations' axes go by such names, evaluation has its own
+                node._rename(f"training_{node.name}")  # noqa: SLF001 - the name can't be set otherwise
     operations, axes = list(walk.operations), set(walk.axes)
     follow(walk, names, program)
     walk.operations = operations

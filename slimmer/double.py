@@ -1,0 +1,47 @@
+"""Computing in float64, whatever types a network's code names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+NARROWER = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class _Widened(TorchDispatchMode):
+    """Every operation is given float64 where it names a narrower floating-point type, or is handed a tensor of one."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map(_wide, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.dtype in NARROWER:  # one that the network holds without registering it
+        return value.double()
+    return torch.float64 if isinstance(value, torch.dtype) and value in NARROWER else value
+
+
+@contextmanager
+def in_double() -> Iterator[None]:
+    """A block in which a network of float64 weights stays in float64: `x.float()` and new tensors give that too.
+
+    >>> with in_double():
+    ...     torch.ones(2, dtype=torch.float64).half().dtype, torch.zeros(2).dtype
+    (torch.float64, torch.float64)
+    >>> held = torch.ones(2, dtype=torch.float32)
+    >>> with in_double():
+    ...     (torch.ones(2, dtype=torch.float64) @ held).dtype
+    torch.float64
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _Widened():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        torch.set_default_dtype(before)
