@@ -1,7 +1,6 @@
 """The commands as calls: the same work on modules and tensors, with values in place of tables."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +13,7 @@ from slimmer import pipeline, run_export, run_profile
 from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.file import from_value
+from slimmer.duplicate import duplicate
 from slimmer.events import Observe
 from slimmer.inspection import inspect
 from slimmer.plan import Plan
@@ -174,7 +174,7 @@ def _made(data: Data | Sequence[Any]) -> Data:
 
 def _copy(model: object) -> nn.Module | None:
     """A copy of a module, so that the caller's stays as it is; None for what is none."""
-    return deepcopy(model) if isinstance(model, nn.Module) else None
+    return duplicate(model) if isinstance(model, nn.Module) else None
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-NARROWER = (torch.float32, torch.float16, torch.bfloat16)
+WIDE = {
+    torch.float32: torch.float64,
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.complex64: torch.complex128,
+}
 
 
 class _Widened(TorchDispatchMode):
@@ -21,9 +26,9 @@ class _Widened(TorchDispatchMode):
 
 
 def _wide(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.dtype in NARROWER:  # one that the network holds without registering it
-        return value.double()
-    return torch.float64 if isinstance(value, torch.dtype) and value in NARROWER else value
+    if isinstance(value, Tensor):  # a narrower one is one that the network holds without registering it
+        return value.to(WIDE.get(value.dtype, value.dtype))
+    return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
 
 
 @contextmanager

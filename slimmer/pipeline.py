@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from slimmer.checkpoint import read_metadata
 from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
+from slimmer.duplicate import duplicate
 from slimmer.engine import make_engine, place_
 from slimmer.errors import DataError, RunError
 from slimmer.evaluate import accuracy, recalibrate_
@@ -120,7 +120,7 @@ def _job(fabric: Fabric, run: Run, recipe: Recipe, task: Task, observe: Observe)
 def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     """Masks, removal, training of the slim network, report; each skipped where its value is there already."""
     task = job.task
-    teacher = deepcopy(task.model).eval().requires_grad_(requires_grad=False)
+    teacher = duplicate(task.model).eval().requires_grad_(requires_grad=False)
     stage, step, tensors = job.saved.load()
     if stage == "slim":
         plan = Plan.from_json(run.plan.read_text(encoding="utf-8"), str(run.plan))

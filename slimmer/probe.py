@@ -1,7 +1,6 @@
 """The self-check: what slicing alone gets wrong is found by running it, and fixed before anyone relies on it."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimmer.double import in_double
+from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError
 from slimmer.graph import (
     ChannelGraph,
@@ -37,7 +37,7 @@ def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None
     the loss of one). Where the two differ, or the slim network fails, the groups at fault are found by halving, until
     the others are right together; their layers are listed as fixed with the error and its line as the reason.
     """
-    model = deepcopy(model).double()
+    model = duplicate(model).double()
     enliven_(model)
     differ = partial(_difference, model, graph, drawn=example(model, inputs), cut=cut or prune)
     bad: dict[str, str] = {}
@@ -91,7 +91,7 @@ def enliven_(model: nn.Module) -> None:
 
 def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None) -> None:
     """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
-    model = deepcopy(model).double()
+    model = duplicate(model).double()
     fault = _difference(model, graph, plan, drawn=example(model, inputs), cut=cut or prune)
     if fault is not None:
         raise ModelError(

@@ -1,7 +1,6 @@
 """A model and a plan into a new, smaller model; the input stays untouched."""
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 
 import torch
 import torch_pruning as tp
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from slimmer.duplicate import duplicate
 from slimmer.graph import Axis
 from slimmer.plan import Plan
 
@@ -22,7 +22,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     torch-pruning's layer-wise functions remove the channels; `requires_grad` and train or eval mode are as in
     `model`. The full plan gives back an equal model.
     """
-    slim = deepcopy(model)
+    slim = duplicate(model)
     trainable = {name: parameter.requires_grad for name, parameter in slim.named_parameters()}
     removed = plan.removed()
     by_module: dict[str, dict[str, list[int]]] = {}

@@ -1,7 +1,6 @@
 """A network as its own program, whose numbers of channels follow a plan: what `--rewrite` prunes."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError, RunError
 from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs
 from slimmer.graph.fold import Folding, fold_
@@ -124,7 +124,7 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
     evaluated = export_program(model, inputs, any_batch=True)
     own = next(model.parameters()).dtype
     other = torch.float32 if own == torch.float64 else torch.float64
-    trained = export_program(deepcopy(model).to(other), inputs, training=True, any_batch=True)
+    trained = export_program(duplicate(model).to(other), inputs, training=True, any_batch=True)
     graph = merge(model, evaluated, trained, (own, other))
     folding = fold_(model, graph, evaluated)
     walk = walk_program(model, evaluated, rewrite=True)
@@ -242,7 +242,7 @@ def _copy(module: nn.Module, call: Node | None) -> nn.Module:
     if call is None:
         return nn.Module()
     if not isinstance(module, _BatchNorm):
-        return deepcopy(module)
+        return duplicate(module)
     copy = NORMS[call.meta["axes"]](module.num_features, module.eps, module.momentum, affine=False)
     copy.affine = module.affine
     return copy

@@ -408,6 +408,25 @@ def test_a_part_under_autocast_is_walked_like_any_other():
     assert flops_cost(model, graph, zoo.SIZE).exact(plan.widths) == count_flops(prune(model, plan), zoo.SIZE)
 
 
+def test_a_module_that_is_compiled_by_torchscript_is_named():
+    model = Frozen()
+    model.conv = torch.jit.script(nn.Sequential(nn.Conv2d(4, 5, 3)))
+    with pytest.raises(ModelError, match="give conv as Python code: it is compiled by TorchScript"):
+        build_graph(model, zoo.SIZE)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_hooks_that_compute_weights_are_no_obstacle():
+    """PyTorch can't copy such modules where gradients are on: https://github.com/pytorch/pytorch/pull/103001"""
+    model = Frozen()
+    model.conv = nn.utils.weight_norm(model.conv)
+    graph = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)
+    assert "conv" in [group.name for group in graph.groups]
+    slim = prune(model, make_plan(graph, {"conv": [0, 2]}))
+    assert slim(torch.randn(2, *zoo.SIZE)).shape == (2, 2)
+    assert model(torch.randn(2, *zoo.SIZE)).shape == (2, 2)
+
+
 class Undecided(nn.Module):
     """A head for training alone, where a branch on numbers stands in the way of the trace."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 
 from slimmer.errors import ModelError
 from slimmer.graph.inputs import Inputs, example_inputs, shapes
@@ -41,6 +42,9 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
             mode = " in training" * training
             found = f"can't be traced{mode} with {shapes(example)}, {place_of(model, export)}: {reason}"
             right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
+            scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
+            if scripted:
+                right = f"give {scripted[0] or 'it'} as Python code: it is compiled by TorchScript"
             raise ModelError(type(model).__name__, found, right + "; prune without --rewrite" * training) from error
 
 
@@ -49,6 +53,8 @@ def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
     inside = [""]
     hooks = []
     for name, module in model.named_modules():
+        if isinstance(module, ScriptModule):  # takes no hooks
+            continue
         hooks.append(module.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
         hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None))
     found = "in the top module"

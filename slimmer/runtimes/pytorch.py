@@ -1,12 +1,12 @@
 """PyTorch, eager or compiled, behind the same protocol, to hold a runtime's timings against."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from slimmer.duplicate import duplicate
 from slimmer.errors import RecipeError, RuntimeUnavailableError
 from slimmer.export.reason import one_line
 from slimmer.graph import logits
@@ -25,7 +25,7 @@ class TorchSession:
         self._before = torch.get_num_threads()
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch has one number for the whole process
-        self._model: Any = copy.deepcopy(model).eval().to(device)
+        self._model: Any = duplicate(model).eval().to(device)
         if compiled:
             # Of more versions than its limit Dynamo would run the rest eagerly; fullgraph makes that an error.
             self._model = torch.compile(self._model, dynamic=False, fullgraph=True)
