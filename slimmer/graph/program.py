@@ -89,14 +89,19 @@ def _is_own(file: str) -> bool:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode; every module's own mode is put back afterwards."""
-    modes = {module: module.training for module in model.modules()}
+    """The model in eval mode; afterwards every module has its own mode and attributes again.
+
+    What its code notes on itself (`self.features = x`) is gone: of a trace it is a tensor that nothing else can use.
+    """
+    held = [(module, module.training, dict(vars(module))) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module, training, attributes in held:
+            vars(module).clear()
+            vars(module).update(attributes)
+            module.training = training  # of a TorchScript module it is no attribute like others
 
 
 @contextmanager

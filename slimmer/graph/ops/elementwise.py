@@ -108,6 +108,8 @@ SEVERAL = [
     "maximum",
     "minimum",
     "where",
+    "masked_fill",
+    "masked_fill_",
     "pow",
     "clamp",
     "clamp_",
