@@ -19,7 +19,7 @@ from typing import Any
 import click
 from latency import export_all, integers, pruned, say, told
 
-from slimmer.errors import RuntimeUnavailableError
+from slimmer.errors import SlimmerError
 from slimmer.files import read_json, write_json, write_text
 from slimmer.models import find
 from slimmer.profiling import Conditions, Effort, Network, profile
@@ -39,7 +39,7 @@ GONE = (0.5, 0.6, 0.7)
 @click.option("--seconds", default=1.0, show_default=True)
 @click.option("--blocks", default=11, show_default=True)
 @click.option("--cuda-graph/--no-cuda-graph", default=False)
-@click.option("--tf32/--no-tf32", default=None)
+@click.option("--tf32/--no-tf32", default=None, help="of the CUDA provider; TensorRT has its own")
 def main(out: Path, nets: str, providers: tuple[str, ...], batches: str, round_to: int, **settings: Any) -> None:
     results = []
     for net in nets.split(","):
@@ -92,7 +92,7 @@ def timed(net: str, networks: Sequence[Network], asked: Conditions) -> dict[str,
     """The profile, or why there is none."""
     try:
         found = profile(networks, asked, lambda done, steps, text: say(f"{net}: {text}", done, steps))
-    except RuntimeUnavailableError as error:
+    except SlimmerError as error:  # the other networks and providers go on
         return {"error": str(error)}
     return {
         "command": " ".join(["python", *sys.argv]),
