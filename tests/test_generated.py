@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slimmer.costs import flops_cost, params_cost
 from slimmer.costs.flops import count_flops
-from slimmer.graph import build_graph
+from slimmer.graph import build_graph, tensors_in
 from slimmer.masks import Masked, hard_mask
 from slimmer.prune import prune
 
@@ -21,38 +21,42 @@ ROWS = st.lists(st.tuples(st.sampled_from(zoo_generated.BLOCKS), NUMBER, NUMBER,
 QUIET = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
-def check(rows, flat):
+def check(rows, flat, asked=False):
     """Two random plans of one network: outputs in double precision, FLOPs and parameters to the unit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = zoo_generated.Generated(rows, flat).double().eval()
-        image = torch.randn(2, *zoo_generated.SIZE, dtype=torch.float64)
-    graph = build_graph(model, zoo_generated.SIZE)
-    flops, params = flops_cost(model, graph, zoo_generated.SIZE), params_cost(model, graph)
-    assert flops.dense == count_flops(model, zoo_generated.SIZE)
+        model = zoo_generated.Generated(rows, flat, asked).double().eval()
+        given = [torch.randn(2, *zoo_generated.SIZE, dtype=torch.float64)]
+        given += [torch.randn(2, zoo_generated.ASKED, dtype=torch.float64)] if asked else []
+    inputs = tuple(given) if asked else zoo_generated.SIZE
+    graph = build_graph(model, inputs)
+    flops, params = flops_cost(model, graph, inputs), params_cost(model, graph)
+    assert flops.dense == count_flops(model, inputs)
     for plan in zoo.random_plans(graph, 2):
         slim = prune(model, plan)
         with torch.no_grad():
-            wanted, got = Masked(model, graph, hard_mask(plan, torch.float64))(image), slim(image)
-        assert got.shape == wanted.shape
-        assert (got - wanted).abs().max() <= 1e-10 * wanted.abs().max().clamp_min(1)
+            masked = Masked(model, graph, hard_mask(plan, torch.float64))
+            pairs = zip(tensors_in(slim(*given)), tensors_in(masked(*given)), strict=True)
+        for got, wanted in pairs:
+            assert got.shape == wanted.shape
+            assert (got - wanted).abs().max() <= 1e-10 * wanted.abs().max().clamp_min(1)
         assert params.exact(plan.widths) == parameter_count(slim)[""]
-    assert flops.exact(plan.widths) == count_flops(slim, zoo_generated.SIZE)
+    assert flops.exact(plan.widths) == count_flops(slim, inputs)
     return graph
 
 
 @settings(max_examples=40, **QUIET)
-@given(rows=ROWS, flat=st.booleans())
-def test_random_networks_are_pruned_right(rows, flat):
-    check(rows, flat)
+@given(rows=ROWS, flat=st.booleans(), asked=st.booleans())
+def test_random_networks_are_pruned_right(rows, flat, asked):
+    check(rows, flat, asked)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @settings(max_examples=500, **QUIET)
-@given(rows=ROWS, flat=st.booleans())
-def test_five_hundred_random_networks_are_pruned_right(rows, flat):
-    check(rows, flat)
+@given(rows=ROWS, flat=st.booleans(), asked=st.booleans())
+def test_five_hundred_random_networks_are_pruned_right(rows, flat, asked):
+    check(rows, flat, asked)
 
 
 @pytest.mark.parametrize("kind", zoo_generated.BLOCKS)

@@ -68,6 +68,21 @@ class Projection(Block):
         return self.norm(self.body(x)).sigmoid() + self.side_way(x)
 
 
+class Padded(Block):
+    """Option A: the shortcut has every second position, and zeros for the channels that it lacks."""
+
+    def build(self, a, b, _c):
+        self.before, self.behind = a % 3, b % 3
+        self.out = self.before + self.width + self.behind
+        self.stride = 2 if self.side > 2 else 1
+        self.body = self.conv(self.width, self.out, stride=self.stride)
+        self.side = self.side // self.stride
+
+    def forward(self, x):
+        shortcut = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.behind))
+        return (self.body(x).relu() + shortcut).relu()
+
+
 class Dense(Block):
     def build(self, a, b, _c):
         self.out = self.width + a
@@ -299,18 +314,23 @@ class Repeated(Block):
 
 
 BLOCKS = (
-    Conv, Residual, Projection, Dense, Parallel, Gate, Map, Depthwise, Grouped, CrossStage, HalfWorked, Shuffle, Gated,
-    Larger, Pool, Pixels, Transposed, Scale, Standardised, Parametrised, Attention, Tokens, Twice, Counted, Repeated,
+    Conv, Residual, Projection, Padded, Dense, Parallel, Gate, Map, Depthwise, Grouped, CrossStage, HalfWorked, Shuffle,
+    Gated, Larger, Pool, Pixels, Transposed, Scale, Standardised, Parametrised, Attention, Tokens, Twice, Counted,
+    Repeated,
 )  # fmt: skip
-WIDEST = 24
+WIDEST, ASKED = 24, 4
 
 
 class Generated(nn.Module):
-    """Blocks one behind the other, from rows (block, a, b, c) of whole numbers, and a classifier on what is left."""
+    """Blocks one behind the other, from rows (block, a, b, c) of whole numbers, and a classifier on what is left.
 
-    def __init__(self, rows, flat):
+    With `asked` it takes a vector beside the image, whose features are laid on the stem's, and answers with both.
+    """
+
+    def __init__(self, rows, flat, asked):
         super().__init__()
         self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.asked = nn.Linear(ASKED, 6) if asked else None
         self.blocks = nn.ModuleList()
         width, side = 6, SIZE[1]
         for kind, a, b, c in rows:
@@ -322,8 +342,12 @@ class Generated(nn.Module):
         self.flat = flat
         self.fc = nn.Linear(width * side**2 if flat else width, 3)
 
-    def forward(self, x):
+    def forward(self, x, vector=None):
         x = self.stem(x)
+        if self.asked is not None:
+            features = self.asked(vector).relu()
+            x = x + features[:, :, None, None]
         for block in self.blocks:
             x = block(x)
-        return self.fc(x.flatten(1) if self.flat else x.mean((2, 3)))
+        answer = self.fc(x.flatten(1) if self.flat else x.mean((2, 3)))
+        return answer if self.asked is None else {"answer": answer, "features": features.sum(1)}

@@ -174,7 +174,8 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) 
     elif not entering and name not in {"getitem", *WEIGHT_NORMS, *(FILLED if walk.rewrite else ())}:
         handler = None
     if handler is None:
-        return _unknown(walk, node, [*entering, *_stored((args, kwargs))], "an operation that is not known")
+        why = "a tensor computed from parameters" if name in HANDLERS else "an operation that is not known"
+        return _unknown(walk, node, [*entering, *_stored((args, kwargs))], why)
     try:
         return handler(walk, node, args, kwargs)
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, AssertionError) as error:

@@ -257,7 +257,7 @@ class TwiceWeighted(nn.Module):
     Fixed:
         stem 4/4: weights that are computed from all inputs together: aten.conv2d
         loop 4/4: weights that are computed from all inputs together: aten.conv2d
-        large 5/5: an operation that is not known: aten.matmul
+        large 5/5: a tensor computed from parameters: aten.matmul
         fc2 2/2: the network's output
     Rewritten:
         stem 4: stem.weight[0] stem.bias[0] loop.weight[0] loop.bias[0] loop.weight[1] large[1]
