@@ -18,17 +18,24 @@ WIDE = {
 
 
 class _Widened(TorchDispatchMode):
-    """Every operation is given float64 where it names a narrower floating-point type, or is handed a tensor of one."""
+    """Every operation is given float64 where it names a narrower floating-point type, or is handed a tensor of one.
+
+    A narrower tensor, which the network holds without registering it, has one copy in float64 for the whole block, so
+    that what is written to it is read again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._copies: dict[int, tuple[Tensor, Tensor]] = {}  # by identity: the tensor, so that it lives, and its copy
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args, kwargs = tree_map(_wide, (args, kwargs or {}))
+        args, kwargs = tree_map(self._wide, (args, kwargs or {}))
         return func(*args, **kwargs)
 
-
-def _wide(value: Any) -> Any:
-    if isinstance(value, Tensor):  # a narrower one is one that the network holds without registering it
-        return value.to(WIDE.get(value.dtype, value.dtype))
-    return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+    def _wide(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dtype in WIDE:
+            return self._copies.setdefault(id(value), (value, value.to(WIDE[value.dtype])))[1]
+        return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
 
 
 @contextmanager
@@ -46,7 +53,7 @@ def in_double() -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with _Widened():  # type: ignore[no-untyped-call]
+        with _Widened():
             yield
     finally:
         torch.set_default_dtype(before)

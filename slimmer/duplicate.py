@@ -4,19 +4,19 @@ from copy import deepcopy
 from typing import TypeVar
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def duplicate(model: Network) -> Network:
-    """A deep copy, also of modules whose hooks leave a computed weight on them (`torch.nn.utils.weight_norm`).
+    """A deep copy, also of modules that hold what they computed: an activation, a weight (`nn.utils.weight_norm`).
 
-    PyTorch refuses to copy those, since they belong to a gradient's graph; they are computed anew at each forward, so
-    the copy holds their values.
+    PyTorch refuses to copy what belongs to a gradient's graph; the copy holds its values.
 
     >>> conv = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
     >>> conv.weight.is_leaf, duplicate(conv).weight.is_leaf
     (False, True)
     """
-    computed = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    return deepcopy(model, {id(value): value.detach().clone() for value in computed if not value.is_leaf})
+    held = [value for module in model.modules() for value in tree_leaves(vars(module)) if isinstance(value, Tensor)]
+    return deepcopy(model, {id(value): value.detach().clone() for value in held if not value.is_leaf})

@@ -31,13 +31,16 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
     if not norms:
         return
     device = next(model.parameters()).device
-    with evaluating(model), torch.no_grad():  # which puts momenta back
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(model), torch.no_grad():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # PyTorch's word for a cumulative average
             norm.train()
         for batch in images:
             model(batch.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 @contextmanager
@@ -47,10 +50,15 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     So a network under masks is seen as recalibration would leave it, without a pass over the data for every mask.
     """
     with evaluating(model):
-        for norm in _tracking(model):
+        norms = _tracking(model)
+        for norm in norms:
             norm.track_running_stats = False  # the running statistics are neither read nor written
             norm.train()
-        yield
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
 
 
 def _tracking(model: nn.Module) -> list[_BatchNorm]:

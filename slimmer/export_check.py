@@ -67,7 +67,7 @@ def check_asked(job: Job) -> None:
         raise ExportError(str(job.run.path), found, "leave out --fp16, --int8, --batch and --dynamic-size")
     if section.int8 and job.data is None:
         found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
-        right = "prune with --data, put the data where the recipe says, or in Python give export the data"
+        right = "prune with --data, say where the data are now (export --data), or in Python give export the data"
         raise ExportError("export.int8 (--int8)", found, right)
 
 

@@ -25,6 +25,7 @@ from slimmer.provenance import provenance, weights_of
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.report import to_markdown
 from slimmer.run import Run
+from slimmer.sections import DataSection
 from slimmer.slim import Identity, load_network
 
 FORMAT = 2
@@ -173,6 +174,9 @@ def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, s
 
 def _data(run: Run, recipe: Recipe, given: Data | str | None, observe: Observe) -> Data | None:
     """The run's data, or None where it has none or they are no longer there; that is said, unless they were `given`."""
+    if isinstance(given, str) and read_recipe(run.recipe_file).data == DataSection():
+        found = "the run was pruned without data, so how its images are normalised is not known"
+        raise RecipeError("--data", found, "in Python, slimmer.export(RUN, data) takes slimmer.data.Data, which say it")
     if given is not None:
         data = load_data(recipe.data) if isinstance(given, str) else given
         identity = Identity.from_metadata(read_notes(run.slim), str(run.slim))
@@ -182,6 +186,6 @@ def _data(run: Run, recipe: Recipe, given: Data | str | None, observe: Observe) 
     try:
         return load_data(recipe.data)
     except DataError as error:
-        text = f"no accuracy is measured, since the run's data can't be read ({error}); --data says where they are now"
-        observe({"event": "note", "text": text})
+        right = "say where the data are now (slimmer export --data)"
+        observe({"event": "note", "text": f"no accuracy is measured: {error.where}: {error.found}; {right}"})
         return None

@@ -165,9 +165,13 @@ def _input_size(path: Path, wanted: tuple[int, int] | None) -> tuple[int, int, i
     channels, *own = read_input_size(path)
     height, width = wanted or own
     if height is None or width is None:
-        found = "takes images of any height and width, and none are named"
-        raise ExportError(str(path), found, "name those to time: --image-size 224,224, say")
+        found = f"takes images of {_sides(own)}, and no size is named"
+        raise ExportError(str(path), found, "name the height and width to time: --image-size 224,224, say")
     if any(fixed not in (None, size) for fixed, size in zip(own, (height, width), strict=True)):
-        found = f"takes images of {own[0]}x{own[1]}, where {height}x{width} are asked for"
+        found = f"takes images of {_sides(own)}, where {height}x{width} are asked for"
         raise ExportError(str(path), found, "time files for any size: `slimmer export --dynamic-size --dense`")
     return channels, height, width
+
+
+def _sides(sides: Sequence[int | None]) -> str:
+    return "x".join("any" if side is None else str(side) for side in sides)

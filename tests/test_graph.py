@@ -409,10 +409,15 @@ def test_a_part_under_autocast_is_walked_like_any_other():
 
 
 class Noting(Frozen):
-    """Code that keeps an activation on the module, and fills where a mask says."""
+    """Code that keeps activations on the module, also in a list, and fills where a mask says."""
+
+    def __init__(self):
+        super().__init__()
+        self.several = []
 
     def forward(self, x):
         self.features = self.stem(x)
+        self.several[:] = [self.features]
         return self.fc(self.conv(self.features.masked_fill(self.features > 6, 6.0)).mean((2, 3)))
 
 
@@ -420,12 +425,13 @@ def test_what_a_module_notes_on_itself_is_gone_behind_the_trace():
     model = Noting()
     graph = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)
     assert [(group.name, group.size) for group in graph.groups] == [("stem", 4), ("conv", 5)]
-    assert not hasattr(model, "features")
+    assert (hasattr(model, "features"), model.several) == (False, [])
     model(torch.randn(2, *zoo.SIZE))
     count_flops(model, zoo.SIZE)
     slim = prune(model, make_plan(graph, {"stem": [0, 3]}))
     assert slim(torch.randn(2, *zoo.SIZE)).shape == (2, 2)
     assert model.features.shape[1] == 4
+    assert model.features.grad_fn is not None
 
 
 def test_a_module_that_is_compiled_by_torchscript_is_named():

@@ -12,6 +12,7 @@ from torch.nn.functional import batch_norm, conv2d, pad
 from slimmer.errors import ModelError
 from slimmer.models import build, find, names
 from slimmer.models.channel_pad import ChannelPad
+from slimmer.models.identify import infer_sizes
 
 
 def fvcore_flops(model, input_size):
@@ -228,8 +229,9 @@ def get_model_weights(name):
 def get_model(name, *, weights, num_classes, **options):
     assert weights is None
     plain = {"weights_backbone": None}
-    assert options == {"parts": {**plain, "aux_loss": True}, "fine": plain}.get(name, {})
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, num_classes))
+    assert options.keys() == {"parts": {**plain, "aux_loss": True}, "fine": plain}.get(name, {}).keys()
+    heads = [nn.Linear(4, num_classes) for _ in range(1 + options.get("aux_loss", False))]
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), *heads)
 def parts(*, weights=None, aux_loss=None, weights_backbone="downloaded"): ...
 def fine(*, weights=None, weights_backbone="downloaded"): ...
 class Namespace(SimpleNamespace):
@@ -280,6 +282,12 @@ def test_torchvisions_segmentation_nets_go_by_name_and_download_nothing(package,
     package("torchvision", TORCHVISION)
     assert find(f"torchvision/{name}").input_size == (3, 520, 520)
     assert build(f"torchvision/{name}")[-1].out_features == 21
+    for form in (name, "parts+aux")[: 1 + (name == "parts")]:
+        weights = build(f"torchvision/{form}", num_classes=5).state_dict()
+        found = infer_sizes(f"torchvision/{name}", weights)
+        assert (found.arch.name, found.num_classes) == (f"torchvision/{form}", 5)
+    with pytest.raises(ModelError, match=r"no network 'fine\+aux'"):
+        find("torchvision/fine+aux")
 
 
 def test_timms_classifiers_go_by_name_with_or_without_a_tag(package):

@@ -93,6 +93,21 @@ def test_a_wrong_cut_is_found_in_code_that_names_its_types():
     assert [group.name for group in checked.groups] == ["second"]
 
 
+def test_what_is_written_to_a_tensor_of_the_networks_own_is_read_again():
+    class Wrong(InFloat):
+        def __init__(self):
+            super().__init__()
+            self.held = torch.zeros(2, 6)
+
+        def forward(self, x):
+            x = self.second(self.norm(self.first(x))).mean((2, 3)) * self.first.weight.shape[0]
+            self.held[:] = x
+            return self.fc(self.held + 0)
+
+    checked = probe(Wrong(), build_graph(Wrong(), zoo.SIZE), zoo.SIZE)
+    assert "first" not in [group.name for group in checked.groups]
+
+
 def test_a_network_that_can_not_be_checked_says_where():
     class Picky(InFloat):
         def forward(self, x):

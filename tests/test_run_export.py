@@ -163,7 +163,7 @@ def test_the_dense_network_in_the_same_forms_is_timed_against_the_slim_one(main_
     [one] = timed["comparisons"]
     assert (one["model"], one["against"]) == ("slim.anysize.fp16", "dense.anysize.fp16")
     assert one["promise"] is None  # FLOPs were counted at the network's own size
-    with pytest.raises(ExportError, match=r"(?s)takes images of any height and width.*--image-size"):
+    with pytest.raises(ExportError, match=r"(?s)takes images of anyxany, and no size.*--image-size"):
         package.profile(*files, **quick)
     with pytest.raises(ExportError, match=r"(?s)images of 16x16, where 20x24 are asked for.*--dynamic-size --dense"):
         package.profile(run.path, image_size=(20, 24), **quick)
@@ -193,7 +193,7 @@ def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(
     found = slimmer("export", out)
     assert found.exit_code == 0, found.output
     assert "no accuracy is measured" in found.stderr
-    assert "--data says where they are now" in found.stderr
+    assert "say where the data are now (slimmer export --data)" in found.stderr
     assert json.loads(Run(out).exported.read_text())["networks"]["slim"]["accuracy"] is None
 
     refused = slimmer("export", out, "--data", tmp_path / "nowhere")
@@ -251,6 +251,8 @@ def test_int8_without_data_is_refused_before_anything_is_written_and_takes_them_
     assert "prune with --data" in result.stderr
     with pytest.raises(RecipeError, match="int8_drop"):
         package.export(out, int8_drop=2.0)
+    with pytest.raises(RecipeError, match="pruned without data, so how its images are normalised is not known"):
+        package.export(out, "digits")
     assert tree(out) == before
     found = package.export(out, load("digits"), int8=True, int8_images=32, int8_drop=1.0)["networks"]
     assert found["slim.int8"]["accuracy"] is not None

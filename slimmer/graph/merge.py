@@ -66,8 +66,8 @@ class _Merge:
         known = {e.name: e for e in evaluated if e.op == "placeholder"}
         for t in trained:
             if t.op == "get_attr":
-                found = f"holds a program of its own (a branch on data, a block without gradients): {describe(t)}"
-                raise self.refuse(found)
+                kinds = "a branch on data, a block without gradients or under autocast"
+                raise self.refuse(f"holds a program of its own ({kinds}): {describe(t)}")
             if t.op != "placeholder":
                 continue
             self.stands[t] = t.name

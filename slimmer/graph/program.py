@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
+from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError
 from slimmer.graph.inputs import Inputs, example_inputs, shapes
 
@@ -30,17 +31,19 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
     some = {0: torch.export.Dim.AUTO}
     sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)
 
-    def export() -> Any:
-        return torch.export.export(model, example, dynamic_shapes=sizes if any_batch else None, strict=False)
+    # A copy: what code notes on its module (`self.features = x`) is a tensor of the trace's own.
+    traced = duplicate(model).train(training)
 
-    with evaluating(model), quiet():  # torch logs what fails, tracebacks and all, beside raising it
-        model.train(training)
+    def export() -> Any:
+        return torch.export.export(traced, example, dynamic_shapes=sizes if any_batch else None, strict=False)
+
+    with quiet():  # torch logs what fails, tracebacks and all, beside raising it
         try:
             return export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             mode = " in training" * training
-            found = f"can't be traced{mode} with {shapes(example)}, {place_of(model, export)}: {reason}"
+            found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {reason}"
             right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
             scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
             if scripted:
@@ -89,19 +92,14 @@ def _is_own(file: str) -> bool:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode; afterwards every module has its own mode and attributes again.
-
-    What its code notes on itself (`self.features = x`) is gone: of a trace it is a tensor that nothing else can use.
-    """
-    held = [(module, module.training, dict(vars(module))) for module in model.modules()]
+    """The model in eval mode; every module's own mode is put back afterwards."""
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         yield
     finally:
-        for module, training, attributes in held:
-            vars(module).clear()
-            vars(module).update(attributes)
-            module.training = training  # of a TorchScript module it is no attribute like others
+        for module, training in modes.items():
+            module.training = training
 
 
 @contextmanager

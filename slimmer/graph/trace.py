@@ -12,7 +12,6 @@ from torch.fx import GraphModule, Node
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError
 from slimmer.graph.channels import Axis, ChannelGraph, Fixed
 from slimmer.graph.grouping import collect
@@ -130,7 +129,7 @@ def _follow_training(walk: Walk, names: Names, model: nn.Module, inputs: Inputs)
     """
     try:
         with torch.no_grad():
-            program = export_program(duplicate(model), inputs, training=True)
+            program = export_program(model, inputs, training=True)
     except ModelError as error:
         walk.untraced = f"; training may read what is cut here: it {error.found}"
         return

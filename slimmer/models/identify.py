@@ -72,15 +72,20 @@ def _choose(fitting: tuple[str, ...], file_name: str) -> str:
 
 
 def infer_sizes(arch: str | Architecture, weights: Mapping[str, Tensor]) -> Identified:
-    """That architecture, with the classes of its last layer and the channels of its first in `weights`.
+    """That architecture, in the form that `weights` have, with the classes of its last layer and its first's channels.
 
     Where the weights have no such layers the sizes are the architecture's own: that they do not fit comes
     out when they are loaded. Raises ModelError for an architecture that is not known.
     """
     architecture = find(arch) if isinstance(arch, str) else arch
+    forms = [architecture, *map(find, architecture.others)]
     with torch.random.fork_rng(devices=[]):  # random weights are drawn here only to be thrown away
-        model = build(architecture)
-    return Identified(architecture, *sizes(architecture, model, weights))
+        models = [build(form) for form in forms]
+    if len(forms) > 1:
+        strange = [len(model.state_dict().keys() ^ weights.keys()) for model in models]
+        best = strange.index(min(strange))
+        forms, models = [forms[best]], [models[best]]
+    return Identified(forms[0], *sizes(forms[0], models[0], weights))
 
 
 def nearest(weights: Mapping[str, Tensor]) -> Match:

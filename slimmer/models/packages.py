@@ -13,6 +13,7 @@ from slimmer.errors import ModelError
 from slimmer.models.architecture import Architecture
 
 PACKAGES = ("torchvision", "timm")
+AUXILIARY = "+aux"  # a segmentation net with its auxiliary head, as published ones have it
 CLASSES, SEGMENTS = 1000, 21  # of ImageNet; of Pascal VOC with its background, as published segmentation nets have
 
 
@@ -45,19 +46,23 @@ def _install(package: str) -> str:
 def _torchvision(arch: str, name: str, torchvision: Any) -> Architecture:
     models = torchvision.models
     segmentation = models.list_models(module=models.segmentation)
+    name, auxiliary, _ = name.partition(AUXILIARY)
     _known(arch, name, [*models.list_models(module=models), *segmentation])
     segments = name in segmentation
     try:
         side = models.get_model_weights(name).DEFAULT.transforms.keywords["resize_size" if segments else "crop_size"]
     except (AttributeError, KeyError):  # a model without published weights
         side = 224
-    special: dict[str, Any] = {}
-    if segments:
-        special["weights_backbone"] = None  # else they are downloaded
-        if "aux_loss" in signature(models.get_model_builder(name)).parameters:
-            special["aux_loss"] = True  # as the published weights have it
+    special: dict[str, Any] = {"weights_backbone": None} if segments else {}  # else they are downloaded
+    others: tuple[str, ...] = ()
+    helped = segments and "aux_loss" in signature(models.get_model_builder(name)).parameters
+    if auxiliary and not helped:
+        _known(arch, name + auxiliary, segmentation)
+    if helped:
+        special["aux_loss"] = bool(auxiliary)
+        others = () if auxiliary else (arch + AUXILIARY,)
     make = partial(_make_torchvision, models, name, special)
-    return Architecture(arch, make, (3, side, side), SEGMENTS if segments else CLASSES)
+    return Architecture(arch, make, (3, side, side), SEGMENTS if segments else CLASSES, others)
 
 
 def _make_torchvision(
