@@ -15,6 +15,7 @@ def duplicate(model: Network) -> Network:
     PyTorch refuses to copy what belongs to a gradient's graph; the copy holds its values.
 
     >>> conv = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
+    >>> answer = conv(Tensor(1, 3, 3, 3))
     >>> conv.weight.is_leaf, duplicate(conv).weight.is_leaf
     (False, True)
     """

@@ -391,7 +391,7 @@ class Choosing(Auxiliary):
         (Noise, "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module"),
         (Counting, "its program holds the number of images"),
         (Weighted, "in training it does more than in eval mode, which would be lost: aten.mul"),
-        (Guarded, "holds a program of its own (a branch on data, a block without gradients)"),
+        (Guarded, "holds a program of its own (a branch on data, a block without gradients or under autocast)"),
         (
             Choosing,
             "can't be traced in training with one call of inputs of 2x3x6x6, in the top module (test_rewrite.py:",
