@@ -76,7 +76,8 @@ def prune(
     given: list[tuple[str, Any]] = [
         (SHORT.get(key, key), _plain(value)) for key, value in named.items() if value is not None
     ]
-    if not isinstance(model, nn.Module):
+    own = model if isinstance(model, nn.Module) else None
+    if own is None:
         given.append(("model.checkpoint", str(model)))
     made = None
     if isinstance(data, str | Path):
@@ -87,9 +88,14 @@ def prune(
     with TemporaryDirectory(prefix="slimmer-") as scratch:
         place = Path(scratch) / "run" if out is None else Path(out)
         run, report = pipeline.start(
-            resolved, place, observe or (lambda _: None), model=_copy(model), data=made, latest=out is not None
+            resolved,
+            place,
+            observe or (lambda _: None),
+            model=None if own is None else duplicate(own),
+            data=made,
+            latest=out is not None,
         )
-        slim = load_network(run.slim, _copy(model)).cpu()
+        slim = load_network(run.slim, own).cpu()
         plan = Plan.from_json(run.plan.read_text(encoding="utf-8"), str(run.plan))
     kept = None if out is None else run.path
     return Result(slim, plan, {**report, "run": kept and str(kept)}, kept)
@@ -104,7 +110,7 @@ def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Mo
     """
     path = None if run is None else Path(run)
     file = path if path is not None and path.is_file() else open_run(path).slim
-    return load_network(file, _copy(model))
+    return load_network(file, model)
 
 
 def export(
@@ -170,11 +176,6 @@ def _made(data: Data | Sequence[Any]) -> Data:
     made = from_value("data", data)
     data_sets.check(made)
     return made
-
-
-def _copy(model: object) -> nn.Module | None:
-    """A copy of a module, so that the caller's stays as it is; None for what is none."""
-    return duplicate(model) if isinstance(model, nn.Module) else None
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,6 @@ from torch import nn
 
 from slimmer.checkpoint import read_metadata as read_notes
 from slimmer.data import Data
-from slimmer.duplicate import duplicate
 from slimmer.errors import DataError, ExportError, RecipeError
 from slimmer.events import Observe
 from slimmer.export.fp16 import write_fp16
@@ -58,7 +57,7 @@ def export_run(
     idle = [key for key in ("int8_images", "int8_drop") if (settings or {}).get(key) is not None]
     if idle and not recipe.export.int8:
         raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
-    networks = {name: load_network(weights_of(run, name), model and duplicate(model)) for name in NETWORKS}
+    networks = {name: load_network(weights_of(run, name), model) for name in NETWORKS}
     job = Job(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
     check_asked(job)
     done: dict[str, Any] = {}

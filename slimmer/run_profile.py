@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from slimmer.duplicate import duplicate
 from slimmer.errors import ExportError, RunError
 from slimmer.events import Observe
 from slimmer.export.onnx import read_input_size
@@ -129,7 +128,7 @@ def _export(run: Run, model: nn.Module | None, observe: Observe) -> None:
 def _network(run: Run, kind: str, name: str, model: nn.Module | None) -> Network:
     """The run's dense or slim network under a name of its own."""
     weights = run.dense if kind == "dense" else run.slim
-    module: Callable[[], nn.Module] = lambda: load_network(weights, model and duplicate(model))  # noqa: E731 - the name is the type's
+    module: Callable[[], nn.Module] = lambda: load_network(weights, model)  # noqa: E731 - the name is the type's
     return Network(name, run.onnx(kind), module)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from slimmer.checkpoint import load_weights_, read_metadata, read_weights, save_weights
+from slimmer.duplicate import duplicate
 from slimmer.errors import CheckpointError
 from slimmer.graph import Inputs, own_inputs
 from slimmer.models import build
@@ -74,7 +75,7 @@ def save_network(
 
 
 def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
-    """The network that `save_network` wrote, in eval mode; `dense` where its architecture has no name.
+    """The network that `save_network` wrote, in eval mode; from a copy of `dense` where its architecture has no name.
 
     One that was pruned with `rewrite` is the program of its architecture again, traced anew: the file holds no code.
 
@@ -82,7 +83,7 @@ def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
     """
     metadata = read_metadata(path)
     identity = Identity.from_metadata(metadata, str(path))
-    model = identity.build() if dense is None else dense
+    model = identity.build() if dense is None else duplicate(dense)
     if "plan" in metadata:
         plan = Plan.from_json(metadata["plan"], f"{path}, plan")
         if metadata.get("rewrite") == "true":
