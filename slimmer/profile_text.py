@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from slimmer.profile_causes import CPU, Part, Profile, Row, key, nodes, several, threads_told, where, widths
 
-SCHEMA = 2
+SCHEMA = 3
 # Settings that change a timing on a GPU, ONNX Runtime's and PyTorch's.
 TELLING = (
     *("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "enable_cuda_graph", "trt_fp16_enable"),
@@ -99,10 +99,10 @@ def _across(found: Profile, crossed: Sequence[Row]) -> Part:
 
 def _runs(found: Profile) -> Part:
     copies = list(dict.fromkeys(name for row in found["timings"] for name in row["copies_ms"]))
-    heads = "runs", "p50 ms", "p90", "p95", "p99", "deviation", "drift", "first ms"
+    heads = "runs", "p5 ms", "p50", "p90", "p95", "p99", "deviation", "drift", "first ms"
     rows = []
     for row in found["timings"]:
-        times = (row["p50_ms"], row["p90_ms"], row["p95_ms"], row["p99_ms"])
+        times = (row["p5_ms"], row["p50_ms"], row["p90_ms"], row["p95_ms"], row["p99_ms"])
         cells = [*_case(found, row), str(row["samples"]), *("" if ms is None else f"{ms:.3f}" for ms in times)]
         cells += [
             f"{row['variation']:.1%}",
@@ -151,8 +151,8 @@ def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
     effort, threads = asked["effort"], ", ".join(threads_told(number) for number in asked["threads"])
     yield (
-        f"{effort['blocks']} blocks of each network in turns, each of at least {effort['seconds']:g} s and "
-        f"{effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
+        f"{effort['blocks']} blocks, in each of them turns of every network until it has at least "
+        f"{effort['seconds']:g} s and {effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
         f"{'x'.join(map(str, asked['input_size']))} that {_whereabouts(found['provider'])}."
     )
     unset = {"strict": False, "cuda_graph": False}

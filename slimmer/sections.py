@@ -152,9 +152,9 @@ class ProfileSection(Section):
     threads: Positive | tuple[Positive, ...] | None = Field(
         None, description="of an operation, or several to try; one per core where left out"
     )
-    runs: int = Field(5, ge=1, description="a block has at least so many")
-    seconds: float = Field(0.1, ge=0, description="and lasts at least so long")
-    blocks: int = Field(11, ge=1, description="of each network, in turns")
+    runs: int = Field(5, ge=1, description="a block has at least so many of each network")
+    seconds: float = Field(1.0, ge=0, description="and at least so long of each, in turns")
+    blocks: int = Field(11, ge=1, description="the interval is over them")
     image_size: tuple[Positive, Positive] | None = Field(
         None, description="height and width to time files at that take any; the files' own where left out"
     )

@@ -132,7 +132,7 @@ def layer(name, width, *, output=False):
 
 def comparison(efficiency, batch=1):
     return Comparison(
-        "slim", "onnxruntime", None, batch, "dense", "onnxruntime", 2 * efficiency, 1, 2, "faster", 2.0, efficiency
+        "slim", "onnxruntime", None, batch, "dense", "onnxruntime", 2 * efficiency, 1, 2, 1.5, "faster", 2.0, efficiency
     )
 
 

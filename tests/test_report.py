@@ -62,6 +62,7 @@ TIMING = {
     **CASE,
     "samples": 1500,
     "median_ms": 0.41234,
+    "p5_ms": 0.401,
     "p50_ms": 0.412,
     "p90_ms": 0.5,
     "p95_ms": 0.55,
@@ -77,11 +78,11 @@ LAYER = {"name": "conv1", "kind": "Conv", "width": 16, "reads": 1, "groups": 1, 
 HEAD = {**LAYER, "name": "linear", "kind": "Gemm", "width": 10, "multiple": 1, "output": True}
 COST = {"session_ms": 25.1, "first_run_ms": 1.4, "memory_bytes": 11_500_000, "device_bytes": None}
 PROFILE = {
-    "schema": 2,
+    "schema": 3,
     "provider": "CPUExecutionProvider",
     "conditions": {
         "input_size": [1, 16, 16],
-        "effort": {"seconds": 0.25, "runs": 10, "blocks": 5},
+        "effort": {"seconds": 1.0, "runs": 5, "blocks": 11},
         "batches": [1],
         "provider": "cpu",
         "runtimes": ["onnxruntime"],
@@ -100,6 +101,7 @@ PROFILE = {
             "speedup": 1.649,
             "low": 1.6,
             "high": 1.701,
+            "of_medians": 1.6,
             "verdict": "faster",
             "promise": 2.004,
             "efficiency": 0.823,

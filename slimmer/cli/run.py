@@ -56,9 +56,9 @@ def export(run: Path | None, data: str | None, onnx: bool, as_json: bool, **opti
     help="onnxruntime, torch, torch-compiled.  [default: onnxruntime]",
 )
 @click.option("--threads", callback=numbers, metavar="N,N", help="Threads in an operation.  [default: one per core]")
-@click.option("--runs", type=click.IntRange(min=1), help="Runs of a block at least.  [default: 5]")
-@click.option("--seconds", type=click.FloatRange(min=0), help="Seconds of a block at least.  [default: 0.1]")
-@click.option("--blocks", type=click.IntRange(min=1), help="Blocks of each network, in turns.  [default: 11]")
+@click.option("--runs", type=click.IntRange(min=1), help="Runs of each network in a block at least.  [default: 5]")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Seconds of it in a block at least.  [default: 1]")
+@click.option("--blocks", type=click.IntRange(min=1), help="Blocks; the networks take turns in each.  [default: 11]")
 @click.option("--strict/--no-strict", default=None, help="Refuse nodes that fall back to the CPU.")
 @click.option("--cuda-graph/--no-cuda-graph", default=None, help="Replay one captured CUDA graph.")
 @click.option("--tf32/--no-tf32", default=None, help="TF32 products on CUDA.  [default: ONNX Runtime's own, on]")

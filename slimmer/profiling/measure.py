@@ -16,7 +16,7 @@ from slimmer.export.reason import ONNX_FILE
 from slimmer.export.shape import ANY_SIZE
 from slimmer.export.write import bytes_of, sums_of
 from slimmer.profile_text import SCHEMA
-from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, timing_notes, width_notes
+from slimmer.profiling.notes import disturbed_notes, gpu_notes, load_note, placement_notes, timing_notes, width_notes
 from slimmer.profiling.pairs import compared_at, with_the_first, with_the_second
 from slimmer.profiling.results import (
     Case,
@@ -130,6 +130,7 @@ def measure(
         notes=(
             *load_note(machine),
             *timing_notes(conditions, found.timings, len(networks)),
+            *disturbed_notes(found.comparisons),
             *gpu_notes(conditions, gpu),
             *placement_notes(conditions, traces, subjects),
             *width_notes(found.comparisons, layers),
@@ -150,7 +151,8 @@ def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Pro
     """What counts the steps as they begin and passes them on."""
     batches, threads = len(conditions.batches), len(conditions.threads)
     in_onnx = networks * batches if "onnxruntime" in conditions.runtimes else 0
-    turns = networks * len(conditions.runtimes) * threads * (1 + batches * (1 + conditions.effort.blocks))
+    in_turns = networks * len(conditions.runtimes)
+    turns = threads * (in_turns + batches * (in_turns + conditions.effort.blocks))
     total = in_onnx * ((means.fresh is not None) + (means.trace is not None)) + turns
     done = 0
 

@@ -10,6 +10,7 @@ from slimmer.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.runtimes.trace import listed
 
 PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
+APART = 0.03  # of speed-ups: by so much that of medians may differ without a word
 BUSY, GPU_BUSY = 0.25, 10.0  # running processes a core; percent
 WHEN = {"before": "before the runs", "loaded": "at their end, under load", "after": "after the runs"}
 _SHOWN = 6
@@ -44,6 +45,17 @@ def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: in
     elif blocks < statistics.FEW_BLOCKS and networks > 1:
         held = 1 - 0.5 ** (blocks - 1)
         yield f"{blocks} blocks: the intervals hold the truth {held:.0%} of the times at most, not 95 %."
+
+
+def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Where runs that something else disturbed tell of another speed-up than those that nothing did."""
+    apart = [one for one in comparisons if abs(one.of_medians / one.speedup - 1) > APART]
+    if apart:
+        told = _some([f"{_case(one)} {one.of_medians:.2f} (and {one.speedup:.2f})" for one in apart])
+        yield (
+            "Other work disturbed the runs. Speed-ups are of those that nothing disturbed, the quickest twentieth; "
+            f"medians, disturbed runs and all, say otherwise: {told}."
+        )
 
 
 def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:

@@ -82,7 +82,7 @@ class Case:
 class Timing(Case):
     """How long one network takes for one batch, in milliseconds.
 
-    `median_ms` is the median of the blocks' medians and the figure to quote; p50 to p99 (None below 1000
+    `median_ms` is the median of the blocks' medians and the figure to quote; p5 to p99 (None below 1000
     samples), mean, lowest and highest are over all samples. `variation` is standard deviation over mean.
     `windows_ms` are the medians of the samples' thirds, `drift` is the highest of them over the lowest, less 1, and
     what the verdict is about ("not known" below three samples). `images_per_s` is the batch over the median.
@@ -93,6 +93,7 @@ class Timing(Case):
     samples: int
     median_ms: float
     block_medians_ms: tuple[float, ...]
+    p5_ms: float
     p50_ms: float
     p90_ms: float
     p95_ms: float
@@ -114,10 +115,11 @@ class Timing(Case):
 class Comparison(Case):
     """How many times faster `model` is than `against` (in `against_runtime`), with a 95 % interval.
 
-    `speedup` is the median over blocks of the ratio of medians, so it may differ a little from the ratio of
-    the two `median_ms`. `verdict` is "faster", "slower" or "no measurable difference". `promise` is the speed-up
-    if time went with the FLOPs, and `efficiency` the speed-up over that; None where FLOPs are not known, and between
-    files of different precisions, whose times FLOPs can't foretell.
+    `speedup` is the median over blocks of the ratio of 5th percentiles: of runs that nothing else disturbed.
+    `of_medians` is the same of medians; the two differ where other work slowed the networks unequally. `verdict` is
+    "faster", "slower" or "no measurable difference". `promise` is the speed-up if time went with the FLOPs, and
+    `efficiency` the speed-up over that; None where FLOPs are not known, and between files of different precisions,
+    whose times FLOPs can't foretell.
     """
 
     against: str
@@ -125,6 +127,7 @@ class Comparison(Case):
     speedup: float
     low: float
     high: float
+    of_medians: float
     verdict: str
     promise: float | None
     efficiency: float | None
@@ -185,6 +188,7 @@ def timing(case: Case, recorded: Recorded, copies_ms: dict[str, float]) -> Timin
         samples=len(samples),
         median_ms=median,
         block_medians_ms=tuple(float(np.median(block)) for block in recorded.blocks),
+        p5_ms=statistics.percentile(samples, 5),
         p50_ms=statistics.percentile(samples, 50),
         p90_ms=statistics.percentile(samples, 90),
         p95_ms=statistics.percentile(samples, 95),
@@ -216,6 +220,7 @@ def compare(
         speedup=speedup,
         low=low,
         high=high,
+        of_medians=statistics.speedup(reference.blocks, recorded.blocks, share=50),
         verdict=statistics.speedup_verdict(low, high),
         promise=promise,
         efficiency=None if promise is None else speedup / promise,

@@ -13,15 +13,18 @@ Clock = Callable[[], int]
 Tell = Callable[[str], None]
 
 # A session's threads go on spinning for some milliseconds after its last run, on the cores that the next one
-# needs, and its weights have left the cache: each block starts with unrecorded runs for this long.
+# needs, and its weights have left the cache: each turn starts with unrecorded runs for this long, and lasts five
+# times as long as they took. Runs of fifty times as long need none, and take turns one by one.
 LEAD_IN_NS = 20_000_000
+TURN = 5
+NEEDS_NO_LEAD_IN = 50
 WARM_WINDOWS, WARM_LEAST = 10, 5  # fifths of a block
 WARM_AGREE = 0.05
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: a block lasts at least `seconds` and `runs` runs; `blocks` of them each."""
+    """How much is measured: in each of `blocks`, of every network, at least `seconds` and `runs` runs."""
 
     seconds: float
     runs: int
@@ -49,32 +52,70 @@ class Recorded:
 def time_in_turns(
     names: Sequence[str], runs: Sequence[Run], effort: Effort, *, clock: Clock, tell: Tell
 ) -> list[Recorded]:
-    """How long each of `runs` takes, recorded in turns.
+    """How long each of `runs` takes, recorded in short turns, block by block.
 
-    That is A B, B A, A B, and so on: the order changes from block to block, so that neither always follows
-    the other. `clock` gives nanoseconds; `tell` hears of each step as it begins: a network's warm-up, or a
-    block of it.
+    That is A B, B A, A B, and so on until each has its time in the block: the order changes, so that neither always
+    follows the other. `clock` gives nanoseconds; `tell` hears of each step as it begins: a network's warm-up, or a
+    block.
     """
-    firsts, settled = [], []
+    firsts, settled, lengths = [], [], []
     for name, run in zip(names, runs, strict=True):
         tell(f"{name}: warm-up")
         before = clock()
         run()
         firsts.append((clock() - before) / 1e6)
-        settled.append(_warm_up(run, effort, clock))
-    blocks: list[list[Samples]] = [[] for _ in runs]
-    for block in range(effort.blocks):
-        order = range(len(runs)) if block % 2 == 0 else reversed(range(len(runs)))
-        for index in order:
-            tell(f"{names[index]}: block {block + 1} of {effort.blocks}")
-            until = clock() + LEAD_IN_NS
-            runs[index]()
-            while clock() < until:
-                runs[index]()
-            blocks[index].append(record(runs[index], effort.runs, effort.seconds, clock))
-    return [
-        Recorded(first, calm, tuple(recorded)) for first, calm, recorded in zip(firsts, settled, blocks, strict=True)
-    ]
+        agreed, length = _warm_up(run, effort, clock)
+        settled.append(agreed)
+        lengths.append(length)
+    blocks = []
+    for number in range(effort.blocks):
+        tell(f"{names[0]} and what it takes turns with: block {number + 1} of {effort.blocks}")
+        blocks.append(_block(runs, lengths, effort, clock, backwards=number % 2 == 1))
+    return list(map(Recorded, firsts, settled, zip(*blocks, strict=True)))
+
+
+def _block(
+    runs: Sequence[Run], lengths: Sequence[float], effort: Effort, clock: Clock, *, backwards: bool
+) -> list[Samples]:
+    """Durations in milliseconds of each of `runs`, whose usual `lengths` in milliseconds are known, in turns."""
+    recorded: list[list[int]] = [[] for _ in runs]
+    lacking = list(range(len(runs)))
+    if backwards:
+        lacking.reverse()
+    while lacking:
+        for index in lacking:
+            long = lengths[index] * 1e6 >= NEEDS_NO_LEAD_IN * LEAD_IN_NS
+            lead_in = 0 if long else _lead_in(runs[index], clock)
+            _turn(runs[index], recorded[index], effort, TURN * lead_in, clock)
+        lacking = [index for index in reversed(lacking) if not _enough(recorded[index], effort)]
+    return [np.array(durations, dtype=np.float64) / 1e6 for durations in recorded]
+
+
+def _lead_in(run: Run, clock: Clock) -> int:
+    """Unrecorded runs, and the nanoseconds that they took."""
+    start = clock()
+    run()
+    while clock() - start < LEAD_IN_NS:
+        run()
+    return clock() - start
+
+
+def _turn(run: Run, durations: list[int], effort: Effort, length: int, clock: Clock) -> None:
+    """Add durations, back to back, for `length` nanoseconds or until the block has enough of them; one at least."""
+    missing = effort.seconds * 1e9 - sum(durations)
+    start = before = clock()
+    while True:
+        run()
+        after = clock()
+        durations.append(after - before)
+        before = after
+        spent = after - start
+        if spent >= length or (spent >= missing and len(durations) >= effort.runs):
+            return
+
+
+def _enough(durations: Sequence[int], effort: Effort) -> bool:
+    return len(durations) >= effort.runs and sum(durations) >= effort.seconds * 1e9
 
 
 def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
@@ -89,16 +130,16 @@ def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
     return np.array(durations, dtype=np.float64) / 1e6
 
 
-def _warm_up(run: Run, effort: Effort, clock: Clock) -> bool:
+def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:
     """Run for as long as a block lasts, and until three windows in a row have medians within 5 % of each other.
 
-    False if ten windows have not agreed. The rule of Triton's perf_analyzer, which asks for 10 %. A window is a fifth
-    of a block.
+    Whether they did, which is False if ten windows have not agreed; and the last median in milliseconds. The rule of
+    Triton's perf_analyzer, which asks for 10 %. A window is a fifth of a block.
     """
     medians: list[float] = []
     for _ in range(WARM_WINDOWS):
         medians.append(float(np.median(record(run, max(2, effort.runs // 5), effort.seconds / 5, clock))))
         last = medians[-3:]
         if len(medians) >= WARM_LEAST and max(last) <= (1 + WARM_AGREE) * min(last):
-            return True
-    return False
+            return True, medians[-1]
+    return False, medians[-1]
