@@ -48,8 +48,8 @@ Size = tuple[int, int, int]
 @click.option("--batches", default="1,32", show_default=True)
 @click.option("--threads", default="1,2", show_default=True)
 @click.option("--runs", default=3, show_default=True, help="runs of a block at least")
-@click.option("--seconds", default=1.0, show_default=True, help="seconds of a block at least")
-@click.option("--blocks", default=7, show_default=True)
+@click.option("--seconds", default=0.5, show_default=True, help="seconds of a block at least")
+@click.option("--blocks", default=11, show_default=True)
 @click.option("--table", is_flag=True, help="print what is there as Markdown and measure nothing")
 def main(out: Path, nets: str, shares: str, rounds: str, table: bool, **effort: Any) -> None:
     if table:

@@ -147,11 +147,17 @@ def _whereabouts(provider: str) -> str:
     return "lie in the CPU's memory: copies are timed too" if through else "lie on the device already"
 
 
+def _blocks(found: Profile) -> str:
+    """How many there were, which may be more than were asked for, and not everywhere the same number."""
+    counts = [len(row["block_medians_ms"]) for row in found["timings"]]
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
 def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
     effort, threads = asked["effort"], ", ".join(threads_told(number) for number in asked["threads"])
     yield (
-        f"{effort['blocks']} blocks, in each of them turns of every network until it has at least "
+        f"{_blocks(found)} blocks, in each of them turns of every network until it has at least "
         f"{effort['seconds']:g} s and {effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
         f"{'x'.join(map(str, asked['input_size']))} that {_whereabouts(found['provider'])}."
     )

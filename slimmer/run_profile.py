@@ -143,7 +143,7 @@ def _profile(networks: Sequence[Network], section: ProfileSection, observe: Obse
 
     conditions = Conditions(
         input_size=next(iter(sizes.values())),
-        effort=Effort(seconds=section.seconds, runs=section.runs, blocks=section.blocks),
+        effort=Effort(section.seconds, section.runs, section.blocks, section.precision),
         batches=section.batches,
         provider=section.provider,
         runtimes=section.runtimes,

@@ -154,7 +154,10 @@ class ProfileSection(Section):
     )
     runs: int = Field(5, ge=1, description="a block has at least so many of each network")
     seconds: float = Field(1.0, ge=0, description="and at least so long of each, in turns")
-    blocks: int = Field(11, ge=1, description="the interval is over them")
+    blocks: int = Field(11, ge=1, description="at least; the interval is over them")
+    precision: float = Field(
+        0.015, gt=0, description="of the speed-up: until its interval is so near, up to four times as many blocks"
+    )
     image_size: tuple[Positive, Positive] | None = Field(
         None, description="height and width to time files at that take any; the files' own where left out"
     )

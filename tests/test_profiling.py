@@ -1,6 +1,7 @@
 """Profiling: the statistics on samples made up, the turns on a clock made up, and one short real profile."""
 
 import json
+import math
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
@@ -71,7 +72,17 @@ class FakeSession:
 
 
 def fake_profile(
-    tmp_path, lengths, *, seconds=0.0, runs=20, blocks=5, on_progress=None, flops=None, means=None, **conditions
+    tmp_path,
+    lengths,
+    *,
+    seconds=0.0,
+    runs=20,
+    blocks=5,
+    precision=1.0,
+    on_progress=None,
+    flops=None,
+    means=None,
+    **conditions,
 ):
     """A profile of sessions with these lengths, and the log of runs."""
     clock, log, sessions = Clock(), [], []
@@ -93,7 +104,8 @@ def fake_profile(
         gpu=lambda: None,
         machine=lambda: IDLE,
     )
-    asked = Conditions((1, 2, 2), Effort(seconds, runs, blocks), **({"batches": (1,), "threads": (1,)} | conditions))
+    effort = Effort(seconds, runs, blocks, precision)
+    asked = Conditions((1, 2, 2), effort, **({"batches": (1,), "threads": (1,)} | conditions))
     networks = [Network(name, tmp_path / name, module=object) for name in lengths]
     try:
         found = measure(networks, asked, replace(made, **(means or {})), on_progress)
@@ -138,7 +150,7 @@ def test_weights_in_a_file_beside_count_as_the_networks_own(tmp_path):
 
 def test_a_warm_up_lasts_as_long_as_a_block(tmp_path):
     _, log = fake_profile(tmp_path, {"a": constant(100)}, seconds=1.0, runs=1, blocks=1)
-    # the first run, fifths of a block of two runs at least, the block's two turns of a lead-in and five
+    # the first run, five fifths of a block, the block's two turns of a lead-in and five
     assert len(log) == 1 + 5 * 2 + 2 * (1 + 5)
 
 
@@ -160,7 +172,7 @@ def test_a_block_ends_for_each_network_when_it_has_enough(tmp_path):
 
 def test_runs_so_long_that_a_lead_in_changes_nothing_go_without(tmp_path):
     _, log = fake_profile(tmp_path, {"a": constant(1100), "b": constant(1000)}, seconds=0, runs=2, blocks=1)
-    assert "".join(name for name, _ in log) == "a" * (1 + 5 * 2) + "b" * (1 + 5 * 2) + "abba"
+    assert "".join(name for name, _ in log) == "a" * (1 + 5) + "b" * (1 + 5) + "abba"
 
 
 def test_what_disturbs_the_runs_changes_the_medians_and_not_the_speedup(tmp_path):
@@ -200,6 +212,23 @@ def test_a_machine_that_slows_down_changes_the_times_and_not_the_speedup(tmp_pat
     assert found.timings[0].drift > 0.1
     assert found.timings[0].drift_verdict == "drifting"
     assert any("drifting" in note for note in found.notes)
+
+
+def test_more_blocks_are_timed_until_the_interval_is_narrow_and_four_times_as_many_at_most(tmp_path):
+    draw = np.random.default_rng(0)
+
+    def wandering(ms):
+        return lambda count, now: ms * draw.uniform(0.8, 1.2)
+
+    heard = []
+    asked = {"runs": 10, "on_progress": lambda *step: heard.append(step)}
+    for precision, length, blocks in ((0.001, constant(5), 5), (0.001, wandering(5), 20), (0.3, wandering(5), 5)):
+        lengths = {"dense": length, "slim": constant(4)}
+        found, _ = fake_profile(tmp_path, lengths, precision=precision, **asked)
+        assert [len(timing.block_medians_ms) for timing in found.timings] == [blocks] * 2
+        assert [heard[-1][0], heard[-1][2]] == [heard[-1][1], "done"]
+    found, _ = fake_profile(tmp_path, {"dense": wandering(5)}, precision=0.001, **asked)
+    assert len(found.timings[0].block_medians_ms) == 5  # nothing is compared
 
 
 def test_the_first_run_is_reported_and_is_no_sample(tmp_path):
@@ -288,6 +317,7 @@ def test_what_a_timed_session_left_to_the_cpu_is_said_where_nothing_was_traced(t
         {"effort": {"blocks": 0}},
         {"effort": {"seconds": -1}},
         {"effort": {"seconds": float("nan")}},
+        {"effort": {"precision": float("nan")}},
         {"batches": ()},
         {"batches": (1, 0)},
         {"batches": (4, 4)},
@@ -394,20 +424,20 @@ def brute_force_interval(reference, other, draw, times):
     found = []
     for _ in range(times):
         ratios = [
-            np.percentile(draw.choice(reference[block], len(reference[block])), statistics.QUIET)
-            / np.percentile(draw.choice(other[block], len(other[block])), statistics.QUIET)
+            tuple(np.percentile(draw.choice(each[block], len(each[block])), 5) for each in (reference, other))
             for block in draw.integers(len(reference), size=len(reference))
         ]
-        found.append(np.median(ratios))
+        quietest = sorted(ratios, key=np.prod)[: math.ceil(len(ratios) / 4)]
+        found.append(np.median([before / after for before, after in quietest]))
     tail = 100 * statistics.tail_of(len(reference))
     return np.percentile(found, [tail, 100 - tail])
 
 
 def test_the_interval_is_that_of_a_bootstrap_done_naively():
     draw = np.random.default_rng(3)
-    drift = draw.uniform(0.8, 1.2, 5)
-    reference = [drift[i] * draw.gamma(9, 1, 31) for i in range(5)]
-    other = [drift[i] * draw.gamma(9, 0.5, 40) for i in range(5)]
+    drift = draw.uniform(0.8, 1.2, 9)
+    reference = [drift[i] * draw.gamma(90, 1, 31) for i in range(9)]
+    other = [drift[i] * draw.gamma(90, 0.5, 40) for i in range(9)]
     found = statistics.speedup_interval(reference, other, seed=0)
     expected = brute_force_interval(reference, other, draw, 3000)
     np.testing.assert_allclose(found, expected, rtol=0.03)
@@ -451,11 +481,12 @@ def test_hundreds_of_blocks_take_little_memory():
 
 
 @quick
-@given(st.lists(sample_lists, min_size=1, max_size=4), st.floats(0.1, 10), st.integers(0, 5))
+@given(st.lists(sample_lists, min_size=1, max_size=6), st.sampled_from([0.125, 0.5, 2, 8]), st.integers(0, 5))
 def test_a_network_scaled_by_a_factor_has_that_speedup_and_the_interval_scales(blocks, factor, seed):
     reference = [np.array(block) for block in blocks]
     other = [block / factor for block in reference]
     assert statistics.speedup(reference, other) == pytest.approx(factor)
+    assert statistics.speedup_of_medians(reference, other) == pytest.approx(factor)
     low, high = statistics.speedup_interval(reference, reference, seed=seed)
     scaled = statistics.speedup_interval(reference, other, seed=seed)
     assert low <= high

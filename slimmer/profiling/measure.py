@@ -17,7 +17,7 @@ from slimmer.export.shape import ANY_SIZE
 from slimmer.export.write import bytes_of, sums_of
 from slimmer.profile_text import SCHEMA
 from slimmer.profiling.notes import disturbed_notes, gpu_notes, load_note, placement_notes, timing_notes, width_notes
-from slimmer.profiling.pairs import compared_at, with_the_first, with_the_second
+from slimmer.profiling.pairs import compared_at, precise, with_the_first, with_the_second
 from slimmer.profiling.results import (
     Case,
     Comparison,
@@ -156,11 +156,11 @@ def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Pro
     total = in_onnx * ((means.fresh is not None) + (means.trace is not None)) + turns
     done = 0
 
-    def tell(step: str) -> None:
+    def tell(step: str, steps: int = 1) -> None:
         nonlocal done
         if on_progress is not None:
             on_progress(done, total, step)
-        done += 1
+        done += steps
 
     return tell
 
@@ -202,17 +202,19 @@ def _time(
     for batch in conditions.batches:
         images = _images((batch, *conditions.input_size), conditions.seed)
         cases = [Case(name, runtime, threads, batch) for runtime in conditions.runtimes for name in names]
+        pairs = with_the_first(len(cases), len(names))
         recorded = time_in_turns(
             [f"{case.model} in {case.runtime}, batch {batch}" for case in cases],
             [session.prepare(images) for session in sessions],
             conditions.effort,
             clock=clock,
             tell=tell,
+            precise=partial(precise, pairs, conditions.effort.precision, conditions.seed),
         )
         copies = [_copies(session, images, clock) for session in sessions]
         found.timings += map(timing, cases, recorded, copies)
         compared = partial(compared_at, cases, recorded, found.subjects, conditions.seed)
-        found.comparisons += [compared(*pair) for pair in with_the_first(len(cases), len(names))]
+        found.comparisons += [compared(*pair) for pair in pairs]
         found.among += [compared(*pair) for pair in with_the_second(len(cases), len(names))]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from slimmer.profiling.results import Case, Comparison, Subject, compare
+from slimmer.profiling.statistics import Samples, speedup, speedup_interval
 from slimmer.profiling.timing import Recorded
 
 
@@ -15,6 +16,16 @@ def with_the_first(cases: int, networks: int) -> list[tuple[int, int]]:
 def with_the_second(cases: int, networks: int) -> list[tuple[int, int]]:
     """Each network behind the second and the second one of its runtime: a rounded one and one that is not, say."""
     return [(index, index - index % networks + 1) for index in range(cases) if index % networks > 1]
+
+
+def precise(pairs: Sequence[tuple[int, int]], precision: float, seed: int, blocks: Sequence[Sequence[Samples]]) -> bool:
+    """Whether each pair's interval is `precision` of its speed-up to either side, or narrower."""
+
+    def near(index: int, other: int) -> bool:
+        low, high = speedup_interval(blocks[other], blocks[index], seed=seed)
+        return high - low <= 2 * precision * speedup(blocks[other], blocks[index])
+
+    return precision >= 1 or all(near(*pair) for pair in pairs)
 
 
 def compared_at(

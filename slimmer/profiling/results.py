@@ -115,11 +115,11 @@ class Timing(Case):
 class Comparison(Case):
     """How many times faster `model` is than `against` (in `against_runtime`), with a 95 % interval.
 
-    `speedup` is the median over blocks of the ratio of 5th percentiles: of runs that nothing else disturbed.
-    `of_medians` is the same of medians; the two differ where other work slowed the networks unequally. `verdict` is
-    "faster", "slower" or "no measurable difference". `promise` is the speed-up if time went with the FLOPs, and
-    `efficiency` the speed-up over that; None where FLOPs are not known, and between files of different precisions,
-    whose times FLOPs can't foretell.
+    `speedup` is the median, over the quietest quarter of the blocks, of the ratio of 5th percentiles: of runs that
+    nothing else disturbed. `of_medians` is the median over all blocks of the ratio of medians; the two differ where
+    other work slowed the networks unequally. `verdict` is "faster", "slower" or "no measurable difference". `promise`
+    is the speed-up if time went with the FLOPs, and `efficiency` the speed-up over that; None where FLOPs are not
+    known, and between files of different precisions, whose times FLOPs can't foretell.
     """
 
     against: str
@@ -220,7 +220,7 @@ def compare(
         speedup=speedup,
         low=low,
         high=high,
-        of_medians=statistics.speedup(reference.blocks, recorded.blocks, share=50),
+        of_medians=statistics.speedup_of_medians(reference.blocks, recorded.blocks),
         verdict=statistics.speedup_verdict(low, high),
         promise=promise,
         efficiency=None if promise is None else speedup / promise,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from slimmer.profiling.statistics import Samples
 
 Run = Callable[[], None]
 Clock = Callable[[], int]
-Tell = Callable[[str], None]
+Precise = Callable[[Sequence[Sequence[Samples]]], bool]
 
 # A session's threads go on spinning for some milliseconds after its last run, on the cores that the next one
 # needs, and its weights have left the cache: each turn starts with unrecorded runs for this long, and lasts five
@@ -20,18 +21,31 @@ TURN = 5
 NEEDS_NO_LEAD_IN = 50
 WARM_WINDOWS, WARM_LEAST = 10, 5  # fifths of a block
 WARM_AGREE = 0.05
+MOST = 4  # times the blocks that are asked for
+
+
+class Tell(Protocol):
+    """What hears of progress."""
+
+    def __call__(self, step: str, steps: int = 1) -> None:
+        """Hear of a step as it begins, and how many it is of those that were announced."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: in each of `blocks`, of every network, at least `seconds` and `runs` runs."""
+    """How much is measured: in each of `blocks`, of every network, at least `seconds` and `runs` runs.
+
+    There are more blocks, up to four times as many, until no interval is wider than `precision` of its speed-up to
+    either side.
+    """
 
     seconds: float
     runs: int
     blocks: int
+    precision: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, least in (("seconds", 0), ("runs", 1), ("blocks", 1)):
+        for name, least in (("seconds", 0), ("runs", 1), ("blocks", 1), ("precision", 0)):
             value = getattr(self, name)
             if not value >= least:
                 raise RecipeError(f"profile {name}", str(value), f"{least} or more")
@@ -50,13 +64,13 @@ class Recorded:
 
 
 def time_in_turns(
-    names: Sequence[str], runs: Sequence[Run], effort: Effort, *, clock: Clock, tell: Tell
+    names: Sequence[str], runs: Sequence[Run], effort: Effort, *, clock: Clock, tell: Tell, precise: Precise
 ) -> list[Recorded]:
-    """How long each of `runs` takes, recorded in short turns, block by block.
+    """How long each of `runs` takes, recorded in short turns, block by block, until `precise` of each one's blocks.
 
     That is A B, B A, A B, and so on until each has its time in the block: the order changes, so that neither always
     follows the other. `clock` gives nanoseconds; `tell` hears of each step as it begins: a network's warm-up, or a
-    block.
+    block, those that precision wants not counted.
     """
     firsts, settled, lengths = [], [], []
     for name, run in zip(names, runs, strict=True):
@@ -67,11 +81,17 @@ def time_in_turns(
         agreed, length = _warm_up(run, effort, clock)
         settled.append(agreed)
         lengths.append(length)
-    blocks = []
-    for number in range(effort.blocks):
-        tell(f"{names[0]} and what it takes turns with: block {number + 1} of {effort.blocks}")
-        blocks.append(_block(runs, lengths, effort, clock, backwards=number % 2 == 1))
-    return list(map(Recorded, firsts, settled, zip(*blocks, strict=True)))
+    blocks: list[list[Samples]] = [[] for _ in runs]
+    for number in range(MOST * effort.blocks):
+        asked = number < effort.blocks
+        if not asked and precise(blocks):
+            break
+        most = effort.blocks if asked else f"at most {MOST * effort.blocks}, for the interval's sake"
+        tell(f"{names[0]} and what it takes turns with: block {number + 1} of {most}", int(asked))
+        recorded = _block(runs, lengths, effort, clock, backwards=number % 2 == 1)
+        for mine, latest in zip(blocks, recorded, strict=True):
+            mine.append(latest)
+    return list(map(Recorded, firsts, settled, map(tuple, blocks)))
 
 
 def _block(
@@ -138,7 +158,7 @@ def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:
     """
     medians: list[float] = []
     for _ in range(WARM_WINDOWS):
-        medians.append(float(np.median(record(run, max(2, effort.runs // 5), effort.seconds / 5, clock))))
+        medians.append(float(np.median(record(run, max(1, effort.runs // 5), effort.seconds / 5, clock))))
         last = medians[-3:]
         if len(medians) >= WARM_LEAST and max(last) <= (1 + WARM_AGREE) * min(last):
             return True, medians[-1]
