@@ -129,9 +129,9 @@ def test_a_nameless_module_is_kept_loaded_exported_and_profiled(dense, tmp_path,
         slimmer.load("kept")
     found = slimmer.export("kept", model=dense)
     assert found["networks"]["slim"]["accuracy"] is None
-    timed = slimmer.profile("kept", batches=(1,), threads=1)
-    assert timed["comparisons"][0]["model"] == "slim"
     quick = {"batches": (1,), "threads": 1, "runs": 1, "seconds": 0, "blocks": 1}
+    timed = slimmer.profile("kept", **quick)
+    assert timed["comparisons"][0]["model"] == "slim"
     in_torch = slimmer.profile("kept", model=dense, runtimes=("torch",), **quick)
     assert [one["runtime"] for one in in_torch["subjects"]] == ["torch", "torch"]
     with pytest.raises(slimmer.SlimmerError, match=r"profile\.batch: is not known"):

@@ -129,7 +129,7 @@ def measure(
         layers=layers,
         notes=(
             *load_note(machine),
-            *timing_notes(conditions, found.timings, len(networks)),
+            *timing_notes(found.timings, len(networks)),
             *disturbed_notes(found.comparisons),
             *gpu_notes(conditions, gpu),
             *placement_notes(conditions, traces, subjects),

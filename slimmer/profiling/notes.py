@@ -26,7 +26,7 @@ def load_note(machine: Mapping[str, object]) -> Iterator[str]:
         )
 
 
-def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: int) -> Iterator[str]:
+def timing_notes(timings: Sequence[Timing], networks: int) -> Iterator[str]:
     """What the samples themselves say against the figures, a sentence a kind."""
     few = [one for one in timings if one.p99_ms is None]
     if few:
@@ -39,7 +39,7 @@ def timing_notes(conditions: Conditions, timings: Sequence[Timing], networks: in
         yield f"The medians of the samples' thirds are apart: {_some(drifts)}."
     if noisy := [one for one in timings if one.variation > statistics.NOISY]:
         yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
-    blocks = conditions.effort.blocks
+    blocks = min(len(one.block_medians_ms) for one in timings)
     if blocks == 1 and networks > 1:
         yield "One block: the intervals leave out what changes from block to block."
     elif blocks < statistics.FEW_BLOCKS and networks > 1:
@@ -53,8 +53,8 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     if apart:
         told = _some([f"{_case(one)} {one.of_medians:.2f} (and {one.speedup:.2f})" for one in apart])
         yield (
-            "Other work disturbed the runs. Speed-ups are of those that nothing disturbed, the quickest twentieth; "
-            f"medians, disturbed runs and all, say otherwise: {told}."
+            "Other work disturbed the runs. Speed-ups are of the quickest runs in the quietest blocks, which "
+            f"nothing disturbed; medians, disturbed runs and all, say otherwise: {told}."
         )
 
 
