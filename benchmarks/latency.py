@@ -28,6 +28,7 @@ from slimmer.allocate import Limits, allocate
 from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import CONVENTION, count_flops
 from slimmer.criteria import magnitude_scores
+from slimmer.errors import BudgetError
 from slimmer.export.onnx import export_onnx
 from slimmer.files import read_json, write_json
 from slimmer.graph import build_graph
@@ -78,8 +79,10 @@ def measured(
         batches=integers(batches),
         threads=integers(threads),
     )
+    left_out: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="slimmer-latency-") as folder:
-        networks = list(export_all(pruned(net, share, rounds, size, peer=True), Path(folder), size))
+        models = pruned(net, share, rounds, size, peer=True, left_out=left_out)
+        networks = list(export_all(models, Path(folder), size))
         timed = profile(networks, conditions, lambda done, steps, text: say(f"{net}: {text}", done, steps))
     return {
         "command": " ".join(["python", *sys.argv]),
@@ -89,14 +92,18 @@ def measured(
         "weights": "random, seed 0",
         "convention": CONVENTION,
         "versions": {name: version(name) for name in ("torch", "torch-pruning", "onnxruntime-gpu")},
+        "left_out": left_out,
         "profile": timed.to_dict(),
     }
 
 
 def pruned(
-    net: str, share: float, rounds: Sequence[int], size: Size, *, peer: bool
+    net: str, share: float, rounds: Sequence[int], size: Size, *, peer: bool, left_out: dict[str, str] | None = None
 ) -> Iterator[tuple[str, nn.Module, int]]:
-    """The dense network and its slim ones, each with its name and its FLOPs."""
+    """The dense network and its slim ones, each with its name and its FLOPs.
+
+    Where widths of a multiple can't meet the share, the reason is put into `left_out`, and is an error without it.
+    """
     torch.manual_seed(0)
     model = build(net).eval()
     graph = build_graph(model, size)
@@ -104,9 +111,15 @@ def pruned(
     yield "dense", model, cost.dense
     scores = magnitude_scores(model, graph)
     for multiple in rounds:
-        limits = Limits(round_to=multiple)
-        plan = allocate(scores, graph, [Budget(cost, share * cost.dense)], limits, priced=False)
-        yield f"slimmer, multiples of {multiple}", prune(model, plan).eval(), cost.exact(plan.widths)
+        name, limits = f"slimmer, multiples of {multiple}", Limits(round_to=multiple)
+        try:
+            plan = allocate(scores, graph, [Budget(cost, share * cost.dense)], limits, priced=False)
+        except BudgetError as error:
+            if left_out is None:
+                raise
+            left_out[name] = str(error)
+            continue
+        yield name, prune(model, plan).eval(), cost.exact(plan.widths)
     if peer:
         slim = prune_by_peer("tp-magnitude", model, size, share, (), global_pruning=False)
         yield PEER, slim, count_flops(slim, size)
@@ -138,6 +151,7 @@ def to_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
             cells = [name, f"{ratio:.1%}", f"{1 / ratio:.2f}", *(told(found.get(case)) for case in cases)]
             lines.append(f"| {' | '.join(cells)} |")
         machine = timed["environment"]
+        lines += [f"\n{name}: {reason}" for name, reason in result.get("left_out", {}).items()]
         lines += ["", f"{result['date']}, {machine['cpu']}, load {machine['load']}, `{result['command']}`", ""]
     return lines
 

@@ -146,8 +146,8 @@ def profile(*targets: str | Path, model: nn.Module | None = None, **settings: An
     """The latencies of a run's dense and slim network (default: the latest run), of several runs, or of ONNX files.
 
     `settings` are those of a recipe's profile section: batches, provider, runtimes, threads, runs, seconds, blocks,
-    precision, image_size, strict, cuda_graph, tf32, conv_search, prefer_nhwc. `model` is the dense module of a run that was
-    started from one, where it is not exported yet or PyTorch is among the runtimes.
+    precision, image_size, strict, cuda_graph, tf32, conv_search, prefer_nhwc. `model` is the dense module of a run
+    that was started from one, where it is not exported yet or PyTorch is among the runtimes.
     Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a provider is not active.
     """
     return run_profile.profile_targets([Path(target) for target in targets], model=model, **settings)

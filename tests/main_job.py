@@ -67,6 +67,7 @@ def main_job(checkpoint, tmp_path_factory):
         assert pruned.exit_code == 0, pruned.output
         exported = slimmer("export", "--onnx")
         assert exported.exit_code == 0, exported.output
-        profiled = slimmer("profile", *"--batch 1 --threads 1 --seconds 0.1 --precision 1".split())
+        quick = "--batch 1 --threads 1 --seconds 0.1 --precision 1"
+        profiled = slimmer("profile", *quick.split())
         assert profiled.exit_code == 0, profiled.output
     return MainJob(folder, Run(folder / "runs" / f"{ARCH}-1"), pruned, exported, profiled)

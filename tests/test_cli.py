@@ -272,7 +272,8 @@ def test_resume_takes_no_other_option(main_job):
 def test_profile_takes_files(main_job):
     files = [main_job.run.onnx(name) for name in ("slim", "dense")]
     before = main_job.run.profile.read_bytes()
-    result = slimmer("profile", *files, *"--batch 2 --threads 1 --seconds 0 --blocks 1 --precision 1 --json".split())
+    quick = "--batch 2 --threads 1 --seconds 0 --blocks 1 --precision 1 --json"
+    result = slimmer("profile", *files, *quick.split())
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert [(row["model"], row["batch"]) for row in found["timings"]] == [("slim", 2), ("dense", 2)]
@@ -283,7 +284,9 @@ def test_profile_takes_several_runs_and_every_setting(main_job, tmp_path):
     """The same run twice, under two names: what the second is held against is the first one's dense network."""
     copy = tmp_path / "again"
     shutil.copytree(main_job.run.path, copy)
-    settings = "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 --precision 1 --json"
+    settings = (
+        "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 --precision 1 --json"
+    )
     result = slimmer("profile", main_job.run.path, copy, *settings.split())
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)

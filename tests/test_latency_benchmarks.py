@@ -70,7 +70,9 @@ def no_export(scripts, monkeypatch):
     real = scripts.latency.pruned
     for module in (scripts.latency, scripts.latency_gpu):
         monkeypatch.setattr(
-            module, "pruned", lambda net, share, rounds, size, peer: real(net, share, rounds, (3, 32, 32), peer=peer)
+            module,
+            "pruned",
+            lambda net, share, rounds, size, **options: real(net, share, rounds, (3, 32, 32), **options),
         )
     return sizes
 

@@ -138,11 +138,20 @@ def comparison(efficiency, batch=1):
 
 def test_odd_widths_that_cost_speed_get_a_hint_at_rounding():
     layers = {"slim": (layer("a", 13), layer("b", 16), layer("fc", 10, output=True))}
-    [hint] = width_notes([comparison(0.8), comparison(0.5, batch=8)], layers)
+    found = [comparison(0.8), comparison(0.5, batch=8)]
+    [hint] = width_notes(found, layers, 8)
     assert "1 of 2 layers" in hint
     assert "batch 8 has 0.50 of what the FLOPs promise" in hint
     assert "may be faster, by 2.00 times if that were all" in hint
     assert "--round-to 8" in hint
+    assert ["2 of 2" in hint and "--round-to 32" in hint for hint in width_notes(found, layers, 32)] == [True]
+
+
+@pytest.mark.parametrize(("lanes", "multiple"), [(16, 16), (8, 8), (None, 8)])
+def test_the_hint_is_at_what_the_machine_is_made_for(lanes, multiple, tmp_path):
+    means = {"layers": lambda path: (layer("a", 13),), "machine": lambda: {"lanes": lanes}}
+    found, _ = fake_profile(tmp_path, PAIR, flops={"dense": 4000, "slim": 1000}, means=means)
+    assert any(f"--round-to {multiple}`" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +160,7 @@ def test_odd_widths_that_cost_speed_get_a_hint_at_rounding():
     ids=["as fast as its FLOPs promise", "widths that are rounded already"],
 )
 def test_no_hint_where_rounding_would_not_help(efficiency, width):
-    assert list(width_notes([comparison(efficiency)], {"slim": (layer("a", width),)})) == []
+    assert list(width_notes([comparison(efficiency)], {"slim": (layer("a", width),)}, 16)) == []
 
 
 @pytest.fixture

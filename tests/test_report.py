@@ -11,7 +11,7 @@ from fvcore.nn import FlopCountAnalysis
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.plan import make_plan
 from slimmer.prune import prune
-from slimmer.report import cost_report, to_markdown
+from slimmer.report import cost_report, to_markdown, width_hint
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
 
@@ -174,6 +174,15 @@ def test_the_budget_stands_beside_what_it_limits():
     table = rows(to_markdown(REPORT))
     assert table["FLOPs"][-1] == "at most 1.51 M (50.00%)"
     assert table["parameters"][-1] == "none"
+
+
+@pytest.mark.parametrize(
+    ("widths", "odd"), [([(16, 11), (32, 24), (64, 64)], "1 of 2 pruned"), ([(16, 8), (10, 10)], None)]
+)
+def test_odd_widths_are_said_where_they_come_about(widths, odd):
+    groups = [{"name": "a", "dense": dense, "slim": slim} for dense, slim in widths]
+    told = width_hint({"groups": groups})
+    assert [line[:13] for line in told] == ([odd] if odd else [])
 
 
 @pytest.mark.parametrize("known", [{}, {"exported": EXPORTED}, {"profile": PROFILE}])

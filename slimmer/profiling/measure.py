@@ -30,7 +30,7 @@ from slimmer.profiling.results import (
     timing,
 )
 from slimmer.profiling.timing import Clock, Tell, record, time_in_turns
-from slimmer.profiling.widths import Layer, read_layers
+from slimmer.profiling.widths import Layer, preferred, read_layers
 from slimmer.runtimes import Array, Session
 from slimmer.runtimes.environment import GpuState, environment, gpu_state
 from slimmer.runtimes.fresh import Fresh
@@ -133,7 +133,7 @@ def measure(
             *disturbed_notes(found.comparisons),
             *gpu_notes(conditions, gpu),
             *placement_notes(conditions, traces, subjects),
-            *width_notes(found.comparisons, layers),
+            *width_notes(found.comparisons, layers, preferred(conditions.provider, machine.get("lanes"))),
         ),
     )
 

@@ -86,20 +86,23 @@ def placement_notes(conditions: Conditions, traces: Sequence[TracedRun], subject
             yield f"{subject.name}: {left} nodes run on the CPU."
 
 
-def width_notes(comparisons: Sequence[Comparison], layers: Mapping[str, Sequence[Layer]]) -> Iterator[str]:
-    """A hint where a network is slower than its FLOPs promise and its widths are none that kernels like."""
+def width_notes(
+    comparisons: Sequence[Comparison], layers: Mapping[str, Sequence[Layer]], multiple: int
+) -> Iterator[str]:
+    """A hint where a network is slower than its FLOPs promise and its widths are no multiples of what kernels like."""
     same = [one for one in comparisons if one.runtime == one.against_runtime and one.efficiency is not None]
     for model in dict.fromkeys(one.model for one in same):
         inner = [layer for layer in layers.get(model, ()) if not layer.output]
-        odd = [layer for layer in inner if layer.multiple < 8]
+        odd = [layer for layer in inner if layer.multiple < multiple]
         short = [one for one in same if one.model == model and (one.efficiency or 1) < PROMISED]
         if not odd or not short:
             continue
         worst = min(short, key=lambda one: one.efficiency or 1)
         yield (
-            f"{model}: {len(odd)} of {len(inner)} layers make a number of channels that is no multiple of 8, and "
-            f"{_case(worst)} has {worst.efficiency:.2f} of what the FLOPs promise. With `slimmer prune … --round-to 8` "
-            f"the same budget may be faster, by {1 / (worst.efficiency or 1):.2f} times if that were all; "
+            f"{model}: {len(odd)} of {len(inner)} layers make a number of channels that is no multiple of "
+            f"{multiple}, which kernels here are made for, and {_case(worst)} has {worst.efficiency:.2f} of what the "
+            f"FLOPs promise. With `slimmer prune … --round-to {multiple}` the same budget may be faster, by "
+            f"{1 / (worst.efficiency or 1):.2f} times if that were all; "
             "`slimmer profile RUN ROUNDED_RUN` measures it."
         )
 

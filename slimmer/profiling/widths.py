@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.export.onnx import load_file
+from slimmer.runtimes.providers import CPU, first_choice
 
 MULTIPLES = (32, 16, 8)
 
@@ -35,6 +36,19 @@ def multiple_of(width: int) -> int:
     (16, 1)
     """
     return next((multiple for multiple in MULTIPLES if width % multiple == 0), 1)
+
+
+def preferred(provider: str, lanes: object) -> int:
+    """The multiple that a provider's kernels are made for: 16 on a CPU whose vectors hold so many numbers, else 8.
+
+    On the CPU ONNX Runtime computes convolutions on blocks of channels as wide as a vector (MlasNchwcGetBlockSize),
+    and takes slower kernels for channels that fill no block; NVIDIA's tensor cores ask for 8 (Deep Learning
+    Performance Documentation, convolutional layers).
+
+    >>> preferred("cpu", 16), preferred("cpu", None), preferred("cuda", 16)
+    (16, 8, 8)
+    """
+    return 16 if first_choice(provider) == CPU and lanes == 16 else 8
 
 
 def read_layers(path: Path) -> tuple[Layer, ...]:

@@ -34,12 +34,14 @@ GpuState = dict[str, float | str | list[str] | None]
 def environment() -> dict[str, str | int | float | None]:
     """What a reader must know of the machine to make sense of a timing; None for what is not there.
 
-    `load` is the mean number of running processes over the last minute. `gpu` and `gpu_driver` are those of
-    the first GPU that nvidia-smi names. Nothing is imported or changed to find out.
+    `lanes` is how many fp32 numbers the CPU's vectors hold, where Linux tells. `load` is the mean number of running
+    processes over the last minute. `gpu` and `gpu_driver` are those of the first GPU that nvidia-smi names. Nothing is
+    imported or changed to find out.
     """
     gpu, driver = _gpu()
     return {
         "cpu": _cpu(),
+        "lanes": _lanes(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -55,12 +57,22 @@ def environment() -> dict[str, str | int | float | None]:
 
 def _cpu() -> str:
     """The processor's name; Linux alone hides it in a file."""
+    names = _cpu_info("model name")
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _lanes() -> int | None:
+    flags = " ".join(_cpu_info("flags")[:1]).split()
+    return 16 if "avx512f" in flags else 8 if "avx" in flags else None
+
+
+def _cpu_info(key: str) -> list[str]:
+    """What Linux says of each of the CPU's cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.startswith(key)]
 
 
 def _version(distribution: str) -> str | None:
