@@ -5,8 +5,10 @@
 
 A JSON file a network and share of the FLOPs; those that are there are passed over, so that it can be stopped at any
 time. Weights are random and the plans those of slimmer without data (magnitude ranks, every group cut alike), for
-each multiple in --rounds; Torch-Pruning prunes the same network to the same FLOPs with its defaults (group magnitude,
-no rounding). All networks of a file are timed in turns in one process, which wants the machine for itself.
+each multiple in --rounds; one that can't meet the share is left out, with the reason. Torch-Pruning prunes the same
+network to the same FLOPs with its defaults (group magnitude, no rounding). All networks of a file are timed in turns in
+one process, which wants the machine for itself; the number of blocks is fixed, since with five networks one of ten
+intervals is always wide.
 """
 
 import json
@@ -48,8 +50,8 @@ Size = tuple[int, int, int]
 @click.option("--rounds", default="1,8,16", show_default=True)
 @click.option("--batches", default="1,32", show_default=True)
 @click.option("--threads", default="1,2", show_default=True)
-@click.option("--runs", default=3, show_default=True, help="runs of a block at least")
-@click.option("--seconds", default=0.5, show_default=True, help="seconds of a block at least")
+@click.option("--runs", default=3, show_default=True, help="runs of each network in a block at least")
+@click.option("--seconds", default=0.5, show_default=True, help="and seconds")
 @click.option("--blocks", default=11, show_default=True)
 @click.option("--table", is_flag=True, help="print what is there as Markdown and measure nothing")
 def main(out: Path, nets: str, shares: str, rounds: str, table: bool, **effort: Any) -> None:
@@ -117,7 +119,7 @@ def pruned(
         except BudgetError as error:
             if left_out is None:
                 raise
-            left_out[name] = str(error)
+            left_out[name] = " ".join(str(error).split())
             continue
         yield name, prune(model, plan).eval(), cost.exact(plan.widths)
     if peer:

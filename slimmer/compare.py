@@ -13,6 +13,7 @@ from typing import Any
 
 from slimmer.errors import RunError
 from slimmer.files import read_json
+from slimmer.profile_text import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.run import Run, open_run
 from slimmer.settings import differing, flat
@@ -94,6 +95,8 @@ def read_entry(path: Path) -> Entry:
         figures += [report[key] for key in ("arch", "seed", "method", "epochs", "seconds", "inputs")]
         figures += [] if report["accuracy"] is None else [report["accuracy"][stage] for stage in STAGES]
         profile = read_json(run.profile) if run.profile.is_file() else None
+        if profile is not None and profile.get("schema") != SCHEMA:  # its speed-ups are of another kind
+            profile = None
         entry = Entry(run, run.recipe(), report, profile)
         _latency([entry])
     except (OSError, KeyError, TypeError, ValueError) as error:

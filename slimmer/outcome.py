@@ -9,7 +9,7 @@ from torch import nn
 
 from slimmer.costs.flops import count_conv_linear, count_flops
 from slimmer.errors import ModelError
-from slimmer.graph import shapes
+from slimmer.graph import ChannelGroup, shapes
 from slimmer.plan import Plan
 from slimmer.prepare import Task
 from slimmer.recipe import Recipe
@@ -58,10 +58,15 @@ def make_report(
         "before_projection": measured.get("before_projection"),
         "accuracy": None if task.data is None else top1,
         "groups": [
-            {"name": group.name, "dense": group.size, "slim": width}
+            {"name": group.name, "dense": group.size, "slim": width, "channels_each": _channels_each(group)}
             for group, width in zip(plan.groups, plan.widths, strict=True)
         ],
         "fixed": [vars(row) for row in task.graph.fixed],
         "seconds": round(worked(run.read_events()), 1),
         "environment": environment(),
     }
+
+
+def _channels_each(group: ChannelGroup) -> int:
+    """The channels that go with one unit of the group: several where a grouped convolution loses whole groups."""
+    return min(part.multiplicity for part in group.slices)

@@ -80,7 +80,7 @@ def _latency(found: Profile) -> Part:
         gain = f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})" if one else ""
         promise = f"{one['promise']:.2f}, {_share(one)} of it" if one and one["promise"] is not None else ""
         rows.append((*_case(found, row), f"{row['median_ms']:.3f}", f"{row['images_per_s']:.0f}", gain, promise))
-    heads = *_case_heads(found), "median ms", "images/s", "speed-up (95 % interval)", "FLOPs promise"
+    heads = *_case_heads(found), "median ms", "images/s", "speed-up, undisturbed (95 % interval)", "FLOPs promise"
     return Part(f"Latency, {found['provider']}", heads, tuple(rows))
 
 
@@ -157,7 +157,7 @@ def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
     effort, threads = asked["effort"], ", ".join(threads_told(number) for number in asked["threads"])
     yield (
-        f"{_blocks(found)} blocks, in each of them turns of every network until it has at least "
+        f"{_blocks(found)} blocks, in each of them turns of every network until each has at least "
         f"{effort['seconds']:g} s and {effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
         f"{'x'.join(map(str, asked['input_size']))} that {_whereabouts(found['provider'])}."
     )

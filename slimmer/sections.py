@@ -152,11 +152,13 @@ class ProfileSection(Section):
     threads: Positive | tuple[Positive, ...] | None = Field(
         None, description="of an operation, or several to try; one per core where left out"
     )
-    runs: int = Field(5, ge=1, description="a block has at least so many of each network")
-    seconds: float = Field(1.0, ge=0, description="and at least so long of each, in turns")
+    runs: int = Field(5, ge=1, description="of each network in a block, at least")
+    seconds: float = Field(1.0, ge=0, description="of each network in a block, at least, in turns")
     blocks: int = Field(11, ge=1, description="at least; the interval is over them")
     precision: float = Field(
-        0.015, gt=0, description="of the speed-up: until its interval is so near, up to four times as many blocks"
+        0.015,
+        gt=0,
+        description="blocks are added, up to four times as many, until each interval is within this share of its speed-up; 1: none",
     )
     image_size: tuple[Positive, Positive] | None = Field(
         None, description="height and width to time files at that take any; the files' own where left out"

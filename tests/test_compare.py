@@ -16,6 +16,7 @@ from slimmer.compare import compare_runs, merge, partition, read_entry
 from slimmer.console import show_comparison
 from slimmer.errors import RunError
 from slimmer.figures.tradeoff import draw_tradeoff
+from slimmer.profile_text import SCHEMA
 from slimmer.recipe import read_recipe
 from slimmer.tabulate import columns, to_csv, to_markdown, write_comparison
 
@@ -67,7 +68,7 @@ def make(name, settings=(), *, seed=0, slim=0.9, flops=0.49, finished=True, **ch
 def add_profile(folder, dense, slim, provider="CPUExecutionProvider"):
     timings = [{"model": name, "batch": 1, "median_ms": value} for name, value in (("dense", dense), ("slim", slim))]
     compared = {"model": "slim", "against": "dense", "batch": 1, "speedup": dense / slim}
-    profile = {"provider": provider, "timings": timings, "comparisons": [compared]}
+    profile = {"schema": SCHEMA, "provider": provider, "timings": timings, "comparisons": [compared]}
     (folder / "profile.json").write_text(json.dumps(profile))
 
 
@@ -151,7 +152,7 @@ def test_latencies_on_several_threads_are_kept_apart_and_other_runtimes_left_out
         within = {**case, "model": "slim", "against": "dense", "against_runtime": runtime, "speedup": dense / slim}
         across = {**case, "model": "slim", "against": "slim", "against_runtime": "onnxruntime", "speedup": 0.5}
         comparisons += [within, *([across] if runtime == "torch" else [])]
-    profile = {"provider": "CPUExecutionProvider", "timings": timings, "comparisons": comparisons}
+    profile = {"schema": SCHEMA, "provider": "CPUExecutionProvider", "timings": timings, "comparisons": comparisons}
     (run / "profile.json").write_text(json.dumps(profile))
     [row] = compare_runs([run])["rows"]
     told = {place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"]) for place, found in row["latency"].items()}
@@ -231,10 +232,21 @@ def test_runs_of_several_kinds_are_refused(changes, settings, parts):
     assert all(part in said for part in parts), said
 
 
+def test_a_profile_of_another_version_whose_speed_ups_are_of_another_kind_is_left_out():
+    runs = make("one"), make("two", {"seed": 1})
+    for run in runs:
+        add_profile(run, 2.0, 1.0)
+    old = json.loads((runs[0] / "profile.json").read_text()) | {"schema": SCHEMA - 1}
+    (runs[0] / "profile.json").write_text(json.dumps(old))
+    [row] = compare_runs(runs)["rows"]
+    assert {place: found["speedup"]["n"] for place, found in row["latency"].items()} == {"cpu, batch 1": 1}
+
+
 def test_a_damaged_report_or_profile_is_refused():
     run = make("one")
     add_profile(run, 2.0, 1.0)
-    (run / "profile.json").write_text('{"provider": "x", "timings": [], "comparisons": [{"batch": 1}]}')
+    broken = {"schema": SCHEMA, "provider": "x", "timings": [], "comparisons": [{"batch": 1}]}
+    (run / "profile.json").write_text(json.dumps(broken))
     assert "one: its report or profile is damaged" in refused("one")
     (run / "profile.json").unlink()
     (run / "report.json").write_text('{"arch": "x"}')

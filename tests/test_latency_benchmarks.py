@@ -86,7 +86,7 @@ def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_ov
         "--shares",
         "0.5",
         "--rounds",
-        "1,8",
+        "1,8,64",
         "--batches",
         "1,2",
         "--threads",
@@ -105,8 +105,10 @@ def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_ov
     assert [(one["model"], one["batch"]) for one in comparisons] == [(name, b) for b in (1, 2) for name in names[1:]]
     assert [one["promise"] for one in comparisons[:3]] == [dense / flops for flops in slim]
     assert found["weights"] == "random, seed 0"
+    assert list(found["left_out"]) == ["slimmer, multiples of 64"]
     assert "is there" in call(scripts.latency, *words, *QUICK).output
     table = call(scripts.latency, "--out", tmp_path, "--table").output
+    assert "\nslimmer, multiples of 64: budget: " in table
     assert (
         f"| torch-pruning | {slim[2] / dense:.1%} | {dense / slim[2]:.2f} | {scripts.latency.told(comparisons[2])} |"
         in table

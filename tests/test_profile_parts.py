@@ -149,7 +149,7 @@ def test_odd_widths_that_cost_speed_get_a_hint_at_rounding():
 
 @pytest.mark.parametrize(("lanes", "multiple"), [(16, 16), (8, 8), (None, 8)])
 def test_the_hint_is_at_what_the_machine_is_made_for(lanes, multiple, tmp_path):
-    means = {"layers": lambda path: (layer("a", 13),), "machine": lambda: {"lanes": lanes}}
+    means = {"layers": lambda path: (layer("a", 13),), "machine": lambda: {"cpu_vector_floats": lanes}}
     found, _ = fake_profile(tmp_path, PAIR, flops={"dense": 4000, "slim": 1000}, means=means)
     assert any(f"--round-to {multiple}`" in note for note in found.notes)
 

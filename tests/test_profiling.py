@@ -150,8 +150,8 @@ def test_weights_in_a_file_beside_count_as_the_networks_own(tmp_path):
 
 def test_a_warm_up_lasts_as_long_as_a_block(tmp_path):
     _, log = fake_profile(tmp_path, {"a": constant(100)}, seconds=1.0, runs=1, blocks=1)
-    # the first run, five fifths of a block, the block's two turns of a lead-in and five
-    assert len(log) == 1 + 5 * 2 + 2 * (1 + 5)
+    # the first run, five fifths of a block, the block's five turns of a lead-in and two
+    assert len(log) == 1 + 5 * 2 + 5 * (1 + 2)
 
 
 def test_the_networks_take_turns_and_their_order_changes(tmp_path):
@@ -166,12 +166,12 @@ def test_the_networks_take_turns_and_their_order_changes(tmp_path):
 def test_a_block_ends_for_each_network_when_it_has_enough(tmp_path):
     found, log = fake_profile(tmp_path, {"slow": constant(300), "quick": constant(1)}, runs=3, seconds=0.5, blocks=2)
     assert [one.samples for one in found.timings] == [2 * 3, 2 * 500]
-    # the second block: the quick one's first turn, all of the slow one, the quick one alone
+    # the second block: quick, slow | slow, quick | quick alone
     assert [name for name, _ in groupby(name for name, _ in log)][-3:] == ["quick", "slow", "quick"]
 
 
 def test_runs_so_long_that_a_lead_in_changes_nothing_go_without(tmp_path):
-    _, log = fake_profile(tmp_path, {"a": constant(1100), "b": constant(1000)}, seconds=0, runs=2, blocks=1)
+    _, log = fake_profile(tmp_path, {"a": constant(2100), "b": constant(2000)}, seconds=0, runs=2, blocks=1)
     assert "".join(name for name, _ in log) == "a" * (1 + 5) + "b" * (1 + 5) + "abba"
 
 
@@ -186,7 +186,7 @@ def test_what_disturbs_the_runs_changes_the_medians_and_not_the_speedup(tmp_path
     assert (one.speedup, one.low, one.high) == (2, 2, 2)
     assert one.of_medians == pytest.approx(2 * 1.5 / 1.6)
     [note] = [note for note in found.notes if note.startswith("Other work")]
-    assert note.endswith("say otherwise: slim, batch 1, 1 thread 1.88 (and 2.00).")
+    assert note.endswith("say otherwise: slim, batch 1, 1 thread, against dense, 1.88 by medians, 2.00 so.")
 
 
 def test_each_batch_size_is_timed_on_its_own(tmp_path):
@@ -227,6 +227,7 @@ def test_more_blocks_are_timed_until_the_interval_is_narrow_and_four_times_as_ma
         found, _ = fake_profile(tmp_path, lengths, precision=precision, **asked)
         assert [len(timing.block_medians_ms) for timing in found.timings] == [blocks] * 2
         assert [heard[-1][0], heard[-1][2]] == [heard[-1][1], "done"]
+        assert any(note.startswith("Intervals that did not come within 0.1%") for note in found.notes) == (blocks == 20)
     found, _ = fake_profile(tmp_path, {"dense": wandering(5)}, precision=0.001, **asked)
     assert len(found.timings[0].block_medians_ms) == 5  # nothing is compared
 
@@ -318,6 +319,7 @@ def test_what_a_timed_session_left_to_the_cpu_is_said_where_nothing_was_traced(t
         {"effort": {"seconds": -1}},
         {"effort": {"seconds": float("nan")}},
         {"effort": {"precision": float("nan")}},
+        {"effort": {"precision": 0}},
         {"batches": ()},
         {"batches": (1, 0)},
         {"batches": (4, 4)},

@@ -48,9 +48,9 @@ REPORT = {
     "recount": {"fvcore": 1509102, "torch": 2966220},
     "accuracy": {"dense": 0.99444, "removed": 0.91667, "slim": 0.99167},
     "groups": [
-        {"name": "conv1", "dense": 16, "slim": 11},
-        {"name": "layer1.0.conv1", "dense": 16, "slim": 8},
-        {"name": "layer3.0.conv1", "dense": 64, "slim": 41},
+        {"name": "conv1", "dense": 16, "slim": 11, "channels_each": 1},
+        {"name": "layer1.0.conv1", "dense": 16, "slim": 8, "channels_each": 1},
+        {"name": "layer3.0.conv1", "dense": 64, "slim": 41, "channels_each": 1},
     ],
     "fixed": [{"layer": "linear", "channels": 10, "of": 10, "reason": "the network's output"}],
     "seconds": 12.3,
@@ -177,10 +177,11 @@ def test_the_budget_stands_beside_what_it_limits():
 
 
 @pytest.mark.parametrize(
-    ("widths", "odd"), [([(16, 11), (32, 24), (64, 64)], "1 of 2 pruned"), ([(16, 8), (10, 10)], None)]
+    ("widths", "odd"),
+    [([(16, 11, 1), (32, 24, 1), (64, 64, 1)], "1 of 2 pruned"), ([(16, 8, 1), (10, 10, 1), (32, 5, 16)], None)],
 )
 def test_odd_widths_are_said_where_they_come_about(widths, odd):
-    groups = [{"name": "a", "dense": dense, "slim": slim} for dense, slim in widths]
+    groups = [{"name": "a", "dense": dense, "slim": slim, "channels_each": each} for dense, slim, each in widths]
     told = width_hint({"groups": groups})
     assert [line[:13] for line in told] == ([odd] if odd else [])
 

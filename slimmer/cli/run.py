@@ -57,12 +57,16 @@ def export(run: Path | None, data: str | None, onnx: bool, as_json: bool, **opti
 )
 @click.option("--threads", callback=numbers, metavar="N,N", help="Threads in an operation.  [default: one per core]")
 @click.option("--runs", type=click.IntRange(min=1), help="Runs of each network in a block at least.  [default: 5]")
-@click.option("--seconds", type=click.FloatRange(min=0), help="Seconds of it in a block at least.  [default: 1]")
-@click.option("--blocks", type=click.IntRange(min=1), help="Blocks; the networks take turns in each.  [default: 11]")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), help="Seconds of each network in a block at least.  [default: 1]"
+)
+@click.option(
+    "--blocks", type=click.IntRange(min=1), help="Blocks at least; networks take turns in each.  [default: 11]"
+)
 @click.option(
     "--precision",
     type=click.FloatRange(min=0, min_open=True),
-    help="Of the speed-up: more blocks, until its interval is so near.  [default: 0.015]",
+    help="Blocks are added until intervals are within this share of the speed-up; 1: none.  [default: 0.015]",
 )
 @click.option("--strict/--no-strict", default=None, help="Refuse nodes that fall back to the CPU.")
 @click.option("--cuda-graph/--no-cuda-graph", default=None, help="Replay one captured CUDA graph.")

@@ -16,7 +16,15 @@ from slimmer.export.reason import ONNX_FILE
 from slimmer.export.shape import ANY_SIZE
 from slimmer.export.write import bytes_of, sums_of
 from slimmer.profile_text import SCHEMA
-from slimmer.profiling.notes import disturbed_notes, gpu_notes, load_note, placement_notes, timing_notes, width_notes
+from slimmer.profiling.notes import (
+    disturbed_notes,
+    gpu_notes,
+    load_note,
+    placement_notes,
+    precision_notes,
+    timing_notes,
+    width_notes,
+)
 from slimmer.profiling.pairs import compared_at, precise, with_the_first, with_the_second
 from slimmer.profiling.results import (
     Case,
@@ -130,10 +138,11 @@ def measure(
         notes=(
             *load_note(machine),
             *timing_notes(found.timings, len(networks)),
-            *disturbed_notes(found.comparisons),
+            *disturbed_notes((*found.comparisons, *found.among)),
+            *precision_notes(conditions.effort.precision, found.comparisons),
             *gpu_notes(conditions, gpu),
             *placement_notes(conditions, traces, subjects),
-            *width_notes(found.comparisons, layers, preferred(conditions.provider, machine.get("lanes"))),
+            *width_notes(found.comparisons, layers, preferred(conditions.provider, machine.get("cpu_vector_floats"))),
         ),
     )
 

@@ -51,11 +51,19 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     """Where runs that something else disturbed tell of another speed-up than those that nothing did."""
     apart = [one for one in comparisons if abs(one.of_medians / one.speedup - 1) > APART]
     if apart:
-        told = _some([f"{_case(one)} {one.of_medians:.2f} (and {one.speedup:.2f})" for one in apart])
+        told = _some([f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} so" for one in apart])
         yield (
-            "Other work disturbed the runs. Speed-ups are of the quickest runs in the quietest blocks, which "
-            f"nothing disturbed; medians, disturbed runs and all, say otherwise: {told}."
+            "Something disturbed the runs, and not every network's alike. Speed-ups are of the quickest runs in the "
+            f"quietest blocks; medians, disturbed runs and all, say otherwise: {told}."
         )
+
+
+def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Which intervals did not become as narrow as was asked for."""
+    wide = [one for one in comparisons if max(one.high / one.speedup - 1, 1 - one.low / one.speedup) > precision]
+    if wide and precision < 1:
+        told = _some([f"{_pair(one)} {one.low:.2f} to {one.high:.2f}" for one in wide])
+        yield f"Intervals that did not come within {precision:.1%} of their speed-up in all the blocks: {told}."
 
 
 def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
@@ -115,6 +123,11 @@ def _case(one: Case) -> str:
     threads = "" if one.threads is None else f", {one.threads} thread{'s' if one.threads > 1 else ''}"
     runtime = "" if one.runtime == "onnxruntime" else f" in {one.runtime}"
     return f"{one.model}{runtime}, batch {one.batch}{threads}"
+
+
+def _pair(one: Comparison) -> str:
+    runtime = "" if one.against_runtime == one.runtime else f" in {one.against_runtime}"
+    return f"{_case(one)}, against {one.against}{runtime},"
 
 
 def _cases(found: Sequence[Case], every: Sequence[Case]) -> str:

@@ -19,11 +19,12 @@ def with_the_second(cases: int, networks: int) -> list[tuple[int, int]]:
 
 
 def precise(pairs: Sequence[tuple[int, int]], precision: float, seed: int, blocks: Sequence[Sequence[Samples]]) -> bool:
-    """Whether each pair's interval is `precision` of its speed-up to either side, or narrower."""
+    """Whether each pair's interval lies within `precision` of its speed-up, to either side."""
 
     def near(index: int, other: int) -> bool:
         low, high = speedup_interval(blocks[other], blocks[index], seed=seed)
-        return high - low <= 2 * precision * speedup(blocks[other], blocks[index])
+        middle = speedup(blocks[other], blocks[index])
+        return max(high - middle, middle - low) <= precision * middle
 
     return precision >= 1 or all(near(*pair) for pair in pairs)
 

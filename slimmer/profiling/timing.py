@@ -14,14 +14,14 @@ Clock = Callable[[], int]
 Precise = Callable[[Sequence[Sequence[Samples]]], bool]
 
 # A session's threads go on spinning for some milliseconds after its last run, on the cores that the next one
-# needs, and its weights have left the cache: each turn starts with unrecorded runs for this long, and lasts five
-# times as long as they took. Runs of fifty times as long need none, and take turns one by one.
+# needs, and its weights have left the cache: each turn starts with unrecorded runs for this long, one at least. A run
+# that takes two seconds hardly feels it, and would be doubled by another one.
 LEAD_IN_NS = 20_000_000
-TURN = 5
-NEEDS_NO_LEAD_IN = 50
+LONG_RUN_NS = 2_000_000_000
+TURN_NS, TURN_RUNS = 100_000_000, 2  # how long a turn is
 WARM_WINDOWS, WARM_LEAST = 10, 5  # fifths of a block
 WARM_AGREE = 0.05
-MOST = 4  # times the blocks that are asked for
+MOST = 4  # times the blocks that are asked for, at most
 
 
 class Tell(Protocol):
@@ -35,8 +35,8 @@ class Tell(Protocol):
 class Effort:
     """How much is measured: in each of `blocks`, of every network, at least `seconds` and `runs` runs.
 
-    There are more blocks, up to four times as many, until no interval is wider than `precision` of its speed-up to
-    either side.
+    Blocks are added, up to four times as many, until every interval lies within `precision` of its speed-up, to
+    either side; from 1 on none are.
     """
 
     seconds: float
@@ -45,10 +45,12 @@ class Effort:
     precision: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, least in (("seconds", 0), ("runs", 1), ("blocks", 1), ("precision", 0)):
+        for name, least in (("seconds", 0), ("runs", 1), ("blocks", 1)):
             value = getattr(self, name)
             if not value >= least:
                 raise RecipeError(f"profile {name}", str(value), f"{least} or more")
+        if not self.precision > 0:
+            raise RecipeError("profile precision", str(self.precision), "more than 0")
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def time_in_turns(
         asked = number < effort.blocks
         if not asked and precise(blocks):
             break
-        most = effort.blocks if asked else f"at most {MOST * effort.blocks}, for the interval's sake"
-        tell(f"{names[0]} and what it takes turns with: block {number + 1} of {most}", int(asked))
+        told = effort.blocks if asked else f"at most {MOST * effort.blocks}: the interval is still wide"
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        tell(f"{names[0]}{others}: block {number + 1} of {told}", int(asked))
         recorded = _block(runs, lengths, effort, clock, backwards=number % 2 == 1)
         for mine, latest in zip(blocks, recorded, strict=True):
             mine.append(latest)
@@ -104,23 +107,23 @@ def _block(
         lacking.reverse()
     while lacking:
         for index in lacking:
-            long = lengths[index] * 1e6 >= NEEDS_NO_LEAD_IN * LEAD_IN_NS
-            lead_in = 0 if long else _lead_in(runs[index], clock)
-            _turn(runs[index], recorded[index], effort, TURN * lead_in, clock)
+            usual = lengths[index] * 1e6
+            if usual < LONG_RUN_NS:
+                _lead_in(runs[index], clock)
+            length = max(TURN_NS, TURN_RUNS * usual) if usual < LONG_RUN_NS else 0
+            _turn(runs[index], recorded[index], effort, length, clock)
         lacking = [index for index in reversed(lacking) if not _enough(recorded[index], effort)]
     return [np.array(durations, dtype=np.float64) / 1e6 for durations in recorded]
 
 
-def _lead_in(run: Run, clock: Clock) -> int:
-    """Unrecorded runs, and the nanoseconds that they took."""
-    start = clock()
+def _lead_in(run: Run, clock: Clock) -> None:
+    until = clock() + LEAD_IN_NS
     run()
-    while clock() - start < LEAD_IN_NS:
+    while clock() < until:
         run()
-    return clock() - start
 
 
-def _turn(run: Run, durations: list[int], effort: Effort, length: int, clock: Clock) -> None:
+def _turn(run: Run, durations: list[int], effort: Effort, length: float, clock: Clock) -> None:
     """Add durations, back to back, for `length` nanoseconds or until the block has enough of them; one at least."""
     missing = effort.seconds * 1e9 - sum(durations)
     start = before = clock()

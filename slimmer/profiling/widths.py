@@ -38,17 +38,18 @@ def multiple_of(width: int) -> int:
     return next((multiple for multiple in MULTIPLES if width % multiple == 0), 1)
 
 
-def preferred(provider: str, lanes: object) -> int:
+def preferred(provider: str, vector_floats: object) -> int:
     """The multiple that a provider's kernels are made for: 16 on a CPU whose vectors hold so many numbers, else 8.
 
-    On the CPU ONNX Runtime computes convolutions on blocks of channels as wide as a vector (MlasNchwcGetBlockSize),
-    and takes slower kernels for channels that fill no block; NVIDIA's tensor cores ask for 8 (Deep Learning
-    Performance Documentation, convolutional layers).
+    On the CPU ONNX Runtime computes convolutions on blocks of channels as wide as a vector (MlasNchwcGetBlockSize):
+    what fills the last block of those that a layer makes is computed in vain, and layers that read channels of no
+    suitable number are computed by other, slower kernels (its nchwc_transformer.cc). NVIDIA's tensor cores ask for 8
+    (Deep Learning Performance Documentation, convolutional layers).
 
     >>> preferred("cpu", 16), preferred("cpu", None), preferred("cuda", 16)
     (16, 8, 8)
     """
-    return 16 if first_choice(provider) == CPU and lanes == 16 else 8
+    return 16 if first_choice(provider) == CPU and vector_floats == 16 else 8
 
 
 def read_layers(path: Path) -> tuple[Layer, ...]:

@@ -34,14 +34,15 @@ GpuState = dict[str, float | str | list[str] | None]
 def environment() -> dict[str, str | int | float | None]:
     """What a reader must know of the machine to make sense of a timing; None for what is not there.
 
-    `lanes` is how many fp32 numbers the CPU's vectors hold, where Linux tells. `load` is the mean number of running
+    `cpu_vector_floats` is how many fp32 numbers a vector of the CPU holds, where Linux
+    tells. `load` is the mean number of running
     processes over the last minute. `gpu` and `gpu_driver` are those of the first GPU that nvidia-smi names. Nothing is
     imported or changed to find out.
     """
     gpu, driver = _gpu()
     return {
         "cpu": _cpu(),
-        "lanes": _lanes(),
+        "cpu_vector_floats": _vector_floats(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -61,7 +62,7 @@ def _cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _lanes() -> int | None:
+def _vector_floats() -> int | None:
     flags = " ".join(_cpu_info("flags")[:1]).split()
     return 16 if "avx512f" in flags else 8 if "avx" in flags else None
 
