@@ -10,6 +10,7 @@ from slimmer.graph import ChannelGraph, ChannelGroup
 
 Floats = NDArray[np.float64]
 Inside = Callable[[Floats], bool]
+ROUNDED, ROUNDED_FROM = 8, 64  # where nothing is asked: a coarser cut costs little in wide groups, odd widths much
 SPARED = 0.5  # of the even cut: what the other groups are left, however wide residual streams stay
 
 
@@ -17,12 +18,12 @@ SPARED = 0.5  # of the even cut: what the other groups are left, however wide re
 class Limits:
     """What every group's width has to respect.
 
-    Multiples of `round_to`; `stream` of a residual stream's width, less where the even cut of the other groups would
+    Multiples of `round_to` (None: of 8 in groups of 64 units or more, as far as floors let it); `stream` of a residual stream's width, less where the even cut of the other groups would
     fall below half of what it is without; `even` times what an even cut into the same budgets leaves of the group; and
     the units in `floors` for the groups named there.
     """
 
-    round_to: int = 1
+    round_to: int | None = 1
     stream: float = 0.0
     even: float = 0.0
     floors: Mapping[str, int] = field(default_factory=dict)
@@ -31,9 +32,17 @@ class Limits:
 FREE = Limits()
 
 
+def multiple_of(group: ChannelGroup, limits: Limits) -> int:
+    """What the group's widths are multiples of, where they are neither its floor nor the whole group."""
+    if limits.round_to is not None:
+        return limits.round_to
+    return ROUNDED if group.size >= ROUNDED_FROM else 1
+
+
 def floor_of(group: ChannelGroup, limits: Limits) -> int:
-    """The least width of a group that no budget changes: a multiple of `round_to`, or the whole group."""
-    least = -(-limits.floors.get(group.name, 1) // limits.round_to) * limits.round_to
+    """The least width of a group that no budget changes: a multiple of the `round_to` asked for, or the whole group."""
+    multiple = limits.round_to or 1  # a multiple that nobody asked for must put no budget out of reach
+    least = -(-limits.floors.get(group.name, 1) // multiple) * multiple
     return min(group.size, least)
 
 
@@ -41,13 +50,14 @@ def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
     """The least width of every group (groups,), where `inside` says whether widths meet the budgets."""
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
+    multiples = np.array([multiple_of(group, limits) for group in graph.groups], dtype=np.float64)
     streams = np.array([group.name in graph.streams for group in graph.groups], dtype=bool)
     if limits.stream and streams.any():
         spared = SPARED * even_share(floors, sizes, inside)
 
         def raised(share: float) -> Floats:
             least = np.floor(share * limits.stream * sizes)
-            return np.where(streams, np.maximum(floors, _rounded(least, sizes, limits)), floors)
+            return np.where(streams, np.maximum(floors, _rounded(least, sizes, multiples)), floors)
 
         def holds(share: float) -> bool:
             widths = raised(share)
@@ -57,13 +67,13 @@ def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
     if limits.even:
         share = even_share(floors, sizes, inside)
         least = np.minimum(np.ceil(limits.even * share * sizes), np.floor(share * sizes))
-        floors = np.maximum(floors, _rounded(least, sizes, limits))
+        floors = np.maximum(floors, _rounded(least, sizes, multiples))
     return floors
 
 
-def _rounded(widths: Floats, sizes: Floats, limits: Limits) -> Floats:
-    """The widths (groups,), down to multiples of `round_to`; a whole group stays whole."""
-    return widths - np.where(widths < sizes, widths % limits.round_to, 0)
+def _rounded(widths: Floats, sizes: Floats, multiples: Floats) -> Floats:
+    """The widths (groups,), down to their multiples; a whole group stays whole."""
+    return widths - np.where(widths < sizes, widths % multiples, 0)
 
 
 def even_share(floors: Floats, sizes: Floats, inside: Inside) -> float:

@@ -88,8 +88,8 @@ def width_hint(report: Mapping[str, Any]) -> list[str]:
     return [
         (
             f"{len(odd)} of {len(pruned)} pruned channel groups have a width that is no multiple of {LIKED}. Kernels "
-            "are made for such multiples (on CPUs with AVX-512 for those of 16) and may take longer for other widths than "
-            "for the dense network. `slimmer profile` measures it; with `--round-to 8` or 16 all widths are multiples."
+            "are made for such multiples (on CPUs with AVX-512 for those of 16) and may take longer for other widths "
+            "than for the dense network. `slimmer profile` measures it; with `--round-to 8` or 16 all are multiples."
         )
     ]
 

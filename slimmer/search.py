@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slimmer.costs import Budget, Cost
-from slimmer.floors import Floats, Limits, floors_in
+from slimmer.floors import Floats, Limits, floors_in, multiple_of
 from slimmer.graph import ChannelGraph
 
 TOLERANCE = 0.003  # of dense: a plan that lies less below the tightest budget is near enough
@@ -23,7 +23,7 @@ class Search:
         self.costs = [_Arrays(budget.cost) for budget in budgets]
         self.limits = [budget.limit for budget in budgets]
         self.dense = [float(budget.cost.dense) for budget in budgets]
-        self.round_to = limits.round_to
+        self.multiples = [multiple_of(group, limits) for group in graph.groups]
         self.sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
         self.floors = floors_in(graph, limits, self.inside)
         self.widths = self.sizes.copy()
@@ -51,14 +51,14 @@ class Search:
 
     def down(self, group: int) -> float:
         """The width of `group` one step narrower."""
-        width = self.widths[group]
-        narrower = width - self.round_to if width % self.round_to == 0 else width - width % self.round_to
+        width, multiple = self.widths[group], self.multiples[group]
+        narrower = width - multiple if width % multiple == 0 else width - width % multiple
         return float(max(narrower, self.floors[group]))
 
     def up(self, group: int) -> float:
         """The width of `group` one step wider."""
-        width = self.widths[group]
-        return float(min(width - width % self.round_to + self.round_to, self.sizes[group]))
+        width, multiple = self.widths[group], self.multiples[group]
+        return float(min(width - width % multiple + multiple, self.sizes[group]))
 
     def lost(self, group: int, width: float) -> float:
         """The score that goes where `group` has `width`."""

@@ -54,7 +54,9 @@ class BudgetSection(Section):
     max_sparsity: float | dict[str, float] = Field(
         1.0, description="largest share of a group's channels that goes; or by layer pattern, {layer4: 0.5}"
     )
-    round_to: int = Field(1, ge=1, description="widths are multiples of this where the group is that wide")
+    round_to: int | None = Field(
+        None, ge=1, description="widths are multiples of this where the group is that wide; left out, of 8 from 64 on"
+    )
 
     @field_validator("min_width", mode="before")
     @classmethod
@@ -158,7 +160,7 @@ class ProfileSection(Section):
     precision: float = Field(
         0.015,
         gt=0,
-        description="blocks are added, up to four times as many, until each interval is within this share of its speed-up; 1: none",
+        description="blocks are added, up to four times as many, until intervals are within this share of the speed-up",
     )
     image_size: tuple[Positive, Positive] | None = Field(
         None, description="height and width to time files at that take any; the files' own where left out"

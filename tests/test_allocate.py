@@ -175,6 +175,23 @@ def test_floors_and_multiples_hold_inside_the_budget(least, round_to, name):
         assert width >= min(group.size, least)
 
 
+@pytest.mark.parametrize("name", ["cifar_resnet20", "resnet18"])
+def test_unasked_wide_groups_have_multiples_of_8_and_no_budget_is_out_of_reach(name):
+    _, graph = zoo.traced(name)
+    bounds = budgets(name, (0.5, 0.6))
+    plan = allocate(drawn(graph), graph, bounds, Limits(None))
+    assert inside(plan, bounds)
+    assert gap(plan, bounds) < 0.01
+    pruned = [(group.size, width) for group, width in zip(graph.groups, plan.widths, strict=True) if width < group.size]
+    assert all(width % 8 == 0 for size, width in pruned if size >= 64)
+    assert any(width % 8 for size, width in pruned) == (name == "cifar_resnet20")
+    assert [reachable(bound.cost, graph, Limits(None)) for bound in bounds] == [
+        reachable(bound.cost, graph) for bound in bounds
+    ]
+    least = [Budget(bounds[0].cost, reachable(bounds[0].cost, graph)[0])]
+    assert inside(allocate(drawn(graph), graph, least, Limits(None)), least)
+
+
 def test_a_floor_of_one_group_holds_inside_the_budget():
     _, graph = zoo.traced("cifar_resnet20")
     bounds = budgets("cifar_resnet20", (0.5, 0.6))

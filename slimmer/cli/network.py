@@ -16,7 +16,9 @@ from slimmer.cli.options import ARCH, BUDGET, REWRITE, as_json, given, keep, num
 @click.argument("checkpoint", required=False)
 @click.option("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
 @click.option("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
-@click.option("--round-to", type=int, metavar="N", help="Widths are multiples of N, which runtimes like.  [default: 1]")
+@click.option(
+    "--round-to", type=int, metavar="N", help="Widths are multiples of N.  [default: 8 in groups of 64 or more]"
+)
 @click.option("--data", metavar="DATA", help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.")
 @keep
 @only
