@@ -18,9 +18,10 @@ SPARED = 0.5  # of the even cut: what the other groups are left, however wide re
 class Limits:
     """What every group's width has to respect.
 
-    Multiples of `round_to` (None: of 8 in groups of 64 units or more, as far as floors let it); `stream` of a residual stream's width, less where the even cut of the other groups would
-    fall below half of what it is without; `even` times what an even cut into the same budgets leaves of the group; and
-    the units in `floors` for the groups named there.
+    Multiples of `round_to` (None: of 8 in groups of 64 units or more, as far as floors let it); `stream` of a residual
+    stream's width, less where the even cut of the other groups would fall below half of what it is without; `even`
+    times what an even cut into the same budgets leaves of the group; and the units in `floors` for the groups named
+    there.
     """
 
     round_to: int | None = 1
