@@ -119,7 +119,7 @@ def pruned(
         except BudgetError as error:
             if left_out is None:
                 raise
-            left_out[name] = " ".join(str(error).split())
+            left_out[name] = str(error)
             continue
         yield name, prune(model, plan).eval(), cost.exact(plan.widths)
     if peer:
@@ -153,7 +153,7 @@ def to_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
             cells = [name, f"{ratio:.1%}", f"{1 / ratio:.2f}", *(told(found.get(case)) for case in cases)]
             lines.append(f"| {' | '.join(cells)} |")
         machine = timed["environment"]
-        lines += [f"\n{name}: {reason}" for name, reason in result.get("left_out", {}).items()]
+        lines += [f"\n{name}: {' '.join(reason.split())}" for name, reason in result.get("left_out", {}).items()]
         lines += ["", f"{result['date']}, {machine['cpu']}, load {machine['load']}, `{result['command']}`", ""]
     return lines
 

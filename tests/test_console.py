@@ -110,9 +110,11 @@ def test_the_report_shows_both_sides_and_its_place_last(accuracy):
         "flops": {**cost, "convention": "fvcore, 1 FLOP per multiply-add"},
         "params": {**cost, "limit": None, "limit_ratio": None},
         "accuracy": accuracy,
+        "groups": [{"name": "conv1", "dense": 16, "slim": 11, "channels_each": 1}],
         "run": "runs/x",
     }
     text = shown(show_report, report)
+    assert "1 of 1 pruned channel groups have a width that is no multiple of 8." in text
     for part in ("3,024,512", "1,509,102", "49.90%", "at most 50.00%", "none", "multiply-add"):
         assert part in text
     assert ("96.31%" in text) == (accuracy is not None)

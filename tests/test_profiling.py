@@ -185,7 +185,7 @@ def test_what_disturbs_the_runs_changes_the_medians_and_not_the_speedup(tmp_path
     [one] = found.comparisons
     assert (one.speedup, one.low, one.high) == (2, 2, 2)
     assert one.of_medians == pytest.approx(2 * 1.5 / 1.6)
-    [note] = [note for note in found.notes if note.startswith("Other work")]
+    [note] = [note for note in found.notes if note.startswith("Something disturbed")]
     assert note.endswith("say otherwise: slim, batch 1, 1 thread, against dense, 1.88 by medians, 2.00 so.")
 
 
