@@ -6,6 +6,7 @@ from typing import Any
 
 from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
+from slimmer.floors import ROUNDED
 from slimmer.plan import Plan
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.profile_text import headline, parts
@@ -18,7 +19,6 @@ FIGURES = {
     "widths": "Channels of every group, dense and slim",
 }
 EXPORT_HEADS = ("takes", "MB", "images", "max abs", "max rel", "same top-1", "top-1 of the file")
-LIKED = 8  # kernels like widths that are multiples of it
 CONVENTIONS = {"flops": CONVENTION, "params": "elements of all parameters, buffers not counted"}
 
 
@@ -82,12 +82,12 @@ def to_markdown(
 def width_hint(report: Mapping[str, Any]) -> list[str]:
     """What to know where pruned groups have widths that kernels do not like, which may cost more than pruning saves."""
     pruned = [row for row in report["groups"] if row["slim"] < row["dense"]]
-    odd = [row for row in pruned if row["slim"] * row.get("channels_each", 1) % LIKED]
+    odd = [row for row in pruned if row["slim"] * row.get("channels_each", 1) % ROUNDED]
     if not odd:
         return []
     return [
         (
-            f"{len(odd)} of {len(pruned)} pruned channel groups have a width that is no multiple of {LIKED}. Kernels "
+            f"{len(odd)} of {len(pruned)} pruned channel groups have a width that is no multiple of {ROUNDED}. Kernels "
             "are made for such multiples (on CPUs with AVX-512 for those of 16) and may take longer for other widths "
             "than for the dense network. `slimmer profile` measures it; with `--round-to 8` or 16 all are multiples."
         )

@@ -60,7 +60,7 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iterator[str]:
     """Which intervals did not become as narrow as was asked for."""
-    wide = [one for one in comparisons if max(one.high / one.speedup - 1, 1 - one.low / one.speedup) > precision]
+    wide = [one for one in comparisons if statistics.reach(one.speedup, one.low, one.high) > precision]
     if wide and precision < 1:
         told = _some([f"{_pair(one)} {one.low:.2f} to {one.high:.2f}" for one in wide])
         yield f"Intervals that did not come within {precision:.1%} of their speed-up in all the blocks: {told}."

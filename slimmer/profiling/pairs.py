@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from slimmer.profiling.results import Case, Comparison, Subject, compare
-from slimmer.profiling.statistics import Samples, speedup, speedup_interval
+from slimmer.profiling.statistics import Samples, reach, speedup, speedup_interval
 from slimmer.profiling.timing import Recorded
 
 
@@ -22,9 +22,8 @@ def precise(pairs: Sequence[tuple[int, int]], precision: float, seed: int, block
     """Whether each pair's interval lies within `precision` of its speed-up, to either side."""
 
     def near(index: int, other: int) -> bool:
-        low, high = speedup_interval(blocks[other], blocks[index], seed=seed)
-        middle = speedup(blocks[other], blocks[index])
-        return max(high - middle, middle - low) <= precision * middle
+        interval = speedup_interval(blocks[other], blocks[index], seed=seed)
+        return reach(speedup(blocks[other], blocks[index]), *interval) <= precision
 
     return precision >= 1 or all(near(*pair) for pair in pairs)
 

@@ -188,6 +188,15 @@ def _places(uniforms: Samples, size: int) -> np.ndarray[Any, np.dtype[np.int64]]
     return np.minimum((uniforms * size).astype(np.int64), size - 1)
 
 
+def reach(speedup: float, low: float, high: float) -> float:
+    """How far an interval goes from its speed-up, to the farther side, as a share of the speed-up.
+
+    >>> reach(2.0, 1.5, 2.25)
+    0.25
+    """
+    return max(high - speedup, speedup - low) / speedup
+
+
 def speedup_verdict(low: float, high: float) -> str:
     """What an interval of a speed-up means: "faster", "slower" or, where it spans 1, neither.
 

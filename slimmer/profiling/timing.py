@@ -1,5 +1,6 @@
 """Runs timed in turns: every network in every block, so that what slows the machine slows them all."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -106,14 +107,16 @@ def _block(
     if backwards:
         lacking.reverse()
     while lacking:
+        left = []
         for index in lacking:
-            usual = lengths[index] * 1e6
+            usual, length = lengths[index] * 1e6, 0.0
             if usual < LONG_RUN_NS:
                 _lead_in(runs[index], clock)
-            length = max(TURN_NS, TURN_RUNS * usual) if usual < LONG_RUN_NS else 0
-            _turn(runs[index], recorded[index], effort, length, clock)
-        lacking = [index for index in reversed(lacking) if not _enough(recorded[index], effort)]
-    return [np.array(durations, dtype=np.float64) / 1e6 for durations in recorded]
+                length = max(TURN_NS, TURN_RUNS * usual)
+            if not _turn(runs[index], recorded[index], effort.runs, effort.seconds, length, clock):
+                left.append(index)
+        lacking = left[::-1]
+    return [_milliseconds(durations) for durations in recorded]
 
 
 def _lead_in(run: Run, clock: Clock) -> None:
@@ -123,9 +126,12 @@ def _lead_in(run: Run, clock: Clock) -> None:
         run()
 
 
-def _turn(run: Run, durations: list[int], effort: Effort, length: float, clock: Clock) -> None:
-    """Add durations, back to back, for `length` nanoseconds or until the block has enough of them; one at least."""
-    missing = effort.seconds * 1e9 - sum(durations)
+def _turn(run: Run, durations: list[int], runs: int, seconds: float, length: float, clock: Clock) -> bool:
+    """Add durations, back to back, for `length` nanoseconds or until there are enough of them; one at least.
+
+    Enough are at least `runs` that last at least `seconds` together; whether that is so now.
+    """
+    missing = seconds * 1e9 - sum(durations)
     start = before = clock()
     while True:
         run()
@@ -133,24 +139,20 @@ def _turn(run: Run, durations: list[int], effort: Effort, length: float, clock: 
         durations.append(after - before)
         before = after
         spent = after - start
-        if spent >= length or (spent >= missing and len(durations) >= effort.runs):
-            return
+        enough = spent >= missing and len(durations) >= runs
+        if enough or spent >= length:
+            return enough
 
 
-def _enough(durations: Sequence[int], effort: Effort) -> bool:
-    return len(durations) >= effort.runs and sum(durations) >= effort.seconds * 1e9
+def _milliseconds(durations: Sequence[int]) -> Samples:
+    return np.array(durations, dtype=np.float64) / 1e6
 
 
 def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
     """Durations in milliseconds, back to back, of at least `runs` runs and `seconds`."""
     durations: list[int] = []
-    start = before = clock()
-    while len(durations) < runs or before - start < seconds * 1e9:
-        run()
-        after = clock()
-        durations.append(after - before)
-        before = after
-    return np.array(durations, dtype=np.float64) / 1e6
+    _turn(run, durations, runs, seconds, math.inf, clock)
+    return _milliseconds(durations)
 
 
 def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:

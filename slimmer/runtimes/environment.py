@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -34,15 +35,14 @@ GpuState = dict[str, float | str | list[str] | None]
 def environment() -> dict[str, str | int | float | None]:
     """What a reader must know of the machine to make sense of a timing; None for what is not there.
 
-    `cpu_vector_floats` is how many fp32 numbers a vector of the CPU holds, where Linux
-    tells. `load` is the mean number of running
-    processes over the last minute. `gpu` and `gpu_driver` are those of the first GPU that nvidia-smi names. Nothing is
-    imported or changed to find out.
+    `cpu_vector_floats` is how many fp32 numbers a vector of the CPU holds, where Linux tells. `load` is the mean
+    number of running processes over the last minute. `gpu` and `gpu_driver` are those of the first GPU that nvidia-smi
+    names. Nothing is imported or changed to find out.
     """
-    gpu, driver = _gpu()
+    cpu, (gpu, driver) = _cpu(), _gpu()
     return {
-        "cpu": _cpu(),
-        "cpu_vector_floats": _vector_floats(),
+        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
+        "cpu_vector_floats": _vector_floats(cpu.get("flags", "").split()),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -56,24 +56,18 @@ def environment() -> dict[str, str | int | float | None]:
     }
 
 
-def _cpu() -> str:
-    """The processor's name; Linux alone hides it in a file."""
-    names = _cpu_info("model name")
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _vector_floats() -> int | None:
-    flags = " ".join(_cpu_info("flags")[:1]).split()
-    return 16 if "avx512f" in flags else 8 if "avx" in flags else None
-
-
-def _cpu_info(key: str) -> list[str]:
-    """What Linux says of each of the CPU's cores."""
+def _cpu() -> dict[str, str]:
+    """What Linux says of the first of the CPU's cores, which it alone hides in a file."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
-        return []
-    return [line.partition(":")[2].strip() for line in lines if line.startswith(key)]
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _vector_floats(flags: Sequence[str]) -> int | None:
+    return 16 if "avx512f" in flags else 8 if "avx" in flags else None
 
 
 def _version(distribution: str) -> str | None:
