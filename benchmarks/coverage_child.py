@@ -41,6 +41,7 @@ from slimmer.prune import Cut, prune
 from slimmer.rewrite import read_program
 
 SIDES = (64, 96, 128, 224, 256)  # the first at which the network runs in eval and in train mode
+WINDOWED = ("swin",)  # names of networks that pad what is smaller than a window, in some layers most of it
 SHARE = 0.5  # of the FLOPs, that may remain
 EXACT = 1e-10  # largest difference over the output's largest magnitude, float64
 PEER_STEPS = 50
@@ -104,7 +105,7 @@ def build(net: str, found: dict[str, Any]) -> tuple[nn.Module, int]:
     model, own_side, module = _torchvision(name) if package == "torchvision" else _timm(name)
     found.update(family=module.rpartition(".")[2], params=sum(p.numel() for p in model.parameters()))
     enliven_(model)
-    side = found["side"] = smallest_side(model, own_side)
+    side = found["side"] = own_side if name.startswith(WINDOWED) else smallest_side(model, own_side)
     settle_(model, side)
     with torch.no_grad():
         first, second = (tensors_in(model.eval()(torch.randn(1, 3, side, side)))[0] for _ in range(2))
@@ -139,7 +140,8 @@ def _torchvision(name: str) -> tuple[nn.Module, int, str]:
         options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # drawn by scipy, tens of seconds
-    return builder(**options), 299 if name == "inception_v3" else 224, builder.__module__
+    own_side = 299 if name == "inception_v3" else 256 if name.startswith("swin_v2") else 224
+    return builder(**options), own_side, builder.__module__
 
 
 def _timm(name: str) -> tuple[nn.Module, int, str]:

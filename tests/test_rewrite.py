@@ -366,6 +366,13 @@ class Weighted(Auxiliary):
         return self.head(self.conv(x).mean((2, 3)) * (0.5 if self.training else 1.0))
 
 
+class Scaled(Auxiliary):
+    """A number, kept as a tensor, that differs in training."""
+
+    def forward(self, x):
+        return self.head(self.conv(x).mean((2, 3)) * torch.tensor(0.5 if self.training else 1.0))
+
+
 class Guarded(Auxiliary):
     """A part without gradients."""
 
@@ -391,6 +398,7 @@ class Choosing(Auxiliary):
         (Noise, "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module"),
         (Counting, "its program holds the number of images"),
         (Weighted, "in training it does more than in eval mode, which would be lost: aten.mul"),
+        (Scaled, "holds other numbers in training than in eval mode"),
         (Guarded, "holds a program of its own (a branch on data, a block without gradients or under autocast)"),
         (
             Choosing,
@@ -403,6 +411,15 @@ def test_what_would_be_lost_is_refused_and_named(kind, found):
         read_program(kind(), zoo.SIZE)
     assert error.value.where == kind.__name__
     assert "--rewrite" in error.value.right
+
+
+def test_a_number_that_is_kept_as_a_tensor_stays():
+    class Halved(Auxiliary):
+        def forward(self, x):
+            return self.head(self.conv(x).mean((2, 3)) * torch.tensor(0.5))
+
+    model, x = Halved().eval(), torch.randn(2, 3, 6, 6)
+    torch.testing.assert_close(read_program(model, (3, 6, 6)).dense(model)(x), model(x))
 
 
 def test_a_network_of_other_inputs_than_tensors_is_refused():

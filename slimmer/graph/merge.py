@@ -34,7 +34,8 @@ def merge(model: nn.Module, evaluated: Any, trained: Any, types: tuple[torch.dty
     names = read_names(model)
     merged = _Merge(model, names.modules, stored_names(evaluated, names.tensors), dict(model.named_modules()), types)
     for name, value in evaluated.constants.items():
-        if isinstance(value, Tensor) and not torch.equal(value, trained.constants.get(name, value[:0]).to(value)):
+        other = trained.constants.get(name)
+        if isinstance(value, Tensor) and (other is None or not torch.equal(value, other.to(value))):
             raise merged.refuse("holds other numbers in training than in eval mode, which would be lost")
     merged.enter(evaluated.graph.nodes, trained.graph.nodes)
     merged.walk(calls(evaluated.graph.nodes), calls(trained.graph.nodes))
