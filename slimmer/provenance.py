@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from slimmer.data import Data
+from slimmer.data import Data, fingerprint
 from slimmer.export.shape import ANY_SIZE
 from slimmer.export.variants import Variant
 from slimmer.files import digest
@@ -61,6 +61,8 @@ def provenance(
         "image_size": ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs),
         **({"int8_images": str(section.int8_images), "seed": str(recipe.seed)} if variant.form == "int8" else {}),
         **({} if data is None else _wanted(data)),
+        # int8 is calibrated on the data; a program is held against them only when it was just written
+        **({} if data is None or variant.form not in ("int8", "torch") else {"data_sha256": fingerprint(data)}),
     }
 
 

@@ -65,8 +65,8 @@ def export_run(
         for variant in variants(recipe.export):
             observe({"event": "export", "file": variant.file})
             done[variant.name] = _export(job, variant, done)
-    except ExportError:
-        if done:
+    except BaseException:
+        if done or job.known:  # what is there is listed, whichever file this ended at
             _list(job, done)
         raise
     return _list(job, done)
@@ -126,8 +126,9 @@ def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, An
     try:
         measured = measure(job, variant, path)
         notes = judge(job, variant, measured, done, path)
-    except BaseException:  # also where it was stopped: what is not known to be right does not stay
-        remove(path)
+    except BaseException as error:  # also where it was stopped: what is not known to be right does not stay
+        if not current or isinstance(error, ExportError):
+            remove(path)
         raise
     return {
         "file": str(path),
@@ -163,10 +164,11 @@ def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) 
 
 def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
     """Whether `path` is the file that would be written again; it may know more, where the data are gone."""
+    if variant.name not in job.known:  # none, one of another plan, or not as it was when it was checked
+        return False
+    read = read_program_metadata if variant.form == "torch" else read_metadata
     try:
-        if variant.form == "torch":
-            return variant.name in job.known and metadata.items() <= read_program_metadata(path).items()
-        return metadata.items() <= read_metadata(path).items()
+        return metadata.items() <= read(path).items()
     except ExportError:
         return False
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from slimmer.data import Data, InMemory, batches, evaluation_batches, guess, load, names, steps
+from slimmer.data import Data, InMemory, batches, evaluation_batches, fingerprint, guess, load, names, steps
 from slimmer.data.augment import _mixed, draws, flipped, shifted
 from slimmer.data.batches import held
 from slimmer.data.images import Relabelled
@@ -175,6 +175,16 @@ def test_class_order_moves_labels_and_leaves_images(data):
 
 
 # Order and random views.
+
+
+def test_a_fingerprint_tells_labels_images_and_numbers_apart():
+    data = numbered()
+    assert fingerprint(data) == fingerprint(numbered(mean=(0.5,) * 3))
+    images, labels = data.test.images, data.test.labels
+    last = images.clone()
+    last[-1, 0, 0, 0] += 1
+    others = InMemory(last, labels), InMemory(images, labels.flip(0)), InMemory(images[:-1], labels[:-1])
+    assert len({fingerprint(data), *(fingerprint(numbered(test=other)) for other in others)}) == 4
 
 
 def test_the_generator_is_splitmix64():

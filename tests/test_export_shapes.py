@@ -17,9 +17,9 @@ from torch import nn
 from slimmer.errors import ExportError
 from slimmer.export import trace, write
 from slimmer.export.onnx import export_onnx, load_file, read_input_size, read_metadata
-from slimmer.export.parity import check_parity
+from slimmer.export.parity import call_program, check_parity, hold_against, of_images
 from slimmer.export.shape import Shape
-from slimmer.export.trace import read_program_metadata, write_program
+from slimmer.export.trace import load_program, read_program_metadata, write_program
 from slimmer.export.write import files_of, remove, write_onnx
 
 
@@ -173,6 +173,17 @@ def test_a_program_runs_where_slimmer_cannot_be_imported(tmp_path):
     assert result.stdout.strip() == '5 {"arch": "net"} False'
     assert read_program_metadata(path) == {"arch": "net"}
     assert Path(__file__).name.encode() not in path.read_bytes()
+
+
+def test_a_program_may_answer_with_truths(tmp_path):
+    class Both(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)), x.mean((2, 3)) > 0
+
+    path = tmp_path / "net.pt2"
+    write_program(Both(), path, SIZE, metadata={}, shape=Shape())
+    answer = of_images(call_program(path, load_program(path)))
+    assert hold_against(Both(), path, images(5), answer, tolerance=1e-4).max_abs < 1e-6
 
 
 def test_a_program_leaves_the_network_as_it_was(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,9 +14,9 @@ from onnx import TensorProto
 from safetensors.torch import load_file
 
 import slimmer as package
-from slimmer import export_check
-from slimmer.data import evaluation_batches, load
-from slimmer.errors import ExportError, RecipeError
+from slimmer import export_check, run_export
+from slimmer.data import InMemory, evaluation_batches, load
+from slimmer.errors import DataError, ExportError, RecipeError
 from slimmer.export import trace
 from slimmer.run import Run
 
@@ -129,6 +130,55 @@ def test_a_file_that_was_changed_is_no_longer_listed(exported, tmp_path):
     (run.path / "slim.pt2").write_bytes(b"other")
     (run.path / "slim.fp16.onnx").unlink()
     assert set(package.export(run.path)["networks"]) == {"dense", "slim", "slim.int8"}
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, DataError("images/1.png", "can't be read", "an image")])
+def test_files_that_were_checked_outlive_an_export_that_is_stopped(exported, tmp_path, monkeypatch, stop):
+    run = copied(exported[0], tmp_path)
+    measure = run_export.measure
+
+    def stopped(job, variant, path):
+        if variant.name == "slim":
+            raise stop
+        return measure(job, variant, path)
+
+    monkeypatch.setattr(run_export, "measure", stopped)
+    with pytest.raises(stop if isinstance(stop, type) else DataError):
+        package.export(run.path)
+    assert written(run) == FILES
+    assert set(json.loads(run.exported.read_text())["networks"]) == set(exported[1]["networks"])
+
+
+def test_a_file_that_fails_is_no_longer_listed(exported, tmp_path, monkeypatch):
+    run = copied(exported[0], tmp_path)
+
+    def fails(job, variant, path):
+        raise ExportError(str(path), "computes something else", "one that does not")
+
+    monkeypatch.setattr(run_export, "measure", fails)
+    with pytest.raises(ExportError, match="something else"):
+        package.export(run.path)
+    assert written(run) == FILES - {"dense.onnx"}
+    assert set(json.loads(run.exported.read_text())["networks"]) == set(exported[1]["networks"]) - {"dense"}
+
+
+def test_a_damaged_file_is_written_anew(exported, tmp_path):
+    run = copied(exported[0], tmp_path)
+    network = onnx.load(run.onnx("slim"))
+    network.graph.initializer[0].raw_data = bytes(len(network.graph.initializer[0].raw_data))
+    onnx.save(network, run.onnx("slim"))
+    found = package.export(run.path)["networks"]
+    assert (found["dense"]["reused"], found["slim"]["reused"]) == (True, False)
+
+
+def test_files_that_rest_on_other_data_are_written_anew(exported, tmp_path):
+    run, before = copied(exported[0], tmp_path), exported[1]["networks"]
+    data = load("digits")
+    fewer = InMemory(data.test.images[:100], data.test.labels[:100])
+    found = package.export(run.path, replace(data, test=fewer), int8=True, int8_images=64, torch=True)["networks"]
+    reused = {name: entry["reused"] for name, entry in found.items() if name != "slim.fp16"}
+    assert reused == {"dense": True, "slim": True, "slim.int8": False, "slim.pt2": False}
+    assert found["slim.pt2"]["accuracy"] == found["slim"]["accuracy"] != before["slim.pt2"]["accuracy"]
 
 
 def test_a_shape_is_written_beside_and_profile_keeps_its_files(main_job, tmp_path):

@@ -135,12 +135,12 @@ def of_images(call: Call) -> Callable[[Array], list[Array]]:
 
 
 def call_program(path: Path, program: nn.Module) -> Call:
-    """What runs `program`, as `load_program` read it from `path`. Raises ExportError where it does not run."""
+    """What runs `program`, as `load_program` read it from `path`, outputs in float32. Raises ExportError."""
 
     def answer(arguments: tuple[Any, ...]) -> list[Array]:
         try:
             with torch.inference_mode():
-                return _outputs(program(*arguments))
+                return [output.astype(np.float32) for output in _outputs(program(*arguments))]
         except Exception as error:  # the program's own checks raise many kinds
             where = f"{path} on {shapes(arguments)}"
             raise ExportError(
