@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CPU = "CPUExecutionProvider"
+ON_CPU = (CPU, "cpu")  # as ONNX Runtime and as PyTorch call it
 _LEAST_SHARE = 0.01  # an operation that takes less of the time is one of "others"
 
 Profile = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from slimmer.profile_causes import CPU, Part, Profile, Row, key, nodes, several, threads_told, where, widths
+from slimmer.profile_causes import CPU, ON_CPU, Part, Profile, Row, key, nodes, several, threads_told, where, widths
 
 SCHEMA = 3
 # Settings that change a timing on a GPU, ONNX Runtime's and PyTorch's.
@@ -36,7 +36,7 @@ def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
         yield _first_use(found)
     if any(one["trace"]["shares"] for one in found["traces"]):
         yield where(found)
-    if found["provider"] != CPU and found["traces"]:
+    if found["provider"] not in ON_CPU and found["traces"]:
         yield nodes(found)
     yield from widths(found, every_layer=every_layer)
     yield Part("Conditions", says=tuple(_conditions(found)))
@@ -166,11 +166,11 @@ def _conditions(found: Profile) -> Iterator[str]:
     if chosen:
         told = ", ".join(f"{name} {value}" for name, value in chosen.items())
         yield f"Options, which are ONNX Runtime's alone: {told}."
-    if found["provider"] != CPU:
+    if found["provider"] not in ON_CPU:
         yield from _in_effect(found["subjects"])
     versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch") if machine.get(name))
     yield f"{machine['cpu']}, {machine['usable_cores']} cores, load {machine['load']}; {versions}."
-    if machine.get("gpu") and found["provider"] != CPU:
+    if machine.get("gpu") and found["provider"] not in ON_CPU:
         yield f"{machine['gpu']}, driver {machine['gpu_driver']}."
         for when, state in found["gpu"].items():
             if state:

@@ -82,6 +82,13 @@ def test_first_use_has_the_memory_of_the_gpu_where_there_is_one(tmp_path):
     assert table(told(tmp_path, means={"fresh": lambda *_: on_gpu}), "First use")[0]["GPU MB"] == "7.00"
 
 
+def test_a_first_use_that_is_not_known_is_said(tmp_path):
+    found = told(tmp_path, means={"fresh": lambda *_: None})
+    assert not [part for part in parts(found, every_layer=False) if part.title.startswith("First use")]
+    [note] = [note for note in found["notes"] if "first use" in note]
+    assert note.endswith("failed or took too long: dense, batch 1; slim, batch 1.")
+
+
 def test_where_time_goes_names_what_takes_a_hundredth_and_adds_up_the_rest(tmp_path):
     shares = {"Conv": 0.97, "Add": 0.021, "Pad": 0.005, "Relu": 0.004}
     rows = table(told(tmp_path, means={"trace": lambda *_: Trace({}, (), (), shares)}), "Where time goes")
@@ -119,8 +126,11 @@ def test_what_is_in_effect_on_a_gpu_is_said_whether_it_was_asked_for_or_not(tmp_
     found["subjects"][0]["settings"] = cuda
     [line] = [text for part in parts(found, every_layer=False) for text in part.says if text.startswith("In effect")]
     assert line == "In effect in onnxruntime: use_tf32 1."
-    found["provider"] = "CPUExecutionProvider"
-    assert not [text for part in parts(found, every_layer=False) for text in part.says if text.startswith("In effect")]
+    found["environment"]["gpu"] = "A GPU"
+    for cpu in ("CPUExecutionProvider", "cpu"):
+        found["provider"] = cpu
+        said = [text for part in parts(found, every_layer=False) for text in part.says]
+        assert not [text for text in said if text.startswith(("In effect", "A GPU"))]
 
 
 def test_options_that_were_set_are_said_and_defaults_are_not(tmp_path):

@@ -422,6 +422,13 @@ def test_a_network_that_can_not_be_compiled_is_never_timed_eagerly():
     session.close()
 
 
+def test_what_pytorch_can_not_run_is_one_error_that_says_on_what():
+    session = open_model(nn.Conv2d(4, 2, 1))
+    with pytest.raises(RuntimeUnavailableError, match=r"(?s)runtime torch on images .*expected.*memory for"):
+        session.prepare(images(1))()
+    session.close()
+
+
 def test_pytorch_refuses_a_provider_that_is_unknown_or_not_there():
     with pytest.raises(RuntimeUnavailableError, match="did you mean 'cpu'"):
         open_model(nn.Identity(), provider="cpuu")

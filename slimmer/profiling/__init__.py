@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from slimmer.profiling.measure import Means, Network, Progress, measure
+from slimmer.profiling.means import Means, Network, Progress
+from slimmer.profiling.measure import measure
 from slimmer.profiling.results import RUNTIMES, Comparison, Conditions, Profile, Subject, Timing
 from slimmer.profiling.timing import Effort
 from slimmer.runtimes import Array, Session

@@ -1,23 +1,23 @@
 """A profile put together: first uses, traces, then all networks timed in turns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.export.onnx import read_metadata
 from slimmer.export.reason import ONNX_FILE
 from slimmer.export.shape import ANY_SIZE
 from slimmer.export.write import bytes_of, sums_of
 from slimmer.profile_text import SCHEMA
+from slimmer.profiling.means import Means, Network, Progress
 from slimmer.profiling.notes import (
     disturbed_notes,
+    first_use_notes,
     gpu_notes,
     load_note,
     placement_notes,
@@ -38,41 +38,12 @@ from slimmer.profiling.results import (
     timing,
 )
 from slimmer.profiling.timing import Clock, Tell, record, time_in_turns
-from slimmer.profiling.widths import Layer, preferred, read_layers
+from slimmer.profiling.widths import preferred
 from slimmer.runtimes import Array, Session
-from slimmer.runtimes.environment import GpuState, environment, gpu_state
-from slimmer.runtimes.fresh import Fresh
-from slimmer.runtimes.trace import Trace
 
-Progress = Callable[[int, int, str], None]
 COPIES = 20  # runs of a copy at least
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network to time: its name, its ONNX file, and how to get it as a module, which PyTorch needs."""
-
-    name: str
-    path: Path
-    module: Callable[[], Any] | None = None
-
-
-@dataclass(frozen=True)
-class Means:
-    """What measures: a session of a network in a runtime, a process of its own, a trace, the time.
-
-    `open` is given the network, the runtime and the threads; `fresh` and `trace` the network, the threads and
-    the images' shape or the images; they may be absent.
-    """
-
-    open: Callable[[Network, str, int | None], Session]
-    clock: Clock
-    fresh: Callable[[Path, tuple[int, ...], int | None], Fresh | None] | None = None
-    trace: Callable[[Path, Array, int | None], Trace] | None = None
-    layers: Callable[[Path], tuple[Layer, ...]] = read_layers
-    about: Callable[[Path], Mapping[str, str]] = read_metadata
-    gpu: Callable[[], GpuState | None] = gpu_state
-    machine: Callable[[], Mapping[str, str | int | float | None]] = environment
+# What a file says of where it comes from.
+ORIGIN = ("slimmer", "torch", "arch", "network", "opset", "recipe_hash", "plan_hash", "weights_sha256")
 
 
 @dataclass
@@ -99,7 +70,7 @@ def measure(
     files = {network.name: _read(network.path) for network in networks}
     layers = {network.name: means.layers(network.path) for network in networks}
     about = {network.name: means.about(network.path) for network in networks}
-    traces, fresh = _explain(networks, conditions, means, tell)
+    traces, fresh, lost = _explain(networks, conditions, means, tell)
     found = _Found()
     for threads in conditions.threads:
         with ExitStack() as stack:
@@ -140,6 +111,7 @@ def measure(
             *timing_notes(found.timings, len(networks)),
             *disturbed_notes((*found.comparisons, *found.among)),
             *precision_notes(conditions.effort.precision, found.comparisons),
+            *first_use_notes(lost),
             *gpu_notes(conditions, gpu),
             *placement_notes(conditions, traces, subjects),
             *width_notes(found.comparisons, layers, preferred(conditions.provider, machine.get("cpu_vector_floats"))),
@@ -176,12 +148,13 @@ def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Pro
 
 def _explain(
     networks: Sequence[Network], conditions: Conditions, means: Means, tell: Tell
-) -> tuple[list[TracedRun], list[FreshUse]]:
-    """Traces and first uses, on the first number of threads, while no other session is open."""
+) -> tuple[list[TracedRun], list[FreshUse], list[Case]]:
+    """Traces and first uses, and where there is none, on the first number of threads, while no session is open."""
     traces: list[TracedRun] = []
     fresh: list[FreshUse] = []
+    lost: list[Case] = []
     if "onnxruntime" not in conditions.runtimes:
-        return traces, fresh
+        return traces, fresh, lost
     threads = conditions.threads[0]
     for network in networks:
         for batch in conditions.batches:
@@ -193,9 +166,11 @@ def _explain(
             if means.fresh is not None:
                 tell(f"{network.name}, batch {batch}: in a process of its own")
                 cost = means.fresh(network.path, shape, threads)
-                if cost is not None:
+                if cost is None:
+                    lost.append(case)
+                else:
                     fresh.append(FreshUse(**vars(case), cost=cost))
-    return traces, fresh
+    return traces, fresh, lost
 
 
 def _time(
@@ -263,6 +238,7 @@ def _subject(
         flops=flops,
         params=params,
         precision=about.get("precision"),
+        origin={key: about[key] for key in ORIGIN if key in about},
         session_ms=session_ms,
         runtime=runtime,
         provider=session.provider,

@@ -66,6 +66,13 @@ def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iter
         yield f"Intervals that did not come within {precision:.1%} of their speed-up in all the blocks: {told}."
 
 
+def first_use_notes(lost: Sequence[Case]) -> Iterator[str]:
+    """Whose first use is not known: the process of its own failed, or took too long."""
+    if lost:
+        told = _some([f"{case.model}, batch {case.batch}" for case in lost])
+        yield f"No figures of the first use, since the process that was to tell them failed or took too long: {told}."
+
+
 def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
     """What a GPU's state says against the figures."""
     if first_choice(conditions.provider) not in ON_GPU:

@@ -51,8 +51,8 @@ class Subject:
     """One of the networks in one runtime: its ONNX file, what ran it, and how long the session took to open.
 
     `flops` of one image, `params` and `precision` are what the file says of itself, None where it does not (and FLOPs
-    where it takes images of any size);
-    `size_bytes` and `sha256` take in weights that lie in a file beside it.
+    where it takes images of any size); `origin` is what it says of where it comes from: its architecture, the hashes of
+    recipe, plan and weights, versions. `size_bytes` and `sha256` take in weights that lie in a file beside it.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Subject:
     flops: int | None
     params: int | None
     precision: str | None
+    origin: dict[str, str]
     session_ms: float
     runtime: str
     provider: str

@@ -83,7 +83,8 @@ def speedup(reference: Sequence[Samples], other: Sequence[Samples]) -> float:
     work makes runs longer, never shorter, and not every network by the same factor: what the quick runs of a quiet
     block say is said again the next time. Which blocks are quiet both networks decide together, by the product of
     their percentiles. Both were timed in the same blocks, and of a block as many runs of each count, since of fewer
-    runs a 5th percentile lies higher up.
+    runs a 5th percentile lies higher up: of the network with more runs some that are evenly spaced, which lie beside
+    the other's.
 
     >>> speedup([np.array([2.0]), np.array([20.0])], [np.array([1.0]), np.array([13.0])])
     2.0
@@ -109,7 +110,11 @@ def speedup_of_medians(reference: Sequence[Samples], other: Sequence[Samples]) -
 def _as_many_of_each(reference: Sequence[Samples], other: Sequence[Samples]) -> Iterator[tuple[Samples, Samples]]:
     for before, after in zip(reference, other, strict=True):
         runs = min(len(before), len(after))
-        yield before[:runs], after[:runs]
+        yield _evenly(before, runs), _evenly(after, runs)
+
+
+def _evenly(samples: Samples, number: int) -> Samples:
+    return samples[np.linspace(0, len(samples) - 1, number).round().astype(np.int64)]
 
 
 def _of_the_quietest(reference: Samples, other: Samples) -> Samples:

@@ -114,7 +114,9 @@ class OnnxSession:
 
     def _refused(self, x: Array, error: Exception) -> ExportError:
         where = f"{self._path} on images {x.shape} of {x.dtype}"
-        return ExportError(where, one_line(error), "images as the file's input asks for them, in float32")
+        return ExportError(
+            where, one_line(error), "images as the file's input asks for them, and memory for such a batch"
+        )
 
 
 def _in_graph(number: int) -> Any:

@@ -50,7 +50,8 @@ class TorchSession:
     def prepare(self, x: Array) -> Callable[[], None]:
         """A call that runs the network once on `x` on the device, and waits for it.
 
-        A compiled network is compiled by its first run. Raises RuntimeUnavailableError where that fails.
+        A compiled network is compiled by its first run. The call raises RuntimeUnavailableError where that fails, or
+        the network does not take `x`, or there is no memory for it.
         """
         model, images, cuda = self._live(), torch.from_numpy(x).to(self.provider), self.provider == "cuda"
 
@@ -61,10 +62,10 @@ class TorchSession:
                     if cuda:
                         torch.cuda.synchronize()
             except Exception as error:
-                if self.name == "torch":
-                    raise
-                right = "a C++ compiler and a network that torch.compile takes, or leave torch-compiled out"
-                raise RuntimeUnavailableError("runtime torch-compiled", one_line(error), right) from error
+                compiled = "a C++ compiler, a network that torch.compile takes, " if self.name != "torch" else ""
+                right = f"{compiled}images that the network takes and memory for such a batch, or leave {self.name} out"
+                where = f"runtime {self.name} on images {x.shape}"
+                raise RuntimeUnavailableError(where, one_line(error), right) from error
 
         return once
 

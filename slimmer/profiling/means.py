@@ -1,0 +1,44 @@
+"""What a profile measures, and with what: the networks, their sessions, the time, the machine."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slimmer.export.onnx import read_metadata
+from slimmer.profiling.timing import Clock
+from slimmer.profiling.widths import Layer, read_layers
+from slimmer.runtimes import Array, Session
+from slimmer.runtimes.environment import GpuState, environment, gpu_state
+from slimmer.runtimes.fresh import Fresh
+from slimmer.runtimes.trace import Trace
+
+Progress = Callable[[int, int, str], None]
+"""Called as a step begins, with how many are done, how many there are, and what the step is."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to time: its name, its ONNX file, and how to get it as a module, which PyTorch needs."""
+
+    name: str
+    path: Path
+    module: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Means:
+    """What measures: a session of a network in a runtime, a process of its own, a trace, the time.
+
+    `open` is given the network, the runtime and the threads; `fresh` and `trace` the network, the threads and
+    the images' shape or the images; they may be absent.
+    """
+
+    open: Callable[[Network, str, int | None], Session]
+    clock: Clock
+    fresh: Callable[[Path, tuple[int, ...], int | None], Fresh | None] | None = None
+    trace: Callable[[Path, Array, int | None], Trace] | None = None
+    layers: Callable[[Path], tuple[Layer, ...]] = read_layers
+    about: Callable[[Path], Mapping[str, str]] = read_metadata
+    gpu: Callable[[], GpuState | None] = gpu_state
+    machine: Callable[[], Mapping[str, str | int | float | None]] = environment
