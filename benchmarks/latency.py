@@ -5,8 +5,9 @@
 
 A JSON file a network and share of the FLOPs; those that are there are passed over, so that it can be stopped at any
 time. Weights are random and the plans those of slimmer without data (magnitude ranks, every group cut alike), for
-each multiple in --rounds; one that can't meet the share is left out, with the reason. Torch-Pruning prunes the same
-network to the same FLOPs with its defaults (group magnitude, no rounding). All networks of a file are timed in turns in
+each multiple in --rounds (`unasked` is what slimmer does where no multiple is asked for); one that can't meet the share
+is left out, with the reason. Torch-Pruning prunes the same network to the same FLOPs with its defaults (group
+magnitude, no rounding), and once more with the largest of the multiples. All networks of a file are timed in turns in
 one process, which wants the machine for itself; the number of blocks is fixed, since with five networks one of ten
 intervals is always wide.
 """
@@ -47,7 +48,7 @@ Size = tuple[int, int, int]
 @click.option("--out", type=Path, required=True)
 @click.option("--nets", default=NETS, show_default=True)
 @click.option("--shares", default="0.7,0.5,0.3", show_default=True, help="of the FLOPs that may remain")
-@click.option("--rounds", default="1,8,16", show_default=True)
+@click.option("--rounds", default="1,unasked,8,16", show_default=True)
 @click.option("--batches", default="1,32", show_default=True)
 @click.option("--threads", default="1,2", show_default=True)
 @click.option("--runs", default=3, show_default=True, help="runs of each network in a block at least")
@@ -66,12 +67,20 @@ def main(out: Path, nets: str, shares: str, rounds: str, table: bool, **effort: 
             if file.is_file():
                 print(f"{file} is there", flush=True)
                 continue
-            write_json(file, measured(net, share, integers(rounds), **effort))
+            write_json(file, measured(net, share, multiples(rounds), **effort))
             print(f"{file} is written", flush=True)
 
 
 def measured(
-    net: str, share: float, rounds: Sequence[int], *, batches: str, threads: str, runs: int, seconds: float, blocks: int
+    net: str,
+    share: float,
+    rounds: Sequence[int | None],
+    *,
+    batches: str,
+    threads: str,
+    runs: int,
+    seconds: float,
+    blocks: int,
 ) -> dict[str, Any]:
     """One network, dense and pruned to `share` of its FLOPs in every way, timed in turns."""
     size = find(net).input_size
@@ -100,7 +109,13 @@ def measured(
 
 
 def pruned(
-    net: str, share: float, rounds: Sequence[int], size: Size, *, peer: bool, left_out: dict[str, str] | None = None
+    net: str,
+    share: float,
+    rounds: Sequence[int | None],
+    size: Size,
+    *,
+    peer: bool,
+    left_out: dict[str, str] | None = None,
 ) -> Iterator[tuple[str, nn.Module, int]]:
     """The dense network and its slim ones, each with its name and its FLOPs.
 
@@ -113,7 +128,7 @@ def pruned(
     yield "dense", model, cost.dense
     scores = magnitude_scores(model, graph)
     for multiple in rounds:
-        name, limits = f"slimmer, multiples of {multiple}", Limits(round_to=multiple)
+        name, limits = named("slimmer", multiple), Limits(round_to=multiple)
         try:
             plan = allocate(scores, graph, [Budget(cost, share * cost.dense)], limits, priced=False)
         except BudgetError as error:
@@ -122,9 +137,19 @@ def pruned(
             left_out[name] = str(error)
             continue
         yield name, prune(model, plan).eval(), cost.exact(plan.widths)
-    if peer:
-        slim = prune_by_peer("tp-magnitude", model, size, share, (), global_pruning=False)
-        yield PEER, slim, count_flops(slim, size)
+    largest = max(multiple or 1 for multiple in rounds)
+    for multiple in (None, *((largest,) if largest > 1 else ())) if peer else ():
+        slim = prune_by_peer("tp-magnitude", model, size, share, (), global_pruning=False, round_to=multiple)
+        flops, name = count_flops(slim, size), named(PEER, multiple)
+        if flops <= share * cost.dense:
+            yield name, slim, flops
+        elif left_out is not None:
+            left_out[name] = f"{flops / cost.dense:.1%} of the FLOPs is the least"
+
+
+def named(who: str, multiple: int | None) -> str:
+    """What a slim network is called; None is no multiple in particular."""
+    return who if multiple is None else f"{who}, multiples of {multiple}"
 
 
 def export_all(models: Iterator[tuple[str, nn.Module, int]], folder: Path, size: Size) -> Iterator[Network]:
@@ -154,7 +179,8 @@ def to_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
             lines.append(f"| {' | '.join(cells)} |")
         machine = timed["environment"]
         lines += [f"\n{name}: {' '.join(reason.split())}" for name, reason in result.get("left_out", {}).items()]
-        lines += ["", f"{result['date']}, {machine['cpu']}, load {machine['load']}, `{result['command']}`", ""]
+        lines += ["", f"{result['date']}, {machine['cpu']}, load {machine['load']}, `{result['command']}`"]
+        lines += ["", *(f"- {note}" for note in timed["notes"]), ""]
     return lines
 
 
@@ -168,6 +194,11 @@ def told(one: Mapping[str, Any] | None) -> str:
 def integers(text: str) -> tuple[int, ...]:
     """Numbers with commas between them."""
     return tuple(int(part) for part in text.split(","))
+
+
+def multiples(text: str) -> tuple[int | None, ...]:
+    """As `integers`; None where no multiple is asked for."""
+    return tuple(None if part == "unasked" else int(part) for part in text.split(","))
 
 
 def say(text: str, done: int, steps: int) -> None:

@@ -26,13 +26,15 @@ def prune_by_peer(
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     global_pruning: bool,
+    round_to: int | None = None,
     steps: int = 200,
 ) -> nn.Module:
     """A copy of `model` that Torch-Pruning's `name` pruned to at most `flops` of its FLOPs.
 
-    Its pruners take a ratio of channels, so they step in `steps` small steps until fvcore's count is inside the
-    budget. It can't trace a zero-padded (option-A) shortcut: while it traces, such shortcuts are detached from its
-    view, and every layer that writes to the residual stream is on its ignore list, so those channels stay.
+    Its pruners take a ratio of channels, so they step in `steps` small steps until fvcore's count is inside the budget,
+    or, with multiples of `round_to`, as near as it comes. It can't trace a zero-padded (option-A) shortcut: while it
+    traces, such shortcuts are detached from its view, and every layer that writes to the residual stream is on its
+    ignore list, so those channels stay.
     """
     slim = deepcopy(model).eval()
     for parameter in slim.parameters():
@@ -56,6 +58,7 @@ def prune_by_peer(
         ignored_layers=ignored,
         iterative_steps=steps,
         global_pruning=global_pruning,
+        round_to=round_to,
     )
     for hook in hooks:
         hook.remove()

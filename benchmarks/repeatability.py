@@ -4,7 +4,8 @@
     python benchmarks/repeatability.py DENSE.onnx SLIM.onnx --out FILE.json
 
 Without files it compares ResNet-20 with its half (multiples of 8). It reports the spread of the reported speed-up
-(highest over lowest, less 1), and how many of the printed 95 % intervals hold the median of all reports.
+(highest over lowest, less 1), how many of the printed 95 % intervals hold the median of all reports, and how many hold
+every report.
 """
 
 import json
@@ -50,7 +51,7 @@ def main(files: tuple[Path, ...], out: Path, net: str, repeats: int, options: st
     for case in result["cases"]:
         print(
             f"batch {case['batch']}, {case['threads'] or 'all'} threads: {case['speedup']:.3f}, spread "
-            f"{case['spread']:.1%}; {case['covered']} of {case['reports']} intervals hold it"
+            f"{case['spread']:.1%}; of {case['reports']} intervals {case['covered']} hold it, {case['hold_all']} all"
         )
 
 
@@ -83,6 +84,7 @@ def summary(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "highest": max(speedups),
                 "spread": max(speedups) / min(speedups) - 1,
                 "covered": sum(one["low"] <= middle <= one["high"] for one in same),
+                "hold_all": sum(one["low"] <= min(speedups) and max(speedups) <= one["high"] for one in same),
                 "interval_width": statistics.median((one["high"] - one["low"]) / one["speedup"] for one in same),
             }
         )

@@ -86,7 +86,7 @@ def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_ov
         "--shares",
         "0.5",
         "--rounds",
-        "1,8,64",
+        "1,unasked,8,64",
         "--batches",
         "1,2",
         "--threads",
@@ -95,24 +95,25 @@ def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_ov
     call(scripts.latency, *words, *QUICK)
     [file] = tmp_path.glob("*.json")
     found = json.loads(file.read_text())
-    names = ["dense", "slimmer, multiples of 1", "slimmer, multiples of 8", "torch-pruning"]
+    names = ["dense", "slimmer, multiples of 1", "slimmer", "slimmer, multiples of 8", "torch-pruning"]
     assert [name for name, _, _ in no_export] == names
     dense, *slim = (flops for _, flops, _ in no_export)
     assert all(flops <= dense / 2 for flops in slim)
     assert slim[0] > 0.49 * dense
-    assert len({params for _, _, params in no_export}) == 4
+    assert len({params for _, _, params in no_export}) == 5
     comparisons = found["profile"]["comparisons"]
     assert [(one["model"], one["batch"]) for one in comparisons] == [(name, b) for b in (1, 2) for name in names[1:]]
-    assert [one["promise"] for one in comparisons[:3]] == [dense / flops for flops in slim]
+    assert [one["promise"] for one in comparisons[:4]] == [dense / flops for flops in slim]
     assert found["weights"] == "random, seed 0"
-    assert list(found["left_out"]) == ["slimmer, multiples of 64"]
+    assert list(found["left_out"]) == [f"{who}, multiples of 64" for who in ("slimmer", "torch-pruning")]
     assert "is there" in call(scripts.latency, *words, *QUICK).output
     table = call(scripts.latency, "--out", tmp_path, "--table").output
     assert "\nslimmer, multiples of 64: budget: " in table
     assert (
-        f"| torch-pruning | {slim[2] / dense:.1%} | {dense / slim[2]:.2f} | {scripts.latency.told(comparisons[2])} |"
+        f"| torch-pruning | {slim[3] / dense:.1%} | {dense / slim[3]:.2f} | {scripts.latency.told(comparisons[3])} |"
         in table
     )
+    assert all(f"- {note}" in table for note in found["profile"]["notes"])
 
 
 def test_the_table_of_a_gpu_has_a_part_for_each_provider_and_says_what_is_not_active(scripts, no_export, tmp_path):
@@ -140,6 +141,7 @@ def report(speedup, low, high):
 def test_the_spread_is_highest_over_lowest_and_intervals_are_held_against_the_median(scripts):
     [found] = scripts.repeatability.summary([report(2.0, 1.9, 2.1), report(1.6, 1.5, 1.7), report(1.8, 1.5, 2.1)])
     assert (found["speedup"], found["reports"], found["covered"]) == (1.8, 3, 1)
+    assert found["hold_all"] == 1
     assert found["spread"] == pytest.approx(0.25)
 
 
