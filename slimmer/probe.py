@@ -74,16 +74,16 @@ def _random(value: Any, generator: torch.Generator) -> Any:
 
 
 def enliven_(model: nn.Module) -> None:
-    """Draw anew every vector of parameters whose entries are all alike: ones about 1, zeros about 0.
+    """Draw anew every parameter whose entries are all alike: ones about 1, zeros about 0.
 
-    Fresh norms, layer scales and skip gains are constants, often zero: what stands behind them would say nothing.
+    Fresh norms, layer scales and skip gains are constants, often zero, and so are some networks' heads: what stands
+    before or behind them would say nothing.
     """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
             first = parameter.flatten()[:1]
-            long = parameter.dim() > 1 and max(parameter.shape) < parameter.numel()
-            if long or not parameter.numel() or not bool((parameter == first).all()):
+            if not parameter.numel() or not bool((parameter == first).all()):
                 continue
             drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(0.2 * drawn - 0.1 if abs(float(first)) < 1e-12 else drawn + 0.5)
