@@ -81,6 +81,8 @@ def test_the_initializers_have_the_slim_shapes(exported):
     weights = {name: tuple(value.shape) for name, value in slim.items() if value.ndim > 1}
     assert {name: held[name] for name in weights} == weights
     assert any(tuple(dense[name].shape) != shape for name, shape in weights.items())
+    left = {"BatchNormalization", "Constant", "Dropout", "Identity"}  # folded, or for nothing
+    assert left.isdisjoint(node.op_type for node in file.graph.node)
     floats = [tensor for tensor in file.graph.initializer if tensor.data_type == TensorProto.FLOAT]
     assert sum(int(np.prod(tensor.dims)) for tensor in floats) <= sum(value.numel() for value in slim.values())
 
