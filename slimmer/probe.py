@@ -35,15 +35,22 @@ def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None
 
     First one unit leaves every group at once, then every second unit (a count that is rounded in the code survives
     the loss of one). Where the two differ, or the slim network fails, the groups at fault are found by halving, until
-    the others are right together; their layers are listed as fixed with the error and its line as the reason.
+    the others are right together; their layers are listed as fixed with the error and its line as the reason. The same
+    where the slim network fails in training, though the network itself does not.
+
+    Raises ModelError where the network can't be run, or gives no numbers, or not twice the same ones.
     """
     model = duplicate(model).double()
     enliven_(model)
-    differ = partial(_difference, model, graph, drawn=example(model, inputs), cut=cut or prune)
+    drawn = example(model, inputs)
+    differ = partial(_difference, model, graph, drawn=drawn, cut=cut or prune)
+    trains = partial(_fails_in_training, model, drawn=drawn, cut=cut or prune)
     bad: dict[str, str] = {}
-    for kept_units in (_all_but_one, _every_second):
+    for kept_units, check in ((_all_but_one, differ), (_every_second, differ), (_all_but_one, trains)):
         suspects = [group for group in graph.groups if group.size > 1 and group.name not in bad]
-        while found := _at_fault(graph, suspects, kept_units, differ):
+        while found := _at_fault(graph, suspects, kept_units, check):
+            if not bad:
+                _check_steady(model, drawn)
             bad |= found
             suspects = [group for group in suspects if group.name not in bad]
     if not bad:
@@ -152,10 +159,48 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tup
     for ours, theirs in zip(got, wanted, strict=True):
         if ours.shape != theirs.shape:
             return f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}"
-        off = float((ours - theirs).abs().max()) if ours.numel() else 0.0
-        if not off <= TOLERANCE * max(LEAST_SCALE, float(theirs.abs().max()) if theirs.numel() else 0.0):
+        off, scale = _apart(ours, theirs)
+        if not off <= TOLERANCE * scale:
             return f"outputs differ by {off:.2g}"
     return None
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
+    """The largest difference of two tensors of one shape, truths being 0 and 1, and what size to hold it against."""
+    if not ours.numel():
+        return 0.0, LEAST_SCALE
+    ours, theirs = (tensor.double() if tensor.dtype == torch.bool else tensor for tensor in (ours, theirs))
+    return float((ours - theirs).abs().max()), max(LEAST_SCALE, float(theirs.abs().max()))
+
+
+def _fails_in_training(model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> str | None:
+    """How a slim network fails in training where `model` does not: code that only training runs may hold counts too."""
+
+    def fault(network: nn.Module) -> str | None:
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), in_double():
+                network.train()(*drawn)
+        except FAULTS as error:
+            return f"in training, {_told(error)}"
+        return None
+
+    found = fault(cut(model, plan))
+    return None if found is None or fault(duplicate(model)) is not None else found
+
+
+def _check_steady(model: nn.Module, drawn: tuple[Any, ...]) -> None:
+    """Raise ModelError where nothing could be compared: for what is no number, or another one at every call."""
+    with evaluating(model), torch.no_grad(), in_double():
+        first, second = (tensors_in(model(*drawn)) for _ in range(2))
+    if any(bool(tensor.isnan().any()) for tensor in first):
+        found = "its answer to random images holds NaN, so no slim network can be checked"
+        right = "look for roots, logarithms and quotients of what may be negative or zero"
+    elif any(off > TOLERANCE * scale for off, scale in map(_apart, first, second)):
+        found = "in eval mode it answers the same images differently each time, so no slim network can be checked"
+        right = "let what is drawn or counted be for training alone (self.training)"
+    else:
+        return
+    raise ModelError(type(model).__name__, found, right)
 
 
 def _told(error: Exception) -> str:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError, RunError
-from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs
+from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs, tensors_in
 from slimmer.graph.fold import Folding, fold_
 from slimmer.graph.merge import merge
 from slimmer.graph.program import export_program
@@ -74,7 +74,10 @@ class Program:
         """The modules of `model` without a program yet, with `tensors` in place of its own; others are left out."""
         made = GraphModule(nn.Module(), Graph(), type(model).__name__)
         _fill_(made, model, tensors, self.graph)
+        own = {name for name, _ in model.named_buffers(remove_duplicate=False)}  # some are constants to torch.export
         for name, value in self._placed(model).items():
+            if name in own:
+                continue
             holder, _, last = name.rpartition(".")
             made.get_submodule(holder).register_buffer(last, value, persistent=False)
         return made
@@ -118,13 +121,15 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
     Weights that are computed from parameters alone are parameters here; see `Program.dense`.
 
     Raises:
-        ModelError: the network can't be traced, or does something else in training than in eval mode.
+        ModelError: the network can't be traced, does something else in training than in eval mode, or has a backward
+            pass of its own making.
     """
     _check_rewritable(model, inputs)
     evaluated = export_program(model, inputs, any_batch=True)
     own = next(model.parameters()).dtype
     other = torch.float32 if own == torch.float64 else torch.float64
     trained = export_program(duplicate(model).to(other), inputs, training=True, any_batch=True)
+    _check_gradients(model, inputs)
     graph = merge(model, evaluated, trained, (own, other))
     folding = fold_(model, graph, evaluated)
     walk = walk_program(model, evaluated, rewrite=True)
@@ -156,6 +161,25 @@ def _check_rewritable(model: nn.Module, inputs: Inputs) -> None:
     for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
         if hasattr(empty, name.partition(".")[0]):
             raise ModelError(where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right)
+
+
+def _check_gradients(model: nn.Module, inputs: Inputs) -> None:
+    """Raise ModelError where the code says how gradients pass (`autograd.Function`): its program forgets that."""
+    network = duplicate(model).train()
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        answers = tensors_in(network(*example_inputs(model, inputs, images=2)))
+    waiting: list[Any] = [answer.grad_fn for answer in answers if answer.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        function = waiting.pop()
+        if isinstance(function, torch.autograd.function.BackwardCFunction):
+            found = f"has a backward pass of its own making ({type(function).__name__}), which its program would lose"
+            raise ModelError(type(model).__name__, found, "prune without --rewrite")
+        behind = {other for other, _ in function.next_functions if other is not None} - seen
+        seen |= behind
+        waiting += behind
 
 
 def _number(units: Units | list[Units | None], gone: Units) -> int | list[int | None]:

@@ -11,6 +11,7 @@ from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_flops
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
+from slimmer.plan import make_plan
 from slimmer.prune import prune
 
 
@@ -127,3 +128,39 @@ def test_what_can_not_be_counted_is_named_with_its_module_and_line():
         count_flops(Remembering(), zoo.SIZE)
     assert "test_costs.py:" in error.value.found
     assert "self.back(x, places)" in error.value.found
+
+
+class Instance(nn.Module):
+    """The same norm twice in one module, with a scale and without, of which fvcore counts another number of FLOPs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)
+        self.scale, self.shift = nn.Parameter(torch.rand(8)), nn.Parameter(torch.rand(8))
+        for name in ("first", "second"):
+            self.register_buffer(f"{name}_mean", torch.zeros(8))
+            self.register_buffer(f"{name}_var", torch.ones(8))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.norm(self.first(x), "first", self.scale, self.shift).relu()
+        return self.head(self.norm(self.second(x), "second").abs().mean((2, 3)))
+
+    def norm(self, x, _name, scale=None, shift=None):
+        return nn.functional.instance_norm(x, weight=scale, bias=shift)
+
+
+class Batch(Instance):
+    def norm(self, x, name, scale=None, shift=None):
+        mean, var = getattr(self, f"{name}_mean"), getattr(self, f"{name}_var")
+        return nn.functional.batch_norm(x, mean, var, scale, shift)
+
+
+@pytest.mark.parametrize("kind", [Instance, Batch])
+def test_norms_with_a_scale_and_without_are_told_apart(kind):
+    model = kind().eval()
+    graph = build_graph(model, zoo.SIZE)
+    cost = flops_cost(model, graph, zoo.SIZE)
+    assert cost.dense == count_flops(model, zoo.SIZE)
+    plan = make_plan(graph, {"first": range(3), "second": range(5)})
+    assert cost.exact(plan.widths) == count_flops(prune(model, plan), zoo.SIZE)

@@ -344,3 +344,76 @@ def test_the_images_are_the_same_at_every_call_whatever_was_drawn_before():
     assert first.dtype == torch.float32
     assert torch.equal(first, example(model, zoo.SIZE)[0])
     assert torch.equal(example(model.double(), zoo.SIZE)[0].float(), first)
+
+
+class Between(nn.Module):
+    """Two convolutions, and a linear layer; what stands between the convolutions is a subclass's."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3)
+        self.second = nn.Conv2d(6, 4, 1)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.second(self.between(self.first(x))).mean((2, 3)))
+
+    def between(self, x):
+        return x
+
+
+class TrainedCount(Between):
+    """Noise in training alone, for as many channels as the code holds."""
+
+    def between(self, x):
+        return x + torch.rand(6, 1, 1) if self.training else x
+
+
+class TrainedNever(Between):
+    """Training fails with six channels as with five."""
+
+    def between(self, x):
+        return x + torch.rand(7, 1, 1) if self.training else x
+
+
+@pytest.mark.parametrize(("kind", "held"), [(Between, set()), (TrainedCount, {"first"}), (TrainedNever, set())])
+def test_what_only_training_counts_is_fixed_with_its_line(kind, held):
+    model, drawn = kind().eval(), torch.get_rng_state()
+    plain = build_graph(model, zoo.SIZE)
+    found = probe(model, plain, zoo.SIZE)
+    rows = found.fixed[len(plain.fixed) :]
+    assert {row.layer for row in rows} == held
+    assert all("in training, RuntimeError: " in row.reason and "(test_probe.py:" in row.reason for row in rows)
+    assert not model.training
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+class Truths(Between):
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits, logits > 0
+
+
+def test_truths_are_compared_too():
+    model = Truths().eval()
+    graph = build_graph(model, zoo.SIZE)
+    assert probe(model, graph, zoo.SIZE) == graph
+
+
+class Forgetful(Between):
+    """Dropout that eval mode does not turn off."""
+
+    def between(self, x):
+        return nn.functional.dropout(x)
+
+
+class Rooted(Between):
+    def between(self, x):
+        return x.sqrt()
+
+
+@pytest.mark.parametrize(("kind", "found"), [(Forgetful, "differently each time"), (Rooted, "holds NaN")])
+def test_a_network_that_can_not_be_compared_is_refused_with_the_reason(kind, found):
+    model = kind().eval()
+    with pytest.raises(ModelError, match=found):
+        probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)

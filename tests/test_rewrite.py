@@ -382,6 +382,25 @@ class Guarded(Auxiliary):
         return self.head(x.mean((2, 3)))
 
 
+class Sign(torch.autograd.Function):
+    """A sign through which gradients pass as they are."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(_ctx, gradient):
+        return gradient
+
+
+class Straight(Auxiliary):
+    """A backward pass that no program of forward operations has."""
+
+    def forward(self, x):
+        return self.head(Sign.apply(self.conv(x)).mean((2, 3)))
+
+
 class Choosing(Auxiliary):
     """Training looks at the numbers."""
 
@@ -398,6 +417,7 @@ class Choosing(Auxiliary):
         (Noise, "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module"),
         (Counting, "its program holds the number of images"),
         (Weighted, "in training it does more than in eval mode, which would be lost: aten.mul"),
+        (Straight, "has a backward pass of its own making (SignBackward), which its program would lose"),
         (Scaled, "holds other numbers in training than in eval mode"),
         (Guarded, "holds a program of its own (a branch on data, a block without gradients or under autocast)"),
         (
@@ -411,6 +431,50 @@ def test_what_would_be_lost_is_refused_and_named(kind, found):
         read_program(kind(), zoo.SIZE)
     assert error.value.where == kind.__name__
     assert "--rewrite" in error.value.right
+
+
+class Remembered(Auxiliary):
+    """A number for each channel that no file keeps."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("shift", torch.randn(4, 1, 1), persistent=False)
+
+    def forward(self, x):
+        return self.head((self.conv(x) + self.shift).mean((2, 3)))
+
+
+def test_a_buffer_that_is_not_saved_is_cut_with_its_channels():
+    model = Remembered().eval()
+    program = read_program(model, (3, 6, 6))
+    plan = make_plan(program.channels, {"conv": [0, 2]})
+    check_same(model, program.channels, plan, (3, 6, 6), program.prune)
+    slim = program.prune(model, plan)
+    assert torch.equal(slim.shift, model.shift[[0, 2]])
+    assert "shift" not in slim.state_dict()
+
+
+class TwoInOne(nn.Module):
+    """A weight of two convolutions' rows, read under the name of the first, whose bias nothing reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 6, 3)
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, x):
+        return self.head(functional.conv2d(x, torch.cat([self.one.weight, self.other.weight])).relu().mean((2, 3)))
+
+
+def test_what_nothing_reads_is_not_cut_with_a_weight_of_more_rows():
+    model = TwoInOne().eval()
+    program = read_program(model, (3, 6, 6))
+    dense = program.dense(model)
+    cost = params_cost(dense, program.channels)
+    assert cost.dense == sum(parameter.numel() for parameter in dense.parameters())
+    plan = make_plan(program.channels, {group.name: range(1, group.size) for group in program.channels.groups})
+    slim = program.prune(dense, plan)
+    assert cost.exact(plan.widths) == sum(parameter.numel() for parameter in slim.parameters()) < cost.dense
 
 
 def test_a_number_that_is_kept_as_a_tensor_stays():

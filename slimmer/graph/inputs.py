@@ -20,7 +20,7 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     Tensors of floating point are brought to the model's type, and all tensors to its place.
 
     Raises:
-        ModelError: the network's forward does not take so many arguments, or not by these names.
+        ModelError: the network's forward does not take so many arguments, or not by these names, or by name alone.
 
     >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), (3, 8, 8), images=2)]
     [(2, 3, 8, 8)]
@@ -87,6 +87,10 @@ def _arguments(
         bound = inspect.signature(model.forward).bind(*args, **kwargs)
     except TypeError as error:
         raise ModelError(type(model).__name__, f"its forward does not take {given}: {error}", right) from error
+    alone = [name for name in kwargs if name in bound.kwargs]
+    if alone:
+        found = f"its forward takes {', '.join(map(repr, alone))} by name alone, and would be traced without"
+        raise ModelError(type(model).__name__, found, "wrap it in a module whose forward takes all of them in order")
     bound.apply_defaults()
     return bound.args
 

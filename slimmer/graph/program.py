@@ -25,8 +25,12 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
     """The network's program as ATen operations, by default in eval mode and for a batch of two.
 
     With `any_batch` the number of images stays open wherever the network leaves it open.
-    Raises ModelError where it can't be traced, with the module and the line of its code that fails.
+    Raises ModelError where it can't be traced, with the module and the line of its code that fails, and for a network
+    that is wrapped for several devices.
     """
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        found = "is a network wrapped for several devices"
+        raise ModelError(type(model).__name__, found, "give the network itself, which is its attribute `module`")
     example = example_inputs(model, inputs, BATCH)
     some = {0: torch.export.Dim.AUTO}
     sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)

@@ -242,8 +242,10 @@ def _label_unread(walk: Walk) -> None:
         axes = [Axis(f"{path}.{name}".removeprefix("."), dim) for name, dim in held.items()]
         read = [axis for axis in axes if axis in walk.axes]
         if read and not (getattr(module, "transposed", False) and module.groups != 1):
-            for axis in axes[1:]:
-                walk.axes.setdefault(axis, walk.axes[read[0]])
+            labels = walk.axes[read[0]]
+            for axis, name in zip(axes[1:], [*held][1:], strict=True):
+                if len(labels) == getattr(module, name).shape[0]:  # a computed weight may have more rows
+                    walk.axes.setdefault(axis, labels)
 
 
 def _name_again(walk: Walk, tensors: Mapping[str, str]) -> None:

@@ -13,6 +13,8 @@ from slimmer.graph.labels import spread, varying_dims
 from slimmer.graph.walk import Handler, Stored, Walk, argument, shape_of
 
 MIXED = "statistics over several channels"
+PER_ELEMENT = {"batch_norm": (1, 2)}  # what fvcore counts of an element, without and with a scale; others:
+PER_ELEMENT_OTHERWISE = (4, 5)
 
 
 def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
@@ -30,7 +32,7 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
     counted = Axis(stored[0].name, 0) if stored else by_number
     walk.label_axis(counted, labels)
     shape = shape_of(node)
-    walk.count(node, kind, (counted,), prod(shape[2:]))
+    walk.count(node, kind, (counted,), prod(shape[2:]) * _per_element(node, kind))
     return spread(labels, 1, shape)
 
 
@@ -61,7 +63,7 @@ def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
             walk.book.tie(value, labels)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, labels)
-    walk.count(node, "group_norm", (axis,), prod(shape[2:]))
+    walk.count(node, "group_norm", (axis,), prod(shape[2:]) * _per_element(node, "group_norm"))
     return spread(labels, 1, shape)
 
 
@@ -69,18 +71,25 @@ def over_shape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
     """Labels behind a layer norm: over channels it takes statistics of all and they stay; over space they pass."""
     labels: Tensor = args[0]
     kind = str(node.target).split(".")[1]
+    whole = prod(labels.shape) * _per_element(node, kind)
     normed = set(range(labels.dim() - len(args[1]), labels.dim()))
     varying = varying_dims(labels)
     if normed.intersection(varying) or len(varying) > 1:
         walk.book.fix(labels, walk.reason(node, MIXED))
-        walk.count(node, kind, (), prod(labels.shape))
+        walk.count(node, kind, (), whole)
     elif varying:
         axis = Axis(f"@{node.name}", varying[0])
         walk.label_axis(axis, walk.read(labels, varying[0], node))
-        walk.count(node, kind, (axis,), prod(labels.shape) // labels.shape[varying[0]])
+        walk.count(node, kind, (axis,), whole // labels.shape[varying[0]])
     else:
-        walk.count(node, kind, (), prod(labels.shape))
+        walk.count(node, kind, (), whole)
     return labels
+
+
+def _per_element(node: Node, kind: str) -> int:
+    """What fvcore counts of each element that a norm gives."""
+    plain, scaled = PER_ELEMENT.get(kind, PER_ELEMENT_OTHERWISE)
+    return plain if argument(node, node.args, node.kwargs, "weight") is None else scaled
 
 
 HANDLERS: dict[str, Handler] = {
