@@ -89,7 +89,10 @@ vit_tiny_r_s16_p8_224 vit_small_r26_s32_224 vitamin_small_224
 @click.option("--out", type=Path, required=True, help="The JSON lines, read and appended to.")
 @click.option("--names", help="torchvision/resnet18,timm/resnet10t,… instead of all.")
 @click.option("--only", type=click.Choice(["torchvision", "timm"]))
-@click.option("--limit-s", default=120.0, show_default=True, help="Seconds a process; two or three a network.")
+@click.option(
+    "--limit-s", default=300.0, show_default=True, help="Seconds a process of slimmer; one or two a net."
+)
+@click.option("--peer-limit-s", default=120.0, show_default=True, help="Seconds the process of Torch-Pruning.")
 @click.option("--memory-gb", default=16.0, show_default=True, help="What a process may hold.")
 @click.option("--jobs", default=1, show_default=True)
 @click.option("--stages", type=click.Choice(["all", "graph"]), default="all", help="graph: no ONNX, no Torch-Pruning.")
@@ -99,6 +102,7 @@ def main(
     names: str | None,
     only: str | None,
     limit_s: float,
+    peer_limit_s: float,
     memory_gb: float,
     jobs: int,
     stages: str,
@@ -110,7 +114,7 @@ def main(
     odd = [net for net in chosen if net.partition("/")[0] not in ("torchvision", "timm")]
     if odd:
         raise click.UsageError(f"--names: {odd[0]!r} is neither torchvision/NAME nor timm/NAME")
-    run = partial(measure, stages=stages, limit_s=limit_s, memory_gb=memory_gb)
+    run = partial(measure, stages=stages, limit_s=limit_s, peer_limit_s=peer_limit_s, memory_gb=memory_gb)
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(run, net) for net in chosen if net not in done]
         try:
@@ -144,7 +148,7 @@ def all_names(only: str | None) -> Iterator[str]:
         yield from (f"timm/{name}" for name in (*CONVNETS, *HYBRIDS))
 
 
-def measure(net: str, *, stages: str, limit_s: float, memory_gb: float) -> Row:
+def measure(net: str, *, stages: str, limit_s: float, peer_limit_s: float, memory_gb: float) -> Row:
     """What happened to one network, with slimmer and then with Torch-Pruning to the same share of the FLOPs."""
     options = ["--memory-gb", str(memory_gb)]
     ours = _child("slimmer", net, [*options, "--stages", stages], limit_s)
@@ -154,7 +158,7 @@ def measure(net: str, *, stages: str, limit_s: float, memory_gb: float) -> Row:
         row["rewritten"] = _child("slimmer", net, [*options, "--stages", stages, "--rewrite"], limit_s)
     if stages == "all" and "error" not in build and ours["stages"]:
         share = plan["limit"] / plan["dense"] if "limit" in plan else 0.5
-        row["peer"] = _child("peer", net, [*options, "--share", str(share)], limit_s)
+        row["peer"] = _child("peer", net, [*options, "--share", str(share)], peer_limit_s)
     return {**row, "environment": environment()}
 
 
