@@ -89,9 +89,7 @@ vit_tiny_r_s16_p8_224 vit_small_r26_s32_224 vitamin_small_224
 @click.option("--out", type=Path, required=True, help="The JSON lines, read and appended to.")
 @click.option("--names", help="torchvision/resnet18,timm/resnet10t,… instead of all.")
 @click.option("--only", type=click.Choice(["torchvision", "timm"]))
-@click.option(
-    "--limit-s", default=300.0, show_default=True, help="Seconds a process of slimmer; one or two a net."
-)
+@click.option("--limit-s", default=300.0, show_default=True, help="Seconds a process of slimmer; one or two a net.")
 @click.option("--peer-limit-s", default=120.0, show_default=True, help="Seconds the process of Torch-Pruning.")
 @click.option("--memory-gb", default=16.0, show_default=True, help="What a process may hold.")
 @click.option("--jobs", default=1, show_default=True)

@@ -54,7 +54,8 @@ class _Watch(TorchFunctionMode):
         kind = getattr(func, "__name__", "").partition(".")[0]
         if kind in READS and len(args) > 1 and isinstance(args[1], nn.Parameter):
             axis = self._watched.get((args[1], READS[kind]))
-            if axis is not None:
+            channels = args[0].shape[-1 if kind == "linear" else 1]
+            if axis is not None and channels == args[1].shape[axis.dim]:  # not one of several groups, cut alike
                 _observe(self._moments, axis, args[0], channels_last=kind == "linear")
         return func(*args, **(kwargs or {}))
 

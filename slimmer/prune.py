@@ -1,6 +1,6 @@
 """A model and a plan into a new, smaller model; the input stays untouched."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch_pruning as tp
@@ -94,16 +94,27 @@ def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
         out, entering = gone.pop("weight.0", []), gone.pop("weight.1", [])
     gone.pop("bias.0", None)
     if module.groups > 1:
-        per_group = module.out_channels // module.groups
-        inputs = module.in_channels // module.groups
-        groups = module.groups - len(out) // per_group
-        tp.prune_conv_out_channels(module, out)
-        module.groups, module.in_channels = groups, groups * inputs
+        made, read = module.out_channels // module.groups, module.in_channels // module.groups
+        whole = sum(len(positions) == made for positions in _by_group(out, made).values())
+        if out:
+            tp.prune_conv_out_channels(module, out)
+        if entering:
+            module.weight = nn.Parameter(_without(module.weight.data, 1, entering))
+        module.groups -= whole
+        module.in_channels = module.groups * (read - len(entering))
         return
     if out:
         tp.prune_conv_out_channels(module, out)
     if entering:
         tp.prune_conv_in_channels(module, entering)
+
+
+def _by_group(positions: Sequence[int], size: int) -> dict[int, list[int]]:
+    """Channels by the group, of `size` channels each, that they are in."""
+    found: dict[int, list[int]] = {}
+    for position in positions:
+        found.setdefault(position // size, []).append(position)
+    return found
 
 
 def _cut_linear_(module: nn.Linear, gone: dict[str, list[int]]) -> None:

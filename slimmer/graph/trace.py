@@ -1,11 +1,12 @@
 """The exported program walked once, labels in place of numbers, into a channel graph."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import SymInt, Tensor, nn
 from torch.fx import GraphModule, Node
@@ -40,14 +41,18 @@ def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
         ModelError: the network can't be traced; the message holds torch.export's reason.
     """
     names = read_names(model)
-    walk = start_walk(model, names)
     with torch.no_grad():  # else a part of the network without gradients would be a program of its own
         program = export_program(model, inputs)
-    follow(walk, names, program)
-    if not _weighted(model).issubset(layer.name for layer in walk.layers):
-        _follow_training(walk, names, model, inputs)
-    finish_walk(walk, names)
-    return channel_graph(walk, model)
+
+    def walked(evenly: frozenset[str]) -> Walk:
+        walk = start_walk(model, names, evenly=evenly)
+        follow(walk, names, program)
+        if not _weighted(model).issubset(layer.name for layer in walk.layers):
+            _follow_training(walk, names, model, inputs)
+        finish_walk(walk, names)
+        return walk
+
+    return channel_graph(_settled(walked), model)
 
 
 def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
@@ -59,15 +64,33 @@ def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
 def walk_program(model: nn.Module, program: Any, *, rewrite: bool = False) -> Walk:
     """The finished walk through the exported program of `model`; see `Walk` for `rewrite`."""
     names = read_names(model)
-    walk = start_walk(model, names, rewrite=rewrite)
-    follow(walk, names, program)
-    finish_walk(walk, names)
-    return walk
+
+    def walked(evenly: frozenset[str]) -> Walk:
+        walk = start_walk(model, names, rewrite=rewrite, evenly=evenly)
+        follow(walk, names, program)
+        finish_walk(walk, names)
+        return walk
+
+    return _settled(walked)
 
 
-def start_walk(model: nn.Module, names: Names, *, rewrite: bool = False) -> Walk:
-    """A walk that has seen nothing yet."""
-    return Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite)
+def start_walk(model: nn.Module, names: Names, *, rewrite: bool = False, evenly: frozenset[str] = frozenset()) -> Walk:
+    """A walk that has seen nothing yet; see `Walk` for its settings."""
+    return Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite, evenly=evenly)
+
+
+def _settled(walked: Callable[[frozenset[str]], Walk]) -> Walk:
+    """The walk in which groups of a convolution that can't go, or only all together, lose channels alike."""
+    evenly: frozenset[str] = frozenset()
+    while True:
+        walk = walked(evenly)
+        component = walk.book.components()
+        fixed = component[list(walk.book.reasons)]
+        units = {name: np.unique(component[groups.numpy()]) for name, groups in walk.whole.items()}
+        lumped = {name for name, of in units.items() if len(of) == 1 or np.isin(of, fixed).all()}
+        if not lumped:
+            return walk
+        evenly |= lumped
 
 
 def finish_walk(walk: Walk, names: Names) -> None:

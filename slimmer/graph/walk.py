@@ -50,12 +50,14 @@ class Walk:
     """The state of one walk through a program; `aliases` are modules' other paths and the first path of each.
 
     Under `rewrite` the program itself is going to be slim: numbers of channels in it will follow, and so they need not
-    fix what they count. `counts` holds them by node.
+    fix what they count. `counts` holds them by node. `evenly` are the weights of grouped convolutions whose groups stay
+    and lose channels alike; of the others, whose groups go whole, `whole` has a label for each group.
     """
 
     modules: dict[str, nn.Module]
     aliases: dict[str, str] = field(default_factory=dict)
     rewrite: bool = False
+    evenly: frozenset[str] = frozenset()
     book: LabelBook = field(default_factory=LabelBook)
     axes: dict[Axis, Tensor] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
@@ -64,6 +66,7 @@ class Walk:
     refused: dict[str, str] = field(default_factory=dict)  # modules with a refused operation, and why
     counts: dict[str, Counts] = field(default_factory=dict)
     untraced: str = ""  # why layers that only training runs are not known
+    whole: dict[str, Tensor] = field(default_factory=dict)
     summed: list[Tensor] = field(default_factory=list)  # labels of activations that were added to one another
 
     def label_axis(self, axis: Axis, labels: Tensor) -> Tensor:

@@ -107,6 +107,55 @@ class GroupedResidual(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class GroupsAdded(nn.Module):
+    """ResNeSt's split attention: what the groups of a convolution make is added, so that each loses the same channels.
+
+    x -> stem -> grouped (6 -> 8, groups=2) -> bn -> relu -+-> first half --> (+) -> conv -> fc (after the mean) ->
+                                                           +-> second half ----^
+
+    Groups:
+        stem 3: stem.weight[0]=0+3,1+4,2+5 stem.bias[0]=0+3,1+4,2+5 grouped.weight[1]
+        grouped 4: grouped.weight[0]=0+4,1+5,2+6,3+7 bn.weight[0]=0+4,1+5,2+6,3+7 bn.bias[0]=0+4,1+5,2+6,3+7
+            bn.running_mean[0]=0+4,1+5,2+6,3+7 bn.running_var[0]=0+4,1+5,2+6,3+7 conv.weight[1]
+        conv 5: conv.weight[0] conv.bias[0] fc.weight[1]
+    Fixed:
+        fc 2/2: the network's output
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3)
+        self.grouped = nn.Conv2d(6, 8, 3, padding=1, groups=2, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.conv = nn.Conv2d(4, 5, 1)
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.bn(self.grouped(self.stem(x))).relu()
+        x = x.view(x.shape[0], 2, -1, *x.shape[2:]).sum(1)
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+class GroupedOutput(nn.Module):
+    """A grouped convolution whose outputs stay: its groups stay with them, and each reads fewer channels.
+
+    x -> stem -> relu -> grouped (6 -> 4, groups=2) ->
+
+    Groups:
+        stem 3: stem.weight[0]=0+3,1+4,2+5 stem.bias[0]=0+3,1+4,2+5 grouped.weight[1]
+    Fixed:
+        grouped 4/4: the network's output
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3)
+        self.grouped = nn.Conv2d(6, 4, 3, groups=2)
+
+    def forward(self, x):
+        return self.grouped(self.stem(x).relu()).mean((2, 3))
+
+
 class InvertedResidual(nn.Module):
     """MobileNet's block: wide inside, depthwise, gated by squeeze-and-excitation, narrow again, added.
 

@@ -1,4 +1,4 @@
-"""Convolutions: dense ones make labels, depthwise ones pass them on, grouped ones go by whole groups."""
+"""Convolutions: dense ones make labels, depthwise ones pass them on, grouped ones go by whole groups or evenly."""
 
 from collections.abc import Sequence
 from math import prod
@@ -29,13 +29,17 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
     groups = argument(node, args, kwargs, "groups")
     slides = any(other > dim for other in varying_dims(entering))
     read = walk.read(entering, dim, node, NEIGHBOURS if slides else VARYING)
-    inner = read_along(walk, node, weight, 1, read) if groups == 1 else None
+    alike = groups == 1 or weight.name in walk.evenly
+    inner = read_along(walk, node, weight, 1, _alike(walk, read, groups)) if alike else None
     rows, out = made_along(walk, weight, 0)
-    if groups == 1:
+    if alike:
+        _alike(walk, rows, groups)
         counted = (out, Axis(weight.name, 1)) if inner is None or inner.dim == 1 else (out, inner)
         walk.count(node, "conv", counted, positions * prod(kernel[2:]))
     else:
         ones = _by_group(walk, read, groups)
+        if kernel[1] > 1:  # not a depthwise one
+            walk.whole[weight.name] = ones
         walk.book.tie(ones.repeat_interleave(kernel[0] // groups), rows)
         _note_counter(walk, node, weight, "groups", ones)
         walk.note_count(node, "groups", ones)
@@ -83,6 +87,13 @@ def _by_group(walk: Walk, read: Tensor, groups: int) -> Tensor:
     inputs = read.reshape(groups, -1)
     walk.book.tie(inputs, inputs[:, :1])
     return inputs[:, 0]
+
+
+def _alike(walk: Walk, labels: Tensor, groups: int) -> Tensor:
+    """The labels of one group of a grouped convolution's channels; the same places of all groups are tied."""
+    places = labels.reshape(groups, -1)
+    walk.book.tie(places, places[:1].expand_as(places))
+    return places[0]
 
 
 def _transposed_groups(walk: Walk, node: Node, weight: Stored, read: Tensor, groups: int) -> tuple[Tensor, Axis, None]:
