@@ -69,6 +69,22 @@ def test_inside_every_budget_and_half_a_percent_below_the_tightest(architecture,
     assert keeps_the_best(plan, scores, graph)
 
 
+@pytest.mark.parametrize("name", zoo.PATTERNS)
+@pytest.mark.parametrize("of", [(0,), (1,), (0, 1)])
+def test_every_pattern_is_inside_budgets_half_way_to_the_least(name, of):
+    model, graph = zoo.traced(name)
+    if not graph.groups:
+        pytest.skip("nothing to prune")
+    chosen = [costs(name)[kind] for kind in of]
+    limits = [Budget(cost, (cost.dense + cost.exact([1] * len(graph.groups))) / 2) for cost in chosen]
+    for seed in range(3):
+        plan = allocate(drawn(graph, seed), graph, limits)
+        assert inside(plan, limits)
+        slim = prune(model, plan)
+        counts = count_flops(slim, zoo.size_of(name)), sum(parameter.numel() for parameter in slim.parameters())
+        assert [budget.cost.exact(plan.widths) for budget in limits] == [counts[kind] for kind in of]
+
+
 def test_the_pruned_network_is_inside_by_fvcores_recount():
     model, graph = zoo.traced("cifar_resnet20")
     limits = budgets("cifar_resnet20", (0.5, 0.6))
