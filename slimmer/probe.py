@@ -104,7 +104,7 @@ def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs
         raise ModelError(
             type(model).__name__,
             f"the slim network is not the masked one: {fault}",
-            "this is a mistake of slimmer's; please report it with the model",
+            "code that decides by a number of channels would do that; if it has none, please report it with the model",
         )
 
 
