@@ -66,7 +66,8 @@ def export_run(
             observe({"event": "export", "file": variant.file})
             done[variant.name] = _export(job, variant, done)
     except BaseException:
-        if done or job.known:  # what is there is listed, whichever file this ended at
+        gone = [each for each in job.known.values() if not Path(each["file"]).is_file()]
+        if done or gone:  # what is there is listed, whichever file this ended at
             _list(job, done)
         raise
     return _list(job, done)

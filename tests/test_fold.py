@@ -323,19 +323,18 @@ def test_inspect_tells_what_each_layer_costs_and_holds():
 
 
 def test_inspect_says_that_channels_of_a_single_unit_stay():
-    class Halved(nn.Module):  # the halves of a convolution of two groups are added, so that none of it can go
+    class Around(nn.Module):  # each channel is added to its neighbour, so that none can go without all others
         def __init__(self):
             super().__init__()
-            self.conv = nn.Conv2d(4, 6, 1, groups=2)
-            self.stem, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(3, 2)
+            self.conv, self.fc = nn.Conv2d(3, 6, 1), nn.Linear(6, 2)
 
         def forward(self, x):
-            x = self.conv(self.stem(x).relu())
-            return self.fc(x.view(x.shape[0], 2, 3, 6, 6).sum(1).mean((2, 3)))
+            x = self.conv(x)
+            return self.fc((x + torch.cat([x[:, 1:], x[:, :1]], 1)).mean((2, 3)))
 
-    found = slimmer.inspect(Halved(), input_size=(3, 6, 6), rewrite=True)
+    found = slimmer.inspect(Around(), input_size=(3, 6, 6), rewrite=True)
     [group] = found["groups"]
     assert group["size"] == 1
-    stays = {"channels": 6, "reason": "a single unit (stem), and every group keeps one"}
+    stays = {"channels": 6, "reason": "a single unit (conv), and every group keeps one"}
     assert {row["name"]: row["stays"] for row in found["layers"]}["conv"] == [stays]
     assert {row["module"]: row["reasons"] for row in found["held"]}["conv"] == [stays["reason"]]
