@@ -574,7 +574,7 @@ def test_magnitudes_say_which_channels_go_and_fisher_scores_how_many(task):
         for order in ("taylor", "magnitude")
     )
     for fisher, found, norms in zip(plain, dealt, magnitude_scores(task.model, task.graph).split(sizes), strict=True):
-        assert torch.equal(found.sort().values, fisher.sort().values)
+        torch.testing.assert_close(found.sort().values, fisher.sort().values)  # gradients twice: not to the last bit
         assert torch.equal(found.argsort(stable=True), norms.argsort(stable=True))
     assert not all(map(torch.equal, plain, dealt))
     widths = [
