@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from slimmer.errors import CheckpointError
+from slimmer.errors import CheckpointError, first_line
 from slimmer.files import whole
 from slimmer.models.identify import Identified, identify, infer_sizes, nearest
 from slimmer.models.match import compare
@@ -93,8 +93,7 @@ def _read_pickled(path: Path) -> Any:
         if not head.startswith(_ZIP) and _is_cut(path):
             raise CheckpointError(where, "the file is cut short", _COPY_AGAIN) from error
         if not isinstance(error, pickle.UnpicklingError):
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            found = f"the file is cut short or damaged ({reason})"
+            found = f"the file is cut short or damaged ({first_line(error)})"
             raise CheckpointError(where, found, _COPY_AGAIN) from error
         named = re.search(r"GLOBAL (\w[\w.]*\w)", str(error))
         what = f"{named[1]}, which is" if named else "pickled objects that are"

@@ -25,6 +25,15 @@ class SlimmerError(Exception):
         self.right = right
 
 
+def first_line(error: BaseException) -> str:
+    r"""The first line of what an error says, or its kind where it says nothing.
+
+    >>> first_line(ValueError("batch is\n  fixed")), first_line(KeyError())
+    ('batch is', 'KeyError')
+    """
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 class RecipeError(SlimmerError):
     """A recipe, an option or a unit that can't be read."""
 

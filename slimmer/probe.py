@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slimmer.double import in_double
 from slimmer.duplicate import duplicate
-from slimmer.errors import ModelError
+from slimmer.errors import ModelError, first_line
 from slimmer.graph import (
     ChannelGraph,
     ChannelGroup,
@@ -204,8 +204,8 @@ def _check_steady(model: nn.Module, drawn: tuple[Any, ...]) -> None:
 
 
 def _told(error: Exception) -> str:
-    told = str(error).strip().splitlines()[0] if str(error) else "no message"
-    return f"{type(error).__name__}: {told}{own_line(error)}"
+    kind, told = type(error).__name__, first_line(error)
+    return f"{kind}{f': {told}' * (told != kind)}{own_line(error)}"
 
 
 def _rows(graph: ChannelGraph, group: ChannelGroup, fault: str) -> list[Fixed]:

@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.closed_form import Cost, Term, closed_form, volume
-from slimmer.errors import ModelError
+from slimmer.errors import ModelError, first_line
 from slimmer.graph import ChannelGraph, Inputs, Operation, evaluating, example_inputs, place_of
 
 CONVENTION = "fvcore, 1 FLOP per multiply-add"
@@ -111,8 +111,7 @@ def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
         try:
             return counted()
         except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            found = f"fvcore can't count its FLOPs, {place_of(model, counted)}: {reason}"
+            found = f"fvcore can't count its FLOPs, {place_of(model, counted)}: {first_line(error)}"
             right = "write this operation in a way that torch.jit.trace follows"
             raise ModelError(type(model).__name__, found, right) from error
 

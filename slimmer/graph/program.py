@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.jit import ScriptModule
 
 from slimmer.duplicate import duplicate
-from slimmer.errors import ModelError
+from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Inputs, example_inputs, shapes
 
 BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
@@ -45,9 +45,8 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
         try:
             return export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
             mode = " in training" * training
-            found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {reason}"
+            found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {first_line(error)}"
             right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
             scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
             if scripted:

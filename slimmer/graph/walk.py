@@ -1,16 +1,20 @@
 """What the handlers of operations share while a program is walked: labels, parameters' axes, layers, reasons."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer, Operation
 from slimmer.graph.labels import LabelBook, along, spread
 
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 VARYING = "labels that vary over positions"
 
 
@@ -180,7 +184,7 @@ def source_of(node: Node) -> str:
     """`file.py:line` of the code that made `node`: the last frame outside PyTorch's own files, where there is one."""
     trace = node.meta.get("stack_trace") or ""
     frames = re.findall(r'File "([^"]+)", line (\d+)', trace)
-    own = [frame for frame in frames if "/torch/" not in frame[0]] or frames
+    own = [frame for frame in frames if not frame[0].startswith(TORCH)] or frames
     if not own:
         return "unknown line"
     path, line = own[-1]
