@@ -13,6 +13,7 @@ from slimmer.costs.flops import count_flops
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.masks import Masked, hard_mask
+from slimmer.models import build
 from slimmer.models.channel_pad import ChannelPad
 from slimmer.plan import make_plan
 from slimmer.probe import probe
@@ -90,6 +91,39 @@ def test_reasons_name_the_operation_and_its_line(pattern):
             assert found, row.reason
             named.add(int(found[1]))
     assert named == zoo.fixing_lines(pattern)
+
+
+SORTED = """from torch import nn
+
+
+class Sorted(nn.Module):
+    input_size = (3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        return self.head(self.conv(x).sort(1).values)
+"""
+
+
+def test_reasons_name_lines_in_a_folder_that_is_called_torch(tmp_path):
+    file = tmp_path / "torch" / "net.py"
+    file.parent.mkdir()
+    file.write_text(SORTED)
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = build(f"{file}:Sorted")
+
+        def forward(self, x):
+            return self.inner(x)
+
+    graph = build_graph(Outer(), (3, 8, 8))
+    reason = next(row.reason for row in graph.fixed if row.layer == "inner.conv")
+    assert reason.endswith("(torch/net.py:12)")
 
 
 def test_no_channel_of_a_layer_is_left_out(network):
