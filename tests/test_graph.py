@@ -12,6 +12,7 @@ from slimmer.costs import flops_cost
 from slimmer.costs.flops import count_flops
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
+from slimmer.graph.program import export_program
 from slimmer.masks import Masked, hard_mask
 from slimmer.models import build
 from slimmer.models.channel_pad import ChannelPad
@@ -404,6 +405,35 @@ def test_layers_that_only_training_runs_are_cut_with_the_rest():
         assert torch.allclose(ours, theirs, rtol=1e-10)
     cost = flops_cost(model, graph, zoo.SIZE)
     assert cost.exact(plan.widths) == count_flops(slim.eval(), zoo.SIZE)
+
+
+class GroupedAuxiliaryHead(nn.Module):
+    """A second head in training, whose groups of a convolution are added, so that each loses the same channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.fc = nn.Conv2d(3, 6, 3), nn.Linear(6, 2)
+        self.side, self.fc2 = nn.Conv2d(6, 8, 1, groups=2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        first = self.one(x).relu()
+        logits = self.fc(first.mean((2, 3)))
+        if not self.training:
+            return logits
+        return logits, self.fc2(self.side(first).mean((2, 3)).view(-1, 2, 4).sum(1))
+
+
+def test_the_program_of_training_is_traced_once_however_often_it_is_walked(monkeypatch):
+    traced = []
+
+    def export(*args, training=False, **kwargs):
+        traced.append(training)
+        return export_program(*args, training=training, **kwargs)
+
+    monkeypatch.setattr("slimmer.graph.trace.export_program", export)
+    graph = build_graph(GroupedAuxiliaryHead().eval(), zoo.SIZE)
+    assert traced == [False, True]
+    assert {group.name: group.size for group in graph.groups} == {"one": 3, "side": 4}
 
 
 class Frozen(nn.Module):

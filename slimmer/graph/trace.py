@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -40,19 +40,10 @@ def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     Raises:
         ModelError: the network can't be traced; the message holds torch.export's reason.
     """
-    names = read_names(model)
     with torch.no_grad():  # else a part of the network without gradients would be a program of its own
         program = export_program(model, inputs)
-
-    def walked(evenly: frozenset[str]) -> Walk:
-        walk = start_walk(model, names, evenly=evenly)
-        follow(walk, names, program)
-        if not _weighted(model).issubset(layer.name for layer in walk.layers):
-            _follow_training(walk, names, model, inputs)
-        finish_walk(walk, names)
-        return walk
-
-    return channel_graph(_settled(walked), model)
+    training = cache(partial(_training_program, model, inputs))
+    return channel_graph(walk_program(model, program, training=training), model)
 
 
 def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
@@ -61,36 +52,37 @@ def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
     return replace(graph, fixed=(*graph.fixed, *_unread(walk, model, read_names(model).shared)))
 
 
-def walk_program(model: nn.Module, program: Any, *, rewrite: bool = False) -> Walk:
-    """The finished walk through the exported program of `model`; see `Walk` for `rewrite`."""
+def walk_program(
+    model: nn.Module, program: Any, *, rewrite: bool = False, training: Callable[[], Any] | None = None
+) -> Walk:
+    """The finished walk through the exported program of `model`; see `Walk` for `rewrite`.
+
+    `training` gives the program of training, or the error that says why there is none; it is asked where `program`
+    leaves layers out. A walk that finds convolutions whose groups can't go, or only all together, is followed by one
+    in which they lose channels alike.
+    """
     names = read_names(model)
-
-    def walked(evenly: frozenset[str]) -> Walk:
-        walk = start_walk(model, names, rewrite=rewrite, evenly=evenly)
-        follow(walk, names, program)
-        finish_walk(walk, names)
-        return walk
-
-    return _settled(walked)
-
-
-def start_walk(model: nn.Module, names: Names, *, rewrite: bool = False, evenly: frozenset[str] = frozenset()) -> Walk:
-    """A walk that has seen nothing yet; see `Walk` for its settings."""
-    return Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite, evenly=evenly)
-
-
-def _settled(walked: Callable[[frozenset[str]], Walk]) -> Walk:
-    """The walk in which groups of a convolution that can't go, or only all together, lose channels alike."""
     evenly: frozenset[str] = frozenset()
     while True:
-        walk = walked(evenly)
-        component = walk.book.components()
-        fixed = component[list(walk.book.reasons)]
-        units = {name: np.unique(component[groups.numpy()]) for name, groups in walk.whole.items()}
-        lumped = {name for name, of in units.items() if len(of) == 1 or np.isin(of, fixed).all()}
+        walk = Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite, evenly=evenly)
+        follow(walk, names, program)
+        if training is not None and not _weighted(model).issubset(layer.name for layer in walk.layers):
+            _follow_training(walk, names, training())
+        finish_walk(walk, names)
+        lumped = _lumped(walk)
         if not lumped:
             return walk
         evenly |= lumped
+
+
+def _lumped(walk: Walk) -> set[str]:
+    """The weights of grouped convolutions whose groups can't go, or only all together."""
+    if not walk.whole:
+        return set()
+    component = walk.book.components()
+    fixed = component[list(walk.book.reasons)]
+    units = {name: np.unique(component[groups.numpy()]) for name, groups in walk.whole.items()}
+    return {name for name, of in units.items() if len(of) == 1 or np.isin(of, fixed).all()}
 
 
 def finish_walk(walk: Walk, names: Names) -> None:
@@ -144,22 +136,29 @@ def _weighted(model: nn.Module) -> set[str]:
     return {name for name, module in model.named_modules() if isinstance(module, (_ConvNd, nn.Linear))}
 
 
-def _follow_training(walk: Walk, names: Names, model: nn.Module, inputs: Inputs) -> None:
+def _training_program(model: nn.Module, inputs: Inputs) -> Any:
+    """The program of training, its nodes named apart from evaluation's; or the ModelError that says why not."""
+    try:
+        with torch.no_grad():
+            program = export_program(model, inputs, training=True)
+    except ModelError as error:
+        return error
+    for part in (each for each in program.graph_module.modules() if isinstance(each, GraphModule)):
+        for node in part.graph.nodes:
+            if node.op not in {"placeholder", "output"}:  # activations' axes go by such names, evaluation has its own
+                node._rename(f"training_{node.name}")  # noqa: SLF001 - the name can't be set otherwise
+    return program
+
+
+def _follow_training(walk: Walk, names: Names, program: Any) -> None:
     """Walk through the program of training too, where it may have layers that evaluation has not (auxiliary heads).
 
     They are cut with the rest, so that the slim network trains; no FLOPs are counted here, since evaluation has none of
     theirs. A network that can't be traced in training is left as evaluation has it, and its other layers say so.
     """
-    try:
-        with torch.no_grad():
-            program = export_program(model, inputs, training=True)
-    except ModelError as error:
-        walk.untraced = f"; training may read what is cut here: it {error.found}"
+    if isinstance(program, ModelError):
+        walk.untraced = f"; training may read what is cut here: it {program.found}"
         return
-    for part in (each for each in program.graph_module.modules() if isinstance(each, GraphModule)):
-        for node in part.graph.nodes:
-            if node.op not in {"placeholder", "output"}:  # activations' axes go by such names, evaluation has its own
-                node._rename(f"training_{node.name}")  # noqa: SLF001 - the name can't be set otherwise
     operations, axes = list(walk.operations), set(walk.axes)
     follow(walk, names, program)
     walk.operations = operations
