@@ -205,7 +205,8 @@ def _check_steady(model: nn.Module, drawn: tuple[Any, ...]) -> None:
 
 def _told(error: Exception) -> str:
     kind, told = type(error).__name__, first_line(error)
-    return f"{kind}{f': {told}' * (told != kind)}{own_line(error)}"
+    said = kind if told == kind else f"{kind}: {told}"
+    return f"{said}{own_line(error)}"
 
 
 def _rows(graph: ChannelGraph, group: ChannelGroup, fault: str) -> list[Fixed]:

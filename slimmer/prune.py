@@ -1,6 +1,7 @@
 """A model and a plan into a new, smaller model; the input stays untouched."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import torch
 import torch_pruning as tp
@@ -95,7 +96,7 @@ def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
     gone.pop("bias.0", None)
     if module.groups > 1:
         made, read = module.out_channels // module.groups, module.in_channels // module.groups
-        whole = sum(len(positions) == made for positions in _by_group(out, made).values())
+        whole = sum(count == made for count in Counter(position // made for position in out).values())
         if out:
             tp.prune_conv_out_channels(module, out)
         if entering:
@@ -107,14 +108,6 @@ def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
         tp.prune_conv_out_channels(module, out)
     if entering:
         tp.prune_conv_in_channels(module, entering)
-
-
-def _by_group(positions: Sequence[int], size: int) -> dict[int, list[int]]:
-    """Channels by the group, of `size` channels each, that they are in."""
-    found: dict[int, list[int]] = {}
-    for position in positions:
-        found.setdefault(position // size, []).append(position)
-    return found
 
 
 def _cut_linear_(module: nn.Linear, gone: dict[str, list[int]]) -> None:

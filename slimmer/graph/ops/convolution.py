@@ -84,16 +84,19 @@ def argument_shape(node: Node) -> tuple[int, ...]:
 
 def _by_group(walk: Walk, read: Tensor, groups: int) -> Tensor:
     """One label for each group of a grouped convolution (groups,); the inputs of a group are tied."""
-    inputs = read.reshape(groups, -1)
-    walk.book.tie(inputs, inputs[:, :1])
-    return inputs[:, 0]
+    return _tied(walk, read.reshape(groups, -1), 1)
 
 
 def _alike(walk: Walk, labels: Tensor, groups: int) -> Tensor:
     """The labels of one group of a grouped convolution's channels; the same places of all groups are tied."""
-    places = labels.reshape(groups, -1)
-    walk.book.tie(places, places[:1].expand_as(places))
-    return places[0]
+    return _tied(walk, labels.reshape(groups, -1), 0)
+
+
+def _tied(walk: Walk, table: Tensor, dim: int) -> Tensor:
+    """A table's labels along the other axis than `dim`; those along `dim` are tied."""
+    if table.shape[dim] > 1:
+        walk.book.tie(table, table.narrow(dim, 0, 1))
+    return table.select(dim, 0)
 
 
 def _transposed_groups(walk: Walk, node: Node, weight: Stored, read: Tensor, groups: int) -> tuple[Tensor, Axis, None]:
