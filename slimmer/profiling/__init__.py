@@ -4,9 +4,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from slimmer.errors import RuntimeUnavailableError
 from slimmer.profiling.means import Means, Network, Progress
 from slimmer.profiling.measure import measure
-from slimmer.profiling.results import RUNTIMES, Comparison, Conditions, Profile, Subject, Timing
+from slimmer.profiling.results import (
+    IN_PYTORCH,
+    ONNX_RUNTIME,
+    RUNTIMES,
+    Comparison,
+    Conditions,
+    Profile,
+    Subject,
+    Timing,
+)
 from slimmer.profiling.timing import Effort
 from slimmer.runtimes import Array, Session
 from slimmer.runtimes.fresh import Fresh, measure_fresh
@@ -42,6 +52,7 @@ def profile(networks: Sequence[Network], conditions: Conditions, on_progress: Pr
     """
     provider, options = check_provider(conditions.provider), conditions.options
     asked_for(provider, options)  # an option that the provider does not have is refused before anything is opened
+    _check_runtimes(conditions.runtimes)
 
     def fresh(path: Path, shape: tuple[int, ...], threads: int | None) -> Fresh | None:
         return measure_fresh(path, shape, provider=provider, threads=threads, options=options)
@@ -50,14 +61,23 @@ def profile(networks: Sequence[Network], conditions: Conditions, on_progress: Pr
         return trace_network(path, images, provider=provider, threads=threads, options=options)
 
     def opened(network: Network, runtime: str, threads: int | None) -> Session:
-        if runtime == "onnxruntime":
-            return open_session(network.path, provider=provider, threads=threads, options=options)
-        # PyTorch takes a second to load, which ONNX files alone need not wait for.
-        from slimmer.runtimes.pytorch import open_model  # noqa: PLC0415
+        if runtime in IN_PYTORCH:
+            # PyTorch takes a second to load, which ONNX files alone need not wait for.
+            from slimmer.runtimes.pytorch import open_model  # noqa: PLC0415
 
-        assert network.module is not None  # measure has seen to it
-        compiled = runtime == "torch-compiled"
-        return open_model(network.module(), provider=provider, threads=threads, compiled=compiled)
+            assert network.module is not None  # measure has seen to it
+            compiled = runtime == "torch-compiled"
+            return open_model(network.module(), provider=provider, threads=threads, compiled=compiled)
+        return open_session(network.path, provider=provider, threads=threads, options=options)
 
     means = Means(open=opened, clock=time.perf_counter_ns, fresh=fresh, trace=trace)
     return measure(networks, conditions, means, on_progress)
+
+
+def _check_runtimes(runtimes: Sequence[str]) -> None:
+    """Raise RuntimeUnavailableError for a runtime that is listed and that nothing here opens."""
+    opened = (ONNX_RUNTIME, *IN_PYTORCH)
+    for runtime in runtimes:
+        if runtime not in opened:
+            found = "it is listed, and no code opens a session of it"
+            raise RuntimeUnavailableError(f"runtime {runtime}", found, f"one of {', '.join(opened)}")

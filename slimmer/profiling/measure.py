@@ -27,6 +27,8 @@ from slimmer.profiling.notes import (
 )
 from slimmer.profiling.pairs import compared_at, precise, with_the_first, with_the_second
 from slimmer.profiling.results import (
+    IN_PYTORCH,
+    ONNX_RUNTIME,
     Case,
     Comparison,
     Conditions,
@@ -121,7 +123,7 @@ def measure(
 
 def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
     """Raise RuntimeUnavailableError where PyTorch is asked for and a network is there as an ONNX file only."""
-    wants = [name for name in conditions.runtimes if name != "onnxruntime"]
+    wants = [name for name in conditions.runtimes if name in IN_PYTORCH]
     without = [str(network.path) for network in networks if network.module is None]
     if wants and without:
         right = "name a run that `slimmer prune` wrote, or leave --runtime out"
@@ -131,7 +133,7 @@ def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
 def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Progress | None) -> Tell:
     """What counts the steps as they begin and passes them on."""
     batches, threads = len(conditions.batches), len(conditions.threads)
-    in_onnx = networks * batches if "onnxruntime" in conditions.runtimes else 0
+    in_onnx = networks * batches if ONNX_RUNTIME in conditions.runtimes else 0
     in_turns = networks * len(conditions.runtimes)
     turns = threads * (in_turns + batches * (in_turns + conditions.effort.blocks))
     total = in_onnx * ((means.fresh is not None) + (means.trace is not None)) + turns
@@ -153,12 +155,12 @@ def _explain(
     traces: list[TracedRun] = []
     fresh: list[FreshUse] = []
     lost: list[Case] = []
-    if "onnxruntime" not in conditions.runtimes:
+    if ONNX_RUNTIME not in conditions.runtimes:
         return traces, fresh, lost
     threads = conditions.threads[0]
     for network in networks:
         for batch in conditions.batches:
-            case, shape = Case(network.name, "onnxruntime", threads, batch), (batch, *conditions.input_size)
+            case, shape = Case(network.name, ONNX_RUNTIME, threads, batch), (batch, *conditions.input_size)
             if means.trace is not None:
                 tell(f"{network.name}, batch {batch}: where its nodes run")
                 trace = means.trace(network.path, _images(shape, conditions.seed), threads)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from slimmer.profiling import statistics
-from slimmer.profiling.results import Case, Comparison, Conditions, Subject, Timing, TracedRun
+from slimmer.profiling.results import ONNX_RUNTIME, Case, Comparison, Conditions, Subject, Timing, TracedRun
 from slimmer.profiling.widths import Layer
 from slimmer.runtimes.environment import GpuState
 from slimmer.runtimes.providers import CPU, ON_GPU, first_choice
@@ -128,7 +128,7 @@ def _list(value: object) -> list[object]:
 
 def _case(one: Case) -> str:
     threads = "" if one.threads is None else f", {one.threads} thread{'s' if one.threads > 1 else ''}"
-    runtime = "" if one.runtime == "onnxruntime" else f" in {one.runtime}"
+    runtime = "" if one.runtime == ONNX_RUNTIME else f" in {one.runtime}"
     return f"{one.model}{runtime}, batch {one.batch}{threads}"
 
 

@@ -15,7 +15,9 @@ from slimmer.runtimes.fresh import Fresh
 from slimmer.runtimes.options import DEFAULTS, Options
 from slimmer.runtimes.trace import Trace
 
-RUNTIMES = ("onnxruntime", "torch", "torch-compiled")
+ONNX_RUNTIME = "onnxruntime"
+IN_PYTORCH = ("torch", "torch-compiled")  # these run a module; the others a file
+RUNTIMES = (ONNX_RUNTIME, *IN_PYTORCH)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Conditions:
     effort: Effort
     batches: tuple[int, ...] = (1, 64)
     provider: str = "cpu"
-    runtimes: tuple[str, ...] = RUNTIMES[:1]
+    runtimes: tuple[str, ...] = (ONNX_RUNTIME,)
     threads: tuple[int | None, ...] = (None,)
     options: Options = DEFAULTS
     seed: int = 0
