@@ -1,5 +1,6 @@
 """The paper's tables as recipes: one for every network, variant and compared method, with table 4's multipliers."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def test_all_recipes_of_the_paper_are_there_and_no_others():
     files = {str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.yaml")}
     assert files == {row[0] for row in EXPECTED} | {"table5", "table6"}
     assert len(files) == 47
+
+
+def test_the_recipes_of_tables_1_and_4_are_as_their_generator_writes_them():
+    generated = dict(runpy.run_path(str(FOLDER / "generate.py"))["recipes"]())
+    files = [file for table in ("table1", "table4") for file in (FOLDER / table).glob("*.yaml")]
+    assert generated == {str(file.relative_to(FOLDER)): file.read_text(encoding="utf-8") for file in files}
 
 
 @pytest.mark.parametrize(("file", "net", "method", "which"), EXPECTED, ids=[row[0] for row in EXPECTED])
