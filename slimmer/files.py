@@ -1,33 +1,63 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and are read where they are plain files of a size that fits."""
 
+import errno
 import hashlib
 import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+MOST_BYTES: Final = 256 << 20  # of a text that is read at once
+_PART: Final = re.compile(r"\.(?P<name>.+)\.\w{8}\.part")
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A path to write to; it becomes `path` in one step when the block ends well, else it is gone.
 
-    What stood at `path` before stays untouched until then. Raises whatever the block raises.
+    What stood at `path` before stays untouched until then. Raises whatever the block raises; an OSError that names
+    no file, or the one written to, names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
-        yield part
-        with part.open("rb+") as written:
-            os.fsync(written.fileno())
-        part.chmod(0o666 & ~_umask())
-        part.replace(path)
+        with naming(path, instead_of=part):
+            yield part
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
+            part.chmod(0o666 & ~_umask())
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
+    """A block whose OSErrors name `path` where they name no file, or the one that it is written to at first."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, "", str(instead_of), instead_of):
+            error.filename = str(path)
+        raise
+
+
+def written_part(path: Path) -> str | None:
+    """The name of the file that `whole` was writing when it left `path`; None where it did not.
+
+    >>> written_part(Path("run/.plan.json.ab12cd34.part")), written_part(Path("mine.part"))
+    ('plan.json', None)
+    """
+    found = _PART.fullmatch(path.name)
+    return found["name"] if found else None
 
 
 def _umask() -> int:
@@ -47,9 +77,40 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file of at most `most` bytes.
+
+    Raises OSError, also for what is no regular file (a pipe or a device may have no end) and for a larger one.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most:,} bytes", str(path))
+    return content
+
+
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """The text of a regular file in UTF-8. Raises OSError as `read_bytes` does, and UnicodeDecodeError."""
+    return read_bytes(path, most).decode("utf-8")
+
+
 def read_json(path: Path) -> Any:
-    """The value that a JSON file holds. Raises OSError and json.JSONDecodeError."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value that a JSON file holds. Raises OSError, and ValueError where it holds none or is nested too deep."""
+    return parse_json(read_text(path))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none or is nested too deep.
+
+    >>> parse_json("[1, 2.5]")
+    [1, 2.5]
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
 
 
 def digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from slimmer.checkpoint import read_metadata
+from slimmer.claim import Claim
 from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
 from slimmer.duplicate import duplicate
@@ -32,7 +34,7 @@ from slimmer.prune import slice_tensors
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
 from slimmer.report import to_markdown
-from slimmer.run import Run, all_or_nothing, mark_latest, new_run
+from slimmer.run import Run, all_or_nothing, mark_latest, new_run, old_run
 from slimmer.slim import Identity, load_network, save_network
 from slimmer.sparsify import (
     check_method,
@@ -75,21 +77,33 @@ def start(
     commands take by default.
     """
     fabric = make_engine(recipe.device, recipe.finetune.precision)
-    task = prepare(recipe, model, data)
-    check_method(recipe, task)
-    run = Run(Path(fabric.broadcast(str(new_run(out, task.identity.arch).path) if fabric.global_rank == 0 else "")))
-    job = _job(fabric, run, recipe, task, observe)
-    measured = _measure_dense(job)
-    if fabric.global_rank == 0:
-        with all_or_nothing(run):
-            save_network(run.dense, task.given, task.identity, None, {})
-            write_json(run.measured, measured)
-            write_text(run.recipe_file, recipe.to_yaml())  # last: with it the directory is a run
-            if latest:
-                mark_latest(run)
-    fabric.barrier()
-    job.tell({"event": "begun", "run": str(run.path)})
-    return run, _stages(run, job, measured)
+    with ExitStack() as held:
+        place = None if out is None else _claim(fabric, held, new_run(out, ""))
+        task = prepare(recipe, model, data)
+        check_method(recipe, task)
+        place = _claim(fabric, held, new_run(None, task.identity.arch)) if place is None else place
+        run, claim = place
+        job = _job(fabric, run, claim, recipe, task, observe)
+        measured = _measure_dense(job)
+        if fabric.global_rank == 0:
+            with all_or_nothing(run):
+                save_network(run.dense, task.given, task.identity, None, {})
+                write_json(run.measured, measured)
+                write_text(run.recipe_file, recipe.to_yaml())  # last: with it the directory is a run
+                if latest:
+                    mark_latest(run)
+        fabric.barrier()
+        job.tell({"event": "begun", "run": str(run.path)})
+        return run, _stages(run, job, measured)
+
+
+def _claim(
+    fabric: Fabric, held: ExitStack, place: AbstractContextManager[tuple[Run, Claim]]
+) -> tuple[Run, Claim | None]:
+    """The run's directory, claimed by the first process until `held` ends."""
+    found = held.enter_context(place) if fabric.global_rank == 0 else None
+    path = fabric.broadcast("" if found is None else str(found[0].path))
+    return Run(Path(path)), None if found is None else found[1]
 
 
 def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
@@ -101,20 +115,22 @@ def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
         return run.read_report()
     recipe = run.recipe()
     fabric = make_engine(recipe.device, recipe.finetune.precision)
-    identity = Identity.from_metadata(read_metadata(run.dense), str(run.dense))
-    task = prepare(recipe, load_network(run.dense), identity=identity)
-    job = _job(fabric, run, recipe, task, observe)
-    measured = read_json(run.measured)
-    if task.data is None and measured["accuracy_dense"] is not None:
-        raise RunError(str(run.path), "its data came from Python and are not here", "start it anew from Python")
-    job.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in task.budgets}})
-    return _stages(run, job, measured)
+    with ExitStack() as held:
+        claim = held.enter_context(old_run(run)) if fabric.global_rank == 0 else None
+        identity = Identity.from_metadata(read_metadata(run.dense), str(run.dense))
+        task = prepare(recipe, load_network(run.dense), identity=identity)
+        job = _job(fabric, run, claim, recipe, task, observe)
+        measured = read_json(run.measured)
+        if task.data is None and measured["accuracy_dense"] is not None:
+            raise RunError(str(run.path), "its data came from Python and are not here", "start it anew from Python")
+        job.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in task.budgets}})
+        return _stages(run, job, measured)
 
 
-def _job(fabric: Fabric, run: Run, recipe: Recipe, task: Task, observe: Observe) -> Job:
+def _job(fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, task: Task, observe: Observe) -> Job:
     place_(fabric, task.model)
     saved = SavedState(fabric, run.state, recipe.finetune.save_every)
-    return Job(fabric, recipe, task, training_of(recipe, task), saved, _teller(fabric, run, observe))
+    return Job(fabric, recipe, task, training_of(recipe, task), saved, _teller(run, claim, observe))
 
 
 def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
@@ -257,13 +273,17 @@ def _accuracy(model: nn.Module, data: Data | None) -> float | None:
     return None if data is None else accuracy(model, evaluation_batches(data.test, data, 500))
 
 
-def _teller(fabric: Fabric, run: Run, observe: Observe) -> Observe:
-    """What happens goes to the caller, and what is no single step into the run's events, from the first process."""
+def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
+    """What happens goes to the caller, and what is no single step into the run's events, from the first process.
+
+    That is the one that has the claim; it ends with RunError where the run's directory was removed.
+    """
     began = time.monotonic()
 
     def tell(event: dict[str, Any]) -> None:
-        if fabric.global_rank:
+        if claim is None:
             return
+        claim.check()
         observe(event)
         if event["event"] != "dense" and (event["event"] != "step" or event["step"] % 10 == 0):
             at = round(time.monotonic() - began, 3)

@@ -1,18 +1,23 @@
 """A run directory: where the stages of a run leave their values, whole or not at all."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
+from slimmer.claim import NAME as LOCK
+from slimmer.claim import Claim, claimed, is_marked
 from slimmer.errors import RunError
-from slimmer.files import read_json, write_text
+from slimmer.files import naming, read_json, read_text, write_text, written_part
 from slimmer.recipe import Recipe, read_recipe
 
 LATEST = Path("runs") / "latest"
+LONGEST_PATH = 1 << 16
+STALE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,11 @@ class Run:
         """The ONNX file of "dense" or "slim"."""
         return self.path / f"{name}.onnx"
 
+    def files(self) -> tuple[Path, ...]:
+        """All that has one name in every run; exports have names of their own."""
+        pruned = (self.recipe_file, self.dense, self.measured, self.plan, self.state, self.slim, self.report)
+        return (*pruned, self.events, self.text, self.exported, self.profile)
+
     def recipe(self) -> Recipe:
         """The run's recipe. Raises RecipeError."""
         return read_recipe(self.recipe_file)
@@ -98,7 +108,7 @@ class Run:
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Add an event."""
-        with self.events.open("a", encoding="utf-8") as file:
+        with naming(self.events), self.events.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
 
 
@@ -125,24 +135,83 @@ def worked(events: Sequence[Mapping[str, Any]]) -> float:
     return float(sum(ends) + sum(event["time"] for event in events[-1:]))
 
 
-def new_run(out: Path | None, arch: str) -> Run:
-    """A directory for a new run, not made yet: `out`, or the next free runs/ARCH-N.
+@contextmanager
+def new_run(out: Path | None, arch: str) -> Iterator[tuple[Run, Claim]]:
+    """A directory for a new run, which no other process takes meanwhile: `out`, or the next free runs/ARCH-N.
 
+    One that a process left which was killed at its beginning is free again. Where the block fails before the
+    directory is a run, nothing is left of it.
     Raises RunError where `out` holds something already: nothing that was there before is lost.
     """
-    if out is not None:
-        if _holds_something(out):
-            is_run = Run(out).recipe_file.exists()
-            right = (
-                f"go on with `slimmer prune --resume {out}`, or name another --out" if is_run else "name another --out"
-            )
-            raise RunError(str(out), "is a run already" if is_run else "exists and is not empty", right)
-        return Run(out)
+    run, claim, held = _claim_new(out, arch)
+    with held:
+        yield run, claim
+
+
+def _claim_new(out: Path | None, arch: str) -> tuple[Run, Claim, ExitStack]:
     stem = Path(arch.replace(":", "-")).name.removesuffix(".py") or "module"
-    number = 1
-    while _holds_something(LATEST.parent / f"{stem}-{number}"):
-        number += 1
-    return Run(LATEST.parent / f"{stem}-{number}")
+    numbers = count(1)
+    while True:
+        path = out if out is not None else LATEST.parent / f"{stem}-{next(numbers)}"
+        try:
+            _check_free(path)
+            with ExitStack() as stack:
+                claim = stack.enter_context(claimed(path, "a run"))
+                _check_free(path)  # another run may have ended between
+                _clear_beginning(path)
+                return Run(path), claim, stack.pop_all()
+        except RunError:
+            if out is not None:
+                raise
+
+
+@contextmanager
+def old_run(run: Run) -> Iterator[Claim]:
+    """The claim on a run that goes on; what a killed process had half written is gone. Raises RunError if it works."""
+    with claimed(run.path, "a run") as claim:
+        for file in half_written(run):
+            file.unlink(missing_ok=True)
+        yield claim
+
+
+def half_written(run: Run) -> list[Path]:
+    """The files that a process was writing in the run's directory when it was killed."""
+    folders = [run.path, run.path / "figures"]
+    files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    return [file for file in files if _is_own_part(run, file)]
+
+
+def _is_own_part(run: Run, file: Path) -> bool:
+    name = written_part(file)
+    if name is None or file.is_symlink():
+        return False
+    if file.parent != run.path:
+        return name.endswith(".png")
+    return name in {each.name for each in run.files()} or name.endswith((".onnx", ".onnx.data", ".pt2"))
+
+
+def is_beginning(path: Path) -> bool:
+    """Whether a directory holds only what a process leaves that was killed before the directory was a run."""
+    if not path.is_dir() or not is_marked(path):
+        return False
+    run = Run(path)
+    own = {path / LOCK, run.dense, run.measured}
+    return all(file in own or _is_own_part(run, file) for file in path.iterdir())
+
+
+def _check_free(path: Path) -> None:
+    """Raise RunError where a directory holds something that is not of a run's killed beginning."""
+    if not _holds_something(path) or is_beginning(path):
+        return
+    is_run = Run(path).recipe_file.exists()
+    right = f"go on with `slimmer prune --resume {path}`, or name another --out" if is_run else "name another --out"
+    raise RunError(str(path), "is a run already" if is_run else "exists and is not empty", right)
+
+
+def _clear_beginning(path: Path) -> None:
+    for file in path.iterdir():
+        if file.name != LOCK:
+            file.unlink()
 
 
 def _holds_something(path: Path) -> bool:
@@ -169,10 +238,13 @@ def open_run(path: Path | None, *, finished: bool = True) -> Run:
                 "there is no run here yet",
                 "start one with `slimmer prune`, or name a run",
             )
-        path = Path(LATEST.read_text(encoding="utf-8").strip())
+        path = _read_latest()
     run = Run(path)
     if not path.exists():
         raise RunError(str(path), "does not exist", "name a directory that `slimmer prune` wrote")
+    if is_beginning(path):
+        found = "was stopped before it was a run, or is just beginning"
+        raise RunError(str(path), found, "give the command that began it again: the directory is free")
     if not run.recipe_file.is_file():
         raise RunError(str(path), "is no run: it has no recipe.yaml", "name a directory that `slimmer prune` wrote")
     if finished and not run.report.is_file():
@@ -180,6 +252,18 @@ def open_run(path: Path | None, *, finished: bool = True) -> Run:
     return run
 
 
+def _read_latest() -> Path:
+    try:
+        return Path(read_text(LATEST, LONGEST_PATH).strip())
+    except (OSError, UnicodeDecodeError) as error:
+        right = "delete it, and name the run"
+        raise RunError(str(LATEST), f"can't be read ({error})", right) from error
+
+
 def mark_latest(run: Run) -> None:
     """Make `run` the one that commands take by default."""
+    for file in LATEST.parent.glob(f".{LATEST.name}.*.part"):
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > STALE:  # of a process that was killed: writing takes no time
+                file.unlink()
     write_text(LATEST, f"{run.path.resolve()}\n")

@@ -1,25 +1,23 @@
 """The runs of a sweep file, each a process and a directory of its own, and their comparison at the end."""
 
-import fcntl
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from slimmer.claim import claimed
 from slimmer.compare import merge, partition, read_entry
 from slimmer.errors import RunError
 from slimmer.events import Observe
 from slimmer.files import write_text
 from slimmer.recipe import Recipe
-from slimmer.run import Run
+from slimmer.run import Run, is_beginning
 from slimmer.settings import differing, flat, text
 from slimmer.side_by_side import side_by_side
 from slimmer.sweep_file import Settings, number, plan_rows
 from slimmer.tabulate import write_comparison
-
-BEGINNING: Final = ("dense.safetensors", "dense.json")  # what a run has before it has its recipe
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ def sweep(
     _check_places(rows, out)
     count = {"finished": sum(row.finished for row in rows), "begun": sum(row.begun for row in rows)}
     observe({"event": "sweep", "out": str(out), "rows": len(rows), "jobs": jobs, **count})
-    with _alone(out) as lock:
-        failed = _run(rows, out, jobs, lock, observe)
+    with claimed(out, "a sweep") as claim:  # rows keep it open: it holds while one of a killed sweep still works
+        failed = _run(rows, out, jobs, claim.descriptor, observe)
     entries = [read_entry(row.run.path) for row in rows if row.finished]
     comparisons = [merge(part) for part in partition(entries)]
     notes = [f"- failed: {name}: {' '.join(error.split())}" for name, error in failed.items()]
@@ -86,31 +84,11 @@ def _check_places(rows: Sequence[Row], out: Path) -> None:
             if keys:
                 listed = ", ".join(f"{key} {text(there.get(key))} there, {text(here.get(key))} here" for key in keys)
                 wrong.append(f"{row.name}: {listed}")
-        elif row.run.path.exists() and not _is_beginning(row.run.path):
+        elif row.run.path.exists() and not is_beginning(row.run.path):
             wrong.append(f"{row.name}: exists and is no run")
     if wrong:
         right = ["name another --out, or remove what is no longer wanted:", *wrong]
         raise RunError(str(out), f"{number(len(wrong), 'row')} of another sweep", "\n  ".join(right))
-
-
-def _is_beginning(path: Path) -> bool:
-    """Whether a directory holds only what a run that was killed at its very beginning leaves."""
-    return path.is_dir() and all(file.name in BEGINNING or file.suffix == ".part" for file in path.iterdir())
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[int]:
-    """The descriptor of a lock on `out`; as rows keep it open, it also holds while one of a killed sweep still works.
-
-    Raises RunError where another has it.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(str(out), "a sweep is at work there", "wait for its end, or stop it") from error
-        yield file.fileno()
 
 
 def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe) -> dict[str, str]:
@@ -144,12 +122,10 @@ def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe)
 
 
 def _command(row: Row, out: Path) -> list[str]:
-    """How to bring a row to its end; its recipe is then in `out`, and what a run left at its beginning is gone."""
+    """How to bring a row to its end; its recipe is then in `out`."""
     slimmer = [sys.executable, "-m", "slimmer", "prune"]
     if row.begun:
         return [*slimmer, "--resume", str(row.run.path)]
-    for file in row.run.path.glob("*"):
-        file.unlink()
     file = out / "rows" / f"{row.name}.yaml"
     write_text(file, row.recipe.to_yaml())
     return [*slimmer, "--recipe", str(file), "--out", str(row.run.path)]

@@ -27,6 +27,12 @@ def made(name, *, finished=True):
     return run
 
 
+def place(out, arch):
+    """Where a new run is, once it has ended without a word."""
+    with new_run(out, arch) as (run, _claim):
+        return run.path
+
+
 def refused(action, *arguments, **options):
     with pytest.raises(RunError) as error:
         action(*arguments, **options)
@@ -39,21 +45,20 @@ def refused(action, *arguments, **options):
 def test_runs_of_an_architecture_are_numbered_from_one():
     found = []
     for _ in range(3):
-        run = new_run(None, "cifar_resnet8")
-        assert not run.path.exists()
-        made(run.path)
+        with new_run(None, "cifar_resnet8") as (run, _claim):
+            run.recipe_file.write_text("seed: 5\n")
         found.append(str(run.path))
     assert found == ["runs/cifar_resnet8-1", "runs/cifar_resnet8-2", "runs/cifar_resnet8-3"]
-    assert str(new_run(None, "cifar_resnet14").path) == "runs/cifar_resnet14-1"
+    assert place(None, "cifar_resnet14") == Path("runs/cifar_resnet14-1")
 
 
 def test_whatever_is_there_is_passed_over_and_what_is_empty_is_taken():
     made("runs/net-1", finished=False)
     Path("runs/net-2").write_text("a file")
     Path("runs/net-3").mkdir()
-    assert str(new_run(None, "net").path) == "runs/net-3"
+    assert place(None, "net") == Path("runs/net-3")
     (Path("runs/net-3") / ".hidden").touch()
-    assert str(new_run(None, "net").path) == "runs/net-4"
+    assert place(None, "net") == Path("runs/net-4")
 
 
 @pytest.mark.parametrize(
@@ -61,30 +66,30 @@ def test_whatever_is_there_is_passed_over_and_what_is_empty_is_taken():
     [("", "module"), ("timm/resnet18", "resnet18"), ("nets/my_net.py:factory", "my_net"), ("../../up.py:net", "up")],
 )
 def test_any_architecture_gives_one_directory_below_runs(arch, stem):
-    run = new_run(None, arch)
-    assert run.path.parent == Path("runs")
-    assert run.path.name.startswith(stem)
-    assert run.path.name.endswith("-1")
-    assert ":" not in run.path.name
+    path = place(None, arch)
+    assert path.parent == Path("runs")
+    assert path.name.startswith(stem)
+    assert path.name.endswith("-1")
+    assert ":" not in path.name
 
 
 def test_a_directory_that_is_named_is_taken_where_it_is_free():
     Path("empty").mkdir()
-    assert new_run(Path("empty"), "net").path == Path("empty")
-    assert new_run(Path("a/b"), "net").path == Path("a/b")
-    assert not Path("a").exists()
+    assert place(Path("empty"), "net") == Path("empty")
+    assert list(Path("empty").iterdir()) == []
+    assert place(Path("a/b"), "net") == Path("a/b")
 
 
 def test_a_directory_that_holds_something_is_refused_with_what_to_do():
     made("mine")
-    error = refused(new_run, Path("mine"), "net")
+    error = refused(place, Path("mine"), "net")
     assert (error.where, error.found) == ("mine", "is a run already")
     assert "slimmer prune --resume mine" in error.right
     Path("other").mkdir()
     Path("other/file").touch()
     Path("file").touch()
     for name in ("other", "file"):
-        error = refused(new_run, Path(name), "net")
+        error = refused(place, Path(name), "net")
         assert (error.where, error.found, error.right) == (name, "exists and is not empty", "name another --out")
 
 
