@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from slimmer.errors import RecipeError
+from slimmer.files import read_text
 from slimmer.method_options import METHODS, MaskConvNet, MethodSection, Taylor
 from slimmer.registry import hint
 from slimmer.sections import (
@@ -22,6 +21,7 @@ from slimmer.sections import (
     ProfileSection,
     Section,
 )
+from slimmer.yaml_text import DEEPEST, MOST_BYTES, parse_yaml, shown, to_yaml
 
 VERSION: Final = 1
 # Settings that options and Python have under a name of their own; the others go by their key.
@@ -42,15 +42,6 @@ SHORT: Final = {
 def data_at(where: str) -> list[tuple[str, Any]]:
     """The settings for data at a path, or FILE.py:FUNC, or "digits", in place of those that a recipe names."""
     return [("data.name", None), ("data.path", where)]
-
-
-class _Yaml(yaml.SafeLoader):
-    """YAML as safe_load reads it, with 1e-3 as a number, as YAML 1.2 and everyone else has it."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 class Recipe(Section):
@@ -83,7 +74,7 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """The resolved recipe: every key, in a fixed order."""
-        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False)
+        return to_yaml(json.loads(self.model_dump_json()))
 
 
 def read_recipe(path: Path | None, settings: Iterable[tuple[str, Any]] = ()) -> Recipe:
@@ -123,21 +114,21 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise RecipeError("--set", f"{text!r}", "write section.key=value, such as finetune.lr=0.01")
+        raise RecipeError("--set", shown(text), "write section.key=value, such as finetune.lr=0.01")
     try:
-        return key.strip(), yaml.load(value, Loader=_Yaml)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {key}", f"{value!r} is no YAML value", "quote it") from error
+        return key.strip(), parse_yaml(value)
+    except ValueError as error:
+        raise RecipeError(f"--set {key}", f"{shown(value)} is no YAML value ({error})", "quote it") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds. Raises RecipeError where it can't be read or holds something else."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml)  # noqa: S506 - a SafeLoader
+        data = parse_yaml(read_text(path, MOST_BYTES))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), f"can't be read ({error})", "give a YAML file") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(str(path), "is no YAML: " + " ".join(str(error).split()), "mend the line named") from error
+    except ValueError as error:
+        raise RecipeError(str(path), f"is no YAML that slimmer takes: {error}", "mend what is named") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -147,6 +138,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
+    if len(sections) > DEEPEST:
+        raise RecipeError(shown(key), "is no setting", "write section.key=value")
     for section in sections:
         if data.get(section) is None:  # a section that is left empty
             data[section] = {}
@@ -172,10 +165,10 @@ def _explain(entry: Any) -> str:
         return f"{where}: {_unknown(keys, method)}"
     if entry["type"] == "union_tag_invalid":
         names = sorted(name.strip(" '") for name in entry["ctx"]["expected_tags"].split(","))
-        return f"{where}.name: {hint(str(entry['ctx']['tag']), names)} (found {entry['ctx']['tag']!r})"
+        return f"{where}.name: {hint(str(entry['ctx']['tag']), names)} (found {shown(entry['ctx']['tag'])})"
     message = entry["msg"].removeprefix("Value error, ")
     whole_section = isinstance(entry["input"], Mapping) and len(keys) < 2  # of all its keys, too much to show
-    return f"{where}: {message}" + ("" if whole_section else f" (found {entry['input']!r})")
+    return f"{where}: {message}" + ("" if whole_section else f" (found {shown(entry['input'])})")
 
 
 def _unknown(keys: list[str], method: str | None) -> str:

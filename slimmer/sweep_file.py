@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +18,7 @@ from slimmer.settings import flat, label
 
 VERSION: Final = 1
 LONGEST: Final = 150  # characters of a row's name; file systems take 255
+MOST_ROWS: Final = 10_000
 NAMED: Final = 3  # rows that are named for one mistake
 
 Settings = Sequence[tuple[str, Any]]
@@ -44,6 +46,7 @@ def plan_rows(path: Path, given: Settings = ()) -> dict[str, Recipe]:
     Raises RecipeError with all that is wrong at once.
     """
     found = read_sweep(path)
+    _check_number(path, found)
     _check_keys(path, found, given)
     combinations = [dict(zip(found.grid, values, strict=True)) for values in product(*found.grid.values())]
     overrides = [{**row, **cell} for row in found.rows or [{}] for cell in combinations]
@@ -89,6 +92,14 @@ def read_sweep(path: Path) -> SweepFile:
         what = f"grid: {empty[0]} has no values" if empty else "neither grid nor rows"
         raise RecipeError(str(path), f"a sweep with no rows: {what}", "list values under grid, or settings under rows")
     return found
+
+
+def _check_number(path: Path, found: SweepFile) -> None:
+    """Raise RecipeError where there are more rows than anybody runs; counted before any is made."""
+    rows = prod(map(len, found.grid.values())) * max(1, len(found.rows))
+    if rows > MOST_ROWS:
+        right = f"a sweep has {MOST_ROWS:,} rows at most: leave values out, or make several sweeps"
+        raise RecipeError(str(path), f"its grid makes {rows:,} rows", right)
 
 
 def _check_keys(path: Path, found: SweepFile, given: Settings) -> None:
