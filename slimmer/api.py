@@ -57,8 +57,8 @@ def prune(
         out: the run directory, new or empty; without it nothing is kept on disk.
         recipe: a YAML recipe that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
-        settings: epochs, seed, device, arch, input_size, keep, only, rewrite, round_to; and any other setting by its
-            name in a recipe, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
+        settings: epochs, seed, device, arch, input_size, keep, only, trace, rewrite, round_to; and any other setting by
+            its name in a recipe, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
 
     Raises:
         SlimmerError: the network, the data and the budgets do not fit together, or can't be read.

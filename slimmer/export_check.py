@@ -62,6 +62,10 @@ class Job:
 def check_asked(job: Job) -> None:
     """Nothing; raises ExportError where a file is asked for that the run's network or its data can't give."""
     section = job.recipe.export
+    if job.recipe.model.trace:
+        found = f"the whole network can't be traced, only {' and '.join(job.recipe.model.trace)}, and export traces it"
+        right = "load it (slimmer.load) and export it as its own package does, or torch.onnx.export its parts"
+        raise ExportError(str(job.run.path), found, right)
     if not is_image(job.inputs) and (section.fp16 or section.int8 or section.batch or section.dynamic_size):
         found = "the network has inputs of its own: its files take exactly the sizes of its example_inputs, in float32"
         raise ExportError(str(job.run.path), found, "leave out --fp16, --int8, --batch and --dynamic-size")

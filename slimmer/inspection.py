@@ -11,7 +11,7 @@ from torch import nn
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_operation
-from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs, shapes
+from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
 from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
 from slimmer.report import CONVENTIONS
@@ -28,6 +28,7 @@ def inspect(
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
     rewrite: bool = False,
+    trace: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
 
@@ -36,7 +37,8 @@ def inspect(
     with the groups of its channels and the reasons of those that stay; `held` has the modules that hold most of the
     FLOPs of the least plan. A module needs `input_size` (channels, height, width) of one image; a checkpoint's own
     architecture knows it. `keep` and `only` are patterns of layers, as in a recipe, and `rewrite` looks at it as
-    `slimmer prune --rewrite` does.
+    `slimmer prune --rewrite` does. With `trace`, names of submodules, these alone are traced: FLOPs are theirs, and
+    parameters the whole network's.
     Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
@@ -52,18 +54,19 @@ def inspect(
         keep=tuple(keep),
         only=tuple(only),
         rewrite=rewrite,
+        trace=tuple(trace),
     )
     if isinstance(named, str):
         given, identity = load_model(section)
     else:
         given, identity = named, name_module(named, section, data=None)
-    network, graph, costs, _ = examine(given, identity, section)
-    layers, held = _where_flops_go(network, identity.inputs(given), graph)
+    network, graph, costs, _, scope = examine(given, identity, section)
+    layers, held = _where_flops_go(scope.of(network), scope.inputs, graph)
     return {
         "format": 1,
         "arch": identity.arch or type(given).__name__,
         "classes": (identity.num_classes or None) if identity.input_size else None,
-        "inputs": shapes(identity.inputs(given)),
+        "inputs": scope.described,
         **{cost.name: _range(cost, graph) for cost in costs},
         "held": held,
         "layers": layers,

@@ -9,7 +9,7 @@ from torch import nn
 
 from slimmer.costs.flops import count_conv_linear, count_flops
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGroup, shapes
+from slimmer.graph import ChannelGroup
 from slimmer.plan import Plan
 from slimmer.prepare import Task
 from slimmer.recipe import Recipe
@@ -27,9 +27,9 @@ def make_report(
     `measured` holds the accuracies and, of masks that were trained, what they left before projection. The closed
     forms have to agree with a recount of the slim network to the unit: raises ModelError where they do not.
     """
-    inputs = task.identity.inputs(task.given)
+    seen, inputs = task.scope.of(slim), task.scope.inputs
     flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
-    recount = {"fvcore": count_flops(slim, inputs), "torch": count_conv_linear(slim, inputs)}
+    recount = {"fvcore": count_flops(seen, inputs), "torch": count_conv_linear(seen, inputs)}
     counted = sum(parameter.numel() for parameter in slim.parameters())
     if recount["fvcore"] != flops["slim"] or counted != params["slim"]:
         raise ModelError(
@@ -46,7 +46,8 @@ def make_report(
         "run": str(run.path),
         "arch": task.identity.arch,
         "input_size": list(task.identity.input_size),
-        "inputs": shapes(inputs),
+        "inputs": task.scope.described,
+        "traced": _traced(task, slim),
         "seed": recipe.seed,
         "method": method_name(recipe, task),
         "epochs": recipe.finetune.epochs if task.data is not None else 0.0,
@@ -65,6 +66,16 @@ def make_report(
         "seconds": round(worked(run.read_events()), 1),
         "environment": environment(),
     }
+
+
+def _traced(task: Task, slim: nn.Module) -> dict[str, Any] | None:
+    """The parts that alone were traced, and their share of the parameters; None where all of the network was."""
+    if not task.scope.parts:
+        return None
+    dense, left = (
+        sum(parameter.numel() for parameter in task.scope.of(each).parameters()) for each in (task.model, slim)
+    )
+    return {"parts": list(task.scope.parts), "params": {"dense": dense, "slim": left}}
 
 
 def _channels_each(group: ChannelGroup) -> int:

@@ -29,12 +29,12 @@ from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.outcome import make_report
 from slimmer.plan import Plan
 from slimmer.prepare import Task, prepare
-from slimmer.probe import check_same
 from slimmer.prune import slice_tensors
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
 from slimmer.report import to_markdown
 from slimmer.run import Run, all_or_nothing, mark_latest, new_run, old_run
+from slimmer.scope import check_scope
 from slimmer.slim import Identity, load_network, save_network
 from slimmer.sparsify import (
     check_method,
@@ -207,7 +207,7 @@ def _sparsify(
     number = job.recipe.finetune.recalibrate if task.data is not None else 0
     if number and job.recipe.method.compensate:
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
-    check_same(task.model, task.graph, plan, task.identity.inputs(task.given), task.cut)
+    check_scope(task.model, task.graph, plan, task.scope, task.cut)
     slim = make_learner(_slim(job, plan), job.training)
     slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
     if number:

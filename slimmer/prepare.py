@@ -11,14 +11,14 @@ from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
-from slimmer.graph import ChannelGraph, build_graph, own_inputs
+from slimmer.graph import ChannelGraph, own_inputs
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
-from slimmer.probe import probe
 from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
 from slimmer.rewrite import read_program
+from slimmer.scope import Scope, graph_of, probe_scope, scope_of
 from slimmer.sections import BudgetSection, DataSection, ModelSection
 from slimmer.selection import group_floors, keep_layers
 from slimmer.slim import Identity
@@ -40,6 +40,7 @@ class Task:
     costs: tuple[Cost, ...]
     budgets: tuple[Budget, ...]
     limits: Limits
+    scope: Scope
     cut: Cut = prune
 
 
@@ -61,7 +62,7 @@ def prepare(
     if data is not None:
         check_fit(identity, data)
     given = model
-    model, graph, costs, cut = examine(given, identity, recipe.model)
+    model, graph, costs, cut, scope = examine(given, identity, recipe.model)
     floors = group_floors(graph, recipe.budget.min_width, recipe.budget.max_sparsity)
     limits = Limits(recipe.budget.round_to, floors=floors)
     by_name = {cost.name: cost for cost in costs}
@@ -74,12 +75,12 @@ def prepare(
         raise ModelError(identity.arch or type(model).__name__, found, "see `slimmer inspect` for the reasons")
     check_reachable(budgets, graph, limits, narrowing)
     shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
-    return Task(given, model, identity, data, graph, costs, budgets, limits, cut)
+    return Task(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
 
 
 def _narrowing(recipe: Recipe) -> list[str]:
     """The settings that keep channels from going, as far as they are not left at their defaults."""
-    keys = {"model": ("keep", "only"), "budget": ("min_width", "max_sparsity", "round_to")}
+    keys = {"model": ("keep", "only", "trace"), "budget": ("min_width", "max_sparsity", "round_to")}
     sections = ((name, getattr(recipe, name), each) for name, each in keys.items())
     return [
         f"{name}.{key}={_plain(getattr(section, key))}"
@@ -106,18 +107,24 @@ def _check_cut(recipe: Recipe) -> None:
 
 def examine(
     model: nn.Module, identity: Identity, section: ModelSection | None = None
-) -> tuple[nn.Module, ChannelGraph, tuple[Cost, ...], Cut]:
+) -> tuple[nn.Module, ChannelGraph, tuple[Cost, ...], Cut, Scope]:
     """The dense network that is pruned for `model`; its channel groups that `section` lets go, self-checked; its costs;
-    and what cuts it by a plan.
+    what cuts it by a plan; and what of it was traced.
+
+    FLOPs are those of what is traced, parameters the whole network's.
     """
     section = ModelSection() if section is None else section
-    inputs = identity.inputs(model)
-    program = read_program(model, inputs) if section.rewrite else None
-    graph = build_graph(model, inputs) if program is None else program.channels
+    if section.rewrite and section.trace:
+        found = "makes one program of the whole network, where model.trace leaves most of it Python"
+        raise RecipeError("model.rewrite", found, "leave out one of them")
+    scope = scope_of(model, identity.inputs(model), section.trace)
+    program = read_program(model, scope.inputs) if section.rewrite else None
+    graph = graph_of(model, scope) if program is None else program.channels
     cut: Cut = prune if program is None else program.prune
     model = model if program is None else program.dense(model)
-    graph = probe(model, keep_layers(graph, section.keep, section.only), inputs, cut)
-    return model, graph, (flops_cost(model, graph, inputs), params_cost(model, graph)), cut
+    graph = probe_scope(model, keep_layers(graph, section.keep, section.only), scope, cut)
+    costs = (flops_cost(scope.of(model), graph, scope.inputs), params_cost(model, graph))
+    return model, graph, costs, cut, scope
 
 
 def load_data(section: DataSection) -> Data | None:

@@ -12,6 +12,7 @@ from slimmer.double import in_double
 from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError, first_line
 from slimmer.graph import (
+    Captured,
     ChannelGraph,
     ChannelGroup,
     Fixed,
@@ -30,13 +31,23 @@ LEAST_SCALE = 1e-5  # what is smaller may be rounding itself
 FAULTS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError)
 
 
-def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None = None) -> ChannelGraph:
+Fault = Callable[[Plan], str | None]
+"""How the slim network of a plan fails, or None where it is right."""
+
+
+def probe(
+    model: nn.Module,
+    graph: ChannelGraph,
+    inputs: Inputs,
+    cut: Cut | None = None,
+    also: Fault = lambda _: None,
+) -> ChannelGraph:
     """The graph without the groups that can't be cut: slim against masked, on two plans.
 
     First one unit leaves every group at once, then every second unit (a count that is rounded in the code survives
     the loss of one). Where the two differ, or the slim network fails, the groups at fault are found by halving, until
     the others are right together; their layers are listed as fixed with the error and its line as the reason. The same
-    where the slim network fails in training, though the network itself does not.
+    where the slim network fails in training, though the network itself does not, and where `also` finds a fault.
 
     Raises ModelError where the network can't be run, or gives no numbers, or not twice the same ones.
     """
@@ -46,7 +57,12 @@ def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None
     differ = partial(_difference, model, graph, drawn=drawn, cut=cut or prune)
     trains = partial(_fails_in_training, model, drawn=drawn, cut=cut or prune)
     bad: dict[str, str] = {}
-    for kept_units, check in ((_all_but_one, differ), (_every_second, differ), (_all_but_one, trains)):
+    for kept_units, check in (
+        (_all_but_one, differ),
+        (_every_second, differ),
+        (_all_but_one, trains),
+        (_all_but_one, also),
+    ):
         suspects = [group for group in graph.groups if group.size > 1 and group.name not in bad]
         while found := _at_fault(graph, suspects, kept_units, check):
             if not bad:
@@ -63,8 +79,10 @@ def probe(model: nn.Module, graph: ChannelGraph, inputs: Inputs, cut: Cut | None
 def example(model: nn.Module, inputs: Inputs, images: int = 2) -> tuple[Any, ...]:
     """One call's arguments in the model's own type and place: `images` random ones of a size, or the given inputs.
 
-    Floating-point tensors are random, the same at every call.
+    Floating-point tensors are random, the same at every call, unless the inputs were captured.
     """
+    if isinstance(inputs, Captured):
+        return example_inputs(model, inputs, images)
     generator = torch.Generator().manual_seed(0)
     return tuple(_random(value, generator) for value in example_inputs(model, inputs, images))
 
@@ -120,7 +138,7 @@ def _at_fault(
     graph: ChannelGraph,
     suspects: Sequence[ChannelGroup],
     kept_units: Callable[[int], range],
-    differ: Callable[[Plan], str | None],
+    differ: Fault,
 ) -> dict[str, str]:
     """The groups among `suspects` that fail by themselves, with how they fail."""
     if not suspects:
@@ -148,14 +166,14 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tup
         with evaluating(model), torch.no_grad(), in_double():
             wanted = tensors_in(masked(*drawn))
     except FAULTS as error:
-        found = f"the self-check can't run it in float64: {_told(error)}"
+        found = f"the self-check can't run it in float64: {told(error)}"
         raise ModelError(type(model).__name__, found, "compute in the type of the inputs, x.dtype") from error
     try:
         slim = cut(model, plan).eval()
         with torch.no_grad(), in_double():
             got = tensors_in(slim(*drawn))
     except FAULTS as error:
-        return _told(error)
+        return told(error)
     for ours, theirs in zip(got, wanted, strict=True):
         if ours.shape != theirs.shape:
             return f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}"
@@ -181,7 +199,7 @@ def _fails_in_training(model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], 
             with torch.random.fork_rng(devices=[]), torch.no_grad(), in_double():
                 network.train()(*drawn)
         except FAULTS as error:
-            return f"in training, {_told(error)}"
+            return f"in training, {told(error)}"
         return None
 
     found = fault(cut(model, plan))
@@ -203,9 +221,10 @@ def _check_steady(model: nn.Module, drawn: tuple[Any, ...]) -> None:
     raise ModelError(type(model).__name__, found, right)
 
 
-def _told(error: Exception) -> str:
-    kind, told = type(error).__name__, first_line(error)
-    said = kind if told == kind else f"{kind}: {told}"
+def told(error: Exception) -> str:
+    """An error's kind, what it says, and the line of the user's code that it came from."""
+    kind, says = type(error).__name__, first_line(error)
+    said = kind if says == kind else f"{kind}: {says}"
     return f"{said}{own_line(error)}"
 
 

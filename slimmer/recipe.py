@@ -36,6 +36,7 @@ SHORT: Final = {
     "params": "budget.params",
     "rewrite": "model.rewrite",
     "round_to": "budget.round_to",
+    "trace": "model.trace",
 }
 
 

@@ -64,6 +64,7 @@ def to_markdown(
         ),
         "",
     ]
+    lines += [line for text in traced_hint(report) for line in (text, "")]
     lines += _before_projection(report.get("before_projection"))
     lines += _accuracy(report["accuracy"])
     lines += _latency(profile) if profile else []
@@ -77,6 +78,22 @@ def to_markdown(
         f"- {row['layer']}: {row['channels']} of {row['of']} channels: {row['reason']}" for row in report["fixed"]
     ]
     return "\n".join([*lines, ""])
+
+
+def traced_hint(report: Mapping[str, Any]) -> list[str]:
+    """Whose the counts are, where parts of the network alone were traced."""
+    traced = report.get("traced")
+    if traced is None:
+        return []
+    own = traced["params"]
+    return [
+        (
+            f"FLOPs are those of the traced part{'s' * (len(traced['parts']) > 1)} {' and '.join(traced['parts'])} "
+            "alone, with what they get in one call of the whole network; what lies outside is neither counted nor "
+            "pruned. Parameters are those of the whole network; the traced parts have "
+            f"{own['dense']:,} of the dense and {own['slim']:,} of the slim one's."
+        )
+    ]
 
 
 def width_hint(report: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,9 @@ class ModelSection(Section):
     )
     keep: tuple[str, ...] = Field((), description="patterns of layers that keep all they make, such as 'layer4.*'")
     only: tuple[str, ...] = Field((), description="patterns of layers; no others are pruned, such as 'backbone'")
+    trace: tuple[str, ...] = Field(
+        (), description="modules that alone are traced and pruned, such as 'backbone', where the whole can't be traced"
+    )
     rewrite: bool = Field(False, description="the slim network is its program: numbers in it follow, weights are plain")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from slimmer.cli.ending import RUN, remembering
-from slimmer.cli.options import ARCH, BUDGET, REWRITE, as_json, given, keep, numbers, only, show_result
+from slimmer.cli.options import ARCH, BUDGET, REWRITE, as_json, given, keep, numbers, only, show_result, trace
 
 
 @click.command()
@@ -22,6 +22,7 @@ from slimmer.cli.options import ARCH, BUDGET, REWRITE, as_json, given, keep, num
 @click.option("--data", metavar="DATA", help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.")
 @keep
 @only
+@trace
 @click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
@@ -56,6 +57,7 @@ def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
 )
 @keep
 @only
+@trace
 @click.option("--rewrite", is_flag=True, help="As `slimmer prune --rewrite` would prune it.")
 @as_json
 def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:

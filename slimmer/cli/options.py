@@ -29,6 +29,12 @@ def words(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
 LAYERS = "a layer, a module that holds some, or a pattern such as 'layer4.*'. May be given again."
 keep = click.option("--keep", multiple=True, metavar="LAYERS", help=f"Leave what these layers make whole: {LAYERS}")
 only = click.option("--only", multiple=True, metavar="LAYERS", help="Prune no layers but these, named in the same way.")
+trace = click.option(
+    "--trace",
+    callback=lambda *given: words(*given) or (),
+    metavar="NAME,NAME",
+    help="Trace and prune these modules alone, with what they get in one call; all else stays the Python that it is.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

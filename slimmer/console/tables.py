@@ -10,7 +10,7 @@ from rich.table import Table
 
 from slimmer.console.watch import LABELS, say
 from slimmer.profile_text import headline, parts
-from slimmer.report import EXPORT_HEADS, export_rows, width_hint
+from slimmer.report import EXPORT_HEADS, export_rows, traced_hint, width_hint
 from slimmer.tabulate import columns, fitting, legend, title
 
 HALF = 0.5  # of the FLOPs: where not even that can be reached, it is said what holds them
@@ -28,6 +28,8 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
         table.add_row("top-1", f"{report['accuracy']['dense']:.2%}", f"{report['accuracy']['slim']:.2%}", "", "")
     console.print(table)
     say(console, f"FLOPs: {report['flops']['convention']}")
+    for hint in traced_hint(report):
+        say(console, hint)
     if report["accuracy"] is None:
         say(console, "No data was given: accuracy is not known, and nothing was trained or recalibrated.")
     for hint in width_hint(report):

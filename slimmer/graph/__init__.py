@@ -1,13 +1,16 @@
 """Which channels of a network go together, read off its own program."""
 
 from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
-from slimmer.graph.inputs import Inputs, example_inputs, is_image, own_inputs, shapes
+from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, shapes
 from slimmer.graph.nested import logits, tensors_in
+from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
 from slimmer.graph.program import evaluating, own_line, place_of, quiet
 from slimmer.graph.trace import build_graph
 
 __all__ = [
     "Axis",
+    "Call",
+    "Captured",
     "ChannelGraph",
     "ChannelGroup",
     "ChannelSlice",
@@ -15,10 +18,13 @@ __all__ = [
     "Inputs",
     "Layer",
     "Operation",
+    "Parts",
     "build_graph",
+    "capture",
     "evaluating",
     "example_inputs",
     "is_image",
+    "is_inside",
     "logits",
     "own_inputs",
     "own_line",
@@ -26,4 +32,5 @@ __all__ = [
     "quiet",
     "shapes",
     "tensors_in",
+    "traceable",
 ]

@@ -14,6 +14,12 @@ Inputs = tuple[int, ...] | tuple[Any, ...] | Mapping[str, Any]
 """(C, H, W) of one image; or positional arguments (tensors, or dictionaries of them); or arguments by name."""
 
 
+class Captured(tuple[Tensor, ...]):
+    """Positional arguments that a real call was seen to get; no other numbers are drawn in their place."""
+
+    __slots__ = ()
+
+
 def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, ...]:
     """The positional arguments of one call of `model`: `images` black ones of a size, or the given tensors themselves.
 

@@ -1,0 +1,190 @@
+"""What of a network is traced, counted and checked: all of it, or the parts that the user names."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from slimmer.double import in_double
+from slimmer.duplicate import duplicate
+from slimmer.errors import ModelError
+from slimmer.graph import (
+    Call,
+    ChannelGraph,
+    Fixed,
+    Inputs,
+    Parts,
+    build_graph,
+    capture,
+    evaluating,
+    shapes,
+    tensors_in,
+    traceable,
+)
+from slimmer.masks import Masked, hard_mask
+from slimmer.plan import Plan
+from slimmer.probe import FAULTS, check_same, enliven_, example, probe, told
+from slimmer.prune import Cut, prune
+
+NEAR = 1e-6  # of the output's scale: the whole network may go through narrower types on its way
+NUDGE = 1e-12  # of the inputs: what this changes beyond NEAR is decided by rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """All of a network, or `parts` of it with the calls that these get in one real call of the whole.
+
+    `inputs` are what is traced, counted and checked with; `whole` what the whole network takes.
+    """
+
+    inputs: Inputs
+    whole: Inputs
+    parts: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """What is traced, counted and checked of `model`, dense or slim: itself, or its parts."""
+        return Parts(model, self.calls) if self.parts else model
+
+    @property
+    def described(self) -> str:
+        """What the FLOPs are those of, for people."""
+        return f"{self.named} in {shapes(self.whole)}" if self.parts else shapes(self.whole)
+
+    @property
+    def named(self) -> str:
+        """The parts by name, for people."""
+        return f"the traced part{'s' * (len(self.parts) > 1)} {' and '.join(self.parts)}"
+
+
+def scope_of(model: nn.Module, inputs: Inputs, parts: Sequence[str] = ()) -> Scope:
+    """The scope of a network that takes `inputs`, traced as a whole or in the submodules named `parts`.
+
+    Raises ModelError for a part that is none, is not called, or shares parameters with what is not traced.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
+    >>> scope = scope_of(net, (3, 4, 4), ["1"])
+    >>> [tuple(x.shape) for x in scope.inputs], [name for name, _ in scope.of(net).named_parameters()]
+    ([(1, 8, 4, 4)], ['1.weight', '1.bias'])
+    """
+    if not parts:
+        return Scope(inputs, inputs)
+    calls, captured = capture(model, example(model, inputs, images=1), parts)
+    return Scope(captured, inputs, tuple(parts), calls)
+
+
+def graph_of(model: nn.Module, scope: Scope) -> ChannelGraph:
+    """The channel groups of what is traced; layers outside are listed as fixed.
+
+    Raises ModelError where it can't be traced; of a whole network with the parts that could be.
+    """
+    try:
+        graph = build_graph(scope.of(model), scope.inputs)
+    except ModelError as error:
+        if scope.parts:
+            raise
+        found = traceable(model, example(model, scope.inputs, images=1))
+        if not found:
+            raise
+        listed = ",".join(found)
+        right = f"{error.right}; or prune what can be traced of it: --trace {listed} (model.trace, in Python trace=)"
+        raise ModelError(error.where, error.found, right) from error
+    if not scope.parts:
+        return graph
+    known = {name for name, _ in scope.of(model).named_modules()}
+    rows = (_of_part(row) for row in graph.fixed)
+    return replace(graph, fixed=(*rows, *_outside(model, known, scope)))
+
+
+def _of_part(row: Fixed) -> Fixed:
+    """Why a layer stays, in the words that are right for parts."""
+    return replace(row, reason=row.reason.replace("the network's output", "what a traced part gives"))
+
+
+def _outside(model: nn.Module, known: set[str], scope: Scope) -> Iterator[Fixed]:
+    """The convolution and linear layers that are not traced."""
+    for name, module in model.named_modules():
+        if name not in known and isinstance(module, (_ConvNd, nn.Linear)):
+            size = module.out_channels if isinstance(module, _ConvNd) else module.out_features
+            yield Fixed(name, size, size, f"outside {scope.named}")
+
+
+def probe_scope(model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut = prune) -> ChannelGraph:
+    """As `probe`, of what is traced; groups that the whole network can't do without are fixed too."""
+    also: Callable[[Plan], str | None] = lambda _: None  # noqa: E731 - the name is the type's
+    if scope.parts:
+        lively = duplicate(model)
+        enliven_(lively)
+        also = partial(_fault_of_whole, lively, graph, scope)
+    return probe(scope.of(model), graph, scope.inputs, cut, also)
+
+
+def check_scope(model: nn.Module, graph: ChannelGraph, plan: Plan, scope: Scope, cut: Cut = prune) -> None:
+    """Raise ModelError where the slim network is not the masked one, in what is traced and in the whole."""
+    check_same(scope.of(model), graph, plan, scope.inputs, cut)
+    fault = _fault_of_whole(model, graph, scope, plan) if scope.parts else None
+    if fault is not None:
+        right = "code outside the traced parts may read their weights, or what they store; keep those layers (--keep)"
+        raise ModelError(type(model).__name__, f"with {scope.named} slim, {fault}", right)
+
+
+@torch.no_grad()
+def _fault_of_whole(model: nn.Module, graph: ChannelGraph, scope: Scope, plan: Plan) -> str | None:
+    """How the whole slim network fails where the masked one does not, or what else it gives; None where it is right.
+
+    Outputs that rounding decides (which of two equal boxes comes first) are not compared: those of the masked network
+    that a nudge to its inputs changes, too. What can't run in float64 is only run.
+    """
+    mode: Callable[[], Any] = in_double
+    network = duplicate(model).double()
+    drawn = example(network, scope.whole, images=1)
+    wanted = _answer(_masked(network, graph, plan), drawn, mode)
+    if isinstance(wanted, str):
+        network, mode = model, nullcontext
+        drawn = example(network, scope.whole, images=1)
+    got = _answer(prune(network, plan), drawn, mode)
+    if isinstance(got, str):
+        return f"the whole network fails: {got}"
+    if isinstance(wanted, str) or _alike(got, wanted):
+        return None
+    nudged = _answer(_masked(network, graph, plan), _nudged(drawn), mode)
+    steady = not isinstance(nudged, str) and _alike(nudged, wanted)
+    return "the whole network's outputs differ from the masked network's" if steady else None
+
+
+def _masked(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Masked:
+    parameter = next(model.parameters())
+    return Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))
+
+
+def _answer(network: nn.Module, args: tuple[Any, ...], mode: Callable[[], Any]) -> list[Tensor] | str:
+    """The tensors that a network gives in eval mode, or how it fails."""
+    try:
+        with evaluating(network), mode():
+            return tensors_in(network(*args))
+    except FAULTS as error:
+        return told(error)
+
+
+def _alike(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    """Whether two answers have the same tensors, up to NEAR of each one's scale."""
+    if [each.shape for each in ours] != [each.shape for each in theirs]:
+        return False
+    pairs = [(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True) if a.numel()]
+    return all(float((a - b).abs().max()) <= NEAR * max(NEAR, float(b.abs().max())) for a, b in pairs)
+
+
+def _nudged(value: Any) -> Any:
+    """The same arguments, every floating-point number in them larger by a share of NUDGE."""
+    if isinstance(value, Tensor):
+        return value * (1 + NUDGE) if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {key: _nudged(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_nudged(part) for part in value)
+    return value
