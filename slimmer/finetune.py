@@ -18,6 +18,7 @@ from slimmer.events import Observe
 from slimmer.graph import logits
 from slimmer.masks import Masked
 from slimmer.methods import Method
+from slimmer.optimizer_state import restore_, state_of
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,24 @@ class Learner:
     """What changes while a network is trained: the network, its optimizer and how far it has come."""
 
     network: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     step: int = 0
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, buffers and momentum by name, to be saved or sliced."""
+        """Weights, buffers and what the optimizer remembers by name, to be saved."""
         tensors = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum
-        return tensors
+        remembered = state_of(self.optimizer, self.network)
+        return tensors | {f"optimizer.{place}": tensor for place, tensor in remembered.items()}
 
     def restore_(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Put back what `state` gave at `step`."""
-        weights = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-        self.network.load_state_dict(weights)
-        for name, parameter in self.network.named_parameters():
-            momentum = tensors.get(f"momentum.{name}")
-            if momentum is not None:
-                self.optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device).clone()
+        self.network.load_state_dict(_below("network.", tensors))
+        restore_(self.optimizer, self.network, _below("optimizer.", tensors))
         self.step = step
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def make_learner(network: nn.Module, training: Training, *, train_masks: bool = False) -> Learner:

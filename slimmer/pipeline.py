@@ -26,10 +26,10 @@ from slimmer.figures import draw_run
 from slimmer.files import read_json, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
 from slimmer.masks import Masked, fold_, hard_mask
+from slimmer.optimizer_state import restore_, sliced_state
 from slimmer.outcome import make_report
 from slimmer.plan import Plan
 from slimmer.prepare import Task, prepare
-from slimmer.prune import slice_tensors
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
 from slimmer.report import to_markdown
@@ -209,7 +209,9 @@ def _sparsify(
         compensate_(task.model, task.graph, plan, _as_trained(job, number))
     check_scope(task.model, task.graph, plan, task.scope, task.cut)
     slim = make_learner(_slim(job, plan), job.training)
-    slim.restore_({**slim.state(), **_sliced_momentum(learner, plan)}, learner.step)
+    remembered = sliced_state(learner.optimizer, network.model, plan)
+    restore_(slim.optimizer, slim.network, remembered)
+    slim.step = learner.step
     if number:
         recalibrate_(slim.network, _as_trained(job, number))
     return plan, slim, before
@@ -230,13 +232,6 @@ def remaining(task: Task, alive: Tensor) -> dict[str, float]:
     """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that do."""
     widths = torch.stack([part.sum() for part in alive.split([group.size for group in task.graph.groups])])
     return {cost.name: float(cost(widths)) / cost.dense for cost in task.costs}
-
-
-def _sliced_momentum(learner: Learner, plan: Plan) -> dict[str, Tensor]:
-    """What stays of the momentum that a network had under masks, by the slim network's names."""
-    prefix = "momentum.model."
-    momenta = {name.removeprefix(prefix): t for name, t in learner.state().items() if name.startswith(prefix)}
-    return {f"momentum.{name}": tensor for name, tensor in slice_tensors(momenta, plan).items()}
 
 
 def _train(job: Job, learner: Learner, teacher: nn.Module, data: Data) -> None:

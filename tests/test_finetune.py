@@ -230,8 +230,8 @@ def test_a_run_in_two_parts_is_a_run_in_one(fabric, data):
     train_(fabric, whole, teacher, data, plan, stop=8)
     train_(fabric, first, teacher, data, plan, stop=5)
     state = {name: tensor.clone() for name, tensor in first.state().items()}
-    assert {name.partition(".")[0] for name in state} == {"network", "momentum"}
-    assert sum(name.startswith("momentum.") for name in state) == len(list(fresh.parameters()))
+    assert {name.partition(".")[0] for name in state} == {"network", "optimizer"}
+    assert sum(name.startswith("optimizer.momentum_buffer.") for name in state) == len(list(fresh.parameters()))
     torch.manual_seed(12345)
     second = make_learner(fresh, plan)
     second.restore_(state, 5)
