@@ -1,6 +1,5 @@
 """Weights in and out, and the architecture that weights belong to; never runs code out of a file."""
 
-import json
 import pickle
 import pickletools
 import re
@@ -20,6 +19,7 @@ from slimmer.errors import CheckpointError, first_line
 from slimmer.files import whole
 from slimmer.models.identify import Identified, identify, infer_sizes, nearest
 from slimmer.models.match import compare
+from slimmer.seal import CHECKSUM, is_sound, sealed
 
 __all__ = [
     "Identified",
@@ -71,10 +71,14 @@ def _check_is_file(path: Path) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load(path.read_bytes())
+        content = path.read_bytes()
+        tensors = load(content)
     except SafetensorError as error:
         found = f"is cut short, damaged or no safetensors file: {error}"
         raise CheckpointError(str(path), found, _COPY_AGAIN) from error
+    if not is_sound(content):
+        raise CheckpointError(str(path), "the file is damaged: its checksum is another", _COPY_AGAIN)
+    return tensors
 
 
 def _read_pickled(path: Path) -> Any:
@@ -191,39 +195,27 @@ def load_weights_(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
 def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write weights and metadata to a .safetensors file, whole or not at all; same values, same bytes.
 
-    Every key gets its own copy of its numbers: tensors that share memory are written once for each key.
+    Every key gets its own copy of its numbers: tensors that share memory are written once for each key. The file
+    holds a checksum of all else in it, by which `read_weights` sees that it is damaged.
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     own = {
         key: each.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for key, each in state.items()
     }
-    content = _in_fixed_order(save(own, dict(metadata)))
+    content = sealed(save(own, dict(metadata)))
     with whole(path) as part:
         part.write_bytes(content)
 
 
-def _in_fixed_order(content: bytes) -> bytes:
-    """The same safetensors file with its header's keys sorted: safetensors shuffles its metadata."""
-    start, header = _header(content)
-    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of eight bytes
-    return len(text).to_bytes(8, "little") + text + content[start:]
-
-
-def _header(content: bytes) -> tuple[int, dict[str, Any]]:
-    start = 8 + int.from_bytes(content[:8], "little")
-    return start, json.loads(content[8:start])
-
-
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a .safetensors file; empty where it has none.
+    """The metadata of a .safetensors file, without the checksum of its numbers; empty where it has none.
 
     Raises CheckpointError for a file that is missing, damaged or not of this kind.
     """
     _check_is_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            return {key: text for key, text in (file.metadata() or {}).items() if key != CHECKSUM}
     except SafetensorError as error:
         found = f"is cut short, damaged or no safetensors file: {error}"
         raise CheckpointError(str(path), found, _COPY_AGAIN) from error

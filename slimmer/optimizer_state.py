@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from copy import copy
-from numbers import Number
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ def state_of(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 found[f"{key}.{name}"] = value.detach()
-            elif isinstance(value, Number):
+            elif isinstance(value, int | float):
                 found[f"{_NUMBER}{key}.{name}"] = torch.tensor(value, dtype=_kind(value))
             elif value is not None:
                 raise TypeError(f"{type(optimizer).__name__} keeps a {type(value).__name__} as {key} of {name}")
@@ -74,7 +73,7 @@ def _name(place: str) -> str:
     return place.partition(".")[2]
 
 
-def _kind(value: Number) -> torch.dtype:
+def _kind(value: float) -> torch.dtype:
     if isinstance(value, bool):
         return torch.bool
     return torch.int64 if isinstance(value, int) else torch.float64
