@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-CHECKSUM: Final = "sha256"  # its key in a file's metadata
+CHECKSUM: Final = "slimmer.sha256"  # its key in a file's metadata
 _METADATA: Final = "__metadata__"
 
 
