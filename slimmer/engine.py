@@ -2,13 +2,15 @@
 
 import logging
 import os
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
+from slimmer.duplicate import duplicate
 from slimmer.errors import RuntimeUnavailableError
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -42,12 +44,36 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
     return fabric
 
 
-def place_(fabric: Fabric, network: nn.Module) -> nn.Module:
+def place_(fabric: Fabric, network: nn.Module, call: Sequence[Any] = ()) -> nn.Module:
     """The network on the engine's device, weights of 2-D convolutions in the memory format that trains fastest.
+
+    `call` are the arguments of one call of it. Where the network's code can't follow (`x.view` of a map whose channels
+    lie last), its weights stay as they were.
 
     Source: https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     """
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return fabric.to_device(network)
+    network = fabric.to_device(network)
+    before = [(parameter, parameter.data) for parameter in network.parameters() if parameter.dim() == 4]
+    call = fabric.to_device(tuple(call))
+    for parameter, data in before:
+        parameter.data = data.contiguous(memory_format=torch.channels_last)
+    after = [parameter.data for parameter, _ in before]
+    failed = [training for training in (False, True) if call and not _runs(network, call, training=training)]
+    if not failed:
+        return network
+    for parameter, data in before:
+        parameter.data = data
+    if not any(_runs(network, call, training=training) for training in failed):  # whatever the layout
+        for (parameter, _), data in zip(before, after, strict=True):
+            parameter.data = data
+    return network
+
+
+def _runs(network: nn.Module, call: Sequence[Any], *, training: bool) -> bool:
+    """Whether the network's code goes through; it stays as it was."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            nn.Module.train(duplicate(network), training)(*call)
+    except Exception:  # noqa: BLE001 - the network's own code may raise anything
+        return False
+    return True

@@ -25,6 +25,7 @@ from slimmer.events import Observe
 from slimmer.figures import draw_run
 from slimmer.files import read_json, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
+from slimmer.graph import example_inputs
 from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.optimizer_state import restore_, sliced_state
 from slimmer.outcome import make_report
@@ -128,7 +129,7 @@ def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
 
 
 def _job(fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, task: Task, observe: Observe) -> Job:
-    place_(fabric, task.model)
+    place_(fabric, task.model, _call(task))
     saved = SavedState(fabric, run.state, recipe.finetune.save_every)
     return Job(fabric, recipe, task, training_of(recipe, task), saved, _teller(run, claim, observe))
 
@@ -218,8 +219,13 @@ def _sparsify(
 
 
 def _slim(job: Job, plan: Plan) -> nn.Module:
-    """The slim network where it is trained; slicing has lost the memory format that convolutions are fast in."""
-    return place_(job.fabric, job.task.cut(job.task.model, plan))
+    """The slim network where it is trained."""
+    return place_(job.fabric, job.task.cut(job.task.model, plan), _call(job.task))
+
+
+def _call(task: Task) -> tuple[Any, ...]:
+    """The arguments of one call of the task's network."""
+    return example_inputs(task.model, task.identity.inputs(task.given), images=2)
 
 
 def _as_trained(job: Job, number: int) -> Iterator[Tensor]:

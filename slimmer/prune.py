@@ -21,10 +21,10 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     """A copy of `model` that holds only the channels that `plan` keeps; modules' own attributes stay true.
 
     torch-pruning's layer-wise functions remove the channels; `requires_grad` and train or eval mode are as in
-    `model`. The full plan gives back an equal model.
+    `model`, and weights whose channels lie last in memory stay so. The full plan gives back an equal model.
     """
     slim = duplicate(model)
-    trainable = {name: parameter.requires_grad for name, parameter in slim.named_parameters()}
+    given = dict(model.named_parameters())
     removed = plan.removed()
     by_module: dict[str, dict[str, list[int]]] = {}
     for axis, positions in removed.items():
@@ -38,8 +38,17 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
             _cut_(module, gone)
             done.add(module)
     for name, parameter in slim.named_parameters():
-        parameter.requires_grad_(trainable[name])
+        parameter.data = _laid_like(given[name], parameter.data)
+        parameter.requires_grad_(given[name].requires_grad)
     return slim
+
+
+def _laid_like(given: Tensor, kept: Tensor) -> Tensor:
+    """What was kept of a tensor, its channels last in memory where they were in the given one."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(given.dim())
+    if last is None or given.is_contiguous() or not given.is_contiguous(memory_format=last):
+        return kept
+    return kept.contiguous(memory_format=last)
 
 
 def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
@@ -51,7 +60,7 @@ def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor
     for name, tensor in tensors.items():
         for dim, positions in removed.get(name, {}).items():
             tensor = _without(tensor, dim, positions)  # noqa: PLW2901 - sliced along one axis after the other
-        kept[name] = tensor
+        kept[name] = _laid_like(tensors[name], tensor)
     return kept
 
 

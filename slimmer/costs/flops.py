@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.closed_form import Cost, Term, closed_form, volume
 from slimmer.errors import ModelError, first_line
-from slimmer.graph import ChannelGraph, Inputs, Operation, evaluating, example_inputs, place_of
+from slimmer.graph import ChannelGraph, Inputs, Operation, evaluating, example_inputs, place_of, tracing
 
 CONVENTION = "fvcore, 1 FLOP per multiply-add"
 
@@ -106,7 +106,7 @@ def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
         analysis.total()
         return analysis
 
-    with evaluating(model), warnings.catch_warnings():
+    with evaluating(model), tracing(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.trace is deprecated; fvcore still stands on it
         try:
             return counted()

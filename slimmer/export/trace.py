@@ -16,7 +16,7 @@ from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
 from slimmer.export.shape import Shape
 from slimmer.files import whole
-from slimmer.graph import Inputs, example_inputs, is_image, quiet
+from slimmer.graph import Inputs, example_inputs, is_image, quiet, tracing
 
 BATCH = "batch"
 LARGER = (32, 64)  # pixels more of height and width: a network that halves five times takes them
@@ -36,13 +36,15 @@ def trace(model: nn.Module, inputs: Inputs, shape: Shape) -> ExportedProgram:
     code raises.
     """
     if not is_image(inputs):
-        return torch.export.export(model, example_inputs(model, inputs, images=1), strict=False)
+        with tracing():
+            return torch.export.export(model, example_inputs(model, inputs, images=1), strict=False)
     # Two images: torch.export takes a dimension of size 1 for a constant.
     example = torch.zeros(shape.batch or 2, *inputs)
     dims: dict[int, Any] = {} if shape.batch else {0: Dim(BATCH, min=1)}
     if shape.dynamic_size:
         dims |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    return torch.export.export(model, (example,), dynamic_shapes=(dims,), strict=False)
+    with tracing():
+        return torch.export.export(model, (example,), dynamic_shapes=(dims,), strict=False)
 
 
 def larger(input_size: tuple[int, ...]) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlic
 from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, shapes
 from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
-from slimmer.graph.program import evaluating, own_line, place_of, quiet
+from slimmer.graph.program import evaluating, own_line, place_of, quiet, tracing
 from slimmer.graph.trace import build_graph
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "shapes",
     "tensors_in",
     "traceable",
+    "tracing",
 ]

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import proxy_tensor
 from torch.jit import ScriptModule
+from torch.overrides import TorchFunctionMode
 
 from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError, first_line
@@ -41,7 +43,7 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
     def export() -> Any:
         return torch.export.export(traced, example, dynamic_shapes=sizes if any_batch else None, strict=False)
 
-    with quiet():  # torch logs what fails, tracebacks and all, beside raising it
+    with quiet(), tracing():  # torch logs what fails, tracebacks and all, beside raising it
         try:
             return export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
@@ -91,6 +93,43 @@ def _is_own(file: str) -> bool:
     if "site-packages" not in path.parts:  # which lies below Python's own folder
         libraries.add(Path(linecache.__file__).parent)
     return libraries.isdisjoint(path.parents) and path.is_file()
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """A block in which torch.export follows `copy.copy` of an activation, and names modules as they hang.
+
+    Where modules share one (an activation), torch.export names a module by the way in which it was reached, and loses
+    the beginning of that way behind code that holds a module itself: a `forward` assigned to it, a hook. Here the name
+    is the module's first path.
+    """
+    tracer: Any = getattr(proxy_tensor, "_ModuleStackTracer", None)
+    named = tracer and tracer.path_of_module
+
+    def path_of_module(self: Any, module: nn.Module) -> str:
+        real = self.proxy_modules.get(module, module)
+        return str(self.submodule_paths[real]) if real in self.submodule_paths else str(named(self, module))
+
+    if tracer:
+        tracer.path_of_module = path_of_module
+    try:
+        with _Copies():
+            yield
+    finally:
+        if tracer:
+            tracer.path_of_module = named
+
+
+class _Copies(TorchFunctionMode):
+    """Python's copies of a tensor as operations: it makes them from the tensor's storage, which no trace sees."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What `func` gives."""
+        if func is Tensor.__deepcopy__ and not isinstance(args[0], nn.Parameter):
+            return args[1].setdefault(id(args[0]), args[0].clone())
+        if func is Tensor.__reduce_ex__ and not isinstance(args[0], nn.Parameter):
+            return Tensor.view_as, (args[0], args[0])
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
