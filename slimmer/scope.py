@@ -103,7 +103,8 @@ def graph_of(model: nn.Module, scope: Scope) -> ChannelGraph:
 
 def _of_part(row: Fixed) -> Fixed:
     """Why a layer stays, in the words that are right for parts."""
-    return replace(row, reason=row.reason.replace("the network's output", "what a traced part gives"))
+    said = row.reason.replace("the network's output", "what a traced part gives")
+    return replace(row, reason=said.replace("the network's input", "what a traced part gets"))
 
 
 def _outside(model: nn.Module, known: set[str], scope: Scope) -> Iterator[Fixed]:

@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner
 from detectors import Branching, Detector, Pyramid, block, detector
 from torch import nn
+from torchvision_ops import detection
 
 import slimmer
 from slimmer.cli import main
@@ -315,3 +316,44 @@ def test_a_run_in_parts_is_not_exported_and_says_why(a_run):
 def test_a_pyramid_alone_can_be_traced_without_parts():
     result = slimmer.prune(Pyramid().eval(), flops=0.5, input_size=SIZE)
     assert result.report["traced"] is None
+
+
+FEW = {"box_nms_thresh": 0.5, "rpn_pre_nms_top_n_test": 20, "rpn_post_nms_top_n_test": 10, "box_score_thresh": 0.0}
+TWO_STAGES = ("backbone", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "trace"),
+    [
+        ("ssdlite320_mobilenet_v3_large", {}, ("backbone", "head")),
+        ("retinanet_resnet50_fpn", {"min_size": 64, "max_size": 64, "topk_candidates": 20}, ("backbone", "head")),
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", {"min_size": 64, "max_size": 64, **FEW}, TWO_STAGES),
+    ],
+)
+def test_torchvision_s_detectors_are_slimmed_whole(name, options, trace):
+    torch.manual_seed(0)
+    dense = getattr(detection(), name)(weights=None, weights_backbone=None, num_classes=5, **options).eval()
+    result = slimmer.prune(dense, flops=0.5, input_size=(3, 64, 64), trace=trace)
+    assert 0.49 < result.report["flops"]["ratio"] <= 0.5
+    assert type(result.model) is type(dense)
+    assert list(result.model.state_dict()) == list(dense.state_dict())
+    with torch.no_grad():
+        answers = result.model([torch.randn(3, 64, 64), torch.randn(3, 48, 64)])
+    assert len(answers) == 2
+    for answer in answers:
+        number = len(answer["scores"])
+        assert (answer["boxes"].shape, answer["labels"].shape) == ((number, 4), (number,))
+
+
+class Wordy(nn.Module):
+    """Can't be traced, and says so on pages."""
+
+    def forward(self, images):
+        raise ValueError("word " * 10_000)
+
+
+def test_the_reason_why_a_network_can_t_be_traced_is_no_page():
+    with pytest.raises(ModelError, match="word word") as error:
+        slimmer.prune(nn.Sequential(nn.Conv2d(3, 4, 1), Wordy()), flops=0.5, input_size=SIZE)
+    assert len(str(error.value)) < 1000

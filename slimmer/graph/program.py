@@ -20,6 +20,7 @@ from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Inputs, example_inputs, shapes
 
+MOST_SAID = 300  # characters of torch.export's reason
 BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
 
 
@@ -48,7 +49,7 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
             return export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
             mode = " in training" * training
-            found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {first_line(error)}"
+            found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {_short(error)}"
             right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
             scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
             if scripted:
@@ -76,6 +77,12 @@ def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
         for hook in hooks:
             hook.remove()
     return found
+
+
+def _short(error: Exception) -> str:
+    """What an error says, without the pages of terms that torch.export may fill with what it can't decide."""
+    said = first_line(error)
+    return said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]} ..."
 
 
 def own_line(error: Exception) -> str:
