@@ -65,3 +65,15 @@ def _function_again(value: FunctionType, copies: dict[int, Any]) -> FunctionType
 
 def _copy_of(value: Any, copies: dict[int, Any]) -> Any:
     return copies[id(value)] if id(value) in copies else _bound_again(value, copies)
+
+
+def set_mode_(model: nn.Module, training: bool) -> None:
+    """Put every module into training or eval mode by its flag: a subclass's `train` may mean something else.
+
+    >>> block = nn.Sequential(nn.Dropout())
+    >>> set_mode_(block, training=False)
+    >>> block[0].training
+    False
+    """
+    for module in model.modules():
+        module.training = training

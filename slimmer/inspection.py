@@ -27,6 +27,7 @@ def inspect(
     input_size: tuple[int, int, int] | None = None,
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
+    equal_splits: bool | None = None,
     rewrite: bool = False,
     trace: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -36,9 +37,9 @@ def inspect(
     what is out of reach: the part that no channel group touches. `layers` has every convolution and linear layer,
     with the groups of its channels and the reasons of those that stay; `held` has the modules that hold most of the
     FLOPs of the least plan. A module needs `input_size` (channels, height, width) of one image; a checkpoint's own
-    architecture knows it. `keep` and `only` are patterns of layers, as in a recipe, and `rewrite` looks at it as
-    `slimmer prune --rewrite` does. With `trace`, names of submodules, these alone are traced: FLOPs are theirs, and
-    parameters the whole network's.
+    architecture knows it. `keep` and `only` are patterns of layers, as in a recipe; `equal_splits` and `rewrite` look
+    at it as `slimmer prune` does with them. With `trace`, names of submodules, these alone are traced: FLOPs are theirs,
+    and parameters the whole network's.
     Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
@@ -53,6 +54,7 @@ def inspect(
         input_size=input_size,
         keep=tuple(keep),
         only=tuple(only),
+        equal_splits=bool(equal_splits),
         rewrite=rewrite,
         trace=tuple(trace),
     )

@@ -13,7 +13,7 @@ from slimmer.graph import ChannelGroup
 from slimmer.plan import Plan
 from slimmer.prepare import Task
 from slimmer.recipe import Recipe
-from slimmer.report import cost_report
+from slimmer.report import attribute_report, cost_report
 from slimmer.run import Run, worked
 from slimmer.runtimes.environment import environment
 from slimmer.sparsify import method_name
@@ -62,6 +62,7 @@ def make_report(
             {"name": group.name, "dense": group.size, "slim": width, "channels_each": _channels_each(group)}
             for group, width in zip(plan.groups, plan.widths, strict=True)
         ],
+        "attributes": attribute_report(task.graph, plan),
         "fixed": [vars(row) for row in task.graph.fixed],
         "seconds": round(worked(run.read_events()), 1),
         "environment": environment(),

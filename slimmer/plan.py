@@ -16,15 +16,24 @@ MOST_POSITIONS = 10_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """Channel groups, and for each the units that stay (ascending). Replayable on its own: no graph is traced again."""
+    """Channel groups, and for each the units that stay (ascending). Replayable on its own: no graph is traced again.
+
+    `attributes` are the numbers of the user's modules that name a width: `module#name` and what it becomes.
+    """
 
     groups: tuple[ChannelGroup, ...]
     keep: tuple[tuple[int, ...], ...]
+    attributes: tuple[tuple[str, int], ...] = ()
 
     @property
     def widths(self) -> list[int]:
         """How many units of each group stay."""
         return [len(units) for units in self.keep]
+
+    @property
+    def gone(self) -> dict[str, int]:
+        """How many units of each group go, by its name."""
+        return {group.name: group.size - width for group, width in zip(self.groups, self.widths, strict=True)}
 
     def removed(self) -> dict[Axis, list[int]]:
         """The positions that go, ascending, for every axis that loses any."""
@@ -54,7 +63,8 @@ class Plan:
             }
             for group, kept in zip(self.groups, self.keep, strict=True)
         ]
-        return json.dumps({"format": FORMAT, "groups": groups}, indent=1, sort_keys=True) + "\n"
+        numbers = {"attributes": dict(self.attributes)} if self.attributes else {}
+        return json.dumps({"format": FORMAT, "groups": groups, **numbers}, indent=1, sort_keys=True) + "\n"
 
     @property
     def hash(self) -> str:
@@ -70,11 +80,12 @@ class Plan:
                 raise RunError(where, f"plan format {data['format']}", f"this slimmer reads format {FORMAT}")
             groups = tuple(_group(entry) for entry in data["groups"])
             keep = tuple(tuple(_positions(entry["keep"])) for entry in data["groups"])
+            attributes = _attributes(data.get("attributes", {}))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RunError(where, f"is no plan ({error})", "give the plan.json of a slimmer run") from error
         for group, kept in zip(groups, keep, strict=True):
             _check(group, kept, where)
-        return Plan(groups, keep)
+        return Plan(groups, keep, attributes)
 
 
 def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
@@ -88,12 +99,30 @@ def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
     kept = tuple(tuple(sorted(set(keep.get(group.name, range(group.size))))) for group in graph.groups)
     for group, units in zip(graph.groups, kept, strict=True):
         _check(group, units, "plan")
-    return Plan(graph.groups, kept)
+    return Plan(graph.groups, kept, _followed(graph, kept))
 
 
 def full_plan(graph: ChannelGraph) -> Plan:
     """The plan that keeps everything: the identity."""
     return make_plan(graph, {})
+
+
+def _followed(graph: ChannelGraph, kept: Sequence[Sequence[int]]) -> tuple[tuple[str, int], ...]:
+    """The attributes of which all that they may name has become one other width."""
+    gone = Plan(graph.groups, tuple(map(tuple, kept))).gone
+    found = []
+    for each in graph.attributes:
+        widths = each.becomes(gone)
+        if len(widths) == 1 and widths[0] not in {None, each.value}:
+            found.append((f"{each.module}#{each.name}", widths[0]))
+    return tuple(sorted(found))
+
+
+def _attributes(entry: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    for name, number in entry.items():
+        if type(number) is not int or number < 1 or "#" not in name:
+            raise TypeError(f"attribute {name!r} becomes {number!r}")
+    return tuple(sorted(entry.items()))
 
 
 def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:

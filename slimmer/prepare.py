@@ -11,7 +11,7 @@ from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
-from slimmer.graph import ChannelGraph, own_inputs
+from slimmer.graph import ChannelGraph, find_attributes, own_inputs
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.prune import Cut, prune
@@ -80,7 +80,7 @@ def prepare(
 
 def _narrowing(recipe: Recipe) -> list[str]:
     """The settings that keep channels from going, as far as they are not left at their defaults."""
-    keys = {"model": ("keep", "only", "trace"), "budget": ("min_width", "max_sparsity", "round_to")}
+    keys = {"model": ("keep", "only", "trace", "equal_splits"), "budget": ("min_width", "max_sparsity", "round_to")}
     sections = ((name, getattr(recipe, name), each) for name, each in keys.items())
     return [
         f"{name}.{key}={_plain(getattr(section, key))}"
@@ -118,11 +118,13 @@ def examine(
         found = "makes one program of the whole network, where model.trace leaves most of it Python"
         raise RecipeError("model.rewrite", found, "leave out one of them")
     scope = scope_of(model, identity.inputs(model), section.trace)
-    program = read_program(model, scope.inputs) if section.rewrite else None
-    graph = graph_of(model, scope) if program is None else program.channels
+    program = read_program(model, scope.inputs, equal_splits=section.equal_splits) if section.rewrite else None
+    graph = graph_of(model, scope, equal_splits=section.equal_splits) if program is None else program.channels
     cut: Cut = prune if program is None else program.prune
     model = model if program is None else program.dense(model)
     graph = probe_scope(model, keep_layers(graph, section.keep, section.only), scope, cut)
+    if program is None:  # a program has none of the user's modules
+        graph = find_attributes(model, graph, scope.whole)
     costs = (flops_cost(scope.of(model), graph, scope.inputs), params_cost(model, graph))
     return model, graph, costs, cut, scope
 

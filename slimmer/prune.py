@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from slimmer.duplicate import duplicate
+from slimmer.errors import RunError
 from slimmer.graph import Axis
 from slimmer.plan import Plan
 
@@ -21,7 +22,8 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     """A copy of `model` that holds only the channels that `plan` keeps; modules' own attributes stay true.
 
     torch-pruning's layer-wise functions remove the channels; `requires_grad` and train or eval mode are as in
-    `model`, and weights whose channels lie last in memory stay so. The full plan gives back an equal model.
+    `model`, and weights whose channels lie last in memory stay so. The full plan gives back an equal model. Raises
+    RunError where the plan counts by an attribute that the model has not.
     """
     slim = duplicate(model)
     given = dict(model.named_parameters())
@@ -37,10 +39,23 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
         if module not in done:  # one that hangs in two places is named twice
             _cut_(module, gone)
             done.add(module)
+    for name, number in plan.attributes:
+        _set_(slim, name, number)
     for name, parameter in slim.named_parameters():
         parameter.data = _laid_like(given[name], parameter.data)
         parameter.requires_grad_(given[name].requires_grad)
     return slim
+
+
+def _set_(model: nn.Module, place: str, number: int) -> None:
+    """Set `module#attribute`, a whole number that has to be there and can't grow. Raises RunError."""
+    path, _, name = place.partition("#")
+    held = dict(model.named_modules()).get(path)
+    old = vars(held).get(name) if held is not None else None
+    if held is None or type(old) is not int or not 0 < number <= old:
+        found = f"sets {place} to {number}, and in this network it is {old!r}"
+        raise RunError("plan", found, "give the plan of this network")
+    setattr(held, name, number)
 
 
 def _laid_like(given: Tensor, kept: Tensor) -> Tensor:

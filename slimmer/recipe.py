@@ -29,6 +29,7 @@ SHORT: Final = {
     "arch": "model.arch",
     "checkpoint": "model.checkpoint",
     "epochs": "finetune.epochs",
+    "equal_splits": "model.equal_splits",
     "flops": "budget.flops",
     "input_size": "model.input_size",
     "keep": "model.keep",

@@ -7,6 +7,7 @@ from typing import Any
 from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
 from slimmer.floors import ROUNDED
+from slimmer.graph import ChannelGraph, slim_width
 from slimmer.plan import Plan
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.profile_text import headline, parts
@@ -35,6 +36,30 @@ def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, 
         "limit": limit,
         "limit_ratio": None if limit is None else limit / cost.dense,
     }
+
+
+def attribute_report(graph: ChannelGraph, plan: Plan) -> dict[str, Any]:
+    """What became of numbers in the user's modules that name a width, and of parts that were equal.
+
+    Those that `followed` the plan; those that `stayed`, since what they may name has now several widths (None: one that
+    can't be told); and splits whose equal parts came out `unequal`.
+    """
+    numbers, gone = dict(plan.attributes), plan.gone
+    followed, stayed = [], []
+    for each in graph.attributes:
+        slim, widths = numbers.get(f"{each.module}#{each.name}"), each.becomes(gone)
+        if slim is not None:
+            followed.append({"attribute": str(each), "dense": each.value, "slim": slim})
+        elif widths != [each.value]:
+            stayed.append({"attribute": str(each), "dense": each.value, "widths": widths})
+    unequal = []
+    for split in graph.splits:
+        slim_sizes = [
+            slim_width(size, way, gone) for size, way in zip(split.sizes, split.parts, strict=True) if way is not None
+        ]
+        if len(set(split.sizes)) == 1 and len(set(slim_sizes)) > 1:
+            unequal.append({"operation": split.operation, "dense": split.sizes[0], "slim": slim_sizes})
+    return {"followed": followed, "stayed": stayed, "unequal_splits": unequal}
 
 
 def to_markdown(
@@ -73,7 +98,7 @@ def to_markdown(
     lines += ["## Widths", "", *(f"{hint}\n" for hint in width_hint(report))]
     lines += ["| channel group | dense | slim |", "|---|---|---|"]
     lines += [f"| {row['name']} | {row['dense']} | {row['slim']} |" for row in report["groups"]]
-    lines += ["", "## Not pruned", ""]
+    lines += ["", *_attributes(report.get("attributes")), "## Not pruned", ""]
     lines += [
         f"- {row['layer']}: {row['channels']} of {row['of']} channels: {row['reason']}" for row in report["fixed"]
     ]
@@ -109,6 +134,26 @@ def width_hint(report: Mapping[str, Any]) -> list[str]:
             "than for the dense network. `slimmer profile` measures it; with `--round-to 8` or 16 all are multiples."
         )
     ]
+
+
+def attribute_notes(found: Mapping[str, Any] | None) -> list[str]:
+    """What to know of numbers in the user's modules and of equal parts; `found` is what `attribute_report` gave."""
+    found = found or {}
+    notes = [f"`{row['attribute']}` was {row['dense']} and is {row['slim']}." for row in found.get("followed", ())]
+    for row in found.get("stayed", ()):
+        widths = ", ".join("a part of them" if width is None else str(width) for width in row["widths"])
+        was = f"`{row['attribute']}` stays {row['dense']}, and what was {row['dense']} wide is now {widths}."
+        notes.append(f"{was} forward does not read it; methods that do may not run.")
+    for row in found.get("unequal_splits", ()):
+        now = " and ".join(map(str, row["slim"]))
+        was = f"{row['operation']}: equal parts of {row['dense']} channels are now {now}."
+        notes.append(f"{was} Code that takes them to be equal may not run; with `--equal-splits` they stay equal.")
+    return notes
+
+
+def _attributes(found: Mapping[str, Any] | None) -> list[str]:
+    notes = attribute_notes(found)
+    return ["## Numbers in the modules", "", *(f"- {note}" for note in notes), ""] if notes else []
 
 
 def _before_projection(left: Mapping[str, float] | None) -> list[str]:

@@ -113,12 +113,13 @@ class Program:
         return graph
 
 
-def read_program(model: nn.Module, inputs: Inputs) -> Program:
+def read_program(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False) -> Program:
     """The program of `model`, traced in eval mode, and in training in another precision, and its channel groups.
 
     Numbers of channels in the code fix nothing here: split sizes, slice bounds, fixed views, group counts, amounts of
     padding follow the channels that they count. Sizes of images stay those of `inputs` wherever the code holds them.
-    Weights that are computed from parameters alone are parameters here; see `Program.dense`.
+    Weights that are computed from parameters alone are parameters here; see `Program.dense`. The parts of a split may
+    differ in width, but under `equal_splits` those that are equal stay so.
 
     Raises:
         ModelError: the network can't be traced, does something else in training than in eval mode, or has a backward
@@ -132,7 +133,7 @@ def read_program(model: nn.Module, inputs: Inputs) -> Program:
     _check_gradients(model, inputs)
     graph = merge(model, evaluated, trained, (own, other))
     folding = fold_(model, graph, evaluated)
-    walk = walk_program(model, evaluated, rewrite=True)
+    walk = walk_program(model, evaluated, rewrite=True, equal_splits=equal_splits)
     component = walk.book.components()
 
     def units(labels: Tensor | None) -> Any:

@@ -78,13 +78,13 @@ def scope_of(model: nn.Module, inputs: Inputs, parts: Sequence[str] = ()) -> Sco
     return Scope(captured, inputs, tuple(parts), calls)
 
 
-def graph_of(model: nn.Module, scope: Scope) -> ChannelGraph:
-    """The channel groups of what is traced; layers outside are listed as fixed.
+def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> ChannelGraph:
+    """The channel groups of what is traced; layers outside are listed as fixed. See `build_graph` for `equal_splits`.
 
     Raises ModelError where it can't be traced; of a whole network with the parts that could be.
     """
     try:
-        graph = build_graph(scope.of(model), scope.inputs)
+        graph = build_graph(scope.of(model), scope.inputs, equal_splits=equal_splits)
     except ModelError as error:
         if scope.parts:
             raise

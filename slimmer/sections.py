@@ -32,6 +32,9 @@ class ModelSection(Section):
     trace: tuple[str, ...] = Field(
         (), description="modules that alone are traced and pruned, such as 'backbone', where the whole can't be traced"
     )
+    equal_splits: bool = Field(
+        False, description="parts that the code cuts alike (x.split(self.c, 1)) go alike, and the number follows"
+    )
     rewrite: bool = Field(False, description="the slim network is its program: numbers in it follow, weights are plain")
 
 

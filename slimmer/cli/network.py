@@ -9,7 +9,19 @@ from typing import Any
 import click
 
 from slimmer.cli.ending import RUN, remembering
-from slimmer.cli.options import ARCH, BUDGET, REWRITE, as_json, given, keep, numbers, only, show_result, trace
+from slimmer.cli.options import (
+    ARCH,
+    BUDGET,
+    REWRITE,
+    as_json,
+    equal_splits,
+    given,
+    keep,
+    numbers,
+    only,
+    show_result,
+    trace,
+)
 
 
 @click.command()
@@ -26,6 +38,7 @@ from slimmer.cli.options import ARCH, BUDGET, REWRITE, as_json, given, keep, num
 @click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@equal_splits
 @click.option("--rewrite", is_flag=True, default=None, help=REWRITE)
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory.  [default: runs/ARCH-N]")
 @click.option("--seed", type=int, help="Seed of all that is random.  [default: 0]")
@@ -58,6 +71,7 @@ def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
 @keep
 @only
 @trace
+@equal_splits
 @click.option("--rewrite", is_flag=True, help="As `slimmer prune --rewrite` would prune it.")
 @as_json
 def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:

@@ -35,6 +35,12 @@ trace = click.option(
     metavar="NAME,NAME",
     help="Trace and prune these modules alone, with what they get in one call; all else stays the Python that it is.",
 )
+equal_splits = click.option(
+    "--equal-splits",
+    is_flag=True,
+    default=None,
+    help="Parts that the code cuts alike, as x.split(self.c, 1) does, lose channels alike.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

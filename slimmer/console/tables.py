@@ -10,7 +10,7 @@ from rich.table import Table
 
 from slimmer.console.watch import LABELS, say
 from slimmer.profile_text import headline, parts
-from slimmer.report import EXPORT_HEADS, export_rows, traced_hint, width_hint
+from slimmer.report import EXPORT_HEADS, attribute_notes, export_rows, traced_hint, width_hint
 from slimmer.tabulate import columns, fitting, legend, title
 
 HALF = 0.5  # of the FLOPs: where not even that can be reached, it is said what holds them
@@ -32,7 +32,8 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
         say(console, hint)
     if report["accuracy"] is None:
         say(console, "No data was given: accuracy is not known, and nothing was trained or recalibrated.")
-    for hint in width_hint(report):
+    untrue = {**report.get("attributes", {}), "followed": ()}
+    for hint in (*width_hint(report), *attribute_notes(untrue)):
         say(console, hint)
     say(console, f"report: {report['run']}/report.md")
 

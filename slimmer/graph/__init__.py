@@ -1,6 +1,18 @@
 """Which channels of a network go together, read off its own program."""
 
-from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
+from slimmer.graph.attributes import find_attributes
+from slimmer.graph.channels import (
+    Attribute,
+    Axis,
+    ChannelGraph,
+    ChannelGroup,
+    ChannelSlice,
+    Fixed,
+    Layer,
+    Operation,
+    Split,
+    slim_width,
+)
 from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, shapes
 from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
@@ -8,6 +20,7 @@ from slimmer.graph.program import evaluating, own_line, place_of, quiet, tracing
 from slimmer.graph.trace import build_graph
 
 __all__ = [
+    "Attribute",
     "Axis",
     "Call",
     "Captured",
@@ -19,10 +32,12 @@ __all__ = [
     "Layer",
     "Operation",
     "Parts",
+    "Split",
     "build_graph",
     "capture",
     "evaluating",
     "example_inputs",
+    "find_attributes",
     "is_image",
     "is_inside",
     "logits",
@@ -31,6 +46,7 @@ __all__ = [
     "place_of",
     "quiet",
     "shapes",
+    "slim_width",
     "tensors_in",
     "traceable",
     "tracing",

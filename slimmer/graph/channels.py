@@ -1,6 +1,6 @@
 """Which channels go together: names, axes and index maps, no live modules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -80,11 +80,56 @@ class Fixed:
     reason: str
 
 
+Width = tuple[tuple[str, int], ...]
+"""How a width depends on a plan: the groups it holds, each with the positions that one of its units takes."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Channels that the code of a module cuts into parts, one behind the other: each part's dense width, and its way.
+
+    A part's way is None where it holds only some of a group's units, so that its width is no matter of numbers.
+    """
+
+    module: str
+    operation: str
+    sizes: tuple[int, ...]
+    parts: tuple[Width | None, ...]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A whole number that a module of the user's holds and that names a width: the ways of all that it may name."""
+
+    module: str
+    name: str
+    value: int
+    widths: tuple[Width | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}".removeprefix(".")
+
+    def becomes(self, gone: Mapping[str, int]) -> list[int | None]:
+        """The widths that it may name, each once, where `gone` units of each group go; None is one that can't be told.
+
+        >>> Attribute("block", "width", 16, ((("conv", 1),), (("other", 1),))).becomes({"conv": 5})
+        [11, 16]
+        """
+        found = {None if way is None else slim_width(self.value, way, gone) for way in self.widths}
+        return sorted(found, key=lambda width: -1 if width is None else width)
+
+
+def slim_width(dense: int, way: Width, gone: Mapping[str, int]) -> int:
+    """What is left of a width of `dense` channels where `gone` units of each group go."""
+    return dense - sum(positions * gone.get(group, 0) for group, positions in way)
+
+
 @dataclass(frozen=True)
 class ChannelGraph:
     """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend on.
 
-    `streams` names the groups of residual streams: channels whose activations are added to one another.
+    `streams` names the groups of residual streams: channels whose activations are added to one another. `attributes`
+    are numbers that a plan may change in the user's modules, see `slimmer.attributes`.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -93,6 +138,8 @@ class ChannelGraph:
     operations: tuple[Operation, ...]
     sizes: tuple[tuple[Axis, int], ...]
     streams: frozenset[str] = frozenset()
+    splits: tuple[Split, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
 
     def group(self, name: str) -> ChannelGroup:
         """The group called `name`. Raises KeyError."""

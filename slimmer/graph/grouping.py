@@ -1,10 +1,21 @@
 """Labels, ties and fixes into channel groups: units that touch the same axes in the same measure form a group."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
-from slimmer.graph.channels import Axis, ChannelGraph, ChannelGroup, ChannelSlice, Fixed, Layer, Operation
+from slimmer.graph.channels import (
+    Axis,
+    ChannelGraph,
+    ChannelGroup,
+    ChannelSlice,
+    Fixed,
+    Layer,
+    Operation,
+    Split,
+    Width,
+)
 from slimmer.graph.labels import distinct
 from slimmer.graph.walk import Walk
 
@@ -24,7 +35,40 @@ def collect(walk: Walk) -> ChannelGraph:
         operations=_operations(walk),
         sizes=tuple((axis, len(units)) for axis, units in axes.items()),
         streams=_streams(walk, component, axes, groups),
+        splits=_splits(walk, component, axes, groups),
     )
+
+
+def _splits(
+    walk: Walk, component: np.ndarray, axes: dict[Axis, np.ndarray], groups: tuple[ChannelGroup, ...]
+) -> tuple[Split, ...]:
+    """The channels that the code cuts into parts, each split once, as far as any of them may go."""
+    if not walk.splits:
+        return ()
+    group_of: dict[int, ChannelGroup] = {}
+    for group in groups:
+        part = group.slices[0]
+        group_of |= dict.fromkeys(axes[part.axis][[place[0] for place in part.index]].tolist(), group)
+    found: dict[Split, None] = {}
+    for module, operation, parts in walk.splits:
+        ways = tuple(_way(component[part.numpy()], group_of) for part in parts)
+        found[Split(module, operation, tuple(map(len, parts)), ways)] = None
+    return tuple(split for split in found if any(way != () for way in split.parts))
+
+
+def _way(units: np.ndarray, group_of: dict[int, ChannelGroup]) -> Width | None:
+    """The groups that a part of `units` holds; None where it holds only some units of one, or not all alike often."""
+    places = Counter(units.tolist())
+    times: dict[str, list[int]] = {}
+    sizes = {}
+    for unit, number in places.items():
+        if unit in group_of:
+            group = group_of[unit]
+            times.setdefault(group.name, []).append(number)
+            sizes[group.name] = group.size
+    if any(len(of) < sizes[name] or len(set(of)) > 1 for name, of in times.items()):
+        return None
+    return tuple((name, of[0]) for name, of in times.items())
 
 
 def _streams(

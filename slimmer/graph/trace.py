@@ -29,13 +29,14 @@ AUTOCAST = "wrap_with_autocast"  # a block under torch.autocast, as a program of
 BEFORE_PART = 4  # of its arguments: device, type, enabled, cached; then come the program and what enters it
 
 
-def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
+def build_graph(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False) -> ChannelGraph:
     """The channel groups of `model`, read off its program by labels; see docs/decisions.md.
 
     Args:
         model: any traceable network; it is left as it was.
         inputs: (C, H, W) of one image; or, for a network of several inputs, a tuple of example tensors in the order
             of its forward, or a dictionary of them by name. Examples of two or more images are safer than of one.
+        equal_splits: parts that the code cuts alike stay alike, also where a number says how wide they are.
 
     Raises:
         ModelError: the network can't be traced; the message holds torch.export's reason.
@@ -43,7 +44,7 @@ def build_graph(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     with torch.no_grad():  # else a part of the network without gradients would be a program of its own
         program = export_program(model, inputs)
     training = cache(partial(_training_program, model, inputs))
-    return channel_graph(walk_program(model, program, training=training), model)
+    return channel_graph(walk_program(model, program, equal_splits=equal_splits, training=training), model)
 
 
 def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
@@ -53,9 +54,14 @@ def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
 
 
 def walk_program(
-    model: nn.Module, program: Any, *, rewrite: bool = False, training: Callable[[], Any] | None = None
+    model: nn.Module,
+    program: Any,
+    *,
+    rewrite: bool = False,
+    equal_splits: bool = False,
+    training: Callable[[], Any] | None = None,
 ) -> Walk:
-    """The finished walk through the exported program of `model`; see `Walk` for `rewrite`.
+    """The finished walk through the exported program of `model`; see `Walk` for `rewrite` and `equal_splits`.
 
     `training` gives the program of training, or the error that says why there is none; it is asked where `program`
     leaves layers out. A walk that finds convolutions whose groups can't go, or only all together, is followed by one
@@ -64,7 +70,8 @@ def walk_program(
     names = read_names(model)
     evenly: frozenset[str] = frozenset()
     while True:
-        walk = Walk(dict(model.named_modules()), aliases=names.modules, rewrite=rewrite, evenly=evenly)
+        modules = dict(model.named_modules())
+        walk = Walk(modules, names.modules, rewrite=rewrite, evenly=evenly, equal_splits=equal_splits)
         follow(walk, names, program)
         if training is not None and not _weighted(model).issubset(layer.name for layer in walk.layers):
             _follow_training(walk, names, training())

@@ -55,7 +55,8 @@ class Walk:
 
     Under `rewrite` the program itself is going to be slim: numbers of channels in it will follow, and so they need not
     fix what they count. `counts` holds them by node. `evenly` are the weights of grouped convolutions whose groups stay
-    and lose channels alike; of the others, whose groups go whole, `whole` has a label for each group.
+    and lose channels alike; of the others, whose groups go whole, `whole` has a label for each group. Under
+    `equal_splits` the parts of a split that are equal stay so.
     """
 
     modules: dict[str, nn.Module]
@@ -71,6 +72,8 @@ class Walk:
     counts: dict[str, Counts] = field(default_factory=dict)
     untraced: str = ""  # why layers that only training runs are not known
     whole: dict[str, Tensor] = field(default_factory=dict)
+    equal_splits: bool = False
+    splits: list[tuple[str, str, list[Tensor]]] = field(default_factory=list)  # module, operation, labels of each part
     summed: list[Tensor] = field(default_factory=list)  # labels of activations that were added to one another
 
     def label_axis(self, axis: Axis, labels: Tensor) -> Tensor:

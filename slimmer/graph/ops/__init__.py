@@ -11,6 +11,7 @@ from slimmer.graph.ops import (
     pooling,
     product,
     resampling,
+    splitting,
 )
 from slimmer.graph.walk import Handler
 
@@ -25,6 +26,7 @@ KINDS = (
     pooling,
     product,
     resampling,
+    splitting,
 )
 HANDLERS: dict[str, Handler] = {name: handler for kind in KINDS for name, handler in kind.HANDLERS.items()}
 READS_WEIGHTS = frozenset({*convolution.HANDLERS, *linear.HANDLERS, *product.HANDLERS, *computed.HANDLERS})

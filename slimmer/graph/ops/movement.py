@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from slimmer.graph.labels import along, compact, reduced, spread, varying_dims
-from slimmer.graph.ops.bounds import note_bounds
+from slimmer.graph.ops.splitting import COUNTED
 from slimmer.graph.walk import Handler, Walk, argument, shape_of
 
 MOVES = [
@@ -28,7 +28,6 @@ MOVES = [
     "swapdims",
 ]
 RESHAPES = ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "view_as", "reshape_as"]
-COUNTED = "channels counted in the code"
 
 
 def move(_walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -134,43 +133,6 @@ def _together(walk: Walk, operands: Sequence[Tensor]) -> Tensor:
     return lead
 
 
-def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Equal parts by number: the i-th channel of each part goes together, so that the parts stay equal."""
-    labels = args[0]
-    dim = argument(node, args, kwargs, "dim") % labels.dim()
-    if walk.rewrite or dim not in varying_dims(labels):
-        return cut(walk, node, args, kwargs)
-    parts = node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
-    if any(part.shape != parts[0].shape for part in parts):
-        walk.book.fix(labels, walk.reason(node, "parts of unequal size"))
-        return parts
-    for part in parts[1:]:
-        walk.book.tie(parts[0], part)
-    return [parts[0]] * len(parts)
-
-
-def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """A gated linear unit: one half of the channels times the sigmoid of the other; both halves go together."""
-    labels = args[0]
-    dim = argument(node, args, kwargs, "dim") % labels.dim()
-    first, second = labels.chunk(2, dim)
-    if dim in varying_dims(labels):
-        walk.book.tie(first, second)
-    return compact(first)
-
-
-def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A part by bounds that the code holds: what is counted on a cut axis of channels stays, or its bounds follow."""
-    labels = args[0]
-    parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
-    first = parts[0] if isinstance(parts, (list, tuple)) else parts
-    dim = argument(node, args, kwargs, "dim") % labels.dim()
-    whole = first.dim() == labels.dim() and first.shape[dim] == labels.shape[dim]
-    if not whole and dim in varying_dims(labels) and not (walk.rewrite and note_bounds(walk, node, args, kwargs)):
-        walk.book.fix(labels, walk.reason(node, COUNTED))
-    return parts
-
-
 def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; over channels they stay."""
     labels: Tensor = args[0]
@@ -212,14 +174,11 @@ def item(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any])
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(MOVES, move),
     **dict.fromkeys(RESHAPES, reshape),
-    **dict.fromkeys(("slice", "select", "split", "split_with_sizes", "narrow", "narrow_copy", "unbind"), cut),
     **dict.fromkeys(("repeat", "repeat_interleave", "tile"), repeat),
     **dict.fromkeys(("cat", "concat", "concatenate"), concatenate),
     "expand": expand,
     "expand_as": expand_as,
     "stack": stack,
-    "chunk": chunk,
-    "glu": gate,
     "unfold": windows,
     "roll": roll,
     "channel_shuffle": channel_shuffle,

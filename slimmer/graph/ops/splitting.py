@@ -1,0 +1,110 @@
+"""Parts of channels: what counts them in the code ties or fixes them, or its bounds follow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Node
+
+from slimmer.graph.attributes import whole_numbers
+from slimmer.graph.channels import Axis
+from slimmer.graph.labels import along, compact, varying_dims
+from slimmer.graph.ops.bounds import note_bounds
+from slimmer.graph.walk import Handler, Walk, argument, describe
+
+COUNTED = "channels counted in the code"
+
+
+def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Equal parts by number: the i-th channel of each part goes together, so that the parts stay equal.
+
+    In a rewritten program they need not: each part's width follows.
+    """
+    labels = args[0]
+    dim = argument(node, args, kwargs, "dim") % labels.dim()
+    if dim not in varying_dims(labels):
+        return cut(walk, node, args, kwargs)
+    parts = node.target(*args, **kwargs)  # type: ignore[operator,unused-ignore]
+    equal = all(part.shape == parts[0].shape for part in parts)
+    if walk.rewrite and not (walk.equal_splits and equal):
+        parts = cut(walk, node, args, kwargs)
+    elif not equal:
+        walk.book.fix(labels, walk.reason(node, "parts of unequal size"))
+    else:
+        parts = _alike(walk, parts)
+    _note_split(walk, node, parts, dim)
+    return parts
+
+
+def split(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Parts by sizes that the code holds: as `cut`; under `equal_splits`, equal ones as `chunk`.
+
+    The sizes then follow where the module holds them in an attribute; where they do not, the self-check finds it.
+    """
+    labels = args[0]
+    dim = argument(node, args, kwargs, "dim") % labels.dim()
+    parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
+    if varying_dims(labels) != [dim]:
+        return cut(walk, node, args, kwargs)
+    if walk.equal_splits and len(parts) > 1 and all(part.shape == parts[0].shape for part in parts):
+        if walk.rewrite:
+            note_bounds(walk, node, args, kwargs)
+        else:
+            _label_sizes(walk, node, walk.read(parts[0], dim, node))
+        parts = _alike(walk, parts)
+    else:
+        parts = cut(walk, node, args, kwargs)
+    _note_split(walk, node, parts, dim)
+    return parts
+
+
+def _label_sizes(walk: Walk, node: Node, labels: Tensor) -> None:
+    """Label the attributes of the module that say how wide its parts are."""
+    name = walk.module_of(node)
+    for attribute in whole_numbers(walk.modules[name], len(labels)):
+        walk.label_axis(Axis(f"{name}#{attribute}", 0), labels)
+
+
+def _note_split(walk: Walk, node: Node, parts: Sequence[Tensor], dim: int) -> None:
+    """Note the labels of the parts that channels are cut into, for attributes that name their width."""
+    read = [along(part, dim) for part in parts]
+    known = [labels for labels in read if labels is not None]
+    if len(known) == len(read):
+        walk.splits.append((walk.module_of(node), describe(node), known))
+
+
+def _alike(walk: Walk, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Parts of one size, whose i-th channels go together."""
+    for part in parts[1:]:
+        walk.book.tie(parts[0], part)
+    return [parts[0]] * len(parts)
+
+
+def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """A gated linear unit: one half of the channels times the sigmoid of the other; both halves go together."""
+    labels = args[0]
+    dim = argument(node, args, kwargs, "dim") % labels.dim()
+    first, second = labels.chunk(2, dim)
+    if dim in varying_dims(labels):
+        walk.book.tie(first, second)
+    return compact(first)
+
+
+def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """A part by bounds that the code holds: what is counted on a cut axis of channels stays, or its bounds follow."""
+    labels = args[0]
+    parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
+    first = parts[0] if isinstance(parts, (list, tuple)) else parts
+    dim = argument(node, args, kwargs, "dim") % labels.dim()
+    whole = first.dim() == labels.dim() and first.shape[dim] == labels.shape[dim]
+    if not whole and dim in varying_dims(labels) and not (walk.rewrite and note_bounds(walk, node, args, kwargs)):
+        walk.book.fix(labels, walk.reason(node, COUNTED))
+    return parts
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(("slice", "select", "narrow", "narrow_copy", "unbind"), cut),
+    **dict.fromkeys(("split", "split_with_sizes"), split),
+    "chunk": chunk,
+    "glu": gate,
+}
