@@ -38,8 +38,8 @@ def inspect(
     with the groups of its channels and the reasons of those that stay; `held` has the modules that hold most of the
     FLOPs of the least plan. A module needs `input_size` (channels, height, width) of one image; a checkpoint's own
     architecture knows it. `keep` and `only` are patterns of layers, as in a recipe; `equal_splits` and `rewrite` look
-    at it as `slimmer prune` does with them. With `trace`, names of submodules, these alone are traced: FLOPs are theirs,
-    and parameters the whole network's.
+    at it as `slimmer prune` does with them. With `trace`, names of submodules, these alone are traced: FLOPs are
+    theirs, and parameters the whole network's.
     Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
