@@ -34,6 +34,7 @@ from slimmer.runtimes.environment import environment
 CHILD = Path(__file__).with_name("coverage_child.py")
 STAGES = ("build", "graph", "check", "plan", "equal", "costs", "train", "attributes", "onnx")
 PEER_STAGES = ("build", "prune", "run")
+LISTS = ("torchvision", "timm", "packages", "peers")
 COUNTED = ("flops", "params")
 RIGHT = ("half", "rewritten", "part")
 Row = dict[str, Any]
@@ -88,7 +89,7 @@ vit_tiny_r_s16_p8_224 vit_small_r26_s32_224 vitamin_small_224
 @click.command(help=__doc__)
 @click.option("--out", type=Path, required=True, help="The JSON lines, read and appended to.")
 @click.option("--names", help="torchvision/resnet18,timm/resnet10t,… instead of all.")
-@click.option("--only", type=click.Choice(["torchvision", "timm"]))
+@click.option("--only", type=click.Choice(LISTS), multiple=True, help="These lists.  [default: torchvision and timm]")
 @click.option("--limit-s", default=300.0, show_default=True, help="Seconds a process of slimmer; one or two a net.")
 @click.option("--peer-limit-s", default=120.0, show_default=True, help="Seconds the process of Torch-Pruning.")
 @click.option("--memory-gb", default=16.0, show_default=True, help="What a process may hold.")
@@ -98,7 +99,7 @@ vit_tiny_r_s16_p8_224 vit_small_r26_s32_224 vitamin_small_224
 def main(
     out: Path,
     names: str | None,
-    only: str | None,
+    only: tuple[str, ...],
     limit_s: float,
     peer_limit_s: float,
     memory_gb: float,
@@ -108,10 +109,11 @@ def main(
 ) -> None:
     rows = read_rows(out)
     done = {row["net"] for row in rows if row["stages_asked"] in ("all", stages)}
-    chosen = [] if table else names.split(",") if names else list(all_names(only))
-    odd = [net for net in chosen if net.partition("/")[0] not in ("torchvision", "timm")]
+    chosen = [] if table else names.split(",") if names else list(all_names(only or LISTS[:2]))
+    known = {*all_names(LISTS[2:])} if names else set()
+    odd = [net for net in chosen if net.partition("/")[0] not in LISTS[:2] and net not in known] if names else []
     if odd:
-        raise click.UsageError(f"--names: {odd[0]!r} is neither torchvision/NAME nor timm/NAME")
+        raise click.UsageError(f"--names: {odd[0]!r} is neither torchvision/NAME nor timm/NAME, nor on a list of ours")
     run = partial(measure, stages=stages, limit_s=limit_s, peer_limit_s=peer_limit_s, memory_gb=memory_gb)
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(run, net) for net in chosen if net not in done]
@@ -132,18 +134,22 @@ def read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def all_names(only: str | None) -> Iterator[str]:
-    """Every network of the list: torchvision's own list, then timm's as chosen above."""
-    if only != "timm":
-        from coverage_child import import_torchvision  # noqa: PLC0415 - seconds, and only a whole run needs it
+def all_names(lists: Sequence[str]) -> Iterator[str]:
+    """Every network of the lists: torchvision's own, timm's as chosen above, other packages', peers' rebuilt ones."""
+    from coverage_child import import_torchvision, networks  # noqa: PLC0415 - seconds, and only a whole run needs it
 
+    if "torchvision" in lists:
         import_torchvision()
         from torchvision import models  # noqa: PLC0415
 
         found = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
         yield from (f"torchvision/{name}" for name in found)
-    if only != "torchvision":
+    if "timm" in lists:
         yield from (f"timm/{name}" for name in (*CONVNETS, *HYBRIDS))
+    if "packages" in lists:
+        yield from networks("package_networks")
+    if "peers" in lists:
+        yield from (f"peers/{name}" for name in networks("peer_networks"))
 
 
 def measure(net: str, *, stages: str, limit_s: float, peer_limit_s: float, memory_gb: float) -> Row:
@@ -272,7 +278,9 @@ def peer_verdict(row: Row) -> tuple[str, str]:
 def kind(row: Row) -> str:
     """Which of the three lists a network is from."""
     package, _, name = row["net"].partition("/")
-    return package if package == "torchvision" else "timm, hybrids" if name in HYBRIDS else "timm, convnets"
+    if package == "timm":
+        return "timm, hybrids" if name in HYBRIDS else "timm, convnets"
+    return package
 
 
 def markdown(rows: Sequence[Row]) -> Iterator[str]:
@@ -289,6 +297,7 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
     yield "there is no masked network to hold it against.\n"
     yield from _counts("list", kind, rows)
     yield from _counts("family", lambda row: f"{row['net'].partition('/')[0]}/{row['family']}", rows)
+    yield from _each([row for row in rows if row["net"].partition("/")[0] not in LISTS[:2]])
     judged = [(row, *verdict(row)) for row in rows]
     for title, words in (("Wrong", ["wrong"]), ("Failed", ["failed"]), ("Pruned in part", ["part"])):
         yield from _list(title, [(row["net"], why) for row, word, why in judged if word in words])
@@ -322,6 +331,19 @@ def _counts(title: str, key: Any, rows: Sequence[Row]) -> Iterator[str]:
         theirs = Counter(peer_verdict(row)[0] for row in group)
         cells = [value, len(group), *(words[head] for head in heads[:-1]), whole, *(theirs[peer] for peer in peers)]
         yield f"| {' | '.join(map(str, cells))} |"
+
+
+def _each(rows: Sequence[Row]) -> Iterator[str]:
+    """One line a network of other packages and of the rebuilt ones: how right, FLOPs that are left, why, seconds."""
+    if rows:
+        yield "\n## One by one\n\n| network | result | FLOPs left | s | why |\n|---|---|---|---|---|"
+    for row in sorted(rows, key=lambda row: str(row["net"])):
+        word, why = verdict(row)
+        tries = [row, *([row["rewritten"]] if "rewritten" in row else [])]
+        plan = tries[-1]["stages"].get("plan", {})
+        left = f"{plan['flops'] / plan['dense']:.1%}" if "flops" in plan else ""
+        seconds = sum(stage["s"] for each in tries for stage in each["stages"].values())
+        yield f"| {row['net']} | {word} | {left} | {seconds:.1f} | {_plain(why)} |"
 
 
 def _list(title: str, pairs: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -7,15 +7,17 @@
 in MB while it ran, what was found, and the error where it failed; so a process that is stopped says how far it came.
 """
 
+import importlib.util
 import json
 import re
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -33,19 +35,19 @@ from slimmer.criteria import random_scores
 from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import check_parity
 from slimmer.export.reason import one_line
-from slimmer.graph import ChannelGraph, build_graph, tensors_in, trace
+from slimmer.graph import ChannelGraph, Inputs, build_graph, is_image, tensors_in, trace
 from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan
-from slimmer.probe import enliven_, probe
+from slimmer.probe import enliven_, example
 from slimmer.prune import Cut, prune
 from slimmer.rewrite import read_program
+from slimmer.scope import Scope, probe_scope, scope_of
 
 SIDES = (64, 96, 128, 224, 256)  # the first at which the network runs in eval and in train mode
 WINDOWED = ("swin",)  # names of networks that pad what is smaller than a window, in some layers most of it
 SHARE = 0.5  # of the FLOPs, that may remain
 EXACT = 1e-10  # largest difference over the output's largest magnitude, float64
 PEER_STEPS = 50
-Size = tuple[int, int, int]
 
 
 class StoppedError(Exception):
@@ -66,11 +68,11 @@ def main(who: str, net: str, events: Path, stages: str, rewrite: bool, share: fl
     torch.set_num_threads(1)
     try:
         with stage(events, "build", needed=True) as found:
-            model, side = build(net, found)
+            model, size, parts = build(net, found)
         if who == "slimmer":
-            through_slimmer(model, (3, side, side), events, onnx=stages == "all", rewrite=rewrite)
+            through_slimmer(model, size, parts, events, onnx=stages == "all", rewrite=rewrite)
         else:
-            through_peer(model, (3, side, side), events, share)
+            through_peer(model, size, events, share)
     except StoppedError:
         pass
 
@@ -97,37 +99,92 @@ def _peak_mb() -> int:
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
 
 
-def build(net: str, found: dict[str, Any]) -> tuple[nn.Module, int]:
-    """The network with random weights that make it speak, and the smallest side of an image that it takes."""
+def build(net: str, found: dict[str, Any]) -> tuple[nn.Module, tuple[int, ...], Sequence[str]]:
+    """The network with random weights that make it speak, the image that it takes, and the parts to trace alone."""
     import_torchvision()
-    package, _, name = net.partition("/")
     torch.manual_seed(0)
-    model, own_side, module = _torchvision(name) if package == "torchvision" else _timm(name)
+    model, sizes, parts, module = _named(net)
     found.update(family=module.rpartition(".")[2], params=sum(p.numel() for p in model.parameters()))
     enliven_(model)
-    side = found["side"] = own_side if name.startswith(WINDOWED) else smallest_side(model, own_side)
-    settle_(model, side)
+    size = sizes[0] if len(sizes) == 1 else smallest_size(model, sizes)
+    found["side"] = size[-1]
+    if not parts:  # what can't be traced is a detector, which trains with targets
+        settle_(model, size)
     with torch.no_grad():
-        first, second = (tensors_in(model.eval()(torch.randn(1, 3, side, side)))[0] for _ in range(2))
-    found["spread"] = float((first - second).abs().max() / first.abs().max())
-    if not found["spread"] > 1e-6:
+        first, second = (tensors_in(model.eval()(torch.randn(1, *size))) for _ in range(2))
+    found["spread"] = max(_spread(*pair) for pair in zip(first, second, strict=False))
+    if not parts and not found["spread"] > 1e-6:
         raise ValueError(f"two images get the same answer (spread {found['spread']:.2g}): nothing could be compared")
-    return model, side
+    return model, size, parts
+
+
+def _spread(first: Tensor, second: Tensor) -> float:
+    """How far two answers are apart, as a share of the first's size; of other shapes, all of it."""
+    if first.shape != second.shape:
+        return 1.0
+    return float((first - second).abs().max() / first.abs().max().clamp_min(1e-30)) if first.numel() else 0.0
+
+
+def _named(net: str) -> tuple[nn.Module, list[tuple[int, ...]], Sequence[str], str]:
+    """A network by PACKAGE/NAME, the images to try, the parts to trace alone, and its family."""
+    package, _, name = net.partition("/")
+    if package in ("torchvision", "timm"):
+        model, own_side, module = _torchvision(name) if package == "torchvision" else _timm(name)
+        smaller = () if name.startswith(WINDOWED) else (side for side in SIDES if side < own_side)
+        return model, [(3, side, side) for side in (*smaller, own_side)], (), module
+    if package == "peers":
+        return networks("peer_networks")[name](), [(3, 32, 32)], (), name
+    entry = networks("package_networks")[net]
+    return entry.make(), [entry.size], entry.trace, package
+
+
+def networks(file: str) -> dict[str, Any]:
+    """The NETWORKS of a file beside this one; this folder is not searched for modules (see coverage.py)."""
+    spec = importlib.util.spec_from_file_location(file, Path(__file__).with_name(f"{file}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    found: dict[str, Any] = module.NETWORKS
+    return found
 
 
 def import_torchvision() -> None:
-    """Import torchvision, also where its compiled operators do not fit the installed torch: none is needed here."""
+    """Import torchvision where it is; with operators in Python where its own don't fit the installed torch."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
     try:
-        import torchvision  # noqa: PLC0415
+        import torchvision  # noqa: F401, PLC0415
     except RuntimeError:  # operator torchvision::nms does not exist
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         library = _LIBRARIES.setdefault("torchvision", torch.library.Library("torchvision", "DEF"))
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision  # noqa: F401, PLC0415
+        library.define(f"roi_align({ROIS}) -> Tensor")
+        from torchvision import ops  # noqa: PLC0415
+
+        library.impl("nms", partial(_nms, ops.box_iou), "CPU")
+        library.impl("roi_align", sys.modules["torchvision.ops.roi_align"]._roi_align, "CPU")  # noqa: SLF001
+        for module in [module for name, module in sys.modules.items() if name.startswith("torchvision.ops")]:
+            if hasattr(module, "_assert_has_ops"):
+                module._assert_has_ops = lambda: None  # noqa: SLF001
 
 
+def _nms(box_iou: Any, boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """The indices of the boxes that no better one overlaps by more than a share, the best first."""
+    overlap = box_iou(boxes, boxes) > iou_threshold
+    alive = torch.ones(len(scores), dtype=torch.bool)
+    kept = []
+    for place in scores.argsort(descending=True, stable=True).tolist():
+        if alive[place]:
+            kept.append(place)
+            alive &= ~overlap[place]
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+ROIS = "Tensor input, Tensor rois, float scale, int height, int width, int sampling_ratio, bool aligned"
 _LIBRARIES: dict[str, torch.library.Library] = {}  # what is defined lives as long as its library
 
 
@@ -151,23 +208,23 @@ def _timm(name: str) -> tuple[nn.Module, int, str]:
     return model, int(model.pretrained_cfg["input_size"][-1]), timm.model_entrypoint(name).__module__
 
 
-def smallest_side(model: nn.Module, own_side: int) -> int:
-    """The smallest side of a square image with which `model` runs, in eval and in train mode."""
-    for side in (*(size for size in SIDES if size < own_side), own_side):
+def smallest_size(model: nn.Module, sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The first of the sizes of an image with which `model` runs, in eval and in train mode."""
+    for size in sizes:
         try:
             with torch.no_grad():
                 for training in (False, True):
-                    model.train(training)(torch.randn(2, 3, side, side))
+                    model.train(training)(torch.randn(2, *size))
         except Exception:  # any of many kinds; the network's own size is tried last, and may raise
-            if side == own_side:
+            if size == sizes[-1]:
                 raise
         else:
-            return side
+            return size
     raise AssertionError("the network's own size returns or raises")
 
 
 @torch.no_grad()
-def settle_(model: nn.Module, side: int) -> None:
+def settle_(model: nn.Module, size: tuple[int, ...]) -> None:
     """Let the batch norms take their statistics from random images, so that no signal dies or explodes."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -176,16 +233,24 @@ def settle_(model: nn.Module, side: int) -> None:
         norm.momentum = None  # the plain mean over batches
     model.train()
     for _ in range(2):
-        model(torch.randn(4, 3, side, side))
+        model(torch.randn(4, *size))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
 
 
-def through_slimmer(model: nn.Module, size: Size, events: Path, *, onnx: bool, rewrite: bool) -> None:
-    """Groups, self-check, plan, and what must hold of the network that the plan leaves."""
+def through_slimmer(
+    whole: nn.Module, image: tuple[int, ...], parts: Sequence[str], events: Path, *, onnx: bool, rewrite: bool
+) -> None:
+    """Groups, self-check, plan, and what must hold of the network that the plan leaves.
+
+    Of a network that is traced in parts, all is held of the parts on their captured inputs; the whole slim network has
+    to run too.
+    """
     cut: Cut = prune
     with stage(events, "graph", needed=True) as found:
+        scope = scope_of(whole, image, parts)
+        model, size = scope.of(whole), scope.inputs
         if rewrite:
             program = read_program(model, size)
             model, graph, cut = program.dense(model), program.channels, program.prune
@@ -193,11 +258,13 @@ def through_slimmer(model: nn.Module, size: Size, events: Path, *, onnx: bool, r
             graph = read_graph(model, size, found)
         found.update(groups=len(graph.groups), units=graph.units, layers=len(graph.layers))
     with stage(events, "check", needed=True) as found:
-        graph = checked(model, graph, size, cut, found)
+        graph = checked(whole if parts else model, graph, scope, cut, found)
     with stage(events, "plan", needed=True) as found:
         plan = half(model, graph, size, found)
     with stage(events, "equal", needed=True) as found:
         compare(model, graph, plan, size, cut, found)
+        if parts:
+            prune(whole, plan).eval()(*example(whole, image, 1))
     slim = cut(model, plan)
     with stage(events, "costs") as found:
         found["flops"] = count_flops(slim, size)
@@ -211,7 +278,7 @@ def through_slimmer(model: nn.Module, size: Size, events: Path, *, onnx: bool, r
             export(model, slim, size, found)
 
 
-def read_graph(model: nn.Module, size: Size, found: dict[str, Any]) -> ChannelGraph:
+def read_graph(model: nn.Module, size: Inputs, found: dict[str, Any]) -> ChannelGraph:
     """The channel graph; the time of torch.export apart from the walk's own."""
     seconds = []
     export_program = trace.export_program
@@ -231,15 +298,15 @@ def read_graph(model: nn.Module, size: Size, found: dict[str, Any]) -> ChannelGr
     return graph
 
 
-def checked(model: nn.Module, graph: ChannelGraph, size: Size, cut: Cut, found: dict[str, Any]) -> ChannelGraph:
+def checked(model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut, found: dict[str, Any]) -> ChannelGraph:
     """The graph without what the self-check fixed."""
-    kept = probe(model, graph, size, cut)
+    kept = probe_scope(model, graph, scope, cut)
     found["groups"] = len(kept.groups)
     found["fixed_by_check"] = [f"{row.layer}: {row.reason}" for row in kept.fixed[len(graph.fixed) :]][:5]
     return kept
 
 
-def half(model: nn.Module, graph: ChannelGraph, size: Size, found: dict[str, Any]) -> Plan:
+def half(model: nn.Module, graph: ChannelGraph, size: Inputs, found: dict[str, Any]) -> Plan:
     """The plan with half the FLOPs, from random scores; where the least is more, one half way down to the least."""
     cost, params = flops_cost(model, graph, size), params_cost(model, graph)
     least, dense = reachable(cost, graph)
@@ -252,7 +319,7 @@ def half(model: nn.Module, graph: ChannelGraph, size: Size, found: dict[str, Any
     return plan
 
 
-def holding(model: nn.Module, graph: ChannelGraph, size: Size) -> list[list[Any]]:
+def holding(model: nn.Module, graph: ChannelGraph, size: Inputs) -> list[list[Any]]:
     """The reasons that keep most FLOPs whole: [reason, share of the dense FLOPs that the layers it fixes compute]."""
     flops: dict[str, int] = {}
     for (module, _), count in count_by_module(model, size).items():
@@ -267,13 +334,13 @@ def holding(model: nn.Module, graph: ChannelGraph, size: Size) -> list[list[Any]
 
 
 @torch.no_grad()
-def compare(model: nn.Module, graph: ChannelGraph, plan: Plan, size: Size, cut: Cut, found: dict[str, Any]) -> None:
+def compare(model: nn.Module, graph: ChannelGraph, plan: Plan, size: Inputs, cut: Cut, found: dict[str, Any]) -> None:
     """Masked against pruned in float64; `moved` says how far the mask moved the dense network's answer."""
     double = deepcopy(model).double().eval()
-    images = torch.randn(2, *size, dtype=torch.float64)
-    dense = tensors_in(double(images))
-    masked = tensors_in(Masked(double, graph, hard_mask(plan, torch.float64)).eval()(images))
-    pruned = tensors_in(cut(double, plan).eval()(images))
+    given = example(double, size)
+    dense = tensors_in(double(*given))
+    masked = tensors_in(Masked(double, graph, hard_mask(plan, torch.float64)).eval()(*given))
+    pruned = tensors_in(cut(double, plan).eval()(*given))
     found["difference"] = _difference(pruned, masked)
     found["moved"] = _difference(masked, dense)
     found["equal"] = bool(found["difference"] <= EXACT)
@@ -283,15 +350,15 @@ def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
     """The largest difference over the output's largest magnitude; infinite where shapes differ or a NaN is met."""
     if [part.shape for part in ours] != [part.shape for part in theirs]:
         return float("inf")
-    pairs = zip(ours, theirs, strict=True)
+    pairs = [(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True) if a.numel()]
     worst = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-300)) for a, b in pairs)
     return worst if worst == worst else float("inf")  # noqa: PLR0124 - a NaN is not itself
 
 
-def train(slim: nn.Module, size: Size) -> None:
+def train(slim: nn.Module, size: Inputs) -> None:
     """One forward and backward pass in train mode. Raises where it fails or a gradient is no number."""
     slim.train()
-    answers = tensors_in(slim(torch.randn(2, *size)))
+    answers = [answer for answer in tensors_in(slim(*example(slim, size))) if answer.requires_grad]
     torch.stack([answer.square().mean() for answer in answers]).sum().backward()
     for name, parameter in slim.named_parameters():
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
@@ -340,8 +407,10 @@ def _counts(module: nn.Module) -> Iterator[tuple[str, Any]]:
         yield "num_parameters", len(module.weight)
 
 
-def export(model: nn.Module, slim: nn.Module, size: Size, found: dict[str, Any]) -> None:
+def export(model: nn.Module, slim: nn.Module, size: Inputs, found: dict[str, Any]) -> None:
     """Export to ONNX, held against PyTorch in float32; where it fails, `dense` says whether the dense network's too."""
+    if not is_image(size):
+        return
     with tempfile.TemporaryDirectory() as folder:
         try:
             found["max_rel"] = _parity(slim, size, Path(folder) / "slim.onnx")
@@ -354,12 +423,12 @@ def export(model: nn.Module, slim: nn.Module, size: Size, found: dict[str, Any])
             raise
 
 
-def _parity(model: nn.Module, size: Size, path: Path) -> float:
+def _parity(model: nn.Module, size: tuple[int, ...], path: Path) -> float:
     export_onnx(model, path, size, metadata={})
     return check_parity(model, path, torch.randn(3, *size)).max_rel
 
 
-def through_peer(model: nn.Module, size: Size, events: Path, share: float) -> None:
+def through_peer(model: nn.Module, size: tuple[int, ...], events: Path, share: float) -> None:
     """Torch-Pruning to `share` of the FLOPs, and whether its network runs, trains and is as small as asked."""
     import torch_pruning as tp  # noqa: PLC0415
 
