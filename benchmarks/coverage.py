@@ -1,7 +1,8 @@
-"""Which networks prune right: every torchvision classifier and segmentation net, and timm's convnets by family.
+"""Which networks prune right: torchvision's classifiers and segmentation nets, timm's convnets, and on request others.
 
     python benchmarks/coverage.py --out benchmarks/results/coverage.jsonl
     python benchmarks/coverage.py --out benchmarks/results/coverage.jsonl --table > benchmarks/results/coverage.md
+    python benchmarks/coverage.py --only packages --only peers --stages graph --out coverage_packages.jsonl
 
 Each network, with random weights and the smallest image that it takes, goes through slimmer in a fresh process and
 through Torch-Pruning to the same FLOPs in another (`coverage_child.py`); what does not reach half its FLOPs goes
@@ -10,6 +11,9 @@ are chosen so: of every module with convolutional nets, the smallest of each kin
 with), then the second smallest, six to fourteen by the module's size, below 60 million parameters where it has such,
 and a few well-known ones; of nets that also mix positions otherwise (attention, state spaces), two a module. Pure
 transformers, ports (tf_), test nets and mere variants of training are left out.
+
+`--only packages` takes the networks of `package_networks.py`, as far as their packages are installed, and `--only
+peers` those of `peer_networks.py`; whole detectors among them are pruned in the parts that can be traced.
 """
 
 import json
@@ -23,6 +27,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +40,16 @@ CHILD = Path(__file__).with_name("coverage_child.py")
 STAGES = ("build", "graph", "check", "plan", "equal", "costs", "train", "attributes", "onnx")
 PEER_STAGES = ("build", "prune", "run")
 LISTS = ("torchvision", "timm", "packages", "peers")
+PACKAGES = {  # under what name each is imported
+    "ultralytics": "ultralytics",
+    "smp": "segmentation_models_pytorch",
+    "monai": "monai",
+    "transformers": "transformers",
+    "pytorchcv": "pytorchcv",
+    "facenet": "facenet_pytorch",
+    "efficientnet_pytorch": "efficientnet_pytorch",
+    "detection": "torchvision",
+}
 COUNTED = ("flops", "params")
 RIGHT = ("half", "rewritten", "part")
 Row = dict[str, Any]
@@ -135,8 +150,11 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def all_names(lists: Sequence[str]) -> Iterator[str]:
-    """Every network of the lists: torchvision's own, timm's as chosen above, other packages', peers' rebuilt ones."""
-    from coverage_child import import_torchvision, networks  # noqa: PLC0415 - seconds, and only a whole run needs it
+    """Every network of the lists: torchvision's own, timm's as chosen above, other packages' and peers'.
+
+    Packages that are not installed are passed over.
+    """
+    from coverage_child import import_torchvision, networks  # noqa: PLC0415 - takes seconds
 
     if "torchvision" in lists:
         import_torchvision()
@@ -147,7 +165,7 @@ def all_names(lists: Sequence[str]) -> Iterator[str]:
     if "timm" in lists:
         yield from (f"timm/{name}" for name in (*CONVNETS, *HYBRIDS))
     if "packages" in lists:
-        yield from networks("package_networks")
+        yield from (net for net in networks("package_networks") if find_spec(PACKAGES[net.partition("/")[0]]))
     if "peers" in lists:
         yield from (f"peers/{name}" for name in networks("peer_networks"))
 

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from slimmer.graph import tensors_in
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
 STAGES = ("build", "graph", "check", "plan", "equal", "costs", "train", "attributes", "onnx")
@@ -129,6 +132,32 @@ def test_the_list_is_as_long_and_as_wide_as_it_says(coverage):
     names = [*coverage.CONVNETS, *coverage.HYBRIDS]
     assert len(names) >= 250
     assert len(set(names)) == len(names)
+
+
+def test_other_packages_networks_are_told_one_by_one(coverage):
+    rows = [a_row("smp/unet"), a_row("peers/lenet", plan={"least": 600, "limit": 800.0})]
+    lines = list(coverage.markdown([*rows, a_row()]))
+    assert "| peers/lenet | part | 49.9% | 9.0 | at least 60.0% remain; 10% why |" in lines
+    assert "| smp/unet | half | 49.9% | 9.0 |  |" in lines
+    assert not any(line.startswith("| timm/resnet10t |") for line in lines)
+
+
+@pytest.fixture(scope="module")
+def peers(coverage):
+    spec = importlib.util.spec_from_file_location("peer_networks", SCRIPT.with_name("peer_networks.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.NETWORKS
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+def test_peers_networks_run_in_eval_and_in_training(peers):
+    images = torch.randn(2, 3, 32, 32)
+    assert len(peers) >= 20
+    for name, make in peers.items():
+        network = make()
+        for training in (False, True):
+            assert tensors_in(network.train(training)(images))[0].shape[0] == 2, name
 
 
 @pytest.fixture
