@@ -188,7 +188,9 @@ def told(one: Mapping[str, Any] | None) -> str:
     """A comparison in a cell."""
     if one is None:
         return ""
-    return f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f}), {one['efficiency']:.2f}"
+    interval = ", no interval" if one["low"] is None else f" ({one['low']:.2f} to {one['high']:.2f})"
+    by_cpu_time = " by CPU time" if one.get("by") == "CPU time" else ""  # older results are of wall time
+    return f"{one['speedup']:.2f}{by_cpu_time}{interval}, {one['efficiency']:.2f}"
 
 
 def integers(text: str) -> tuple[int, ...]:

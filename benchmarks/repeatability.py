@@ -73,6 +73,7 @@ def summary(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (model, batch, threads), same in cases.items():
         speedups = [one["speedup"] for one in same]
         middle = statistics.median(speedups)
+        with_one = [one for one in same if one["low"] is not None]
         found.append(
             {
                 "model": model,
@@ -83,12 +84,18 @@ def summary(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "lowest": min(speedups),
                 "highest": max(speedups),
                 "spread": max(speedups) / min(speedups) - 1,
-                "covered": sum(one["low"] <= middle <= one["high"] for one in same),
-                "hold_all": sum(one["low"] <= min(speedups) and max(speedups) <= one["high"] for one in same),
-                "interval_width": statistics.median((one["high"] - one["low"]) / one["speedup"] for one in same),
+                "covered": sum(one["low"] <= middle <= one["high"] for one in with_one),
+                "hold_all": sum(one["low"] <= min(speedups) and max(speedups) <= one["high"] for one in with_one),
+                "interval_width": width_of(with_one),
             }
         )
     return found
+
+
+def width_of(same: Sequence[dict[str, Any]]) -> float | None:
+    """The median width of the intervals, over their speed-ups; None where no report has one."""
+    widths = [(one["high"] - one["low"]) / one["speedup"] for one in same]
+    return statistics.median(widths) if widths else None
 
 
 if __name__ == "__main__":

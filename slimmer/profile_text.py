@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from slimmer.profile_causes import CPU, ON_CPU, Part, Profile, Row, key, nodes, several, threads_told, where, widths
 
-SCHEMA = 3
+SCHEMA = 4
 # Settings that change a timing on a GPU, ONNX Runtime's and PyTorch's.
 TELLING = (
     *("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "enable_cuda_graph", "trt_fp16_enable"),
@@ -14,16 +14,15 @@ TELLING = (
 
 def headline(found: Profile) -> list[str]:
     """How much faster each network is than the first, and later ones than the second, a sentence a batch size."""
-    return [
-        f"{_place(found, one)}: {one['model']} {_verdict(one)} (95 % interval {one['low']:.2f} to {one['high']:.2f})"
-        + (
-            "."
-            if one["promise"] is None
-            else f"; its FLOPs promise {one['promise']:.2f}, it has {_share(one)} of that."
-        )
-        for one in (*found["comparisons"], *found.get("among", ()))
-        if one["runtime"] == one["against_runtime"]
-    ]
+    told = []
+    for one in (*found["comparisons"], *found.get("among", ())):
+        if one["runtime"] == one["against_runtime"]:
+            promise = "."
+            if one["promise"] is not None:
+                share = _share(one)
+                promise = f"; its FLOPs promise {one['promise']:.2f}, it has {share} of that."
+            told.append(f"{_place(found, one)}: {_verdict(found, one)}{promise}")
+    return told
 
 
 def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
@@ -44,11 +43,47 @@ def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
         yield Part("What limits these figures", says=tuple(found["notes"]))
 
 
-def _verdict(one: Row) -> str:
+def _verdict(found: Profile, one: Row) -> str:
+    """What a comparison says, in words; by CPU time where the machine was too busy for a wall time."""
+    model, against, times = one["model"], one["against"], f"{one['speedup']:.2f} times"
+    busy = f"the machine is too busy for a wall time; by {_cpu_time(one['threads'])} " if _busy(one) else ""
+    if one["low"] is None:
+        blocks = _fewest_blocks(found)
+        why = f"{blocks} block{'s' if blocks > 1 else ''}, too few for an interval"
+        if _busy(one) and one["wall"]["low"] is not None:
+            why = "no interval, since a busy machine changes that too"
+        return f"{busy}{model} is {times} as fast as {against} ({why})"
+    interval = f"(95 % interval {one['low']:.2f} to {one['high']:.2f})"
     if one["verdict"] == "no measurable difference":
-        return f"has no measurable difference to {one['against']}: {one['speedup']:.2f} times"
+        return f"{busy}{model} has no measurable difference to {against}: {times} {interval}"
     slower = " (slower)" if one["verdict"] == "slower" else ""
-    return f"is {one['speedup']:.2f} times as fast as {one['against']}{slower}"
+    return f"{busy}{model} is {times} as fast as {against}{slower} {interval}{_calm(one)}"
+
+
+def _busy(one: Row) -> bool:
+    return one["undisturbed"] is False
+
+
+def _calm(one: Row) -> str:
+    return ", undisturbed" if one["undisturbed"] else ""
+
+
+def _cpu_time(threads: int | None) -> str:
+    return "CPU time" if threads == 1 else "the CPU time of all threads together"
+
+
+def _interval(ratio: Row) -> str:
+    """A ratio in a cell, with its interval where it has one."""
+    if ratio["low"] is None:
+        return f"{ratio['speedup']:.2f}"
+    return f"{ratio['speedup']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+
+
+def _wall(one: Row) -> str:
+    """A wall time's speed-up in a cell: no interval where the machine was too busy for it."""
+    if _busy(one):
+        return f"{one['wall']['speedup']:.2f}, too busy"
+    return _interval(one["wall"]) + _calm(one)
 
 
 def _share(one: Row) -> str:
@@ -74,14 +109,35 @@ def _case(found: Profile, row: Row) -> tuple[str, ...]:
 
 def _latency(found: Profile) -> Part:
     faster = {key(one): one for one in found["comparisons"] if one["runtime"] == one["against_runtime"]}
+    computed = any(row["cpu_median_ms"] is not None for row in found["timings"])
     rows = []
     for row in found["timings"]:
-        one = faster.get(key(row))
-        gain = f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})" if one else ""
-        promise = f"{one['promise']:.2f}, {_share(one)} of it" if one and one["promise"] is not None else ""
-        rows.append((*_case(found, row), f"{row['median_ms']:.3f}", f"{row['images_per_s']:.0f}", gain, promise))
-    heads = *_case_heads(found), "median ms", "images/s", "speed-up, undisturbed (95 % interval)", "FLOPs promise"
-    return Part(f"Latency, {found['provider']}", heads, tuple(rows))
+        one, cpu_ms = faster.get(key(row)), row["cpu_median_ms"]
+        cells = [*_case(found, row), f"{row['median_ms']:.3f}"]
+        cells += _where(computed, "" if cpu_ms is None else f"{cpu_ms:.3f}")
+        cells += [f"{row['images_per_s']:.0f}", _wall(one) if one else ""]
+        cells += _where(computed, _interval(one["cpu"]) if one and one["cpu"] else "")
+        promised = one is not None and one["promise"] is not None
+        cells.append(f"{one['promise']:.2f}, {_share(one)} of it" if one and promised else "")
+        rows.append(tuple(cells))
+    heads = *_case_heads(found), "median ms", *_where(computed, "CPU ms"), "images/s"
+    heads = *heads, "speed-up (95 % interval)", *_where(computed, "by CPU time"), "FLOPs promise"
+    says = (_of_which_threads(found),) if computed else ()
+    return Part(f"Latency, {found['provider']}", heads, tuple(rows), says)
+
+
+def _where(shown: bool, cell: str) -> tuple[str, ...]:
+    """A cell of a column that is left out where nothing would stand in it."""
+    return (cell,) if shown else ()
+
+
+def _of_which_threads(found: Profile) -> str:
+    """What CPU time is of."""
+    alone = [number == 1 for number in found["conditions"]["threads"]]
+    if all(alone):
+        return "CPU time is that of the thread that runs the network."
+    several = "CPU time is that of all threads together, what they spend waiting for one another included"
+    return f"{several}{'; on 1 thread, of the one that runs the network' if any(alone) else ''}."
 
 
 def _across(found: Profile, crossed: Sequence[Row]) -> Part:
@@ -89,7 +145,7 @@ def _across(found: Profile, crossed: Sequence[Row]) -> Part:
         (
             *_case(found, one),
             one["against_runtime"],
-            f"{one['speedup']:.2f} ({one['low']:.2f} to {one['high']:.2f})",
+            _interval(one) + (", CPU time" if _busy(one) else ""),
             one["verdict"],
         )
         for one in crossed
@@ -147,10 +203,14 @@ def _whereabouts(provider: str) -> str:
     return "lie in the CPU's memory: copies are timed too" if through else "lie on the device already"
 
 
+def _fewest_blocks(found: Profile) -> int:
+    return min(len(row["block_medians_ms"]) for row in found["timings"])
+
+
 def _blocks(found: Profile) -> str:
     """How many there were, which may be more than were asked for, and not everywhere the same number."""
-    counts = [len(row["block_medians_ms"]) for row in found["timings"]]
-    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    least, most = _fewest_blocks(found), max(len(row["block_medians_ms"]) for row in found["timings"])
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _conditions(found: Profile) -> Iterator[str]:

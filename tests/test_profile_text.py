@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from test_profiling import FakeSession, constant, fake_profile
+from test_profiling_busy import busy_machine
 
 from slimmer.profile_text import headline, parts
 from slimmer.profiling.widths import Layer, multiple_of
@@ -16,7 +17,7 @@ BOTH = ("onnxruntime", "torch")
 def told(tmp_path, slim=4, **asked):
     """A profile of a dense network of 10 ms and a slim one, as data."""
     lengths = {"dense": constant(10), "slim": constant(slim)}
-    return fake_profile(tmp_path, lengths, runs=10, **asked)[0].to_dict()
+    return fake_profile(tmp_path, lengths, **({"runs": 10, "blocks": 6} | asked))[0].to_dict()
 
 
 def table(found, title, **options):
@@ -67,7 +68,7 @@ def test_figures_stand_where_their_heads_say(tmp_path, monkeypatch):
     monkeypatch.setattr(FakeSession, "copies", lambda self, x: {"to_device": lambda: None}, raising=True)
     dense, slim = table(told(tmp_path, batches=(8,)), "Runs")
     assert (dense["p5 ms"], slim["p50"], slim["p95"], slim["p99"]) == ("10.000", "4.000", "4.000", "")
-    assert (slim["runs"], slim["deviation"], slim["drift"]) == ("50", "0.0%", "0.0%, steady")
+    assert (slim["runs"], slim["deviation"], slim["drift"]) == ("60", "0.0%", "0.0%, steady")
     assert slim["to the GPU ms"] == "0.000"
     dense, slim = table(told(tmp_path, batches=(8,)), "Latency")
     assert (slim["median ms"], slim["images/s"]) == ("4.000", "2000")
@@ -162,7 +163,7 @@ def test_where_images_lie_is_said_as_it_is(tmp_path, provider, where):
 
 def test_a_third_network_is_held_against_the_second_too(tmp_path):
     lengths = {"dense": constant(10), "slim": constant(5), "rounded": constant(4)}
-    found = fake_profile(tmp_path, lengths, flops={"dense": 100, "slim": 50, "rounded": 50}, batches=(1, 8))[
+    found = fake_profile(tmp_path, lengths, flops={"dense": 100, "slim": 50, "rounded": 50}, batches=(1, 8), blocks=6)[
         0
     ].to_dict()
     assert [(one["model"], one["against"], one["batch"]) for one in found["among"]] == [
@@ -170,5 +171,51 @@ def test_a_third_network_is_held_against_the_second_too(tmp_path):
         ("rounded", "slim", 8),
     ]
     assert "rounded is 1.25 times as fast as slim (95 % interval 1.25 to 1.25)" in headline(found)[-1]
-    speedups = {row["network"]: row["speed-up, undisturbed (95 % interval)"] for row in table(found, "Latency")}
+    speedups = {row["network"]: row["speed-up (95 % interval)"] for row in table(found, "Latency")}
     assert speedups["rounded"].startswith("2.50")  # against dense
+
+
+def words(found):
+    """All that a profile says."""
+    cells = [cell for part in parts(found, every_layer=True) for row in (part.heads, *part.rows) for cell in row]
+    return [*headline(found), *cells, *(text for part in parts(found, every_layer=True) for text in part.says)]
+
+
+def test_fewer_than_six_blocks_give_a_figure_and_no_interval(tmp_path):
+    found = told(tmp_path, blocks=1)
+    assert headline(found) == ["batch 1: slim is 2.50 times as fast as dense (1 block, too few for an interval)."]
+    assert table(found, "Latency")[1]["speed-up (95 % interval)"] == "2.50"
+    [line] = headline(told(tmp_path, blocks=3))
+    assert "3 blocks, too few for an interval" in line
+
+
+def test_undisturbed_is_said_only_where_wall_time_and_cpu_time_agree(tmp_path):
+    calm = busy_machine(tmp_path, alone=True).to_dict()
+    assert headline(calm)[0].endswith("(95 % interval 20.00 to 20.00), undisturbed.")
+    assert table(calm, "Latency")[1]["speed-up (95 % interval)"] == "20.00 (20.00 to 20.00), undisturbed"
+    assert table(calm, "Latency")[1]["by CPU time"] == "20.00 (20.00 to 20.00)"
+    for found in (busy_machine(tmp_path).to_dict(), told(tmp_path)):
+        assert not [text for text in words(found) if "undisturbed" in text]
+
+
+def test_a_busy_machine_is_said_first_and_the_speed_up_is_that_of_cpu_time(tmp_path):
+    found = busy_machine(tmp_path).to_dict()
+    [line] = headline(found)
+    assert line == (
+        "batch 1: the machine is too busy for a wall time; by CPU time slim is 20.00 times as fast as "
+        "dense (95 % interval 20.00 to 20.00)."
+    )
+    dense, slim = table(found, "Latency")
+    assert (dense["CPU ms"], slim["CPU ms"]) == ("10.000", "0.500")
+    assert slim["by CPU time"] == "20.00 (20.00 to 20.00)"
+    assert slim["speed-up (95 % interval)"].endswith(", too busy")
+    [note] = [note for note in found["notes"] if note.startswith("The machine was too busy for wall times")]
+    assert f"dense, {found['comparisons'][0]['wall']['speedup']:.2f}" in note
+
+
+def test_on_several_threads_a_busy_machine_leaves_no_interval_and_one_thread_is_named(tmp_path):
+    found = busy_machine(tmp_path, threads=(2,), waited=0.7).to_dict()
+    [line] = headline(found)
+    assert line.startswith("batch 1: the machine is too busy for a wall time; by the CPU time of all threads together")
+    assert line.endswith("(no interval, since a busy machine changes that too).")
+    assert any("With --threads 1 it does not enter." in note for note in found["notes"])

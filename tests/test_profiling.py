@@ -121,14 +121,15 @@ def constant(ms):
 
 
 def test_the_speedup_of_a_known_clock_is_exact(tmp_path):
-    found, _ = fake_profile(tmp_path, {"dense": constant(10), "slim": constant(4), "same": constant(10)})
+    found, _ = fake_profile(tmp_path, {"dense": constant(10), "slim": constant(4), "same": constant(10)}, blocks=6)
     slim, same = found.comparisons
     assert (slim.model, slim.against) == ("slim", "dense")
     assert (slim.speedup, slim.low, slim.high, slim.verdict) == (2.5, 2.5, 2.5, "faster")
+    assert (slim.by, slim.undisturbed, slim.cpu) == ("wall time", None, None)
     assert (same.speedup, same.verdict) == (1, "no measurable difference")
     assert [timing.median_ms for timing in found.timings] == [10, 4, 10]
     assert [timing.images_per_s for timing in found.timings] == [100, 250, 100]
-    assert [timing.block_medians_ms for timing in found.timings][1] == (4, 4, 4, 4, 4)
+    assert [timing.block_medians_ms for timing in found.timings][1] == (4, 4, 4, 4, 4, 4)
     assert all(subject.session_ms == 7 and subject.size_bytes == 5 for subject in found.subjects)
     assert [one.efficiency for one in found.comparisons] == [None, None]
 
@@ -224,12 +225,12 @@ def test_more_blocks_are_timed_until_the_interval_is_narrow_and_four_times_as_ma
 
     heard = []
     asked = {"runs": 10, "on_progress": lambda *step: heard.append(step)}
-    for precision, length, blocks in ((0.001, constant(5), 5), (0.001, wandering(5), 20), (0.3, wandering(5), 5)):
+    for precision, length, blocks in ((0.001, constant(5), 6), (0.001, wandering(5), 24), (0.3, wandering(5), 6)):
         lengths = {"dense": length, "slim": constant(4)}
-        found, _ = fake_profile(tmp_path, lengths, precision=precision, **asked)
+        found, _ = fake_profile(tmp_path, lengths, precision=precision, blocks=6, **asked)
         assert [len(timing.block_medians_ms) for timing in found.timings] == [blocks] * 2
         assert [heard[-1][0], heard[-1][2]] == [heard[-1][1], "done"]
-        assert any(note.startswith("Intervals that did not come within 0.1%") for note in found.notes) == (blocks == 20)
+        assert any(note.startswith("Intervals that did not come within 0.1%") for note in found.notes) == (blocks == 24)
     found, _ = fake_profile(tmp_path, {"dense": wandering(5)}, precision=0.001, **asked)
     assert len(found.timings[0].block_medians_ms) == 5  # nothing is compared
 
@@ -300,11 +301,21 @@ def test_ctrl_c_closes_the_sessions(tmp_path):
         fake_profile(tmp_path, {"a": constant(1), "b": interrupt})
 
 
-def test_one_block_is_said_to_be_too_few_for_the_interval(tmp_path):
-    found, _ = fake_profile(tmp_path, {"a": constant(1), "b": constant(1)}, runs=1000, blocks=1)
-    assert found.notes == ("One block: the intervals leave out what changes from block to block.",)
-    found, _ = fake_profile(tmp_path, {"a": constant(1), "b": constant(1)}, runs=1000, blocks=4)
-    assert found.notes == ("4 blocks: the intervals hold the truth 88% of the times at most, not 95 %.",)
+@pytest.mark.parametrize(("blocks", "told"), [(1, "1 block"), (3, "3 blocks"), (5, "5 blocks")])
+def test_fewer_than_six_blocks_claim_no_interval(blocks, told, tmp_path):
+    found, _ = fake_profile(tmp_path, {"a": constant(1), "b": constant(2)}, runs=1000, blocks=blocks)
+    [one] = found.comparisons
+    assert (one.speedup, one.low, one.high, one.verdict) == (0.5, None, None, "no interval")
+    assert found.notes == (
+        f"{told}: too few for an interval, which of fewer than 6 would hold the truth less than 95 times in 100.",
+    )
+
+
+@pytest.mark.parametrize(("blocks", "taken"), [(1, 1), (2, 6), (3, 6), (6, 6)])
+def test_a_short_effort_goes_on_until_it_can_have_an_interval_where_it_can(blocks, taken, tmp_path):
+    found, _ = fake_profile(tmp_path, {"a": constant(2), "b": constant(1)}, blocks=blocks, precision=0.015)
+    assert {len(timing.block_medians_ms) for timing in found.timings} == {taken}
+    assert (found.comparisons[0].low is None) == (taken < 6)
 
 
 def test_what_a_timed_session_left_to_the_cpu_is_said_where_nothing_was_traced(tmp_path, monkeypatch):

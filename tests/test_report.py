@@ -73,13 +73,14 @@ TIMING = {
     "drift_verdict": "steady",
     "images_per_s": 2425.2,
     "first_run_ms": 1.25,
+    "cpu_median_ms": 0.41,
     "copies_ms": {},
 }
 LAYER = {"name": "conv1", "kind": "Conv", "width": 16, "reads": 1, "groups": 1, "multiple": 16, "output": False}
 HEAD = {**LAYER, "name": "linear", "kind": "Gemm", "width": 10, "multiple": 1, "output": True}
 COST = {"session_ms": 25.1, "first_run_ms": 1.4, "memory_bytes": 11_500_000, "device_bytes": None}
 PROFILE = {
-    "schema": 3,
+    "schema": 4,
     "provider": "CPUExecutionProvider",
     "conditions": {
         "input_size": [1, 16, 16],
@@ -102,6 +103,10 @@ PROFILE = {
             "speedup": 1.649,
             "low": 1.6,
             "high": 1.701,
+            "by": "wall time",
+            "undisturbed": True,
+            "wall": {"speedup": 1.649, "low": 1.6, "high": 1.701},
+            "cpu": {"speedup": 1.64, "low": 1.6, "high": 1.68},
             "of_medians": 1.6,
             "verdict": "faster",
             "promise": 2.004,

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from slimmer.errors import RuntimeUnavailableError
+from slimmer.profiling.clocks import cpu_clock, waited_for_a_core
 from slimmer.profiling.means import Means, Network, Progress
 from slimmer.profiling.measure import measure
 from slimmer.profiling.results import (
@@ -70,7 +72,14 @@ def profile(networks: Sequence[Network], conditions: Conditions, on_progress: Pr
             return open_model(network.module(), provider=provider, threads=threads, compiled=compiled)
         return open_session(network.path, provider=provider, threads=threads, options=options)
 
-    means = Means(open=opened, clock=time.perf_counter_ns, fresh=fresh, trace=trace)
+    means = Means(
+        open=opened,
+        clock=time.perf_counter_ns,
+        cpu=partial(cpu_clock, provider),
+        waited=waited_for_a_core,
+        fresh=fresh,
+        trace=trace,
+    )
     return measure(networks, conditions, means, on_progress)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.export.onnx import read_metadata
-from slimmer.profiling.timing import Clock
+from slimmer.profiling.clocks import Clock, not_known
 from slimmer.profiling.widths import Layer, read_layers
 from slimmer.runtimes import Array, Session
 from slimmer.runtimes.environment import GpuState, environment, gpu_state
@@ -31,11 +31,14 @@ class Means:
     """What measures: a session of a network in a runtime, a process of its own, a trace, the time.
 
     `open` is given the network, the runtime and the threads; `fresh` and `trace` the network, the threads and
-    the images' shape or the images; they may be absent.
+    the images' shape or the images; they may be absent. `cpu` gives the clock of CPU time for a number of threads,
+    None where it says nothing, and `waited` how long threads have waited for a core.
     """
 
     open: Callable[[Network, str, int | None], Session]
     clock: Clock
+    cpu: Callable[[int | None], Clock | None] = lambda _: None
+    waited: Callable[[], int | None] = not_known
     fresh: Callable[[Path, tuple[int, ...], int | None], Fresh | None] | None = None
     trace: Callable[[Path, Array, int | None], Trace] | None = None
     layers: Callable[[Path], tuple[Layer, ...]] = read_layers

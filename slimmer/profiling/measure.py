@@ -1,21 +1,19 @@
 """A profile put together: first uses, traces, then all networks timed in turns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.export.reason import ONNX_FILE
-from slimmer.export.shape import ANY_SIZE
-from slimmer.export.write import bytes_of, sums_of
+from slimmer.errors import RecipeError, RuntimeUnavailableError
 from slimmer.profile_text import SCHEMA
+from slimmer.profiling.clocks import Clock, Clocks
 from slimmer.profiling.means import Means, Network, Progress
 from slimmer.profiling.notes import (
+    busy_notes,
     disturbed_notes,
     first_use_notes,
     gpu_notes,
@@ -37,15 +35,14 @@ from slimmer.profiling.results import (
     Subject,
     Timing,
     TracedRun,
-    timing,
 )
-from slimmer.profiling.timing import Clock, Tell, record, time_in_turns
+from slimmer.profiling.subjects import read, subject_of
+from slimmer.profiling.summary import timing
+from slimmer.profiling.timing import Tell, record, time_in_turns
 from slimmer.profiling.widths import preferred
 from slimmer.runtimes import Array, Session
 
 COPIES = 20  # runs of a copy at least
-# What a file says of where it comes from.
-ORIGIN = ("slimmer", "torch", "arch", "network", "opset", "recipe_hash", "plan_hash", "weights_sha256")
 
 
 @dataclass
@@ -69,7 +66,7 @@ def measure(
     tell = _steps(len(networks), conditions, means, on_progress)
     # Before the first run, so that `load` is of what else the machine does.
     machine, before = dict(means.machine()), means.gpu()
-    files = {network.name: _read(network.path) for network in networks}
+    files = {network.name: read(network.path) for network in networks}
     layers = {network.name: means.layers(network.path) for network in networks}
     about = {network.name: means.about(network.path) for network in networks}
     traces, fresh, lost = _explain(networks, conditions, means, tell)
@@ -85,11 +82,12 @@ def measure(
                     stack.callback(session.close)
                     milliseconds = (means.clock() - began) / 1e6
                     opened.append(session)
-                    subject = _subject(
+                    subject = subject_of(
                         network, runtime, session, files[network.name], about[network.name], milliseconds
                     )
                     found.subjects.setdefault((network.name, runtime), subject)
-            _time(names, opened, conditions, threads, found, means.clock, tell)
+            clocks = Clocks(means.clock, means.cpu(threads), means.waited)
+            _time(names, opened, conditions, threads, found, clocks, tell)
             loaded = means.gpu()  # at once behind the last run: clocks and throttling as they were under load
     gpu = {"before": before, "loaded": loaded, "after": means.gpu()}
     tell("done")
@@ -111,6 +109,7 @@ def measure(
         notes=(
             *load_note(machine),
             *timing_notes(found.timings, len(networks)),
+            *busy_notes((*found.comparisons, *found.among)),
             *disturbed_notes((*found.comparisons, *found.among)),
             *precision_notes(conditions.effort.precision, found.comparisons),
             *first_use_notes(lost),
@@ -181,7 +180,7 @@ def _time(
     conditions: Conditions,
     threads: int | None,
     found: _Found,
-    clock: Clock,
+    clocks: Clocks,
     tell: Tell,
 ) -> None:
     """Time every open session in turns, batch size by batch size; `sessions` are runtime by runtime."""
@@ -193,11 +192,11 @@ def _time(
             [f"{case.model} in {case.runtime}, batch {batch}" for case in cases],
             [session.prepare(images) for session in sessions],
             conditions.effort,
-            clock=clock,
+            clocks=clocks,
             tell=tell,
-            precise=partial(precise, pairs, conditions.effort.precision, conditions.seed),
+            precise=partial(precise, cases, pairs, conditions.effort.precision, conditions.seed),
         )
-        copies = [_copies(session, images, clock) for session in sessions]
+        copies = [_copies(session, images, clocks.wall) for session in sessions]
         found.timings += map(timing, cases, recorded, copies)
         compared = partial(compared_at, cases, recorded, found.subjects, conditions.seed)
         found.comparisons += [compared(*pair) for pair in pairs]
@@ -211,38 +210,3 @@ def _copies(session: Session, images: Array, clock: Clock) -> dict[str, float]:
 
 def _images(shape: tuple[int, ...], seed: int) -> Array:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-def _read(path: Path) -> tuple[str, int]:
-    """The SHA-256 and the bytes of an ONNX file, with those of its weights where they lie beside it."""
-    try:
-        return sums_of(path), bytes_of(path)
-    except OSError as error:
-        raise ExportError(str(path), str(error), ONNX_FILE) from error
-
-
-def _subject(
-    network: Network,
-    runtime: str,
-    session: Session,
-    file: tuple[str, int],
-    about: Mapping[str, str],
-    session_ms: float,
-) -> Subject:
-    flops, params = (int(about[key]) if about.get(key, "").isdigit() else None for key in ("flops", "params"))
-    if about.get("image_size") == ANY_SIZE:  # they were counted at the size that the network was trained on
-        flops = None
-    return Subject(
-        name=network.name,
-        path=str(network.path),
-        sha256=file[0],
-        size_bytes=file[1],
-        flops=flops,
-        params=params,
-        precision=about.get("precision"),
-        origin={key: about[key] for key in ORIGIN if key in about},
-        session_ms=session_ms,
-        runtime=runtime,
-        provider=session.provider,
-        settings=dict(session.settings),
-    )

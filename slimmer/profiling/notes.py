@@ -40,30 +40,53 @@ def timing_notes(timings: Sequence[Timing], networks: int) -> Iterator[str]:
     if noisy := [one for one in timings if one.variation > statistics.NOISY]:
         yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
     blocks = min(len(one.block_medians_ms) for one in timings)
-    if blocks == 1 and networks > 1:
-        yield "One block: the intervals leave out what changes from block to block."
-    elif blocks < statistics.FEW_BLOCKS and networks > 1:
-        held = 1 - 0.5 ** (blocks - 1)
-        yield f"{blocks} blocks: the intervals hold the truth {held:.0%} of the times at most, not 95 %."
+    if blocks < statistics.FEW_BLOCKS and networks > 1:
+        told = "1 block" if blocks == 1 else f"{blocks} blocks"
+        yield (
+            f"{told}: too few for an interval, which of fewer than {statistics.FEW_BLOCKS} would hold the "
+            "truth less than 95 times in 100."
+        )
+
+
+def busy_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Which wall times say nothing of the networks, since the machine was too busy, and what would."""
+    busy = [one for one in comparisons if one.undisturbed is False]
+    if busy:
+        told = _some([f"{_pair(one)} {one.wall.speedup:.2f}" for one in busy])
+        yield (
+            "The machine was too busy for wall times: other work interrupts long runs and spares "
+            f"short ones. By wall time it would be: {told}."
+        )
+    if any(one.threads != 1 for one in busy):
+        yield (
+            "On several threads CPU time holds what they spend waiting for one another, which other "
+            "work changes too, so that there is no interval. With --threads 1 it does not enter."
+        )
 
 
 def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Where runs that something else disturbed tell of another speed-up than those that nothing did."""
-    apart = [one for one in comparisons if abs(one.of_medians / one.speedup - 1) > APART]
+    """Where disturbed runs tell of another speed-up than the quickest, which is the one quoted."""
+    quoted = [one for one in comparisons if one.undisturbed is not False]
+    apart = [one for one in quoted if abs(one.of_medians / one.speedup - 1) > APART]
     if apart:
-        told = _some([f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} so" for one in apart])
+        told = [f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} so" for one in apart]
         yield (
-            "Something disturbed the runs, and not every network's alike. Speed-ups are of the quickest runs in the "
-            f"quietest blocks; medians, disturbed runs and all, say otherwise: {told}."
+            "Something disturbed the runs, and not every network's alike. Speed-ups are of the "
+            "quickest runs in the quietest blocks; medians, disturbed runs and all, say otherwise: "
+            f"{_some(told)}."
         )
 
 
 def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iterator[str]:
     """Which intervals did not become as narrow as was asked for."""
-    wide = [one for one in comparisons if statistics.reach(one.speedup, one.low, one.high) > precision]
-    if wide and precision < 1:
-        told = _some([f"{_pair(one)} {one.low:.2f} to {one.high:.2f}" for one in wide])
-        yield f"Intervals that did not come within {precision:.1%} of their speed-up in all the blocks: {told}."
+    told = []
+    for one in comparisons:
+        if one.low is None or one.high is None:
+            continue
+        if statistics.reach(one.speedup, one.low, one.high) > precision:
+            told.append(f"{_pair(one)} {one.low:.2f} to {one.high:.2f}")
+    if told and precision < 1:
+        yield f"Intervals that did not come within {precision:.1%} of their speed-up in all the blocks: {_some(told)}."
 
 
 def first_use_notes(lost: Sequence[Case]) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from slimmer.profiling.results import Case, Comparison, Subject, compare
-from slimmer.profiling.statistics import Samples, reach, speedup, speedup_interval
+from slimmer.profiling.results import Case, Comparison, Subject
+from slimmer.profiling.statistics import reach
+from slimmer.profiling.summary import compare
 from slimmer.profiling.timing import Recorded
 
 
@@ -18,12 +19,23 @@ def with_the_second(cases: int, networks: int) -> list[tuple[int, int]]:
     return [(index, index - index % networks + 1) for index in range(cases) if index % networks > 1]
 
 
-def precise(pairs: Sequence[tuple[int, int]], precision: float, seed: int, blocks: Sequence[Sequence[Samples]]) -> bool:
-    """Whether each pair's interval lies within `precision` of its speed-up, to either side."""
+def precise(
+    cases: Sequence[Case],
+    pairs: Sequence[tuple[int, int]],
+    precision: float,
+    seed: int,
+    recorded: Sequence[Recorded],
+) -> bool:
+    """Whether each pair's interval, of the speed-up to quote, lies within `precision` of it, to either side.
+
+    A pair that will have no interval, however many blocks there are, is not waited for.
+    """
 
     def near(index: int, other: int) -> bool:
-        interval = speedup_interval(blocks[other], blocks[index], seed=seed)
-        return reach(speedup(blocks[other], blocks[index]), *interval) <= precision
+        one = compare(cases[index], cases[other], recorded[index], recorded[other], promise=None, seed=seed)
+        if one.low is None or one.high is None:
+            return one.wall.low is not None
+        return reach(one.speedup, one.low, one.high) <= precision
 
     return precision >= 1 or all(near(*pair) for pair in pairs)
 

@@ -4,11 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from slimmer.errors import RecipeError
-from slimmer.profiling import statistics
-from slimmer.profiling.timing import Effort, Recorded
+from slimmer.profiling.timing import Effort
 from slimmer.profiling.widths import Layer
 from slimmer.runtimes.environment import GpuState
 from slimmer.runtimes.fresh import Fresh
@@ -90,7 +87,10 @@ class Timing(Case):
     `windows_ms` are the medians of the samples' thirds, `drift` is the highest of them over the lowest, less 1, and
     what the verdict is about ("not known" below three samples). `images_per_s` is the batch over the median.
     `first_run_ms` is the first run with this batch size, whatever ran before. `settled` is whether the warm-up came to
-    rest. `copies_ms` are the copies to a GPU and back, which are not part of the rest; empty on the CPU.
+    rest. `cpu_median_ms` is the median of CPU time: of the calling thread on one thread, of all
+    threads on several; None where it says nothing. `waited` is how long threads waited for a core,
+    over the time of the runs; None where the system does not tell. `copies_ms` are the copies to a
+    GPU and back, which are not part of the rest; empty on the CPU.
     """
 
     samples: int
@@ -111,25 +111,47 @@ class Timing(Case):
     images_per_s: float
     first_run_ms: float
     settled: bool
+    cpu_median_ms: float | None
+    waited: float | None
     copies_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster one network is than another by one clock, with a 95 % interval.
+
+    The interval is None where there are too few blocks for one.
+    """
+
+    speedup: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
 class Comparison(Case):
     """How many times faster `model` is than `against` (in `against_runtime`), with a 95 % interval.
 
-    `speedup` is the median, over the quietest quarter of the blocks, of the ratio of 5th percentiles: of runs that
-    nothing else disturbed. `of_medians` is the median over all blocks of the ratio of medians; the two differ where
-    other work slowed the networks unequally. `verdict` is "faster", "slower" or "no measurable difference". `promise`
-    is the speed-up if time went with the FLOPs, and `efficiency` the speed-up over that; None where FLOPs are not
-    known, and between files of different precisions, whose times FLOPs can't foretell.
+    A speed-up is the median, over the quietest quarter of the blocks, of the ratio of 5th percentiles: of wall times
+    in `wall`, of CPU times in `cpu` (None where they say nothing). `undisturbed` is True where the two agree within
+    10 % (on several threads also none may have waited for a core), False where the machine was too busy for a wall
+    time, None where that is not known. `speedup`, `low` and `high` are those to quote: of CPU time where
+    `undisturbed` is False, else of wall time, which `by` names; low and high are None where no interval is honest.
+    `of_medians` is the median over all blocks of the ratio of medians of wall times; it differs where other work slowed
+    the networks unequally. `verdict` is "faster", "slower", "no measurable difference" or "no interval". `promise` is
+    the speed-up if time went with the FLOPs, and `efficiency` the speed-up over that; None where FLOPs are not known,
+    and between files of different precisions, whose times FLOPs can't foretell.
     """
 
     against: str
     against_runtime: str
     speedup: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    by: str
+    undisturbed: bool | None
+    wall: Ratio
+    cpu: Ratio | None
     of_medians: float
     verdict: str
     promise: float | None
@@ -179,52 +201,3 @@ class Profile:
         """The profile in dictionaries, lists, strings, numbers, True, False and None, as JSON has them."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
-
-
-def timing(case: Case, recorded: Recorded, copies_ms: dict[str, float]) -> Timing:
-    """The figures of one network's durations for one batch size."""
-    samples = np.concatenate(recorded.blocks)
-    median = statistics.median_of_medians(recorded.blocks)
-    thirds = statistics.windows(samples)
-    return Timing(
-        **asdict(case),
-        samples=len(samples),
-        median_ms=median,
-        block_medians_ms=tuple(float(np.median(block)) for block in recorded.blocks),
-        p5_ms=statistics.percentile(samples, 5),
-        p50_ms=statistics.percentile(samples, 50),
-        p90_ms=statistics.percentile(samples, 90),
-        p95_ms=statistics.percentile(samples, 95),
-        p99_ms=statistics.p99(samples),
-        mean_ms=float(samples.mean()),
-        min_ms=float(samples.min()),
-        max_ms=float(samples.max()),
-        variation=statistics.variation(samples),
-        windows_ms=thirds,
-        drift=statistics.spread(thirds),
-        drift_verdict=statistics.drift_verdict(thirds),
-        images_per_s=1000 * case.batch / median,
-        first_run_ms=recorded.first_run_ms,
-        settled=recorded.settled,
-        copies_ms=copies_ms,
-    )
-
-
-def compare(
-    case: Case, against: Case, recorded: Recorded, reference: Recorded, *, promise: float | None, seed: int
-) -> Comparison:
-    """How the network of `case` compares with the one of `against`, both timed in the same blocks."""
-    low, high = statistics.speedup_interval(reference.blocks, recorded.blocks, seed=seed)
-    speedup = statistics.speedup(reference.blocks, recorded.blocks)
-    return Comparison(
-        **asdict(case),
-        against=against.model,
-        against_runtime=against.runtime,
-        speedup=speedup,
-        low=low,
-        high=high,
-        of_medians=statistics.speedup_of_medians(reference.blocks, recorded.blocks),
-        verdict=statistics.speedup_verdict(low, high),
-        promise=promise,
-        efficiency=None if promise is None else speedup / promise,
-    )

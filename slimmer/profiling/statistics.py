@@ -14,7 +14,7 @@ NOISY = 0.025  # the coefficient of variation above which a figure is called noi
 RESAMPLES = 4000
 QUIET = 5  # percent of a block's runs, which nothing else on the machine has made longer
 QUIETEST = 4  # one block of so many, those with the shortest runs, speaks for the speed-up
-FEW_BLOCKS = 6  # of fewer, not even the lowest and the highest ratio hold the median between them 95 times in 100
+FEW_BLOCKS = 6  # intervals of fewer hold the truth less than 95 times in 100 (benchmarks/intervals.py)
 
 
 def percentile(samples: Samples, share: float) -> float:
@@ -202,10 +202,12 @@ def reach(speedup: float, low: float, high: float) -> float:
     return max(high - speedup, speedup - low) / speedup
 
 
-def speedup_verdict(low: float, high: float) -> str:
+def speedup_verdict(low: float | None, high: float | None) -> str:
     """What an interval of a speed-up means: "faster", "slower" or, where it spans 1, neither.
 
-    >>> speedup_verdict(0.98, 1.03)
-    'no measurable difference'
+    >>> speedup_verdict(0.98, 1.03), speedup_verdict(None, None)
+    ('no measurable difference', 'no interval')
     """
+    if low is None or high is None:
+        return "no interval"
     return "faster" if low > 1 else "slower" if high < 1 else "no measurable difference"

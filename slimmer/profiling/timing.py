@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from slimmer.errors import RecipeError
-from slimmer.profiling.statistics import Samples
+from slimmer.profiling.clocks import Clock, Clocks
+from slimmer.profiling.statistics import FEW_BLOCKS, Samples
 
 Run = Callable[[], None]
-Clock = Callable[[], int]
-Precise = Callable[[Sequence[Sequence[Samples]]], bool]
 
 # A session's threads go on spinning for some milliseconds after its last run, on the cores that the next one
 # needs, and its weights have left the cache: each turn starts with unrecorded runs for this long, one at least. A run
@@ -58,51 +57,83 @@ class Effort:
 class Recorded:
     """One network's durations in milliseconds: its first run, then block by block.
 
-    `settled` says whether the warm-up ended because durations agreed, not because it was given up.
+    `cpu` are the same runs' CPU times, None where they say nothing. `waited` is how long threads waited for a core,
+    over the time of the turns; None where that is not known. `settled` says whether the warm-up ended because
+    durations agreed, not because it was given up.
     """
 
     first_run_ms: float
     settled: bool
     blocks: tuple[Samples, ...]
+    cpu: tuple[Samples, ...] | None = None
+    waited: float | None = None
+
+
+Precise = Callable[[Sequence[Recorded]], bool]
+
+
+@dataclass
+class _Taken:
+    """What a network's runs have taken so far, in nanoseconds; a class because it grows turn by turn."""
+
+    wall: list[int] = field(default_factory=list)
+    cpu: list[int] = field(default_factory=list)
+    turns: int = 0
+    waited: int | None = 0
 
 
 def time_in_turns(
-    names: Sequence[str], runs: Sequence[Run], effort: Effort, *, clock: Clock, tell: Tell, precise: Precise
+    names: Sequence[str], runs: Sequence[Run], effort: Effort, *, clocks: Clocks, tell: Tell, precise: Precise
 ) -> list[Recorded]:
-    """How long each of `runs` takes, recorded in short turns, block by block, until `precise` of each one's blocks.
+    """How long each of `runs` takes, recorded in short turns, block by block, until what is recorded is `precise`.
 
     That is A B, B A, A B, and so on until each has its time in the block: the order changes, so that neither always
-    follows the other. `clock` gives nanoseconds; `tell` hears of each step as it begins: a network's warm-up, or a
-    block, those that precision wants not counted.
+    follows the other. `tell` hears of each step as it begins: a network's warm-up, or a block, those that precision
+    wants not counted. None are added where all of them would be too few for an interval.
     """
     firsts, settled, lengths = [], [], []
     for name, run in zip(names, runs, strict=True):
         tell(f"{name}: warm-up")
-        before = clock()
+        before = clocks.wall()
         run()
-        firsts.append((clock() - before) / 1e6)
-        agreed, length = _warm_up(run, effort, clock)
+        firsts.append((clocks.wall() - before) / 1e6)
+        agreed, length = _warm_up(run, effort, clocks.wall)
         settled.append(agreed)
         lengths.append(length)
-    blocks: list[list[Samples]] = [[] for _ in runs]
-    for number in range(MOST * effort.blocks):
+    blocks: list[list[_Taken]] = [[] for _ in runs]
+    most = MOST * effort.blocks
+    if most < FEW_BLOCKS:
+        most = effort.blocks
+    for number in range(most):
         asked = number < effort.blocks
-        if not asked and precise(blocks):
+        if not asked and precise(list(map(_recorded, firsts, settled, blocks))):
             break
-        told = effort.blocks if asked else f"at most {MOST * effort.blocks}: the interval is still wide"
+        told = effort.blocks if asked else f"at most {most}: the interval is still wide"
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         tell(f"{names[0]}{others}: block {number + 1} of {told}", int(asked))
-        recorded = _block(runs, lengths, effort, clock, backwards=number % 2 == 1)
-        for mine, latest in zip(blocks, recorded, strict=True):
+        taken = _block(runs, lengths, effort, clocks, backwards=number % 2 == 1)
+        for mine, latest in zip(blocks, taken, strict=True):
             mine.append(latest)
-    return list(map(Recorded, firsts, settled, map(tuple, blocks)))
+    return list(map(_recorded, firsts, settled, blocks))
+
+
+def _recorded(first_run_ms: float, settled: bool, blocks: Sequence[_Taken]) -> Recorded:
+    """One network's blocks, put together."""
+    cpu, waited = None, None
+    if all(block.cpu for block in blocks):
+        cpu = tuple(_milliseconds(block.cpu) for block in blocks)
+    known = [block.waited for block in blocks if block.waited is not None]
+    turns = sum(block.turns for block in blocks)
+    if len(known) == len(blocks) and turns:
+        waited = sum(known) / turns
+    return Recorded(first_run_ms, settled, tuple(_milliseconds(block.wall) for block in blocks), cpu, waited)
 
 
 def _block(
-    runs: Sequence[Run], lengths: Sequence[float], effort: Effort, clock: Clock, *, backwards: bool
-) -> list[Samples]:
-    """Durations in milliseconds of each of `runs`, whose usual `lengths` in milliseconds are known, in turns."""
-    recorded: list[list[int]] = [[] for _ in runs]
+    runs: Sequence[Run], lengths: Sequence[float], effort: Effort, clocks: Clocks, *, backwards: bool
+) -> list[_Taken]:
+    """What each of `runs`, whose usual `lengths` in milliseconds are known, takes in a block of turns."""
+    taken = [_Taken() for _ in runs]
     lacking = list(range(len(runs)))
     if backwards:
         lacking.reverse()
@@ -111,12 +142,25 @@ def _block(
         for index in lacking:
             usual, length = lengths[index] * 1e6, 0.0
             if usual < LONG_RUN_NS:
-                _lead_in(runs[index], clock)
+                _lead_in(runs[index], clocks.wall)
                 length = max(TURN_NS, TURN_RUNS * usual)
-            if not _turn(runs[index], recorded[index], effort.runs, effort.seconds, length, clock):
+            if not _watched_turn(runs[index], taken[index], effort, length, clocks):
                 left.append(index)
         lacking = left[::-1]
-    return [_milliseconds(durations) for durations in recorded]
+    return taken
+
+
+def _watched_turn(run: Run, taken: _Taken, effort: Effort, length: float, clocks: Clocks) -> bool:
+    """As `_turn`, and how long threads waited for a core meanwhile."""
+    before, start = clocks.waited(), clocks.wall()
+    enough = _turn(run, taken, effort.runs, effort.seconds, length, clocks)
+    taken.turns += clocks.wall() - start
+    after = clocks.waited()
+    if taken.waited is None or before is None or after is None:
+        taken.waited = None
+    else:
+        taken.waited += max(0, after - before)  # a thread that has ended takes its time along
+    return enough
 
 
 def _lead_in(run: Run, clock: Clock) -> None:
@@ -126,20 +170,25 @@ def _lead_in(run: Run, clock: Clock) -> None:
         run()
 
 
-def _turn(run: Run, durations: list[int], runs: int, seconds: float, length: float, clock: Clock) -> bool:
-    """Add durations, back to back, for `length` nanoseconds or until there are enough of them; one at least.
+def _turn(run: Run, taken: _Taken, runs: int, seconds: float, length: float, clocks: Clocks) -> bool:
+    """Add runs, back to back, for `length` nanoseconds or until there are enough of them; one at least.
 
     Enough are at least `runs` that last at least `seconds` together; whether that is so now.
     """
-    missing = seconds * 1e9 - sum(durations)
-    start = before = clock()
+    missing = seconds * 1e9 - sum(taken.wall)
+    start, computed = clocks.wall(), 0
     while True:
+        # Reading the CPU's clock is a call of the system's, which the wall's time must not hold.
+        if clocks.cpu is not None:
+            computed = clocks.cpu()
+        before = clocks.wall()
         run()
-        after = clock()
-        durations.append(after - before)
-        before = after
+        after = clocks.wall()
+        if clocks.cpu is not None:
+            taken.cpu.append(clocks.cpu() - computed)
+        taken.wall.append(after - before)
         spent = after - start
-        enough = spent >= missing and len(durations) >= runs
+        enough = spent >= missing and len(taken.wall) >= runs
         if enough or spent >= length:
             return enough
 
@@ -150,9 +199,9 @@ def _milliseconds(durations: Sequence[int]) -> Samples:
 
 def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
     """Durations in milliseconds, back to back, of at least `runs` runs and `seconds`."""
-    durations: list[int] = []
-    _turn(run, durations, runs, seconds, math.inf, clock)
-    return _milliseconds(durations)
+    taken = _Taken()
+    _turn(run, taken, runs, seconds, math.inf, Clocks(clock))
+    return _milliseconds(taken.wall)
 
 
 def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:
