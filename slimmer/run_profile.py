@@ -8,9 +8,9 @@ from torch import nn
 
 from slimmer.errors import ExportError, RunError
 from slimmer.events import Observe
-from slimmer.export.onnx import read_input_size
+from slimmer.export.onnx import read_batch, read_input_size
 from slimmer.export.variants import NETWORKS
-from slimmer.files import write_json
+from slimmer.files import read_json, write_json
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.recipe import read_recipe
 from slimmer.run import Run, open_run
@@ -133,10 +133,13 @@ def _network(run: Run, kind: str, name: str, model: nn.Module | None) -> Network
 
 
 def _profile(networks: Sequence[Network], section: ProfileSection, observe: Observe) -> dict[str, Any]:
-    sizes = {network.path: _input_size(network.path, section.image_size) for network in networks}
+    sizes = {network.path: _input_size(network.path, section.image_size, observe) for network in networks}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{path} {size}" for path, size in sizes.items())
         raise ExportError("profile", f"the networks take images of different sizes: {listed}", "files of one size")
+
+    for network in networks:
+        _check_batches(network.path, section.batches)
 
     def tell(done: int, steps: int, text: str) -> None:
         observe({"event": "profile", "done": done, "steps": steps, "next": text})
@@ -159,10 +162,18 @@ def _profile(networks: Sequence[Network], section: ProfileSection, observe: Obse
     return profile(networks, conditions, tell).to_dict()
 
 
-def _input_size(path: Path, wanted: tuple[int, int] | None) -> tuple[int, int, int]:
-    """What one image of the file's is: its own size, or `wanted` (height, width) where it takes any."""
+def _input_size(path: Path, wanted: tuple[int, int] | None, observe: Observe) -> tuple[int, int, int]:
+    """What one image of the file's is: its own size, or where it takes any the one `wanted` (height, width).
+
+    Without either it is the size that the file's run was made for, where the run lists the file.
+    """
     channels, *own = read_input_size(path)
     height, width = wanted or own
+    known = _size_in_its_run(path) if height is None or width is None else None
+    if known is not None and known[0] == channels:
+        height, width = height or known[1], width or known[2]
+        said = f"{path} takes images of {_sides(own)}; timed at {height}x{width}, the size of its run"
+        observe({"event": "note", "text": f"{said} (another one: --image-size)"})
     if height is None or width is None:
         found = f"takes images of {_sides(own)}, and no size is named"
         raise ExportError(str(path), found, "name the height and width to time: --image-size 224,224, say")
@@ -170,6 +181,36 @@ def _input_size(path: Path, wanted: tuple[int, int] | None) -> tuple[int, int, i
         found = f"takes images of {_sides(own)}, where {height}x{width} are asked for"
         raise ExportError(str(path), found, "time files for any size: `slimmer export --dynamic-size --dense`")
     return channels, height, width
+
+
+def _size_in_its_run(path: Path) -> tuple[int, int, int] | None:
+    """The (channels, height, width) that the export.json beside a file knows, if it lists the file; else None."""
+    try:
+        networks = read_json(path.with_name(Run(path.parent).exported.name))["networks"].values()
+        if path.name not in [Path(each["file"]).name for each in networks]:
+            return None
+        told = [str(each["image_size"]).split("x") for each in networks]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or a damaged one
+        return None
+    sizes = {tuple(map(int, sides)) for sides in told if len(sides) == 3 and all(map(str.isdecimal, sides))}
+    match list(sizes):
+        case [(channels, height, width)]:
+            return channels, height, width
+    return None
+
+
+def _check_batches(path: Path, batches: Sequence[int]) -> None:
+    """Raise ExportError for a batch size that the file at `path`, made for one of its own, does not take."""
+    fixed = read_batch(path)
+    wrong = [batch for batch in batches if batch != fixed]
+    if fixed is not None and wrong:
+        found = f"takes batches of {fixed} and no others, where {_listed(batches)} are asked for"
+        right = f"time it with --batch {fixed}, or time files for any batch, which `slimmer export` writes"
+        raise ExportError(str(path), found, right)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
 
 
 def _sides(sides: Sequence[int | None]) -> str:

@@ -9,7 +9,7 @@ from slimmer.errors import RecipeError
 from slimmer.units import Amount, parse_amount
 
 Positive = Annotated[int, Field(ge=1)]
-PROVIDERS = ("cpu", "cuda", "tensorrt")
+PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "directml")
 
 
 class Section(BaseModel):
@@ -153,7 +153,7 @@ class ProfileSection(Section):
     """How they are timed."""
 
     batches: tuple[int, ...] = Field((1, 64), description="batch sizes")
-    provider: str = Field("cpu", description="cpu, cuda, tensorrt, or any by ONNX Runtime's own name for it")
+    provider: str = Field("cpu", description=f"{', '.join(PROVIDERS)}, or any by ONNX Runtime's own name for it")
     runtimes: tuple[Literal["onnxruntime", "torch", "torch-compiled"], ...] = Field(
         ("onnxruntime",), min_length=1, description="onnxruntime; torch and torch-compiled for comparison"
     )
@@ -183,9 +183,7 @@ class ProfileSection(Section):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in PROVIDERS and not value.endswith("ExecutionProvider"):
-            raise ValueError(
-                f"is {', '.join(PROVIDERS)}, or ONNX Runtime's own name, such as OpenVINOExecutionProvider"
-            )
+            raise ValueError(f"is {', '.join(PROVIDERS)}, or ONNX Runtime's own name, such as QNNExecutionProvider")
         return value
 
     def thread_counts(self) -> tuple[int | None, ...]:

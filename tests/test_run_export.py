@@ -215,6 +215,8 @@ def test_the_dense_network_in_the_same_forms_is_timed_against_the_slim_one(main_
     [one] = timed["comparisons"]
     assert (one["model"], one["against"]) == ("slim.anysize.fp16", "dense.anysize.fp16")
     assert one["promise"] is None  # FLOPs were counted at the network's own size
+    assert package.profile(*files, **quick)["conditions"]["input_size"] == [1, 16, 16]  # as export.json says
+    run.exported.unlink()
     with pytest.raises(ExportError, match=r"(?s)takes images of anyxany, and no size.*--image-size"):
         package.profile(*files, **quick)
     with pytest.raises(ExportError, match=r"(?s)images of 16x16, where 20x24 are asked for.*--dynamic-size --dense"):

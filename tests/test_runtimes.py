@@ -20,6 +20,7 @@ from slimmer.runtimes import onnxruntime as runtime
 from slimmer.runtimes.environment import environment, gpu_state
 from slimmer.runtimes.onnxruntime import accuracy, open_session
 from slimmer.runtimes.options import Options
+from slimmer.runtimes.providers import asked_for, check_provider
 from slimmer.runtimes.pytorch import open_model
 
 WEIGHT = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
@@ -144,6 +145,33 @@ def test_less_than_one_thread_is_refused(threads, net):
         open_session(net, provider="cpu", threads=threads)
 
 
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [
+        ("openvino", "OpenVINOExecutionProvider"),
+        ("coreml", "CoreMLExecutionProvider"),
+        ("directml", "DmlExecutionProvider"),
+    ],
+)
+def test_providers_have_short_names_and_a_build_without_one_names_the_package_that_has_it(short, name, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, CPU])
+    assert check_provider(short) == check_provider(name) == short
+    assert asked_for(short, Options()) == [(name, {})]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    with pytest.raises(RuntimeUnavailableError, match=f"(?s)provider {short}.*built without it.*or provider cpu"):
+        check_provider(short)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_onnxruntime_for_the_cpu_alone_has_no_cuda_and_says_so_without_a_word_of_its_own(
+    provider, net, capfd, monkeypatch
+):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", CPU])
+    with pytest.raises(RuntimeUnavailableError, match=r"(?s)was built without it.*onnxruntime-gpu in place of"):
+        open_session(net, provider=provider)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_that_is_not_there_is_one_quiet_error(provider, net, capfd):
     if cuda_is_active(net):
@@ -220,20 +248,27 @@ class Binding:
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
+def stand_in(monkeypatch, fake):
+    """Let ONNX Runtime be one that was built for CUDA, whose sessions are `fake`."""
+    built = ["TensorrtExecutionProvider", CUDA, CPU]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fake)
+
+
 def test_a_session_that_fell_back_or_runs_nothing_on_the_provider_is_refused(net, monkeypatch):
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Fake([CPU], {CPU: 3}))
+    stand_in(monkeypatch, Fake([CPU], {CPU: 3}))
     with pytest.raises(RuntimeUnavailableError, match=f"{CPU} is active"):
         open_session(net, provider="cuda")
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Fake([CUDA, CPU], {CPU: 3}))
+    stand_in(monkeypatch, Fake([CUDA, CPU], {CPU: 3}))
     with pytest.raises(RuntimeUnavailableError, match="runs none of the nodes"):
         open_session(net, provider="cuda")
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Fake([CUDA, CPU], {CUDA: 2, CPU: 1}))
+    stand_in(monkeypatch, Fake([CUDA, CPU], {CUDA: 2, CPU: 1}))
     with pytest.raises(RuntimeUnavailableError, match="TensorrtExecutionProvider was asked for"):
         open_session(net, provider="tensorrt")
 
 
 def test_a_cuda_session_records_tf32_and_the_nodes_of_each_provider(net, monkeypatch):
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Fake([CUDA, CPU], {CUDA: 2, CPU: 1}))
+    stand_in(monkeypatch, Fake([CUDA, CPU], {CUDA: 2, CPU: 1}))
     session = open_session(net, provider="cuda")
     assert session.provider == CUDA
     assert session.settings[f"{CUDA}.use_tf32"] == "1"
@@ -251,7 +286,7 @@ def gpu(net, monkeypatch):
             shape, kind, "cpu", index
         ),
     )
-    monkeypatch.setattr(onnxruntime, "InferenceSession", fake)
+    stand_in(monkeypatch, fake)
     monkeypatch.setattr(onnxruntime, "OrtValue", on_cpu)
     return lambda **options: (open_session(net, provider="cuda", options=Options(**options)), fake)
 
@@ -273,7 +308,7 @@ def test_what_is_not_set_is_left_to_onnx_runtime(gpu):
 
 
 def test_an_option_that_does_not_take_is_refused(net, monkeypatch):
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Fake([CUDA, CPU], {CUDA: 3}, ignores=["use_tf32"]))
+    stand_in(monkeypatch, Fake([CUDA, CPU], {CUDA: 3}, ignores=["use_tf32"]))
     with pytest.raises(RuntimeUnavailableError, match="option use_tf32 was set to 0 and is 1"):
         open_session(net, provider="cuda", options=Options(tf32=False))
 

@@ -47,7 +47,11 @@ def export(run: Path | None, data: str | None, onnx: bool, as_json: bool, **opti
 @click.argument("targets", nargs=-1, metavar="[RUN... | FILE.onnx...]", type=click.Path(path_type=Path))
 @click.option("--batch", "batches", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]")
 @click.option("--image-size", callback=numbers, metavar="H,W", help="Where files take any: height and width to time.")
-@click.option("--provider", metavar="NAME", help="cpu, cuda, tensorrt, or ONNX Runtime's own name.  [default: cpu]")
+@click.option(
+    "--provider",
+    metavar="NAME",
+    help="cpu, cuda, tensorrt, openvino, coreml, directml, or ONNX Runtime's own name.  [default: cpu]",
+)
 @click.option(
     "--runtime",
     "runtimes",

@@ -127,11 +127,26 @@ def read_input_size(path: Path) -> tuple[int, int | None, int | None]:
 
     Raises ExportError for a file that is none, and for a network that takes something else.
     """
+    match _input_sizes(path):
+        case [[_, int(channels), height, width]]:
+            return channels, height, width
+    raise ExportError(str(path), f"inputs of sizes {_input_sizes(path)}", "one input, (batch, channels, height, width)")
+
+
+def read_batch(path: Path) -> int | None:
+    """How many images the ONNX file at `path` takes at a time; None for any.
+
+    Raises ExportError for a file that is none.
+    """
+    match _input_sizes(path):
+        case [[int(batch), *_], *_]:
+            return batch
+    return None
+
+
+def _input_sizes(path: Path) -> list[list[int | None]]:
+    """The sizes of each of the file's inputs; None for any."""
     graph = load_file(path).graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    sizes = [[size.dim_value or None for size in value.type.tensor_type.shape.dim] for value in inputs]
-    match sizes:
-        case [[_, int(channels), height, width]]:
-            return channels, height, width
-    raise ExportError(str(path), f"inputs of sizes {sizes}", "one input, (batch, channels, height, width)")
+    return [[size.dim_value or None for size in value.type.tensor_type.shape.dim] for value in inputs]

@@ -12,6 +12,17 @@ PROVIDERS = {
     "cuda": (CUDA,),
     # TensorRT leaves to CUDA what it can't run.
     "tensorrt": (TENSORRT, CUDA),
+    "openvino": ("OpenVINOExecutionProvider",),
+    "coreml": ("CoreMLExecutionProvider",),
+    "directml": ("DmlExecutionProvider",),
+}
+# The package of ONNX Runtime that has it.
+PACKAGES = {
+    "cuda": "onnxruntime-gpu",
+    "tensorrt": "onnxruntime-gpu",
+    "openvino": "onnxruntime-openvino",
+    "coreml": "onnxruntime on macOS",
+    "directml": "onnxruntime-directml on Windows",
 }
 SHORT = {names[0]: short for short, names in PROVIDERS.items()}
 ON_GPU = (CUDA, TENSORRT)  # whose inputs and outputs lie on a CUDA device
@@ -20,28 +31,27 @@ Asked = list[tuple[str, dict[str, str]]]
 
 
 def check_provider(provider: str) -> str:
-    """The provider: cpu, cuda, tensorrt, or any that ONNX Runtime was built with, by its own name.
+    """The provider by its short name, if it has one: a short name, or any that ONNX Runtime was built with.
 
     Raises RuntimeUnavailableError for a name that is not known, and for a provider that was left out of this build.
-
-    Those that have a short name get it.
 
     >>> check_provider("cpu"), check_provider("CPUExecutionProvider")
     ('cpu', 'cpu')
     """
     provider = SHORT.get(provider, provider)
-    if provider in PROVIDERS:
-        return provider
     every, built = onnxruntime.get_all_providers(), onnxruntime.get_available_providers()
-    if provider not in every:
+    wanted = first_choice(provider)
+    if provider not in PROVIDERS and provider not in every:
         raise RuntimeUnavailableError(
             "provider", f"{provider!r} is not known", hint(provider, [*PROVIDERS, *sorted(every)])
         )
-    if provider not in built:
+    if wanted not in built:
+        package = PACKAGES.get(provider, "another build of onnxruntime")
+        here = " or ".join(SHORT.get(name, name) for name in sorted(built))
         raise RuntimeUnavailableError(
             f"provider {provider}",
             f"this onnxruntime {onnxruntime.__version__} was built without it",
-            f"another build of onnxruntime, or one of {', '.join(sorted(built))}",
+            f"{package} in place of the one that is installed (two of them overwrite each other), or provider {here}",
         )
     return provider
 
@@ -49,8 +59,8 @@ def check_provider(provider: str) -> str:
 def first_choice(provider: str) -> str:
     """ONNX Runtime's name of the provider that was asked for.
 
-    >>> first_choice("tensorrt"), first_choice("OpenVINOExecutionProvider")
-    ('TensorrtExecutionProvider', 'OpenVINOExecutionProvider')
+    >>> first_choice("tensorrt"), first_choice("QNNExecutionProvider")
+    ('TensorrtExecutionProvider', 'QNNExecutionProvider')
     """
     return PROVIDERS.get(provider, (provider,))[0]
 
