@@ -10,7 +10,7 @@ from torch import nn
 
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
-from slimmer.costs.flops import count_by_operation
+from slimmer.costs.flops import count_by_operation, uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
 from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
@@ -70,6 +70,7 @@ def inspect(
         "classes": (identity.num_classes or None) if identity.input_size else None,
         "inputs": scope.described,
         **{cost.name: _range(cost, graph) for cost in costs},
+        "uncounted": uncounted(scope.of(network), scope.inputs),
         "held": held,
         "layers": layers,
         "groups": [_group(group, graph) for group in graph.groups],
@@ -84,9 +85,9 @@ def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:
         "convention": CONVENTIONS[cost.name],
         "dense": dense,
         "least": least,
-        "least_ratio": least / dense,
+        "least_ratio": cost.share(least),
         "out_of_reach": out_of_reach,
-        "out_of_reach_ratio": out_of_reach / dense,
+        "out_of_reach_ratio": cost.share(out_of_reach),
     }
 
 

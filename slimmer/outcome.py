@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from slimmer.costs.flops import count_conv_linear, count_flops
-from slimmer.errors import ModelError
+from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
 from slimmer.plan import Plan
 from slimmer.prepare import Task
 from slimmer.recipe import Recipe
+from slimmer.recount import recount
 from slimmer.report import attribute_report, cost_report
 from slimmer.run import Run, worked
 from slimmer.runtimes.environment import environment
@@ -27,17 +27,7 @@ def make_report(
     `measured` holds the accuracies and, of masks that were trained, what they left before projection. The closed
     forms have to agree with a recount of the slim network to the unit: raises ModelError where they do not.
     """
-    seen, inputs = task.scope.of(slim), task.scope.inputs
     flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
-    recount = {"fvcore": count_flops(seen, inputs), "torch": count_conv_linear(seen, inputs)}
-    counted = sum(parameter.numel() for parameter in slim.parameters())
-    if recount["fvcore"] != flops["slim"] or counted != params["slim"]:
-        raise ModelError(
-            task.identity.arch,
-            f"{flops['slim']} FLOPs and {params['slim']} parameters were planned, "
-            f"{recount['fvcore']} and {counted} counted",
-            "this is a mistake of slimmer's; please report it",
-        )
     top1 = {key: measured[f"accuracy_{key}"] for key in ("dense", "removed", "slim")}
     return {
         "format": 1,
@@ -55,7 +45,8 @@ def make_report(
         "plan_hash": plan.hash,
         "flops": flops,
         "params": params,
-        "recount": recount,
+        "recount": recount(slim, task.scope, task.costs, plan),
+        "uncounted": uncounted(task.scope.of(slim), task.scope.inputs),
         "before_projection": measured.get("before_projection"),
         "accuracy": None if task.data is None else top1,
         "groups": [

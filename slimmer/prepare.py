@@ -17,6 +17,7 @@ from slimmer.models.identify import identify, infer_sizes
 from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
+from slimmer.recount import check_costs
 from slimmer.rewrite import read_program
 from slimmer.scope import Scope, graph_of, probe_scope, scope_of
 from slimmer.sections import BudgetSection, DataSection, ModelSection
@@ -111,7 +112,8 @@ def examine(
     """The dense network that is pruned for `model`; its channel groups that `section` lets go, self-checked; its costs;
     what cuts it by a plan; and what of it was traced.
 
-    FLOPs are those of what is traced, parameters the whole network's.
+    FLOPs are those of what is traced, parameters the whole network's. Raises ModelError also where FLOPs can't be
+    relied on: two counters differ on the dense network, or its closed forms and a recount on one that was cut.
     """
     section = ModelSection() if section is None else section
     if section.rewrite and section.trace:
@@ -126,6 +128,7 @@ def examine(
     if program is None:  # a program has none of the user's modules
         graph = find_attributes(model, graph, scope.whole)
     costs = (flops_cost(scope.of(model), graph, scope.inputs), params_cost(model, graph))
+    check_costs(model, graph, costs, scope, cut)
     return model, graph, costs, cut, scope
 
 

@@ -31,10 +31,10 @@ def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, 
         "convention": CONVENTIONS[cost.name],
         "dense": cost.dense,
         "slim": slim,
-        "ratio": slim / cost.dense,
-        "sparsity": 1 - slim / cost.dense,
+        "ratio": cost.share(slim),
+        "sparsity": 1 - cost.share(slim),
         "limit": limit,
-        "limit_ratio": None if limit is None else limit / cost.dense,
+        "limit_ratio": None if limit is None else cost.share(limit),
     }
 
 
@@ -89,6 +89,7 @@ def to_markdown(
         ),
         "",
     ]
+    lines += [line for text in uncounted_hint(report) for line in (text, "")]
     lines += [line for text in traced_hint(report) for line in (text, "")]
     lines += _before_projection(report.get("before_projection"))
     lines += _accuracy(report["accuracy"])
@@ -119,6 +120,12 @@ def traced_hint(report: Mapping[str, Any]) -> list[str]:
             f"{own['dense']:,} of the dense and {own['slim']:,} of the slim one's."
         )
     ]
+
+
+def uncounted_hint(report: Mapping[str, Any]) -> list[str]:
+    """What to know where a network computes something whose FLOPs nobody counts."""
+    names = report.get("uncounted")
+    return [f"Not in the FLOPs, since no counter knows them: {', '.join(names)}."] if names else []
 
 
 def width_hint(report: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from slimmer.console.watch import LABELS, say
 from slimmer.profile_text import headline, parts
-from slimmer.report import EXPORT_HEADS, attribute_notes, export_rows, traced_hint, width_hint
+from slimmer.report import EXPORT_HEADS, attribute_notes, export_rows, traced_hint, uncounted_hint, width_hint
 from slimmer.tabulate import columns, fitting, legend, title
 
 HALF = 0.5  # of the FLOPs: where not even that can be reached, it is said what holds them
@@ -28,7 +28,7 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
         table.add_row("top-1", f"{report['accuracy']['dense']:.2%}", f"{report['accuracy']['slim']:.2%}", "", "")
     console.print(table)
     say(console, f"FLOPs: {report['flops']['convention']}")
-    for hint in traced_hint(report):
+    for hint in [*traced_hint(report), *uncounted_hint(report)]:
         say(console, hint)
     if report["accuracy"] is None:
         say(console, "No data was given: accuracy is not known, and nothing was trained or recalibrated.")
@@ -81,6 +81,8 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
         costs.add_row(label, f"{cost['dense']:,}", reach, away)
     console.print(costs)
     say(console, f"FLOPs: {found['flops']['convention']}")
+    for text in uncounted_hint(found):
+        say(console, text)
     groups = _table(f"{len(found['groups'])} channel groups", "", "channels", "made by", "read by")
     for group in found["groups"]:
         groups.add_row(group["name"], str(group["size"]), "\n".join(group["made_by"]), "\n".join(group["read_by"]))

@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from slimmer.errors import BudgetError
 from slimmer.graph import Axis, ChannelGraph
 
 
@@ -53,6 +54,10 @@ class Cost:
         """The cost of the whole network."""
         return round(float(self(self.full)))
 
+    def share(self, value: float) -> float:
+        """A value of this cost as a share of dense; all of it where the whole network costs nothing."""
+        return value / self.dense if self.dense else 1.0
+
     def exact(self, widths: Sequence[int]) -> int:
         """The cost of whole widths, to the unit."""
         return round(float(self(torch.tensor(widths, dtype=torch.float64))))
@@ -60,15 +65,20 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """A cost and what may remain of it."""
+    """A cost and what may remain of it. Raises BudgetError for the cost of a network that has nothing of it."""
 
     cost: Cost
     limit: float
 
+    def __post_init__(self) -> None:
+        if not self.cost.dense:
+            found = f"the dense network has 0 {self.cost.name}, of which nothing can go"
+            raise BudgetError(f"budget.{self.cost.name}", found, "give a budget on something that it has")
+
     @property
     def ratio(self) -> float:
         """What may remain, as a share of dense."""
-        return self.limit / self.cost.dense
+        return self.cost.share(self.limit)
 
 
 def closed_form(name: str, graph: ChannelGraph, terms: Sequence[Term], constant: int = 0) -> Cost:

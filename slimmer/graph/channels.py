@@ -61,7 +61,7 @@ class Layer:
 class Operation:
     """An operation whose FLOPs are the product of the widths of `axes`, times a constant.
 
-    `volume` is that constant up to a factor which all operations of one kind in one module share.
+    `volume` is that constant for all images that the network was traced with (of an einsum, a number beside it).
     """
 
     module: str

@@ -22,7 +22,7 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
     entering, weight, bias = args[0], args[1], argument(node, args, kwargs, "bias")
     shape, kernel = shape_of(node), argument_shape(node)
     dim = len(shape) - len(kernel) + 1
-    positions = prod(shape[dim + 1 :])
+    positions = prod(shape[:dim]) * prod(shape[dim + 1 :])  # of all images
     if not lies_along(weight, 0):
         walk.count(node, "conv", (), positions * prod(kernel))
         return walk.refuse(node, [*parts_of(weight), entering, bias], COMPUTED)
@@ -56,7 +56,7 @@ def transposed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, An
     entering, weight, bias = args[0], args[1], argument(node, args, kwargs, "bias")
     shape, kernel = shape_of(node), argument_shape(node)
     dim = len(shape) - len(kernel) + 1
-    positions = prod(entering.shape[dim + 1 :])
+    positions = prod(shape[:dim]) * prod(entering.shape[dim + 1 :])  # of all images
     groups = argument(node, args, kwargs, "groups")
     if not (lies_along(weight, 1) and lies_along(weight, 0)) or (groups > 1 and isinstance(weight, Computed)):
         walk.count(node, "conv", (), positions * prod(kernel))

@@ -32,7 +32,7 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
     counted = Axis(stored[0].name, 0) if stored else by_number
     walk.label_axis(counted, labels)
     shape = shape_of(node)
-    walk.count(node, kind, (counted,), prod(shape[2:]) * _per_element(node, kind))
+    walk.count(node, kind, (counted,), shape[0] * prod(shape[2:]) * _per_element(node, kind))
     return spread(labels, 1, shape)
 
 
@@ -63,7 +63,7 @@ def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
             walk.book.tie(value, labels)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, labels)
-    walk.count(node, "group_norm", (axis,), prod(shape[2:]) * _per_element(node, "group_norm"))
+    walk.count(node, "group_norm", (axis,), shape[0] * prod(shape[2:]) * _per_element(node, "group_norm"))
     return spread(labels, 1, shape)
 
 

@@ -29,11 +29,7 @@ POOLS = [
     "_upsample_bilinear2d_aa",
     "_upsample_bicubic2d_aa",
 ]
-COUNTED = (
-    "adaptive_avg_pool2d",
-    "upsample_nearest2d",
-    "upsample_bilinear2d",
-)  # fvcore counts these, an element each
+COUNTED = {"adaptive_avg_pool2d": 1, "upsample_nearest2d": 1, "upsample_bilinear2d": 4}  # fvcore's FLOPs of an element
 REDUCTIONS = (
     *("mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "norm", "linalg_vector_norm"),
     *("max", "min", "any", "all", "argmax", "argmin", "var_mean", "std_mean", "median"),
@@ -63,7 +59,7 @@ def counted_pool(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, 
     walk.label_axis(axis, walk.read(out, 1, node))
     kind = str(node.target).split(".")[1]
     counted = args[0].shape if kind == "adaptive_avg_pool2d" else out.shape  # fvcore: by input, by output
-    walk.count(node, kind, (axis,), prod(counted[2:]))
+    walk.count(node, kind, (axis,), COUNTED[kind] * counted[0] * prod(counted[2:]))
     return out
 
 

@@ -35,9 +35,7 @@ def matmul(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any])
         walk.count(node, kind, (), volume)
         return walk.refuse(node, [a, b], SUMMED)
     labels, dim = found
-    axis = Axis(f"@{node.name}", dim)
-    walk.label_axis(axis, labels)
-    walk.count(node, kind, (axis,), volume // len(labels))
+    walk.count(node, kind, (_labelled(walk, node, dim, labels),), volume // len(labels))
     return spread(labels, dim, shape)
 
 
@@ -75,23 +73,39 @@ def einsum(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any])
 def attention(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Labels of scaled_dot_product_attention(q, k, v): the values' channels pass, queries and keys stay.
 
-    Whole heads that queries, keys and values have in common go together.
+    Whole heads that queries, keys and values have in common go together. Its FLOPs are two products: queries by keys
+    sum over the keys' width, and what comes out by values over the keys.
     """
     q, k, v = args[:3]
     others = [value for value in (*args[3:], *kwargs.values()) if isinstance(value, (Tensor, Stored))]
     tensors = all(isinstance(value, Tensor) for value in (q, k, v))
-    shape = shape_of(node)
+    shape, kind = shape_of(node), "scaled_dot_product_attention"
+    keys, width = k.shape[-2:]
+    rows = prod(shape[:-1]) * keys  # every query meets every key
     if tensors and not others and varying_dims(v) == [v.dim() - 1]:
         walk.book.fix(q, walk.reason(node, SUMMED))
         walk.book.fix(k, walk.reason(node, SUMMED))
-        return spread(_one(v, v.dim() - 1), len(shape) - 1, shape)
+        labels, dim = _one(v, v.dim() - 1), len(shape) - 1
+        walk.count(node, kind, (), rows * width)
+        walk.count(node, kind, (_labelled(walk, node, dim, labels),), rows)
+        return spread(labels, dim, shape)
     heads = [varying_dims(value) for value in (q, k, v)] if tensors else []
     if not others and heads == [[v.dim() - 3]] * 3:
         q, k, v = (_one(value, value.dim() - 3) for value in (q, k, v))
         walk.book.tie(q, k)
         walk.book.tie(q, v)
+        axis = _labelled(walk, node, len(shape) - 3, v)
+        walk.count(node, kind, (axis,), rows * (width + shape[-1]) // len(v))
         return spread(v, len(shape) - 3, shape)
+    walk.count(node, kind, (), rows * (width + shape[-1]))
     return walk.refuse(node, [q, k, v, *others], SUMMED)
+
+
+def _labelled(walk: Walk, node: Node, dim: int, labels: Tensor) -> Axis:
+    """The axis along which the channels of what `node` makes lie."""
+    axis = Axis(f"@{node.name}", dim)
+    walk.label_axis(axis, labels)
+    return axis
 
 
 HANDLERS: dict[str, Handler] = {

@@ -11,6 +11,8 @@ from slimmer.graph.channels import Axis
 from slimmer.graph.labels import spread
 from slimmer.graph.walk import Handler, Stored, Walk, shape_of
 
+BILINEAR = 4  # FLOPs that fvcore counts of an element that is sampled, whatever the mode
+
 
 def pixel_shuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """r*r channels become one: they go together."""
@@ -53,7 +55,7 @@ def sampled(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
     read, shape = walk.read(labels, 1, node), shape_of(node)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, read)
-    walk.count(node, "grid_sampler", (axis,), prod(shape[2:]))
+    walk.count(node, "grid_sampler", (axis,), BILINEAR * shape[0] * prod(shape[2:]))
     return spread(read, 1, shape)
 
 

@@ -1,0 +1,139 @@
+"""PyTorch's own count of a network's multiply-adds (two FLOPs each), as a second reading beside fvcore's."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+
+import torch
+from torch import nn
+from torch.jit import ScriptModule
+from torch.utils.flop_counter import FlopCounterMode
+
+from slimmer.costs.fvcore_count import plain_attention
+from slimmer.errors import ModelError, first_line
+from slimmer.graph import Inputs, evaluating, example_inputs, place_of
+
+Shape = Sequence[int]
+
+
+def count_conv_linear(model: nn.Module, inputs: Inputs) -> int:
+    """torch.utils.flop_counter's count of one image: two per multiply-add, products of matrices and the like only."""
+    return 2 * sum(multiply_adds(model, inputs).values())
+
+
+def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
+    """Multiply-adds by module as torch.utils.flop_counter sees them, each module's own share without its children's.
+
+    Raises ModelError where the network can't be run under it.
+    """
+    example = example_inputs(model, inputs, images=1)
+    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+    counter.mod_tracker = _Whole()  # type: ignore[assignment]
+
+    def counted() -> Counter[str]:
+        with _by_module(model, counter) as own, counter:
+            model(*example)
+        return +own
+
+    with evaluating(model), plain_attention(), torch.no_grad():
+        try:
+            return counted()
+        except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
+            found = f"torch.utils.flop_counter can't count its FLOPs, {place_of(model, counted)}: {first_line(error)}"
+            raise ModelError(type(model).__name__, found, "give the inputs that it takes") from error
+
+
+class _Whole:
+    """Stands in for PyTorch's ModuleTracker, which fails on parameters that enter a module without gradients."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def _by_module(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[str]]:
+    """A block in which what `counter` has seen is booked to the module that runs, whenever another begins or ends."""
+    own: Counter[str] = Counter()
+    inside = [""]
+
+    def book() -> None:
+        own[inside[-1]] += counter.get_total_flops() // 2 - own.total()
+
+    def enter(name: str) -> None:
+        book()
+        inside.append(name)
+
+    def leave() -> None:
+        book()
+        inside.pop()
+
+    hooks = []
+    for name, module in model.named_modules():
+        if not isinstance(module, ScriptModule):  # takes no hooks
+            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: enter(name)))
+            hooks.append(module.register_forward_hook(lambda *_: leave()))
+    try:
+        yield own
+        book()
+    finally:
+        for each in hooks:
+            each.remove()
+
+
+def _every_number(operand: int) -> Callable[..., int]:
+    """The formula of a product with a vector: each number of the other operand is multiplied and added once."""
+
+    def formula(*shapes: Shape, **_: Any) -> int:
+        return 2 * prod(shapes[operand])
+
+    return formula
+
+
+def _batches_added(_added: Shape, left: Shape, right: Shape, **_: Any) -> int:
+    return 2 * prod(left) * right[-1]
+
+
+def _trilinear(left: Shape, weight: Shape, *_: Any, **_also: Any) -> int:
+    """Of a bilinear layer: its whole weight at every position."""
+    return 2 * left[0] * prod(weight)
+
+
+def _time_first_convolution(_entering: Shape, weight: Shape, *_: Any, out_shape: Shape, **_also: Any) -> int:
+    return 2 * out_shape[0] * out_shape[1] * prod(weight)
+
+
+def _layer_of_lstm(entering: Shape, by_input: Shape, by_state: Shape, *_: Any, **_also: Any) -> int:
+    """Of one layer in one direction: both matrices at every step of every sequence."""
+    return 2 * prod(entering[:-1]) * (prod(by_input) + prod(by_state))
+
+
+def _layers_on_a_gpu(entering: Shape, weights: Sequence[Shape], *_: Any, **_also: Any) -> int:
+    return 2 * prod(entering[:-1]) * sum(prod(each) for each in weights if len(each) == 2)
+
+
+def _attention(queries: Shape, keys: Shape, values: Shape, *_: Any, **_also: Any) -> int:
+    """Queries by keys, and what comes out by values."""
+    return 2 * prod(queries[:-1]) * keys[-2] * (keys[-1] + values[-1])
+
+
+# What PyTorch's counter passes over. Its formulas get shapes in place of tensors.
+PASSED_OVER: dict[str, Callable[..., int]] = {
+    "mv": _every_number(0),
+    "addmv": _every_number(1),
+    "dot": _every_number(0),
+    "vdot": _every_number(0),
+    "addbmm": _batches_added,
+    "_trilinear": _trilinear,
+    "conv_tbc": _time_first_convolution,
+    "mkldnn_rnn_layer": _layer_of_lstm,
+    "_cudnn_rnn": _layers_on_a_gpu,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+}
+FORMULAS = {getattr(torch.ops.aten, name): formula for name, formula in PASSED_OVER.items()}
