@@ -3,6 +3,7 @@
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
+from inspect import signature
 from types import CellType, FunctionType, MethodType
 from typing import Any, TypeVar
 
@@ -67,13 +68,20 @@ def _copy_of(value: Any, copies: dict[int, Any]) -> Any:
     return copies[id(value)] if id(value) in copies else _bound_again(value, copies)
 
 
-def set_mode_(model: nn.Module, training: bool) -> None:
-    """Put every module into training or eval mode by its flag: a subclass's `train` may mean something else.
+def set_mode_(model: Network, training: bool) -> Network:
+    """The model itself, every module of it put into training or eval mode by its flag.
 
-    >>> block = nn.Sequential(nn.Dropout())
-    >>> set_mode_(block, training=False)
-    >>> block[0].training
+    `train` and `eval` may mean something else to a subclass (to run a trainer), so they are not called; but a `train`
+    that takes a `mode`, as PyTorch's does, is, where training begins: it says what stays frozen.
+
+    >>> set_mode_(nn.Sequential(nn.Dropout()), training=False)[0].training
     False
     """
-    for module in model.modules():
-        module.training = training
+    own = type(model).train
+    if training and own is not nn.Module.train and "mode" in signature(own).parameters:
+        model.train(mode=True)
+        return model
+    model.training = training
+    for module in model.children():
+        set_mode_(module, training)
+    return model

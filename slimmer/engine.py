@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import RuntimeUnavailableError
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -73,7 +73,7 @@ def _runs(network: nn.Module, call: Sequence[Any], *, training: bool) -> bool:
     """Whether the network's code goes through; it stays as it was."""
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            nn.Module.train(duplicate(network), training)(*call)
+            set_mode_(duplicate(network), training)(*call)
     except Exception:  # noqa: BLE001 - the network's own code may raise anything
         return False
     return True

@@ -36,7 +36,7 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # PyTorch's word for a cumulative average
-            norm.train()
+            norm.training = True
         for batch in images:
             model(batch.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
@@ -53,7 +53,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
         norms = _tracking(model)
         for norm in norms:
             norm.track_running_stats = False  # the running statistics are neither read nor written
-            norm.train()
+            norm.training = True
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from slimmer.data import Batch, Data, batches, steps
 from slimmer.data.batches import held
+from slimmer.duplicate import set_mode_
 from slimmer.errors import TrainingError
 from slimmer.events import Observe
 from slimmer.graph import logits
@@ -107,7 +108,7 @@ def train_(
     """
     total, per_epoch = training.steps(data), steps(data.train, training.batch_size)
     network, optimizer = fabric.setup(learner.network, learner.optimizer)
-    network.train()
+    set_mode_(network, training=True)
     masked = learner.network if isinstance(learner.network, Masked) else None
     began, seen = time.perf_counter(), 0
     for images, labels in _stream(fabric, data, training, learner.step, stop):

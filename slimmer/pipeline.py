@@ -17,7 +17,7 @@ from slimmer.checkpoint import read_metadata
 from slimmer.claim import Claim
 from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.engine import make_engine, place_
 from slimmer.errors import DataError, RunError
 from slimmer.evaluate import accuracy, recalibrate_
@@ -137,7 +137,7 @@ def _job(fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, task: Ta
 def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     """Masks, removal, training of the slim network, report; each skipped where its value is there already."""
     task = job.task
-    teacher = duplicate(task.model).eval().requires_grad_(requires_grad=False)
+    teacher = set_mode_(duplicate(task.model), training=False).requires_grad_(requires_grad=False)
     stage, step, tensors = job.saved.load()
     if stage == "slim":
         plan = Plan.from_json(run.plan.read_text(encoding="utf-8"), str(run.plan))
@@ -201,7 +201,7 @@ def _sparsify(
 
         train_(job.fabric, learner, teacher, task.data, job.training, stop=stop, method=method, observe=tell, save=keep)
     plan = target_plan(task, job.recipe, method.scores(network.variables))
-    network.eval()
+    set_mode_(network, training=False)
     before = remaining(task, network.mask().cpu() > 0) if stop and method.has_masks else None
     if method.trains_masks:
         fold_(task.model, task.graph, network.mask())

@@ -10,8 +10,9 @@ from slimmer.allocate import Limits, check_reachable
 from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
+from slimmer.duplicate import set_mode_
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
-from slimmer.graph import ChannelGraph, find_attributes, own_inputs
+from slimmer.graph import ChannelGraph, check_is_network, find_attributes, own_inputs
 from slimmer.models import build, find
 from slimmer.models.identify import identify, infer_sizes
 from slimmer.prune import Cut, prune
@@ -115,6 +116,7 @@ def examine(
     FLOPs are those of what is traced, parameters the whole network's. Raises ModelError also where FLOPs can't be
     relied on: two counters differ on the dense network, or its closed forms and a recount on one that was cut.
     """
+    check_is_network(model)
     section = ModelSection() if section is None else section
     if section.rewrite and section.trace:
         found = "makes one program of the whole network, where model.trace leaves most of it Python"
@@ -170,7 +172,7 @@ def load_model(section: ModelSection, data: Data | None = None, seed: int = 0) -
     size: tuple[int, ...] | None = section.input_size or (None if data is None else data.input_size)
     if size is None:
         size = () if own_inputs(model) is not None else (found.in_channels, *found.arch.input_size[1:])
-    return model.eval(), Identity(found.arch.name, found.num_classes, size)
+    return set_mode_(model, training=False), Identity(found.arch.name, found.num_classes, size)
 
 
 def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> tuple[nn.Module, Identity]:
@@ -182,7 +184,9 @@ def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> tuple[
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build(arch, num_classes=data.num_classes, in_channels=data.input_size[0])
-    return model.eval(), Identity(arch.name, data.num_classes, section.input_size or data.input_size)
+    return set_mode_(model, training=False), Identity(
+        arch.name, data.num_classes, section.input_size or data.input_size
+    )
 
 
 def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:

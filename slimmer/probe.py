@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimmer.double import in_double
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, first_line
 from slimmer.graph import (
     Captured,
@@ -169,7 +169,7 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tup
         found = f"the self-check can't run it in float64: {told(error)}"
         raise ModelError(type(model).__name__, found, "compute in the type of the inputs, x.dtype") from error
     try:
-        slim = cut(model, plan).eval()
+        slim = set_mode_(cut(model, plan), training=False)
         with torch.no_grad(), in_double():
             got = tensors_in(slim(*drawn))
     except FAULTS as error:
@@ -197,7 +197,7 @@ def _fails_in_training(model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], 
     def fault(network: nn.Module) -> str | None:
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad(), in_double():
-                network.train()(*drawn)
+                set_mode_(network, training=True)(*drawn)
         except FAULTS as error:
             return f"in training, {told(error)}"
         return None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, RunError
 from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs, tensors_in
 from slimmer.graph.fold import Folding, fold_
@@ -166,7 +166,7 @@ def _check_rewritable(model: nn.Module, inputs: Inputs) -> None:
 
 def _check_gradients(model: nn.Module, inputs: Inputs) -> None:
     """Raise ModelError where the code says how gradients pass (`autograd.Function`): its program forgets that."""
-    network = duplicate(model).train()
+    network = set_mode_(duplicate(model), training=True)
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     with torch.random.fork_rng(devices=[]), torch.enable_grad():

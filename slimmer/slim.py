@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from slimmer.checkpoint import load_weights_, read_metadata, read_weights, save_weights
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import CheckpointError
-from slimmer.graph import Inputs, own_inputs
+from slimmer.graph import Inputs, check_is_network, own_inputs
 from slimmer.models import build
 from slimmer.plan import Plan
 from slimmer.prune import prune
@@ -81,6 +81,8 @@ def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
 
     Raises CheckpointError for a file that is missing, damaged or not slimmer's.
     """
+    if dense is not None:
+        check_is_network(dense)
     metadata = read_metadata(path)
     identity = Identity.from_metadata(metadata, str(path))
     model = identity.build() if dense is None else duplicate(dense)
@@ -92,4 +94,4 @@ def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
         else:
             model = prune(model, plan)
     load_weights_(model, read_weights(path), str(path))
-    return model.eval()
+    return set_mode_(model, training=False)

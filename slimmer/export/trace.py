@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
 from slimmer.export.shape import Shape
@@ -26,7 +26,7 @@ TRACEABLE = "a network that torch.export(strict=False) traces with these sizes l
 
 def eval_copy(model: nn.Module) -> nn.Module:
     """`model` in eval mode on the CPU and in float32, sharing nothing with it."""
-    return duplicate(model).eval().to("cpu", torch.float32)
+    return set_mode_(duplicate(model), training=False).to("cpu", torch.float32)
 
 
 def trace(model: nn.Module, inputs: Inputs, shape: Shape) -> ExportedProgram:

@@ -18,6 +18,7 @@ from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
 from slimmer.graph.program import evaluating, own_line, place_of, quiet, tracing
 from slimmer.graph.trace import build_graph
+from slimmer.graph.wrapper import check_is_network
 
 __all__ = [
     "Attribute",
@@ -35,6 +36,7 @@ __all__ = [
     "Split",
     "build_graph",
     "capture",
+    "check_is_network",
     "evaluating",
     "example_inputs",
     "find_attributes",

@@ -16,7 +16,7 @@ from torch.fx.experimental import proxy_tensor
 from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
 
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Inputs, example_inputs, shapes
 
@@ -39,7 +39,7 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
     sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)
 
     # A copy: what code notes on its module (`self.features = x`) is a tensor of the trace's own.
-    traced = duplicate(model).train(training)
+    traced = set_mode_(duplicate(model), training)
 
     def export() -> Any:
         return torch.export.export(traced, example, dynamic_shapes=sizes if any_batch else None, strict=False)
@@ -143,7 +143,7 @@ class _Copies(TorchFunctionMode):
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode; every module's own mode is put back afterwards."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    set_mode_(model, training=False)
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from slimmer.duplicate import duplicate
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import RecipeError, RuntimeUnavailableError
 from slimmer.export.reason import one_line
 from slimmer.graph import logits
@@ -25,7 +25,7 @@ class TorchSession:
         self._before = torch.get_num_threads()
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch has one number for the whole process
-        self._model: Any = duplicate(model).eval().to(device)
+        self._model: Any = set_mode_(duplicate(model), training=False).to(device)
         if compiled:
             # Of more versions than its limit Dynamo would run the rest eagerly; fullgraph makes that an error.
             self._model = torch.compile(self._model, dynamic=False, fullgraph=True)
