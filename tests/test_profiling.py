@@ -307,7 +307,7 @@ def test_fewer_than_six_blocks_claim_no_interval(blocks, told, tmp_path):
     [one] = found.comparisons
     assert (one.speedup, one.low, one.high, one.verdict) == (0.5, None, None, "no interval")
     assert found.notes == (
-        f"{told}: too few for an interval, which of fewer than 6 would hold the truth less than 95 times in 100.",
+        f"{told}: too few for an interval, which of fewer than 6 holds the truth less than 95 times in 100.",
     )
 
 

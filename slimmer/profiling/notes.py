@@ -43,7 +43,7 @@ def timing_notes(timings: Sequence[Timing], networks: int) -> Iterator[str]:
     if blocks < statistics.FEW_BLOCKS and networks > 1:
         told = "1 block" if blocks == 1 else f"{blocks} blocks"
         yield (
-            f"{told}: too few for an interval, which of fewer than {statistics.FEW_BLOCKS} would hold the "
+            f"{told}: too few for an interval, which of fewer than {statistics.FEW_BLOCKS} holds the "
             "truth less than 95 times in 100."
         )
 

@@ -12,12 +12,13 @@ P99_NEEDS = 1000  # of fewer samples the 99th percentile is one of the ten slowe
 STEADY, DRIFTING = 0.03, 0.10
 NOISY = 0.025  # the coefficient of variation above which a figure is called noisy
 RESAMPLES = 4000
-# Blocks that follow one another are alike, more than draws of them are: the plain 95 % held the truth of recorded
-# series 79 to 96 times in 100, these 94 to 100 times (benchmarks/intervals.py).
+# Blocks that follow one another are alike, more than draws of them are: of recorded series the
+# bootstrap's 95 % held the truth 69 to 100 times in 100, its 99 % 91 to 100 times and 98 on the
+# average (benchmarks/README.md, Latency).
 NOMINAL = 0.99
 QUIET = 5  # percent of a block's runs, which nothing else on the machine has made longer
 QUIETEST = 4  # one block of so many, those with the shortest runs, speaks for the speed-up
-FEW_BLOCKS = 6  # intervals of fewer hold the truth less than 95 times in 100 (benchmarks/intervals.py)
+FEW_BLOCKS = 6  # the lowest and the highest ratio of fewer hold the median less than 95 times in 100
 
 
 def percentile(samples: Samples, share: float) -> float:
