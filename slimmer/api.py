@@ -16,7 +16,7 @@ from slimmer.data.file import from_value
 from slimmer.duplicate import duplicate
 from slimmer.events import Observe
 from slimmer.inspection import inspect
-from slimmer.plan import Plan
+from slimmer.plan import Plan, read_plan
 from slimmer.recipe import SHORT, data_at, read_recipe
 from slimmer.run import Run, open_run
 from slimmer.slim import load_network
@@ -96,7 +96,7 @@ def prune(
             latest=out is not None,
         )
         slim = load_network(run.slim, own).cpu()
-        plan = Plan.from_json(run.plan.read_text(encoding="utf-8"), str(run.plan))
+        plan = read_plan(run.plan)
     kept = None if out is None else run.path
     return Result(slim, plan, {**report, "run": kept and str(kept)}, kept)
 
@@ -170,10 +170,8 @@ def _run(path: str | Path | None) -> Run:
 
 
 def _made(data: Data | Sequence[Any]) -> Data:
-    """The data set, checked where it comes as tensors."""
-    if isinstance(data, Data):
-        return data
-    made = from_value("data", data)
+    """The data set, checked."""
+    made = data if isinstance(data, Data) else from_value("data", data)
     data_sets.check(made)
     return made
 

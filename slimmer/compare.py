@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.errors import RunError
-from slimmer.files import read_json
 from slimmer.profile_text import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.run import Run, open_run
@@ -90,19 +89,10 @@ def read_entry(path: Path) -> Entry:
     """What the run in `path` says. Raises RunError where it is none, is not finished, or is damaged."""
     run = open_run(path)
     report = run.read_report()
-    try:
-        figures = [report[cost][key] for cost in COSTS for key in ("dense", "ratio", "sparsity", "limit_ratio")]
-        figures += [report[key] for key in ("arch", "seed", "method", "epochs", "seconds", "inputs")]
-        figures += [] if report["accuracy"] is None else [report["accuracy"][stage] for stage in STAGES]
-        profile = read_json(run.profile) if run.profile.is_file() else None
-        if profile is not None and profile.get("schema") != SCHEMA:  # its speed-ups are of another kind
-            profile = None
-        entry = Entry(run, run.recipe(), report, profile)
-        _latency([entry])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        right = "make it anew, or leave it out"
-        raise RunError(str(path), f"its report or profile is damaged ({error!r})", right) from error
-    return entry
+    profile = run.read_profile(SCHEMA)
+    if profile is not None and profile["schema"] != SCHEMA:  # its speed-ups are of another kind
+        profile = None
+    return Entry(run, run.recipe(), report, profile)
 
 
 def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from slimmer.checkpoint import save_weights
+from slimmer.checkpoint import read_metadata, save_weights
 from slimmer.data import evaluation_batches, load, steps
 from slimmer.engine import make_engine
+from slimmer.errors import CheckpointError, SlimmerError
 from slimmer.evaluate import accuracy
 from slimmer.finetune import Training, make_learner, train_
 from slimmer.models import build
@@ -16,6 +17,7 @@ from slimmer.models import build
 ARCH = "cifar_resnet8"
 EPOCHS = 8
 SEED = 0
+MARK = {"made_by": "slimmer.demo"}  # in the file's metadata
 USAGE = "usage: python -m slimmer.demo FILE.safetensors"
 
 
@@ -23,7 +25,10 @@ def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float
     """The test accuracy (0..1) of a digits classifier, 1 x 16 x 16 images, that is trained and written to `path`.
 
     The file holds plain weights, as any checkpoint that a user brings; a line an epoch goes to `say`.
+    Raises CheckpointError where another file is there: nothing that was there before is lost.
     """
+    if (path.exists() or path.is_symlink()) and not _is_own(path):
+        raise CheckpointError(str(path), "exists already", "name a file that is not there yet")
     torch.manual_seed(SEED)
     data = load("digits", augment="crop")
     model = build(ARCH, num_classes=data.num_classes, in_channels=1)
@@ -46,8 +51,16 @@ def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float
         train_(fabric, learner, model, data, training, stop=stop)
         top1 = accuracy(model, evaluation_batches(data.test, data, 500))
         say(f"{ARCH} on digits: epoch {epoch} of {EPOCHS}, test accuracy {top1:.2%}")
-    save_weights(path, model, {})
+    save_weights(path, model, MARK)
     return top1
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is an earlier demo's."""
+    try:
+        return read_metadata(path) == MARK
+    except CheckpointError:
+        return False
 
 
 def main(arguments: list[str]) -> int:
@@ -55,7 +68,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or Path(arguments[0]).suffix != ".safetensors":
         sys.stderr.write(f"{USAGE}\n")
         return 2
-    pretrain(Path(arguments[0]), say=lambda line: sys.stderr.write(f"{line}\n"))
+    try:
+        pretrain(Path(arguments[0]), say=lambda line: sys.stderr.write(f"{line}\n"))
+    except SlimmerError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.exit_code
     return 0
 
 

@@ -44,6 +44,20 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
     return fabric
 
 
+def synchronised_(fabric: Fabric, network: nn.Module) -> nn.Module:
+    """The network with batch norms that take their statistics over the images of all processes.
+
+    With one process it is as it was. Raises RuntimeUnavailableError on the CPU, where PyTorch has no such batch norm.
+    """
+    if fabric.world_size == 1:
+        return network
+    if fabric.device.type == "cpu":
+        found = "PyTorch has no synchronised batch norm for the CPU"
+        raise RuntimeUnavailableError("finetune.sync_batch_norm", found, "train on GPUs, or leave it out")
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return converted
+
+
 def place_(fabric: Fabric, network: nn.Module, call: Sequence[Any] = ()) -> nn.Module:
     """The network on the engine's device, weights of 2-D convolutions in the memory format that trains fastest.
 

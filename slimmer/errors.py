@@ -34,6 +34,35 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+_NO_MEMORY = (
+    "can't allocate memory",  # torch, on the CPU
+    "out of memory",  # torch, on a GPU, and CUDA's own
+    "not enough memory",
+    "cannot allocate memory",
+    "failed to allocate memory",  # ONNX Runtime
+    "bad_alloc",
+    "bad allocation",
+    "failed to map segment",  # a library that finds no room, under `ulimit -v`
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that there is no memory left; whichever library raised it.
+
+    >>> lacks_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."))
+    True
+    >>> lacks_memory(ValueError("batch is fixed"))
+    False
+    """
+    each: BaseException | None = error
+    while each is not None:
+        text = str(each).lower()
+        if isinstance(each, MemoryError) or any(part in text for part in _NO_MEMORY):
+            return True
+        each = each.__cause__
+    return False
+
+
 class RecipeError(SlimmerError):
     """A recipe, an option or a unit that can't be read."""
 

@@ -1,9 +1,10 @@
 """The stages of a run in order: network, channel groups, masks, plan, slim network, report."""
 
+import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,18 +19,18 @@ from slimmer.claim import Claim
 from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
 from slimmer.duplicate import duplicate, set_mode_
-from slimmer.engine import make_engine, place_
-from slimmer.errors import DataError, RunError
+from slimmer.engine import make_engine, place_, synchronised_
+from slimmer.errors import DataError, RunError, first_line
 from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.events import Observe
 from slimmer.figures import draw_run
-from slimmer.files import read_json, write_json, write_text
+from slimmer.files import digest, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
 from slimmer.graph import example_inputs
 from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.optimizer_state import restore_, sliced_state
 from slimmer.outcome import make_report
-from slimmer.plan import Plan
+from slimmer.plan import Plan, read_plan
 from slimmer.prepare import Task, prepare
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
@@ -45,7 +46,7 @@ from slimmer.sparsify import (
     training_images,
     training_of,
 )
-from slimmer.state import SavedState
+from slimmer.state import DELETE, SavedState, Stand
 
 MASK_EVENTS = 50  # records of the masks' values while they are trained
 
@@ -89,13 +90,17 @@ def start(
         if fabric.global_rank == 0:
             with all_or_nothing(run):
                 save_network(run.dense, task.given, task.identity, None, {})
+                text = recipe.to_yaml()
+                measured["recipe_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+                measured["dense_sha256"] = digest(run.dense)
                 write_json(run.measured, measured)
-                write_text(run.recipe_file, recipe.to_yaml())  # last: with it the directory is a run
+                write_text(run.recipe_file, text)  # last: with it the directory is a run
                 if latest:
                     mark_latest(run)
         fabric.barrier()
+        stand, _ = _standing(run, job, measured)
         job.tell({"event": "begun", "run": str(run.path)})
-        return run, _stages(run, job, measured)
+        return run, _stages(run, job, measured, stand, None)
 
 
 def _claim(
@@ -112,8 +117,11 @@ def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
 
     The network is the run's own copy, so that nothing changes where the checkpoint has gone since.
     """
+    if run.measured.exists() or not run.report.is_file():
+        run.check_recipe()
     if run.report.is_file():
         return run.read_report()
+    run.check_dense()
     recipe = run.recipe()
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     with ExitStack() as held:
@@ -121,39 +129,41 @@ def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
         identity = Identity.from_metadata(read_metadata(run.dense), str(run.dense))
         task = prepare(recipe, load_network(run.dense), identity=identity)
         job = _job(fabric, run, claim, recipe, task, observe)
-        measured = read_json(run.measured)
+        measured = run.read_measured()
         if task.data is None and measured["accuracy_dense"] is not None:
             raise RunError(str(run.path), "its data came from Python and are not here", "start it anew from Python")
+        stand, plan = _standing(run, job, measured)
         job.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in task.budgets}})
-        return _stages(run, job, measured)
+        return _stages(run, job, measured, stand, plan)
 
 
 def _job(fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, task: Task, observe: Observe) -> Job:
+    if recipe.finetune.sync_batch_norm:
+        task = replace(task, model=synchronised_(fabric, task.model))
     place_(fabric, task.model, _call(task))
-    saved = SavedState(fabric, run.state, recipe.finetune.save_every)
+    saved = SavedState(fabric, run, recipe.finetune.save_every)
     return Job(fabric, recipe, task, training_of(recipe, task), saved, _teller(run, claim, observe))
 
 
-def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
-    """Masks, removal, training of the slim network, report; each skipped where its value is there already."""
+def _stages(run: Run, job: Job, measured: dict[str, Any], stand: Stand, plan: Plan | None) -> dict[str, Any]:
+    """Masks, removal, training of the slim network, report; masks are skipped where there is a `plan` already."""
     task = job.task
     teacher = set_mode_(duplicate(task.model), training=False).requires_grad_(requires_grad=False)
-    stage, step, tensors = job.saved.load()
-    if stage == "slim":
-        plan = Plan.from_json(run.plan.read_text(encoding="utf-8"), str(run.plan))
+    if plan is not None:
         learner = make_learner(_slim(job, plan), job.training)
-        learner.restore_(tensors, step)
+        with _fitting(run):
+            learner.restore_(stand.tensors, stand.step)
     else:
-        plan, learner, measured["before_projection"] = _sparsify(job, teacher, step, tensors)
+        plan, learner, measured["before_projection"] = _sparsify(run, job, teacher, stand)
         measured["accuracy_removed"] = _accuracy(learner.network, task.data)
         if job.fabric.global_rank == 0:
             write_text(run.plan, plan.to_json())
             write_json(run.measured, measured)
-        job.saved.write("slim", learner, {})
+        job.saved.write("slim", learner, {}, plan.hash)
         left = remaining(task, hard_mask(plan) > 0)
         job.tell({"event": "removed", "step": learner.step, "accuracy": measured["accuracy_removed"], **left})
     if task.data is not None:
-        _train(job, learner, teacher, task.data)
+        _train(job, learner, teacher, task.data, plan)
     measured["accuracy_slim"] = _accuracy(learner.network, task.data)
     report = make_report(run, job.recipe, job.task, plan, learner.network, measured)
     if job.fabric.global_rank == 0:
@@ -171,9 +181,34 @@ def _stages(run: Run, job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
-def _sparsify(
-    job: Job, teacher: nn.Module, step: int, tensors: dict[str, Tensor]
-) -> tuple[Plan, Learner, dict[str, float] | None]:
+def _standing(run: Run, job: Job, measured: Mapping[str, Any]) -> tuple[Stand, Plan | None]:
+    """The last state, and the plan that its network was cut by; None before that.
+
+    Raises RunError where one of them is damaged, gone or of another run.
+    """
+    stand = job.saved.load(0 if job.task.data is None else job.training.steps(job.task.data))
+    if stand.stage == "masks":
+        return stand, None
+    right = f"delete {run.state} and resume: the plan is made anew"
+    plan = read_plan(run.plan, right)
+    if plan.hash != stand.plan_hash:
+        raise RunError(str(run.plan), "is not the plan that the state was trained under", right)
+    if "accuracy_removed" not in measured:
+        raise RunError(str(run.measured), "does not know of the plan that there is", right)
+    return stand, plan
+
+
+@contextmanager
+def _fitting(run: Run) -> Iterator[None]:
+    """A block that puts a state back; raises RunError where it is not of this run's network."""
+    try:
+        yield
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        found = f"does not fit the run's network ({first_line(error)})"
+        raise RunError(str(run.state), found, DELETE) from error
+
+
+def _sparsify(run: Run, job: Job, teacher: nn.Module, stand: Stand) -> tuple[Plan, Learner, dict[str, float] | None]:
     """Train under masks toward the budgets, project exactly into them, and remove the channels for real.
 
     Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what the masks alone
@@ -181,13 +216,14 @@ def _sparsify(
     """
     task = job.task
     stop = sparsify_steps(job.recipe, task, job.training)
-    method = choose_method(job.recipe, task, stop, resumed=bool(tensors), observe=job.tell)
+    method = choose_method(job.recipe, task, stop, resumed=bool(stand.tensors), observe=job.tell)
     network = Masked(task.model, task.graph, method.start(), method.gate)
     learner = make_learner(job.fabric.to_device(network), job.training, train_masks=method.trains_masks)
-    if tensors:
-        learner.restore_(tensors, step)
-        for name, tensor in method.state.items():
-            tensor.copy_(tensors[f"method.{name}"])
+    if stand.tensors:
+        with _fitting(run):
+            learner.restore_(stand.tensors, stand.step)
+            for name, tensor in method.state.items():
+                tensor.copy_(stand.tensors[f"method.{name}"])
     if task.data is not None and learner.step < stop:
         keep = partial(job.saved.maybe, "masks", learner, method.state)
         often = max(1, stop // MASK_EVENTS)
@@ -240,10 +276,10 @@ def remaining(task: Task, alive: Tensor) -> dict[str, float]:
     return {cost.name: cost.share(float(cost(widths))) for cost in task.costs}
 
 
-def _train(job: Job, learner: Learner, teacher: nn.Module, data: Data) -> None:
+def _train(job: Job, learner: Learner, teacher: nn.Module, data: Data, plan: Plan) -> None:
     """Train the slim network to the end of the run, with its accuracy told after every epoch."""
     total, per_epoch = job.training.steps(data), steps(data.train, job.training.batch_size)
-    keep = partial(job.saved.maybe, "slim", learner, {})
+    keep = partial(job.saved.maybe, "slim", learner, {}, plan.hash)
     while learner.step < total:
         stop = min(total, (learner.step // per_epoch + 1) * per_epoch)
         train_(job.fabric, learner, teacher, data, job.training, stop=stop, observe=job.tell, save=keep)

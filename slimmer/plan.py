@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from pathlib import Path
 
-from slimmer.errors import RunError
+from slimmer.errors import RunError, first_line
+from slimmer.files import parse_json, read_text
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, ChannelSlice
+from slimmer.run_files import PlanFile, PlanGroup, check
 
 FORMAT = 1
+LONGEST = 100  # characters of a text from a file in a message
 MOST_POSITIONS = 10_000_000
 
 
@@ -74,18 +78,35 @@ class Plan:
     @staticmethod
     def from_json(text: str, where: str = "plan") -> "Plan":
         """The plan that `to_json` wrote. Raises RunError where the text is no plan."""
+        right = "give the plan.json of a slimmer run"
         try:
-            data = json.loads(text)
-            if data["format"] != FORMAT:
-                raise RunError(where, f"plan format {data['format']}", f"this slimmer reads format {FORMAT}")
-            groups = tuple(_group(entry) for entry in data["groups"])
-            keep = tuple(tuple(_positions(entry["keep"])) for entry in data["groups"])
-            attributes = _attributes(data.get("attributes", {}))
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise RunError(where, f"is no plan ({error})", "give the plan.json of a slimmer run") from error
+            data = parse_json(text)
+        except ValueError as error:
+            raise RunError(where, f"is no plan ({error})", right) from error
+        if isinstance(data, dict) and data.get("format", FORMAT) != FORMAT:
+            raise RunError(where, f"plan format {str(data['format'])[:40]}", f"this slimmer reads format {FORMAT}")
+        filed = check(PlanFile, data, where, right)
+        if sum(group.size * sum(part[2] for part in group.slices) for group in filed.groups) > MOST_POSITIONS:
+            raise RunError(where, f"is no plan (of more than {MOST_POSITIONS:,} positions)", right)
+        try:
+            groups = tuple(map(_group, filed.groups))
+            keep = tuple(tuple(_positions(group.keep, group.size)) for group in filed.groups)
+        except ValueError as error:
+            raise RunError(where, f"is no plan ({first_line(error)[:LONGEST]})", right) from error
+        _check_disjoint(groups, where, right)
         for group, kept in zip(groups, keep, strict=True):
             _check(group, kept, where)
-        return Plan(groups, keep, attributes)
+        return Plan(groups, keep, tuple(sorted(filed.attributes.items())))
+
+
+def read_plan(path: Path, right: str = "give the plan.json of a slimmer run") -> Plan:
+    """The plan in a file. Raises RunError, with what would be `right`, where it is missing, damaged or no plan."""
+    try:
+        return Plan.from_json(read_text(path), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(str(path), f"can't be read ({first_line(error)})", right) from error
+    except RunError as error:
+        raise RunError(error.where, error.found, right) from error
 
 
 def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
@@ -118,31 +139,36 @@ def _followed(graph: ChannelGraph, kept: Sequence[Sequence[int]]) -> tuple[tuple
     return tuple(sorted(found))
 
 
-def _attributes(entry: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
-    for name, number in entry.items():
-        if type(number) is not int or number < 1 or "#" not in name:
-            raise TypeError(f"attribute {name!r} becomes {number!r}")
-    return tuple(sorted(entry.items()))
-
-
 def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:
     if not kept or kept[0] < 0 or kept[-1] >= group.size or list(kept) != sorted(set(kept)):
         found = f"group {group.name!r} keeps units {_ranges(kept)!r}"
         raise RunError(where, found, f"at least one of 0 to {group.size - 1}, ascending")
 
 
-def _group(entry: Mapping[str, Any]) -> ChannelGroup:
-    size, name = entry["size"], entry["name"]
+def _group(entry: PlanGroup) -> ChannelGroup:
     slices = []
-    for tensor, dim, multiplicity, ranges in entry["slices"]:
-        if [type(value) for value in (name, size, tensor, dim, multiplicity)] != [str, int, str, int, int]:
-            raise TypeError(f"group {name!r} is not made of names and whole numbers")
-        flat = _positions(ranges)
-        if len(flat) != size * multiplicity or len(set(flat)) != len(flat) or min(flat, default=0) < 0:
-            raise ValueError(f"{tensor}[{dim}] holds {len(flat)} positions for {size} units of {multiplicity}")
+    for tensor, dim, multiplicity, ranges in entry.slices:
+        flat = _positions(ranges, entry.size * multiplicity)
+        if len(flat) != entry.size * multiplicity or len(set(flat)) != len(flat) or min(flat, default=0) < 0:
+            raise ValueError(f"{tensor}[{dim}] holds {len(flat)} positions for {entry.size} units of {multiplicity}")
         index = tuple(tuple(flat[k : k + multiplicity]) for k in range(0, len(flat), multiplicity))
         slices.append(ChannelSlice(Axis(tensor, dim), index))
-    return ChannelGroup(name, size, tuple(slices))
+    return ChannelGroup(entry.name, entry.size, tuple(slices))
+
+
+def _check_disjoint(groups: Sequence[ChannelGroup], where: str, right: str) -> None:
+    """Raise RunError where a group is there twice, or two groups hold the same channel of a tensor."""
+    names = Counter(group.name for group in groups)
+    twice = [name for name, number in names.items() if number > 1]
+    taken: dict[Axis, set[int]] = {}
+    for group in groups:
+        for part in (each for each in group.slices if not each.axis.tensor.startswith("@")):
+            positions = set(chain.from_iterable(part.index))
+            known = taken.setdefault(part.axis, set())
+            twice += [group.name] if positions & known else []
+            known |= positions
+    if twice:
+        raise RunError(where, f"is no plan (channels of group {twice[0][:LONGEST]!r} are there twice)", right)
 
 
 def _ranges(numbers: Iterable[int]) -> str:
@@ -156,13 +182,13 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ",".join(str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in runs)
 
 
-def _positions(ranges: str) -> list[int]:
-    """The integers that `_ranges` wrote."""
+def _positions(ranges: str, most: int) -> list[int]:
+    """The integers that `_ranges` wrote; ValueError where they are none, or more than `most`."""
     numbers: list[int] = []
     for run in ranges.split(",") if ranges else ():
         start, _, stop = run.partition(":")
         run_of = range(int(start), int(stop) if stop else int(start) + 1)
-        if run_of.stop > MOST_POSITIONS:  # not a plan, and more than fits into memory
-            raise ValueError(f"position {run_of.stop}")
+        if run_of.stop > MOST_POSITIONS or len(numbers) + len(run_of) > most:
+            raise ValueError(f"more than {most} positions, or one beyond {MOST_POSITIONS:,}, in {ranges[:40]!r}")
         numbers.extend(run_of)
     return numbers

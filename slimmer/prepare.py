@@ -10,6 +10,7 @@ from slimmer.allocate import Limits, check_reachable
 from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
+from slimmer.data import check as check_data
 from slimmer.duplicate import set_mode_
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes, own_inputs
@@ -54,7 +55,10 @@ def prepare(
     Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
     """
     _check_cut(recipe)
-    data = load_data(recipe.data) if data is None else data
+    if data is None:
+        data = load_data(recipe.data)
+    else:
+        check_data(data)
     if data is None and getattr(recipe.method, "sensitivity", False):
         raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=0")
     if model is None:

@@ -68,6 +68,10 @@ class Recipe(Section):
             raise ValueError("model.scratch means random weights, model.checkpoint names others; give one of them")
         if self.model.scratch and self.finetune.distill:
             raise ValueError("model.scratch: random weights are no teacher; set finetune.distill to 0")
+        if self.model.rewrite and self.finetune.sync_batch_norm:
+            raise ValueError(
+                "finetune.sync_batch_norm: a rewritten network's batch norms are operations of its program"
+            )
         return self
 
     def hash(self) -> str:

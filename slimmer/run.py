@@ -12,8 +12,9 @@ from typing import Any
 from slimmer.claim import NAME as LOCK
 from slimmer.claim import Claim, claimed, is_marked
 from slimmer.errors import RunError
-from slimmer.files import naming, read_json, read_text, write_text, written_part
+from slimmer.files import digest, naming, parse_json, read_bytes, read_text, write_text, written_part
 from slimmer.recipe import Recipe, read_recipe
+from slimmer.run_files import AnyProfile, ExportFile, Measured, ProfileFile, ReportFile, is_event, read_checked
 
 LATEST = Path("runs") / "latest"
 LONGEST_PATH = 1 << 16
@@ -96,11 +97,43 @@ class Run:
 
     def read_report(self) -> dict[str, Any]:
         """The run's report. Raises RunError where it is missing or damaged."""
-        try:
-            return {**read_json(self.report)}
-        except (OSError, TypeError, ValueError) as error:
-            right = f"delete it, and `slimmer prune --resume {self.path}` makes it anew"
-            raise RunError(str(self.report), f"can't be read ({error})", right) from error
+        return read_checked(
+            ReportFile, self.report, f"delete it, and `slimmer prune --resume {self.path}` makes it anew"
+        )
+
+    def read_measured(self) -> dict[str, Any]:
+        """What is known of the dense network. Raises RunError where it is missing or damaged."""
+        return read_checked(Measured, self.measured, "the run can't go on without it; start it anew")
+
+    def read_exported(self) -> dict[str, Any] | None:
+        """What the export measured, None without one. Raises RunError where it is damaged."""
+        if not self.exported.exists():
+            return None
+        return read_checked(ExportFile, self.exported, f"delete it, and `slimmer export {self.path}` makes it anew")
+
+    def read_profile(self, version: int) -> dict[str, Any] | None:
+        """The latencies, None without any; those of another `version` are not checked further. Raises RunError."""
+        if not self.profile.exists():
+            return None
+        right = f"delete it, and `slimmer profile {self.path}` makes it anew"
+        found = read_checked(AnyProfile, self.profile, right)
+        return found if found["schema"] != version else read_checked(ProfileFile, self.profile, right)
+
+    def fingerprint(self) -> str:
+        """What tells the run from others: its recipe and its dense network."""
+        return f"{digest(self.recipe_file)[:16]}-{digest(self.dense)[:16]}"
+
+    def check_recipe(self) -> None:
+        """Nothing; raises RunError where the recipe is not the one that the run began with."""
+        if digest(self.recipe_file) != self.read_measured()["recipe_sha256"]:
+            right = "put it back as it was; to try another recipe, begin a run: `slimmer prune --recipe FILE --out NEW`"
+            raise RunError(str(self.recipe_file), "was changed since the run began", right)
+
+    def check_dense(self) -> None:
+        """Nothing; raises RunError where the dense network is not the one that the run began with."""
+        if not self.dense.is_file() or digest(self.dense) != self.read_measured()["dense_sha256"]:
+            found = "is gone, damaged, or not the network that the run began with"
+            raise RunError(str(self.dense), found, "put it back as it was, or start the run anew")
 
     def read_events(self) -> list[dict[str, Any]]:
         """What happened so far; a line that a sudden end tore is passed over."""
@@ -116,12 +149,22 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     """The events in a file, in the order in which they were recorded; none where there is no file.
 
     A process that is killed may leave its last line torn, and the one that resumes goes on behind it, so what is no
-    whole object is passed over wherever it stands.
+    whole event is passed over wherever it stands. Raises RunError for a file that can't be read.
     """
+    if not path.exists():
+        return []
+    try:
+        lines = read_bytes(path).splitlines()
+    except OSError as error:
+        raise RunError(
+            str(path), f"can't be read ({error.strerror})", "delete it: only figures come from it"
+        ) from error
     events = []
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
+    for line in lines:
         with suppress(ValueError):
-            events.append(json.loads(line))
+            event = parse_json(line)
+            if is_event(event):
+                events.append(event)
     return events
 
 

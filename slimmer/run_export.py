@@ -9,7 +9,7 @@ from torch import nn
 
 from slimmer.checkpoint import read_metadata as read_notes
 from slimmer.data import Data
-from slimmer.errors import DataError, ExportError, RecipeError
+from slimmer.errors import DataError, ExportError, RecipeError, RunError
 from slimmer.events import Observe
 from slimmer.export.fp16 import write_fp16
 from slimmer.export.int8 import calibration, write_int8
@@ -18,8 +18,9 @@ from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import bytes_of, remove, sums_of
 from slimmer.export_check import Job, check_asked, judge, measure
-from slimmer.files import read_json, write_json, write_text
+from slimmer.files import write_json, write_text
 from slimmer.prepare import check_fit, load_data
+from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.provenance import provenance, weights_of
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.report import to_markdown
@@ -75,27 +76,22 @@ def export_run(
 
 def tell_report(run: Run) -> None:
     """Write report.md anew, with all that is known of the run by now."""
-    exported, timed = (read_json(file) if file.is_file() else None for file in (run.exported, run.profile))
-    write_text(run.text, to_markdown(run.read_report(), exported, timed))
+    write_text(run.text, to_markdown(run.read_report(), run.read_exported(), run.read_profile(PROFILE_SCHEMA)))
 
 
 def earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
     """What export.json lists of these very networks, by name, as far as the files are still the same."""
     try:
-        listed = read_json(run.exported)
-    except (OSError, ValueError):  # none yet, or a damaged one: this export writes it anew
+        listed = run.read_exported()
+    except RunError:  # damaged: this export writes it anew
         return {}
     wanted = {"format": FORMAT, **{key: report[key] for key in ("recipe_hash", "plan_hash")}}
-    if not isinstance(listed, dict) or any(listed.get(key) != value for key, value in wanted.items()):
+    if listed is None or any(listed[key] != value for key, value in wanted.items()):
         return {}
-    try:
-        files = {
-            name: run.path / Path(entry["file"]).name for name, entry in listed["networks"].items()
-        }  # moved, maybe
-        sums = {name: listed["networks"][name]["sha256"] for name in files}
-    except (KeyError, TypeError, AttributeError):  # damaged
-        return {}
-    same = [name for name, path in files.items() if path.is_file() and sums_of(path) == sums[name]]
+    files = {name: run.path / Path(entry["file"]).name for name, entry in listed["networks"].items()}  # moved, maybe
+    same = [
+        name for name, path in files.items() if path.is_file() and sums_of(path) == listed["networks"][name]["sha256"]
+    ]
     return {name: {**listed["networks"][name], "file": str(files[name]), "reused": True} for name in same}
 
 

@@ -122,6 +122,9 @@ class FinetuneSection(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
     )
+    sync_batch_norm: bool = Field(
+        False, description="batch norm's statistics are those of all processes' images; on GPUs only"
+    )
     save_every: float = Field(30.0, gt=0, description="seconds between two states to resume from")
 
 

@@ -117,12 +117,12 @@ def _end(child: _Child) -> int:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes as Ctrl-C would, and by force what does not end.
+    """End processes as SIGTERM does, and by force what does not end: Ctrl-C is ignored by what runs behind a shell.
 
     A terminal sends Ctrl-C to all of them, so each has a second to end by itself: twice would cut short what a
     process does at its end. Their stderr stays open until then, since a process can't end well without it.
     """
-    for patience, number in ((1.0, signal.SIGINT), (GRACE, signal.SIGKILL)):
+    for patience, number in ((1.0, signal.SIGTERM), (GRACE, signal.SIGKILL)):
         for process in processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(patience)

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from slimmer.checkpoint import load_weights_, read_metadata, read_weights, save_weights
 from slimmer.duplicate import duplicate, set_mode_
-from slimmer.errors import CheckpointError
+from slimmer.errors import CheckpointError, ModelError, RunError
 from slimmer.graph import Inputs, check_is_network, own_inputs
 from slimmer.models import build
 from slimmer.plan import Plan
 from slimmer.prune import prune
 from slimmer.rewrite import read_program
+from slimmer.run_files import NetworkNotes, check
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,14 @@ class Identity:
     @staticmethod
     def from_metadata(metadata: Mapping[str, str], where: str) -> "Identity":
         """What `to_metadata` gave. Raises CheckpointError where it is not there."""
+        right = "give a file that slimmer wrote"
+        if "arch" not in metadata:
+            raise CheckpointError(where, "has no slimmer metadata", right)
         try:
-            size = tuple(int(side) for side in json.loads(metadata["input_size"]))
-            return Identity(metadata["arch"], int(metadata["num_classes"]), size)
-        except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(where, "has no slimmer metadata", "give a file that slimmer wrote") from error
+            notes = check(NetworkNotes, dict(metadata), where, right)
+        except RunError as error:
+            raise CheckpointError(where, f"its metadata {error.found.removeprefix('is ')}", right) from error
+        return Identity(notes.arch, notes.num_classes, tuple(notes.input_size))
 
 
 def save_network(
@@ -85,7 +89,12 @@ def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
         check_is_network(dense)
     metadata = read_metadata(path)
     identity = Identity.from_metadata(metadata, str(path))
-    model = identity.build() if dense is None else duplicate(dense)
+    weights = read_weights(path)
+    _check_sizes(identity, weights, str(path))
+    try:
+        model = identity.build() if dense is None else duplicate(dense)
+    except ModelError as error:
+        raise ModelError(f"{path}, {error.where}", error.found, error.right) from error
     if "plan" in metadata:
         plan = Plan.from_json(metadata["plan"], f"{path}, plan")
         if metadata.get("rewrite") == "true":
@@ -93,5 +102,14 @@ def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
             model = program.prune(program.dense(model), plan)
         else:
             model = prune(model, plan)
-    load_weights_(model, read_weights(path), str(path))
+    load_weights_(model, weights, str(path))
     return set_mode_(model, training=False)
+
+
+def _check_sizes(identity: Identity, weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise CheckpointError before a network is built that is larger than what the file holds."""
+    most = sum(tensor.numel() for tensor in weights.values())
+    for what, number in (("classes", identity.num_classes), ("channels", max(identity.input_size[:1], default=0))):
+        if number > most:
+            found = f"its metadata name {number:,} {what}, and it holds {most:,} numbers"
+            raise CheckpointError(where, found, "give a file that slimmer wrote")

@@ -2,40 +2,70 @@
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from slimmer.checkpoint import read_metadata, read_weights, save_weights
-from slimmer.errors import CheckpointError
+from slimmer.errors import CheckpointError, RunError
 from slimmer.finetune import Learner
+from slimmer.run import Run
+from slimmer.run_files import StateNotes, check
+
+DELETE = "delete it and resume: what was trained since the run began, or since its channels went, is done again"
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where a run stands: the stage, the step, the tensors of that moment, and the plan that they belong to."""
+
+    stage: str = "masks"
+    step: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    plan_hash: str = ""
 
 
 class SavedState:
-    """The state file of a run; a class because it remembers when it last wrote."""
+    """The state file of a run; a class because it remembers when it last wrote.
 
-    def __init__(self, fabric: Fabric, path: Path, every: float) -> None:
-        self._fabric, self._path, self._every = fabric, path, every
+    What tells its run from others stands in the file.
+    """
+
+    def __init__(self, fabric: Fabric, run: Run, every: float) -> None:
+        self._fabric, self._run, self._path, self._every = fabric, run, run.state, every
+        self._run_hash = ""
         self._last = time.monotonic()
 
-    def load(self) -> tuple[str, int, dict[str, Tensor]]:
-        """The stage, step and tensors of the last state; "masks", 0 and nothing where there is none."""
-        if not self._path.is_file():
-            return "masks", 0, {}
-        metadata = read_metadata(self._path)
-        if not {"stage", "step"} <= set(metadata):
-            raise CheckpointError(str(self._path), "is no state of a run", "delete it to start the run anew")
-        return metadata["stage"], int(metadata["step"]), read_weights(self._path)
+    def load(self, steps: int) -> Stand:
+        """The last state of a run of so many `steps`; its beginning where there is none. Comes before any writing.
 
-    def maybe(self, stage: str, learner: Learner, method: Mapping[str, Tensor]) -> None:
+        Raises RunError for a file that is damaged, or of another run.
+        """
+        self._run_hash = self._run.fingerprint()
+        if not self._path.exists() and not self._path.is_symlink():
+            return Stand()
+        where = str(self._path)
+        try:
+            notes = check(StateNotes, read_metadata(self._path), where, DELETE)
+            tensors = read_weights(self._path)
+        except CheckpointError as error:
+            raise RunError(where, error.found, DELETE) from error
+        if notes.run_hash != self._run_hash:
+            raise RunError(where, "is the state of another run", DELETE)
+        if notes.step > steps:
+            raise RunError(where, f"stands at step {notes.step} of {steps}", DELETE)
+        return Stand(notes.stage, notes.step, tensors, notes.plan_hash)
+
+    def maybe(self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = "") -> None:
         """Write the state where the last one is older than the recipe allows."""
         if time.monotonic() - self._last >= self._every:
-            self.write(stage, learner, method)
+            self.write(stage, learner, method, plan_hash)
 
-    def write(self, stage: str, learner: Learner, method: Mapping[str, Tensor]) -> None:
+    def write(self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = "") -> None:
         """Write the state, whole or not at all, from the first process."""
         if self._fabric.global_rank == 0:
             tensors = learner.state() | {f"method.{name}": tensor for name, tensor in method.items()}
-            save_weights(self._path, tensors, {"stage": stage, "step": str(learner.step)})
+            notes = {"stage": stage, "step": str(learner.step), "run_hash": self._run_hash, "plan_hash": plan_hash}
+            save_weights(self._path, tensors, notes)
         self._last = time.monotonic()

@@ -13,7 +13,7 @@ from slimmer.compare import COSTS, STAGES
 from slimmer.errors import RunError
 from slimmer.figures import draw_runs
 from slimmer.figures.tradeoff import draw_tradeoff
-from slimmer.files import write_json, write_text
+from slimmer.files import read_json, write_json, write_text
 from slimmer.run import Run
 from slimmer.settings import flat, label
 from slimmer.units import short
@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 LABELS = {"flops": "FLOPs", "params": "params"}
 WORDS = {("method",), ("settings",)}
 BRIEF = {("runs",), ("epochs",), ("top-1", "dense %")}
+WRITTEN = ("compare.md", "compare.csv", "compare.json", "compare*.png", "masks*")
+COMPARED = {"format", "slimmer", "dense", "rows"}
 GAP = 3  # characters between two columns
 
 
@@ -149,10 +151,10 @@ def write_comparison(folder: Path, comparisons: Sequence[Mapping[str, Any]], hea
     """The files written: compare.md (led by the lines of `head`), compare.csv, compare.json, and a figure for each.
 
     There is no figure where no accuracy is known. Rows that were trained under masks, two of them or more, get their
-    sparsity over time and by channel group side by side. Raises RunError where `folder` is a file.
+    sparsity over time and by channel group side by side. An earlier comparison of slimmer's is replaced.
+    Raises RunError where `folder` is a file, or holds files of these names that are not slimmer's.
     """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(str(folder), "is a file", "name a directory")
+    _check_place(folder)
     texts: list[str] = []
     figures: list[Path] = []
     for number, comparison in enumerate(comparisons, start=1):
@@ -171,6 +173,25 @@ def write_comparison(folder: Path, comparisons: Sequence[Mapping[str, Any]], hea
     write_text(stem.with_suffix(".csv"), to_csv(comparisons))
     write_json(stem.with_suffix(".json"), json.loads(json.dumps(comparisons)))
     return [*(stem.with_suffix(suffix) for suffix in (".md", ".csv", ".json")), *figures]
+
+
+def _check_place(folder: Path) -> None:
+    """Raise RunError where a comparison would replace files that are of no comparison."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(str(folder), "is a file", "name a directory")
+    files = [file for pattern in WRITTEN for file in folder.glob(pattern)]
+    if files and not _is_comparison(folder / "compare.json"):
+        found = "exists, and is of no comparison that slimmer wrote there"
+        raise RunError(str(min(files)), found, "name another directory with --out")
+
+
+def _is_comparison(path: Path) -> bool:
+    """Whether a file is the JSON that `write_comparison` writes."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, list) and all(isinstance(each, dict) and each.keys() >= COMPARED for each in found)
 
 
 def _masked(comparison: Mapping[str, Any]) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any]]]:

@@ -16,9 +16,13 @@ import torch
 from main_job import ARCH, PYTHON, slimmer, tree
 from PIL import Image
 
-from slimmer import pipeline, run_profile
+import slimmer as package
+from slimmer import demo, pipeline, run_profile
 from slimmer.checkpoint import read_weights, save_weights
+from slimmer.data import Data, InMemory
+from slimmer.errors import DataError
 from slimmer.models import build
+from slimmer.recipe import read_recipe
 
 SIZE = ("--set", "model.input_size=[1,16,16]")
 
@@ -423,6 +427,70 @@ def test_more_than_the_memory_holds(main_job, monkeypatch):
     assert "take smaller batches" in message
 
 
+def test_an_image_that_no_memory_holds_is_one_message(checkpoint):
+    message = refused("inspect", checkpoint, "--input-size", "1,100000000,100000000")
+    assert "memory: " in message
+    assert "take smaller batches or images" in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("CUDA error: out of memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_out_of_memory_is_one_message_whoever_says_it(error, main_job, monkeypatch):
+    def profile_targets(*_, **__):
+        raise error
+
+    monkeypatch.setattr(run_profile, "profile_targets", profile_targets)
+    assert "Error: memory: " in refused("profile", main_job.run.path)
+
+
+def test_other_errors_of_the_machines_libraries_keep_their_traceback(main_job, monkeypatch):
+    def profile_targets(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(run_profile, "profile_targets", profile_targets)
+    assert isinstance(slimmer("profile", main_job.run.path).exception, RuntimeError)
+
+
+def test_the_demo_replaces_no_file_but_its_own(monkeypatch):
+    monkeypatch.setattr(demo, "train_", lambda *_, **__: None)
+    monkeypatch.setattr(demo, "accuracy", lambda *_: 0.5)
+    save_weights(Path("mine.safetensors"), {"a": torch.zeros(1)}, {})
+    before = tree(".")
+    assert demo.main(["mine.safetensors"]) == 2
+    assert tree(".") == before
+    assert [demo.main(["demo.safetensors"]) for _ in range(2)] == [0, 0]
+
+
+def test_a_comparison_replaces_no_files_but_its_own(main_job):
+    Path("docs").mkdir()
+    Path("docs/compare.md").write_text("mine")
+    message = refused("compare", main_job.run.path, "--out", "docs")
+    assert "docs/compare.md: exists, and is of no comparison" in message
+    for _ in range(2):
+        assert slimmer("compare", main_job.run.path, "--out", "table").exit_code == 0
+
+
+def test_masks_as_labels_in_data_from_python_are_refused():
+    split = InMemory(torch.zeros(4, 1, 16, 16), torch.zeros(4, 16, 16, dtype=torch.int64))
+    data = Data("masks", split, split, tuple("0123456789"), (0.5,), (0.5,), (16, 16))
+    for call in (lambda: package.prune(build(ARCH, in_channels=1), data, flops=0.5), lambda: start_with(data)):
+        with pytest.raises(DataError, match=r"labels are torch.int64 of shape \(4, 16, 16\)"):
+            call()
+
+
+def start_with(data):
+    recipe = read_recipe(None, [("budget.flops", 0.5)])
+    return pipeline.start(recipe, Path("out"), model=build(ARCH, in_channels=1), data=data)
+
+
 def test_onnx_files_that_are_none(main_job):
     Path("text.onnx").write_text("nothing")
     assert "text.onnx" in refused("profile", "text.onnx")
@@ -485,7 +553,7 @@ def test_a_file_system_that_takes_no_more(checkpoint):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
     )
     assert result.returncode == 2, result.stderr
-    assert result.stderr.splitlines()[-1] == "Error: File too large"
+    assert result.stderr.splitlines()[-1] == f"Error: runs/{ARCH}-1/dense.safetensors: File too large"
     assert [path for path in Path().rglob("*") if path.is_file()] == [Path("precious.txt")]
 
 

@@ -190,3 +190,42 @@ def test_a_run_killed_before_it_was_one_is_begun_by_the_same_command(checkpoint)
     )
     assert done.exit_code == 0, done.output
     assert not list(Path("run").glob(".*"))
+
+
+def test_sigterm_to_a_sweep_ends_its_children(checkpoint):
+    """Started behind a shell, where Ctrl-C is ignored by what it starts."""
+    Path("s.yaml").write_text("grid: {seed: [0, 1]}\n")
+    settings = ["--set", "budget.flops=0.5", "--set", "finetune.epochs=2000"]
+    command = [
+        sys.executable,
+        "-m",
+        "slimmer",
+        "sweep",
+        "s.yaml",
+        checkpoint,
+        "--data",
+        "digits",
+        "--out",
+        "o",
+        *settings,
+    ]
+    process = subprocess.Popen(
+        command,
+        env=PYTHON,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509 - no other thread runs
+    )
+    until = time.monotonic() + 100
+    while not Path("o/seed=0/events.jsonl").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    row = int(Path("o/seed=0/.lock").read_text().split()[2])
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1].startswith("stopped; go on with the same command")
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(row, 0)
+    assert not Path("o/.lock").exists()
+    assert not Path("o/seed=0/.lock").exists()  # it ended by itself, and was not killed

@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import run_samples
 from main_job import slimmer, tree
 from PIL import Image
 from rich.console import Console
@@ -34,29 +35,21 @@ def make(name, settings=(), *, seed=0, slim=0.9, flops=0.49, finished=True, **ch
     recipe = read_recipe(None, sorted(laid.items()))
     limits = {"flops": recipe.budget.flops, "params": recipe.budget.params}
     ratios = {"flops": flops, "params": 0.4}
-    report = {
-        "format": 1,
-        "arch": "cifar_resnet8",
-        "inputs": "one image of 1x16x16",
-        "seed": seed,
-        "method": recipe.method.name.replace("auto", "taylor"),
-        "epochs": recipe.finetune.epochs,
-        "seconds": 60.0,
-        "accuracy": {"dense": 0.95, "removed": 0.5, "slim": slim},
-        **{
-            cost: {
-                "convention": "by hand",
-                "dense": dense,
-                "slim": dense * ratios[cost],
-                "ratio": ratios[cost],
-                "sparsity": 1 - ratios[cost],
-                "limit": limits[cost] and limits[cost] * dense,
-                "limit_ratio": limits[cost],
-            }
-            for cost, dense in DENSE.items()
-        },
-        **changes,
+    costs = {
+        cost: {
+            "convention": "by hand",
+            "dense": dense,
+            "slim": round(dense * ratios[cost]),
+            "ratio": ratios[cost],
+            "sparsity": 1 - ratios[cost],
+            "limit": limits[cost] and limits[cost] * dense,
+            "limit_ratio": limits[cost],
+        }
+        for cost, dense in DENSE.items()
     }
+    method, accuracy = recipe.method.name.replace("auto", "taylor"), {"dense": 0.95, "removed": 0.5, "slim": slim}
+    told = {"seed": seed, "method": method, "epochs": recipe.finetune.epochs, "accuracy": accuracy}
+    report = run_samples.report(**{**told, **costs, **changes})
     folder = Path(name)
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(recipe.to_yaml())
@@ -66,9 +59,8 @@ def make(name, settings=(), *, seed=0, slim=0.9, flops=0.49, finished=True, **ch
 
 
 def add_profile(folder, dense, slim, provider="CPUExecutionProvider"):
-    timings = [{"model": name, "batch": 1, "median_ms": value} for name, value in (("dense", dense), ("slim", slim))]
-    compared = {"model": "slim", "against": "dense", "batch": 1, "speedup": dense / slim}
-    profile = {"schema": SCHEMA, "provider": provider, "timings": timings, "comparisons": [compared]}
+    timings = [run_samples.timing(value, model=name) for name, value in (("dense", dense), ("slim", slim))]
+    profile = run_samples.profile(timings, [run_samples.comparison(dense / slim)], provider)
     (folder / "profile.json").write_text(json.dumps(profile))
 
 
@@ -148,11 +140,11 @@ def test_latencies_on_several_threads_are_kept_apart_and_other_runtimes_left_out
         (2, "onnxruntime", 6.0, 2.0),
     ):
         case = {"runtime": runtime, "threads": threads, "batch": 1}
-        timings += [{**case, "model": "dense", "median_ms": dense}, {**case, "model": "slim", "median_ms": slim}]
-        within = {**case, "model": "slim", "against": "dense", "against_runtime": runtime, "speedup": dense / slim}
-        across = {**case, "model": "slim", "against": "slim", "against_runtime": "onnxruntime", "speedup": 0.5}
+        timings += [run_samples.timing(ms, **case, model=name) for name, ms in (("dense", dense), ("slim", slim))]
+        within = run_samples.comparison(dense / slim, **case, against_runtime=runtime)
+        across = run_samples.comparison(0.5, **case, against="slim")
         comparisons += [within, *([across] if runtime == "torch" else [])]
-    profile = {"schema": SCHEMA, "provider": "CPUExecutionProvider", "timings": timings, "comparisons": comparisons}
+    profile = run_samples.profile(timings, comparisons)
     (run / "profile.json").write_text(json.dumps(profile))
     [row] = compare_runs([run])["rows"]
     told = {place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"]) for place, found in row["latency"].items()}
@@ -247,10 +239,12 @@ def test_a_damaged_report_or_profile_is_refused():
     add_profile(run, 2.0, 1.0)
     broken = {"schema": SCHEMA, "provider": "x", "timings": [], "comparisons": [{"batch": 1}]}
     (run / "profile.json").write_text(json.dumps(broken))
-    assert "one: its report or profile is damaged" in refused("one")
+    assert "one/profile.json: is damaged: date_utc: Field required" in refused("one")
+    (run / "profile.json").write_text(json.dumps(run_samples.profile([], [run_samples.comparison(2.0)])))
+    assert "one/profile.json: is damaged: it: Value error, slim is compared with dense" in refused("one")
     (run / "profile.json").unlink()
     (run / "report.json").write_text('{"arch": "x"}')
-    assert "one: its report or profile is damaged" in refused("one")
+    assert "one/report.json: is damaged" in refused("one")
     (run / "report.json").write_text("{")
     assert "can't be read" in refused("one")
 
@@ -373,10 +367,16 @@ def test_rows_under_masks_are_drawn_side_by_side():
         settings = {"method.name": "maskconvnet", "method.mask_start": start}
         left = {"flops": 0.55 + start, "params": 0.7}
         run = make(name, settings, groups=groups, before_projection=left)
-        steps = [
-            {"event": "step", "step": n, "epoch": n / 10, "flops": 1 - n / 20, "params": 1.0} for n in range(1, 11)
-        ]
-        masks = {"event": "masks", "step": 10, "epoch": 1.0, "histogram": [4, *[0] * 18, 4], "widths": [4]}
+        rest = {"event": "step", "steps": 10, "loss": 1.0, "batch_accuracy": 0.5, "images_per_s": 9.0, "params": 1.0}
+        steps = [{**rest, "time": n, "step": n, "epoch": n / 10, "flops": 1 - n / 20} for n in range(1, 11)]
+        masks = {
+            "event": "masks",
+            "time": 10.5,
+            "step": 10,
+            "epoch": 1.0,
+            "histogram": [4, *[0] * 18, 4],
+            "widths": [4],
+        }
         Path(run, "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*steps, masks]))
     result = slimmer("compare", "one", "two", "--out", "table")
     assert result.exit_code == 0, result.output

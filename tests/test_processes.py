@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 
 from slimmer.checkpoint import read_weights, save_weights
+from slimmer.engine import synchronised_
+from slimmer.errors import RuntimeUnavailableError
 from slimmer.run import Run
 
 SCRIPT = """
@@ -70,3 +73,16 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
         assert Run(tmp_path / "one").plan.read_bytes() == Run(tmp_path / "two").plan.read_bytes()
         for name, tensor in one.items():
             assert (tensor - two[name]).abs().max() <= TOLERANCE * tensor.abs().max()
+
+
+def test_synchronised_batch_norm_on_the_cpu_is_refused_in_one_message_and_one_process_needs_none() -> None:
+    """PyTorch has none there; each process normalises by its own images, and the README says so."""
+    two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
+    with pytest.raises(RuntimeUnavailableError, match="no synchronised batch norm for the CPU"):
+        synchronised_(two, torch.nn.BatchNorm2d(3))
+    norm = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
+    assert synchronised_(SimpleNamespace(world_size=1, device=two.device), norm) is norm
+    gpus = SimpleNamespace(world_size=2, device=torch.device("cuda"))
+    assert isinstance(synchronised_(gpus, norm)[0], torch.nn.SyncBatchNorm)
+    with pytest.raises(ValueError, match="expected input tensor to be on GPU"):  # should this pass one day, allow it
+        torch.nn.SyncBatchNorm(3)(torch.zeros(4, 3, 2, 2))

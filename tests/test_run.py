@@ -149,7 +149,8 @@ def test_a_run_that_is_not_finished_opens_only_to_go_on():
 def test_the_recipe_and_the_report_are_those_of_the_files():
     run = made("mine")
     assert run.recipe() == read_recipe(None, [("seed", 5)])
-    assert run.read_report() == {"format": 1}
+    with pytest.raises(RunError, match=r"report\.json: is damaged: slimmer: Field required"):
+        run.read_report()
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "3", "[]", "[[1, 2]]", "null", "\xff"])
@@ -159,7 +160,7 @@ def test_a_damaged_report_is_refused_with_what_makes_it_anew(content):
         run.report.write_text(content, encoding="latin-1")
     error = refused(run.read_report)
     assert error.where == "mine/report.json"
-    assert "can't be read" in error.found
+    assert "can't be read" in error.found or "is damaged: it is no object" in error.found
     assert "slimmer prune --resume mine" in error.right
 
 

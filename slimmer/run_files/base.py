@@ -1,0 +1,55 @@
+"""What all schemas of a run's files share, and how a file is held against its schema."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from slimmer.errors import RunError, first_line
+from slimmer.files import read_json
+
+LONGEST = 200  # characters of a message
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Size = Annotated[int, Field(ge=1, lt=2**63)]
+Amount = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ImageSize = Annotated[list[Annotated[int, Field(ge=1, le=2**20)]], Field(max_length=8)]
+
+
+class Filed(BaseModel):
+    """A part of a file: keys may be added by a newer slimmer, and those named here are there with their types."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+Schema = TypeVar("Schema", bound=Filed)
+
+
+def check(schema: type[Schema], value: object, where: str, right: str) -> Schema:
+    """The value as its schema has it. Raises RunError with its first mistake; `right` is what to do then.
+
+    >>> check(Filed, [], "run/report.json", "make it anew")
+    Traceback (most recent call last):
+    ...
+    slimmer.errors.RunError: run/report.json: is damaged: it is no object
+      make it anew
+    """
+    if not isinstance(value, dict):
+        raise RunError(where, "is damaged: it is no object", right)
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        found = f"{place}: {first['msg']}"
+        raise RunError(where, f"is damaged: {found[:LONGEST]}", right) from error
+
+
+def read_checked(schema: type[Schema], path: Path, right: str) -> dict[str, Any]:
+    """The object that a JSON file holds, held against its schema. Raises RunError where it is missing or damaged."""
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as error:
+        raise RunError(str(path), f"can't be read ({first_line(error)[:LONGEST]})", right) from error
+    check(schema, value, str(path), right)
+    return dict(value)

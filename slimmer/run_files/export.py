@@ -1,0 +1,44 @@
+"""The schema of export.json."""
+
+from typing import Literal
+
+from slimmer.run_files.base import Amount, Count, Filed, Share
+
+
+class ParityFigures(Filed):
+    """How near a file comes to PyTorch on one kind of inputs."""
+
+    max_abs: Amount
+    max_rel: Amount
+    top1_agreement: Share | None
+    images: Count | None
+
+
+class ExportedFile(Filed):
+    """One exported file; `sha256` is of its bytes, and of those beside it."""
+
+    file: str
+    bytes: Count
+    sha256: str
+    reused: bool
+    precision: str
+    precision_io: str
+    batch: str
+    image_size: str
+    flops: Count
+    params: Count
+    parity: dict[str, ParityFigures]
+    tolerance: Amount | None
+    accuracy: Share | None
+    notes: list[str]
+
+
+class ExportFile(Filed):
+    """export.json: the files that were exported of a run's networks, by name."""
+
+    format: Literal[2]
+    slimmer: str
+    run: str
+    recipe_hash: str
+    plan_hash: str
+    networks: dict[str, ExportedFile]

@@ -1,0 +1,156 @@
+"""The schemas of dense.json and report.json."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from slimmer.run_files.base import Amount, Count, Filed, ImageSize, Share, Size
+
+
+class Left(Filed):
+    """What masks left of each cost before the exact projection, as a share of dense."""
+
+    flops: Amount
+    params: Amount
+
+
+class Measured(Filed):
+    """dense.json: what is known of the dense network, and of which recipe and weights the run is made.
+
+    Costs are in their own units. `recipe_sha256` is of recipe.yaml and `dense_sha256` of dense.safetensors.
+    """
+
+    flops: Count
+    params: Count
+    accuracy_dense: Share | None
+    recipe_sha256: str
+    dense_sha256: str
+    accuracy_removed: Share | None = None
+    before_projection: Left | None = None
+
+
+class CostReport(Filed):
+    """One cost of dense and slim; `limit` is its budget in the cost's unit, None without one."""
+
+    convention: str
+    dense: Count
+    slim: Count
+    ratio: Amount
+    sparsity: float
+    limit: Amount | None
+    limit_ratio: Amount | None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.limit is None) != (self.limit_ratio is None):
+            raise ValueError("limit and limit_ratio are there together or not at all")
+        return self
+
+
+class Recount(Filed):
+    """FLOPs of the slim network as two other counters have them."""
+
+    fvcore: Count
+    torch: Count
+
+
+class Accuracy(Filed):
+    """Top-1 of the dense network, right behind the removal, and of the slim network in the end."""
+
+    dense: Share
+    removed: Share
+    slim: Share
+
+
+class GroupReport(Filed):
+    """A channel group's widths in units of `channels_each` channels."""
+
+    name: str
+    dense: Size
+    slim: Size
+    channels_each: Size = 1
+
+
+class FixedReport(Filed):
+    """Channels of a layer that are not pruned, and why."""
+
+    layer: str
+    channels: Count
+    of: Count
+    reason: str
+
+
+class TracedParams(Filed):
+    """Parameters of the traced parts, dense and slim."""
+
+    dense: Size
+    slim: Count
+
+
+class TracedReport(Filed):
+    """The parts of a network that alone were traced and pruned."""
+
+    parts: list[str]
+    params: TracedParams
+
+
+class FollowedAttribute(Filed):
+    """A number of the user's modules that named a width and names the new one."""
+
+    attribute: str
+    dense: int
+    slim: int
+
+
+class StayedAttribute(Filed):
+    """A number that may name several widths by now; None is one that can't be told."""
+
+    attribute: str
+    dense: int
+    widths: list[int | None]
+
+
+class UnequalSplit(Filed):
+    """A split whose parts of `dense` channels each are of several sizes now."""
+
+    operation: str
+    dense: int
+    slim: list[int]
+
+
+class AttributesReport(Filed):
+    """What became of numbers in the user's modules that name a width, and of parts that were equal."""
+
+    followed: list[FollowedAttribute]
+    stayed: list[StayedAttribute]
+    unequal_splits: list[UnequalSplit]
+
+
+class ReportFile(Filed):
+    """report.json: all that was measured while pruning; with it a run is finished."""
+
+    format: Literal[1]
+    slimmer: str
+    date: str
+    run: str
+    arch: str
+    input_size: ImageSize
+    inputs: str
+    traced: TracedReport | None
+    seed: Count
+    method: str
+    epochs: Amount
+    recipe_hash: str
+    plan_hash: str
+    flops: CostReport
+    params: CostReport
+    recount: Recount
+    uncounted: list[str]
+    before_projection: Left | None
+    accuracy: Accuracy | None
+    groups: list[GroupReport]
+    attributes: AttributesReport
+    fixed: list[FixedReport]
+    seconds: Amount
+    environment: dict[str, str | int | float | None]
+    figures: list[str]
