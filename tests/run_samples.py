@@ -2,6 +2,11 @@
 
 from slimmer.profile_text import SCHEMA
 
+ENVIRONMENT = {
+    **dict.fromkeys(("cpu_vector_floats", "cores", "usable_cores", "load", "gpu", "gpu_driver")),
+    **dict.fromkeys(("cpu", "os", "python", "torch", "onnx", "onnxruntime"), "one"),
+}
+
 
 def report(**changes):
     """All that report.json holds, with `changes` in it."""
@@ -31,7 +36,7 @@ def report(**changes):
         "uncounted": [],
         "attributes": {"followed": [], "stayed": [], "unequal_splits": []},
         "seconds": 60.0,
-        "environment": {"cpu": "one", "gpu": None},
+        "environment": ENVIRONMENT,
         "figures": [],
         **changes,
     }
@@ -98,14 +103,14 @@ def profile(timings, comparisons, provider="CPUExecutionProvider"):
         "date_utc": "2026-01-01T00:00:00+00:00",
         "provider": provider,
         "conditions": {**conditions, "runtimes": ["onnxruntime"], "threads": [None], "options": {}},
-        "environment": {},
+        "environment": ENVIRONMENT,
         "gpu": {},
-        "subjects": [{**subject, "settings": {}}],
+        "subjects": [{**subject, "name": name, "settings": {}} for name in ("dense", "slim")],
         "timings": timings,
         "comparisons": comparisons,
         "among": [],
         "fresh": [],
         "traces": [],
-        "layers": {},
+        "layers": {"dense": [], "slim": []},
         "notes": [],
     }

@@ -152,7 +152,10 @@ def test_latencies_on_several_threads_are_kept_apart_and_other_runtimes_left_out
 
 
 def test_a_seed_that_is_there_twice_and_several_machines_are_said():
-    runs = [make("a", environment={"cpu": "one", "gpu": None}), make("b", environment={"cpu": "other", "gpu": None})]
+    runs = [
+        make("a", environment={**run_samples.ENVIRONMENT, "cpu": "one"}),
+        make("b", environment={**run_samples.ENVIRONMENT, "cpu": "other"}),
+    ]
     first, second = compare_runs(runs)["notes"]
     assert first == "seed 0 is there 2 times in one row: a, b"
     assert "different machines" in second

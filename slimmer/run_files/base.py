@@ -22,6 +22,29 @@ class Filed(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
+class Environment(Filed):
+    """The machine and the versions that something was measured with; None for what is not there or not known."""
+
+    cpu: str
+    cpu_vector_floats: Count | None
+    cores: Count | None
+    usable_cores: Count | None
+    load: Amount | None
+    os: str
+    python: str
+    torch: str | None
+    onnx: str | None
+    onnxruntime: str | None
+    gpu: str | None
+    gpu_driver: str | None
+
+
+def together(model: Filed, *names: str) -> None:
+    """Nothing; raises ValueError where some of these are None and others are not."""
+    if len({getattr(model, name) is None for name in names}) > 1:
+        raise ValueError(f"{' and '.join(names)} are there together or not at all")
+
+
 Schema = TypeVar("Schema", bound=Filed)
 
 

@@ -4,10 +4,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from slimmer.run_files.base import Amount, Count, Filed, ImageSize, Size
+from slimmer.run_files.base import Amount, Count, Environment, Filed, ImageSize, Size, together
 
 Change = Annotated[int, Field(gt=-(2**63), lt=2**63)]
-Environment = dict[str, str | int | float | None]
 
 
 class EffortMade(Filed):
@@ -91,6 +90,11 @@ class SpeedRatio(Filed):
     low: Amount | None
     high: Amount | None
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        together(self, "low", "high")
+        return self
+
 
 class ProfiledComparison(ProfiledCase):
     """How many times faster a case is than another."""
@@ -108,6 +112,12 @@ class ProfiledComparison(ProfiledCase):
     verdict: str
     promise: Amount | None
     efficiency: Amount | None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        together(self, "low", "high")
+        together(self, "promise", "efficiency")
+        return self
 
 
 class FirstUse(Filed):
@@ -172,7 +182,13 @@ class ProfileFile(Filed):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Whatever is compared or traced was timed."""
+        """Whatever is compared or traced was timed, and is one of the subjects."""
+        names = {each.name for each in self.subjects}
+        for named in (*self.timings, *self.fresh):
+            if named.model not in names:
+                raise ValueError(f"{named.model[:40]!r} is none of the subjects")
+        if names - self.layers.keys():
+            raise ValueError("layers are not those of the subjects")
         timed = {_place(each, each.model, each.runtime) for each in self.timings}
         for one in (*self.comparisons, *self.among):
             if {_place(one, one.model, one.runtime), _place(one, one.against, one.against_runtime)} - timed:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from slimmer.run_files.base import Amount, Count, Filed, ImageSize, Share, Size
+from slimmer.run_files.base import Amount, Count, Environment, Filed, ImageSize, Share, Size, together
 
 
 class Left(Filed):
@@ -42,8 +42,7 @@ class CostReport(Filed):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.limit is None) != (self.limit_ratio is None):
-            raise ValueError("limit and limit_ratio are there together or not at all")
+        together(self, "limit", "limit_ratio")
         return self
 
 
@@ -152,5 +151,5 @@ class ReportFile(Filed):
     attributes: AttributesReport
     fixed: list[FixedReport]
     seconds: Amount
-    environment: dict[str, str | int | float | None]
+    environment: Environment
     figures: list[str]
