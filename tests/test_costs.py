@@ -47,6 +47,11 @@ def test_costs_of_architectures_are_fvcores_recount_on_a_hundred_plans(architect
 
 LAYERS = ("conv", "linear", "matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention")
 
+UNSEEN = {  # attention of several heads, which PyTorch's counter passes over on a CPU
+    "FusedHeads": lambda slim: 2 * 9 * 9 * (2 + 2),  # heads, queries, keys, widths of keys and values
+    "OwnMaps": lambda slim: slim.stem.out_channels * 6 * 6 * (6 + 6),
+}
+
 
 def test_convolutions_and_linear_layers_are_half_of_torchs_count(network):
     """PyTorch counts two for a multiply-add, and neither norms nor pooling: fvcore's count of those is set aside."""
@@ -57,7 +62,8 @@ def test_convolutions_and_linear_layers_are_half_of_torchs_count(network):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         slim(zoo.images(network, 1))
     ours = sum(count for (_, kind), count in counts.items() if kind in LAYERS)
-    assert 2 * ours == counter.get_total_flops()
+    unseen = UNSEEN.get(network, lambda _: 0)(slim)
+    assert 2 * ours == counter.get_total_flops() + 2 * unseen
     assert sum(counts.values()) == count_flops(slim, size)
 
 
