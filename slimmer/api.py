@@ -131,8 +131,8 @@ def export(
         model: the dense module of a run that was started from one.
         observe: hears of every file, a dictionary with its kind under "event".
         settings: the keys of a recipe's export section: opset, images; batch=8 and dynamic_size=True for another
-            shape of the input; fp16=True (fp16_io=True); int8=True (int8_images, int8_drop); torch=True;
-            dense=True for the dense network in these forms too.
+            shape of the input; fp16=True (fp16_io=True); int8=True (int8_images, int8_drop, int8_symmetric=True);
+            torch=True; dense=True for the dense network in these forms too.
 
     Raises:
         SlimmerError: RunError, RecipeError, or ExportError where a file computes something else than PyTorch, or

@@ -23,6 +23,7 @@ PRECISIONS = {
     "fp16": "fp16",
     "int8": "int8, QDQ, static, weights per channel",
 }
+SYMMETRIC = ", symmetric activations"
 PIXELS = "pixels of 0..255 divided by 255, then (x - mean) / std per channel"
 FLOATS = "images as they are (floats), then (x - mean) / std per channel"
 
@@ -42,6 +43,7 @@ def provenance(
         for key, cost in (("flops", flops), ("params", params))
         if cost["limit"] is not None
     }
+    symmetric = variant.form == "int8" and section.int8_symmetric
     half_io = variant.form == "fp16" and section.fp16_io
     return {
         "slimmer": version("slimmer"),
@@ -55,7 +57,7 @@ def provenance(
         "params": str(params[name]),
         "weights_sha256": digest(weights_of(run, name)),
         "opset": "default" if section.opset is None else str(section.opset),
-        "precision": PRECISIONS[variant.form],
+        "precision": PRECISIONS[variant.form] + (SYMMETRIC if symmetric else ""),
         "precision_io": "fp16" if half_io else "fp32",
         "batch": _batch(variant, inputs),
         "image_size": ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs),

@@ -156,7 +156,7 @@ def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) 
             write_fp16(source, path, half_io=section.fp16_io, metadata=metadata)
         case "int8" if job.data is not None:
             images = calibration(job.data, section.int8_images, seed=job.recipe.seed, batch=shape.batch)
-            write_int8(source, path, images, metadata=metadata)
+            write_int8(source, path, images, metadata=metadata, symmetric=section.int8_symmetric)
 
 
 def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:

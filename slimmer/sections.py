@@ -140,6 +140,9 @@ class ExportSection(Section):
     int8: bool = Field(False, description="also the slim network in int8, calibrated on training images")
     int8_images: int = Field(256, ge=1, description="training images that int8 is calibrated on")
     int8_drop: float = Field(0.01, ge=0, le=1, description="top-1 that int8 may lose against the slim network in fp32")
+    int8_symmetric: bool = Field(
+        False, description="that file with all zero points 0 and biases in float32, as TensorRT wants it"
+    )
     torch: bool = Field(False, description="also the slim network as a program for torch.export.load")
     dense: bool = Field(False, description="the dense network too in the forms asked for, to compare like with like")
 
@@ -147,6 +150,8 @@ class ExportSection(Section):
     def _consistent(self) -> Self:
         if self.fp16_io and not self.fp16:
             raise ValueError("fp16_io is about the inputs and outputs of the fp16 file; ask for fp16 (--fp16) too")
+        if self.int8_symmetric and not self.int8:
+            raise ValueError("int8_symmetric is about the int8 file; ask for int8 (--int8) too")
         if self.dense and not (self.fp16 or self.int8 or self.torch or self.batch or self.dynamic_size):
             raise ValueError("dense is about forms beside dense.onnx; ask for one, such as fp16 (--fp16), too")
         return self

@@ -23,6 +23,7 @@ from slimmer.cli.options import as_json, numbers, place_of, show_result, words
 @click.option(
     "--int8-drop", type=click.FloatRange(0, 1), metavar="SHARE", help="Top-1 that int8 may lose.  [default: 0.01]"
 )
+@click.option("--int8-symmetric", is_flag=True, default=None, help="With zero points of 0, as TensorRT wants them.")
 @click.option("--data", metavar="DATA", help="Where the run's data are now, if not where they were.")
 @click.option("--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load.")
 @click.option("--dense", is_flag=True, default=None, help="The dense network in these forms too, to compare with.")

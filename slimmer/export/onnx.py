@@ -10,6 +10,7 @@ from torch import nn
 from slimmer.errors import ExportError
 from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.export.shape import ORDINARY, Shape
+from slimmer.export.strided import pool_strided_slices_
 from slimmer.export.tidy import forget_source_, name_sizes_
 from slimmer.export.trace import BATCH, check_any_size, eval_copy, trace
 from slimmer.export.write import write_onnx
@@ -69,9 +70,11 @@ def export_onnx(
 def finish(file: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
     """Write `file` to `path`, with `metadata` in place of what tools have noted in it.
 
+    Its IR version is the lowest that its operator sets need, so that runtimes as old as those read it.
     Raises ExportError where it is not valid or can't be written.
     """
     forget_source_(file)
+    file.ir_version = onnx.helper.find_min_ir_version_for(list(file.opset_import), ignore_unknown=True)
     file.ClearField("metadata_props")
     for name, value in metadata.items():
         file.metadata_props.add(key=name, value=value)
@@ -106,6 +109,7 @@ def _convert(model: nn.Module, inputs: Inputs, opset: int | None, shape: Shape) 
         raise RuntimeError("torch.onnx.export gave nothing back")
     file = converted.model_proto
     name_sizes_(file.graph, {0: BATCH, 2: "height", 3: "width"})
+    pool_strided_slices_(file)
     return file
 
 

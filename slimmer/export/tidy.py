@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 
@@ -18,10 +19,29 @@ def name_sizes_(graph: onnx.GraphProto, names: Mapping[int, str]) -> None:
 
 def forget_source_(file: onnx.ModelProto) -> None:
     """Drop stack traces and the traced program's text: paths of this machine, most of a small file."""
-    graph = file.graph
-    functions = [node for function in file.functions for node in function.node]
-    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *functions, *file.functions):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
+    for function in file.functions:
+        _forget(function, *function.node)
+        for node in function.node:
+            _forget_branches(node)
+    _forget_graph(file.graph)
+
+
+def _forget_graph(graph: onnx.GraphProto) -> None:
+    _forget(graph, *graph.node, *graph.initializer, *graph.value_info)
     for value in (*graph.input, *graph.output):
         value.ClearField("metadata_props")
+    for node in graph.node:
+        _forget_branches(node)
+
+
+def _forget_branches(node: onnx.NodeProto) -> None:
+    """The same in the graphs that a node holds, such as the two sides of an If."""
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            _forget_graph(graph)
+
+
+def _forget(*parts: Any) -> None:
+    for part in parts:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
