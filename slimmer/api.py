@@ -10,6 +10,7 @@ from torch import nn
 
 from slimmer import data as data_sets
 from slimmer import pipeline, run_export, run_profile
+from slimmer.accept_model import accept
 from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.file import from_value
@@ -20,6 +21,7 @@ from slimmer.plan import Plan, read_plan
 from slimmer.recipe import SHORT, data_at, read_recipe
 from slimmer.run import Run, open_run
 from slimmer.slim import load_network
+from slimmer.surroundings import undisturbed
 from slimmer.tabulate import write_comparison
 
 __all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
@@ -35,6 +37,7 @@ class Result:
     run: Path | None
 
 
+@undisturbed()
 def prune(
     model: nn.Module | str | Path,
     data: Data | str | Path | Sequence[Any] | None = None,
@@ -76,7 +79,7 @@ def prune(
     given: list[tuple[str, Any]] = [
         (SHORT.get(key, key), _plain(value)) for key, value in named.items() if value is not None
     ]
-    own = model if isinstance(model, nn.Module) else None
+    own = accept(model) if isinstance(model, nn.Module) else None
     if own is None:
         given.append(("model.checkpoint", str(model)))
     made = None
@@ -101,6 +104,7 @@ def prune(
     return Result(slim, plan, {**report, "run": kept and str(kept)}, kept)
 
 
+@undisturbed()
 def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Module:
     """The network of a run (default: the latest), or of a .safetensors file that slimmer wrote, in eval mode.
 
@@ -110,9 +114,10 @@ def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Mo
     """
     path = None if run is None else Path(run)
     file = path if path is not None and path.is_file() else open_run(path).slim
-    return load_network(file, model)
+    return load_network(file, _accepted(model))
 
 
+@undisturbed()
 def export(
     run: str | Path | None = None,
     data: Data | Sequence[Any] | str | Path | None = None,
@@ -139,9 +144,12 @@ def export(
             int8 loses more than `int8_drop`.
     """
     made = str(data) if isinstance(data, str | Path) else None if data is None else _made(data)
-    return run_export.export_run(_run(run), settings, model=model, data=made, observe=observe or (lambda _: None))
+    return run_export.export_run(
+        _run(run), settings, model=_accepted(model), data=made, observe=observe or (lambda _: None)
+    )
 
 
+@undisturbed()
 def profile(*targets: str | Path, model: nn.Module | None = None, **settings: Any) -> dict[str, Any]:
     """The latencies of a run's dense and slim network (default: the latest run), of several runs, or of ONNX files.
 
@@ -150,7 +158,7 @@ def profile(*targets: str | Path, model: nn.Module | None = None, **settings: An
     that was started from one, where it is not exported yet or PyTorch is among the runtimes.
     Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a provider is not active.
     """
-    return run_profile.profile_targets([Path(target) for target in targets], model=model, **settings)
+    return run_profile.profile_targets([Path(target) for target in targets], model=_accepted(model), **settings)
 
 
 def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:
@@ -163,6 +171,10 @@ def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:
     if out is not None:
         write_comparison(Path(out), [found])
     return found
+
+
+def _accepted(model: nn.Module | None) -> nn.Module | None:
+    return None if model is None else accept(model)
 
 
 def _run(path: str | Path | None) -> Run:

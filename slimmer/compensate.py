@@ -52,7 +52,7 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """What `func` gives, unchanged."""
         kind = getattr(func, "__name__", "").partition(".")[0]
-        if kind in READS and len(args) > 1 and isinstance(args[1], nn.Parameter):
+        if kind in READS and len(args) > 1 and isinstance(args[1], nn.Parameter) and not args[1].is_complex():
             axis = self._watched.get((args[1], READS[kind]))
             channels = args[0].shape[-1 if kind == "linear" else 1]
             if axis is not None and channels == args[1].shape[axis.dim]:  # not one of several groups, cut alike

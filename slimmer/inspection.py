@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from slimmer.accept_model import accept
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_operation, uncounted
@@ -16,10 +17,12 @@ from slimmer.plan import make_plan
 from slimmer.prepare import examine, load_model, name_module
 from slimmer.report import CONVENTIONS
 from slimmer.sections import ModelSection
+from slimmer.surroundings import undisturbed
 
 HOLDERS = 5  # modules that are named as holding the FLOPs that can't go
 
 
+@undisturbed()
 def inspect(
     model: nn.Module | str | Path,
     *,
@@ -61,7 +64,8 @@ def inspect(
     if isinstance(named, str):
         given, identity = load_model(section)
     else:
-        given, identity = named, name_module(named, section, data=None)
+        given = accept(named)
+        identity = name_module(given, section, data=None)
     network, graph, costs, _, scope = examine(given, identity, section)
     layers, held = _where_flops_go(scope.of(network), scope.inputs, graph)
     return {

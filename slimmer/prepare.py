@@ -1,11 +1,13 @@
 """What a run starts from, checked before anything is written: network, data, channel groups, costs, budgets."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from slimmer.accept_model import check_model, check_takes_float32
 from slimmer.allocate import Limits, check_reachable
 from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
@@ -20,6 +22,7 @@ from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
 from slimmer.recount import check_costs
+from slimmer.remedies import check_spectral_norm, for_budget, for_no_channel
 from slimmer.rewrite import read_program
 from slimmer.scope import Scope, graph_of, probe_scope, scope_of
 from slimmer.sections import BudgetSection, DataSection, ModelSection
@@ -65,23 +68,40 @@ def prepare(
         model, identity = load_model(recipe.model, data, recipe.seed)
     elif identity is None:
         identity = name_module(model, recipe.model, data)
+    check_model(model)
     if data is not None:
         check_fit(identity, data)
+        check_takes_float32(model, torch.zeros(1, *data.input_size, dtype=torch.float32))
     given = model
     model, graph, costs, cut, scope = examine(given, identity, recipe.model)
-    floors = group_floors(graph, recipe.budget.min_width, recipe.budget.max_sparsity)
-    limits = Limits(recipe.budget.round_to, floors=floors)
+    limits = _limits(graph, recipe.budget)
     by_name = {cost.name: cost for cost in costs}
     budgets = tuple(
         Budget(by_name[name], amount.of(by_name[name].dense)) for name, amount in recipe.budget.amounts().items()
     )
     narrowing = _narrowing(recipe)
+    whole = not recipe.model.rewrite and not recipe.model.trace
+    rewritten = partial(_rewritten, given, identity, recipe) if whole else None
     if not graph.groups:
         found = f"no channel of the network may go{', with ' * bool(narrowing)}{', '.join(narrowing)}"
-        raise ModelError(identity.arch or type(model).__name__, found, "see `slimmer inspect` for the reasons")
-    check_reachable(budgets, graph, limits, narrowing)
+        raise ModelError(identity.arch or type(model).__name__, found, for_no_channel(given, rewritten))
+    try:
+        check_reachable(budgets, graph, limits, narrowing)
+    except BudgetError as error:
+        raise for_budget(error, given, budgets, rewritten) from error
     shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
     return Task(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
+
+
+def _limits(graph: ChannelGraph, section: BudgetSection) -> Limits:
+    return Limits(section.round_to, floors=group_floors(graph, section.min_width, section.max_sparsity))
+
+
+def _rewritten(model: nn.Module, identity: Identity, recipe: Recipe) -> tuple[ChannelGraph, tuple[Cost, ...], Limits]:
+    """The channel groups, costs and limits under --rewrite."""
+    section = recipe.model.model_copy(update={"rewrite": True})
+    _, graph, costs, _, _ = examine(model, identity, section)
+    return graph, costs, _limits(graph, recipe.budget)
 
 
 def _narrowing(recipe: Recipe) -> list[str]:
@@ -125,6 +145,8 @@ def examine(
     if section.rewrite and section.trace:
         found = "makes one program of the whole network, where model.trace leaves most of it Python"
         raise RecipeError("model.rewrite", found, "leave out one of them")
+    if section.rewrite:
+        check_spectral_norm(model)
     scope = scope_of(model, identity.inputs(model), section.trace)
     program = read_program(model, scope.inputs, equal_splits=section.equal_splits) if section.rewrite else None
     graph = graph_of(model, scope, equal_splits=section.equal_splits) if program is None else program.channels

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimmer.double import in_double
+from slimmer.double import in_double, widen_
 from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, first_line
 from slimmer.graph import (
@@ -51,7 +51,7 @@ def probe(
 
     Raises ModelError where the network can't be run, or gives no numbers, or not twice the same ones.
     """
-    model = duplicate(model).double()
+    model = widen_(duplicate(model))
     enliven_(model)
     drawn = example(model, inputs)
     differ = partial(_difference, model, graph, drawn=drawn, cut=cut or prune)
@@ -111,12 +111,12 @@ def enliven_(model: nn.Module) -> None:
             if not parameter.numel() or not bool((parameter == first).all()):
                 continue
             drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_(0.2 * drawn - 0.1 if abs(float(first)) < 1e-12 else drawn + 0.5)
+            parameter.copy_(0.2 * drawn - 0.1 if float(first.abs()) < 1e-12 else drawn + 0.5)
 
 
 def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None) -> None:
     """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
-    model = duplicate(model).double()
+    model = widen_(duplicate(model))
     fault = _difference(model, graph, plan, drawn=example(model, inputs), cut=cut or prune)
     if fault is not None:
         raise ModelError(
@@ -160,8 +160,8 @@ def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tup
 
     Raises ModelError where the network itself can't be run.
     """
-    parameter = next(model.parameters())
-    masked = Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))
+    place = next(model.parameters()).device
+    masked = Masked(model, graph, hard_mask(plan, torch.float64).to(place))
     try:
         with evaluating(model), torch.no_grad(), in_double():
             wanted = tensors_in(masked(*drawn))

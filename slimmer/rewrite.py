@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, RunError
-from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs, tensors_in
+from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs, several_images, tensors_in
 from slimmer.graph.fold import Folding, fold_
 from slimmer.graph.merge import merge
 from slimmer.graph.program import export_program
@@ -170,7 +170,7 @@ def _check_gradients(model: nn.Module, inputs: Inputs) -> None:
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        answers = tensors_in(network(*example_inputs(model, inputs, images=2)))
+        answers = tensors_in(network(*several_images(model, example_inputs(model, inputs, images=2))))
     waiting: list[Any] = [answer.grad_fn for answer in answers if answer.grad_fn is not None]
     seen = set(waiting)
     while waiting:

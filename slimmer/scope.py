@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from slimmer.double import in_double
+from slimmer.double import in_double, widen_
 from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError
 from slimmer.graph import (
@@ -142,7 +142,7 @@ def _fault_of_whole(model: nn.Module, graph: ChannelGraph, scope: Scope, plan: P
     that a nudge to its inputs changes, too. What can't run in float64 is only run.
     """
     mode: Callable[[], Any] = in_double
-    network = duplicate(model).double()
+    network = widen_(duplicate(model))
     drawn = example(network, scope.whole, images=1)
     wanted = _answer(_masked(network, graph, plan), drawn, mode)
     if isinstance(wanted, str):

@@ -81,7 +81,7 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, obser
     if isinstance(section, options.Masks):
         return trained_method(recipe, section, task, stop, resumed=resumed)
     if isinstance(section, options.Taylor) and resumed:  # the saved state holds the scores
-        return Taylor(torch.ones(task.graph.units), _projection(recipe, task), stop)
+        return Taylor(torch.ones(task.graph.units, dtype=torch.float32), _projection(recipe, task), stop)
     return Taylor(_compared(recipe, task, _scores(recipe, task), stop, observe), _projection(recipe, task), stop)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 import slimmer
 from slimmer.cli import main
 from slimmer.errors import ModelError
-from slimmer.graph import build_graph, example_inputs, own_inputs, shapes
+from slimmer.graph import example_inputs, own_inputs, shapes
 
 SIZES = "2x3x8x8 float32 and 2x4 float32"
 SOURCE = '''
@@ -301,8 +301,3 @@ def test_an_input_that_is_taken_by_name_alone_is_refused_and_not_left_out(name):
     with pytest.raises(ModelError, match=f"takes '{name}' by name alone, and would be traced without"):
         example_inputs(ByName(), {"image": image, name: image[:, :1]}, 2)
     assert len(example_inputs(ByName(), {"image": image}, 2)) == 1
-
-
-def test_a_network_wrapped_for_several_devices_is_to_be_given_without():
-    with pytest.raises(ModelError, match=r"wrapped for several devices\n  give the network itself, .* `module`"):
-        build_graph(nn.DataParallel(ByName()), (3, 4, 4))

@@ -88,7 +88,7 @@ def test_no_budget_is_refused_before_anything_is_read():
 
 def test_a_module_and_data_that_fit():
     data = pictures()
-    task = prepare(read_recipe(None, [HALF]), chain(), data)
+    task = prepare(read_recipe(None, [HALF]), chain().float(), data)
     assert task.identity == Identity("", 3, zoo.SIZE)
     assert task.data is data
 

@@ -21,7 +21,7 @@ def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
             weight = weights.get(part.axis.tensor)
             if weight is None or weight.dim() < 2:  # norms and biases scale with what lies before them
                 continue
-            flat = weight.detach().double().cpu().movedim(part.axis.dim, 0).flatten(1).square().sum(1)
+            flat = weight.detach().abs().double().cpu().movedim(part.axis.dim, 0).flatten(1).square().sum(1)
             squares += flat[torch.tensor(part.index)].sum(1)
         ranks = torch.empty(group.size, dtype=torch.float64)
         ranks[squares.argsort(stable=True)] = torch.arange(1, group.size + 1, dtype=torch.float64)

@@ -37,7 +37,7 @@ def sensitivity_scores(
     Source: Li et al., Pruning Filters for Efficient ConvNets (2016), section 3.2.
     """
     device = next(model.parameters()).device
-    masked = Masked(model, graph, torch.ones(graph.units, device=device)).to(device)
+    masked = Masked(model, graph, torch.ones(graph.units, dtype=torch.float32, device=device)).to(device)
     scores = torch.zeros(graph.units, dtype=torch.float64)
     ties = torch.zeros_like(scores)
     start = 0

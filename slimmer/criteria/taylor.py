@@ -22,7 +22,9 @@ def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor
     Faster gaze prediction with dense networks and Fisher pruning (2018), equation 7.
     """
     parameter = next(model.parameters())
-    masked = Masked(model, graph, torch.ones(graph.units, device=parameter.device)).to(parameter.device)
+    masked = Masked(model, graph, torch.ones(graph.units, dtype=torch.float32, device=parameter.device)).to(
+        parameter.device
+    )
     generator = torch.Generator().manual_seed(seed)
     scores = torch.zeros(graph.units, dtype=torch.float64)
     with evaluating(model):

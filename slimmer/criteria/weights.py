@@ -34,7 +34,9 @@ def filter_norm_scores(model: nn.Module, graph: ChannelGraph, order: int) -> Ten
     made = {layer.out_axis for layer in graph.layers if layer.out_axis.tensor in weights}
     norms = {}
     for axis in made:
-        norm = torch.linalg.vector_norm(weights[axis.tensor].double().cpu().movedim(axis.dim, 0).flatten(1), order, 1)
+        norm = torch.linalg.vector_norm(
+            weights[axis.tensor].abs().double().cpu().movedim(axis.dim, 0).flatten(1), order, 1
+        )
         norms[axis] = norm / norm.mean().clamp_min(1e-300)
     parts = []
     for group in graph.groups:

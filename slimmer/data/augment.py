@@ -79,6 +79,8 @@ def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     units = images.to(torch.float32)
     if images.dtype == torch.uint8:
         # As a tensor on the same device: by a plain number CUDA multiplies with its reciprocal, which rounds otherwise.
-        units = units.div_(torch.full((), 255.0, device=images.device))
-    shift, scale = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+        units = units.div_(torch.full((), 255.0, dtype=torch.float32, device=images.device))
+    shift, scale = (
+        torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None] for values in (mean, std)
+    )
     return (units - shift).div_(scale)

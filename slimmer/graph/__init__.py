@@ -13,7 +13,7 @@ from slimmer.graph.channels import (
     Split,
     slim_width,
 )
-from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, shapes
+from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, several_images, shapes
 from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
 from slimmer.graph.program import evaluating, own_line, place_of, quiet, tracing
@@ -47,6 +47,7 @@ __all__ = [
     "own_line",
     "place_of",
     "quiet",
+    "several_images",
     "shapes",
     "slim_width",
     "tensors_in",

@@ -6,12 +6,17 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError
 from slimmer.graph.nested import tensors_in
 
 Inputs = tuple[int, ...] | tuple[Any, ...] | Mapping[str, Any]
 """(C, H, W) of one image; or positional arguments (tensors, or dictionaries of them); or arguments by name."""
+
+
+ORDER = "wrap it in a module whose forward takes all of them in order"
 
 
 class Captured(tuple[Tensor, ...]):
@@ -33,7 +38,7 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), {"input": torch.zeros(1, 3, 5, 5)}, images=2)]
     [(1, 3, 5, 5)]
     """
-    parameter = next(model.parameters(), torch.zeros(()))
+    parameter = _first(model)
     if isinstance(inputs, Mapping):
         named = f"the inputs {', '.join(map(repr, inputs))}"
         right = "name the inputs as forward does, or give them as a tuple in its order"
@@ -46,6 +51,29 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     right = "give what one call takes, in forward's order or by name"
     _arguments(model, inputs, {}, f"as many example_inputs as {len(inputs)}", right)
     return tuple(_like(value, parameter) for value in inputs)
+
+
+def several_images(model: nn.Module, example: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of one call with every tensor twice along its first axis, where that was 1 and `model` takes it.
+
+    A program that is traced with one image holds that there is one. The network takes two where each tensor of its
+    answer is twice as long then; otherwise the given arguments come back.
+
+    >>> [tuple(x.shape) for x in several_images(nn.Conv2d(3, 4, 1), (torch.zeros(1, 3, 5, 5),))]
+    [(2, 3, 5, 5)]
+    """
+    given = tensors_in(example)
+    if not given or any(not tensor.dim() or len(tensor) != 1 for tensor in given):
+        return example
+    twice: tuple[Any, ...] = tree_map(lambda x: torch.cat([x, x]) if isinstance(x, Tensor) else x, example)
+    network = set_mode_(duplicate(model), training=False)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            one, two = tensors_in(network(*example)), tensors_in(network(*twice))
+    except Exception:  # noqa: BLE001 - whatever the user's own code raises
+        return example
+    longer = [(2 * len(each), *each.shape[1:]) if each.dim() else () for each in one]
+    return twice if one and longer == [tuple(each.shape) for each in two] else example
 
 
 def own_inputs(model: nn.Module) -> Inputs | None:
@@ -92,13 +120,22 @@ def _arguments(
     try:
         bound = inspect.signature(model.forward).bind(*args, **kwargs)
     except TypeError as error:
+        parameters = inspect.signature(model.forward).parameters.values()
+        if any(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters):
+            right = ORDER
         raise ModelError(type(model).__name__, f"its forward does not take {given}: {error}", right) from error
     alone = [name for name in kwargs if name in bound.kwargs]
     if alone:
         found = f"its forward takes {', '.join(map(repr, alone))} by name alone, and would be traced without"
-        raise ModelError(type(model).__name__, found, "wrap it in a module whose forward takes all of them in order")
+        raise ModelError(type(model).__name__, found, ORDER)
     bound.apply_defaults()
     return bound.args
+
+
+def _first(model: nn.Module) -> Tensor:
+    """The parameter whose type and place inputs have: the first real one, since complex ones meet images later."""
+    parameters = [*model.parameters(), torch.zeros(())]
+    return next((each for each in parameters[:-1] if each.is_floating_point()), parameters[0])
 
 
 def _like(value: Any, parameter: Tensor) -> Any:

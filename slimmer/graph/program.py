@@ -3,6 +3,7 @@
 import io
 import linecache
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -18,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, first_line
-from slimmer.graph.inputs import Inputs, example_inputs, shapes
+from slimmer.graph.inputs import Captured, Inputs, example_inputs, several_images, shapes
 
 MOST_SAID = 300  # characters of torch.export's reason
 BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
@@ -29,12 +30,11 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
 
     With `any_batch` the number of images stays open wherever the network leaves it open.
     Raises ModelError where it can't be traced, with the module and the line of its code that fails, and for a network
-    that is wrapped for several devices.
+    that makes new layers in its first call.
     """
-    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        found = "is a network wrapped for several devices"
-        raise ModelError(type(model).__name__, found, "give the network itself, which is its attribute `module`")
     example = example_inputs(model, inputs, BATCH)
+    if not isinstance(inputs, Captured):
+        example = several_images(model, example)
     some = {0: torch.export.Dim.AUTO}
     sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)
 
@@ -46,15 +46,35 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
 
     with quiet(), tracing():  # torch logs what fails, tracebacks and all, beside raising it
         try:
-            return export()
+            program = export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
+            _check_complete(model, traced)
             mode = " in training" * training
             found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {_short(error)}"
-            right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
-            scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
-            if scripted:
-                right = f"give {scripted[0] or 'it'} as Python code: it is compiled by TorchScript"
-            raise ModelError(type(model).__name__, found, right + "; prune without --rewrite" * training) from error
+            raise ModelError(type(model).__name__, found, _remedy(model, error, training=training)) from error
+    _check_complete(model, traced)
+    return program
+
+
+def _check_complete(model: nn.Module, traced: nn.Module) -> None:
+    """Nothing; raises ModelError where the copy that was `traced` has made layers that `model` has not."""
+    known = dict(model.named_modules())
+    made = [name for name, _ in traced.named_modules() if name not in known]
+    if made:
+        found = f"makes layers in its first call ({', '.join(made[:4])})"
+        raise ModelError(type(model).__name__, found, "call it once on an example of its input before you give it")
+
+
+def _remedy(model: nn.Module, error: Exception, *, training: bool) -> str:
+    """What to do about a network that torch.export does not trace."""
+    scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
+    kind = re.search(r"Found <class '(?:.*\.)?(\w+)'> in (?:input|output), which is not a known type", str(error))
+    right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
+    if scripted:
+        right = f"give {scripted[0] or 'it'} as Python code: it is compiled by TorchScript"
+    elif kind:
+        right = f"call torch.export.register_dataclass({kind[1]}) first, or let forward return a tuple or a dictionary"
+    return right + "; prune without --rewrite" * training
 
 
 def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:

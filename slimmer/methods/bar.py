@@ -72,7 +72,7 @@ class Bar:
 
     def start(self) -> Tensor:
         """Every ln alpha at its start."""
-        return torch.full((self._units,), self._start)
+        return torch.full((self._units,), self._start, dtype=torch.float32)
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
         """Gates drawn from their distribution while training, else the ones that stand for it."""

@@ -74,7 +74,7 @@ class MaskConvNet:
 
     def start(self) -> Tensor:
         """Every v at its start: 0.5 is a mask of one, at the edge of its gradient."""
-        return torch.full((self._units,), self._start)
+        return torch.full((self._units,), self._start, dtype=torch.float32)
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
         """clip(v + 0.5, 0, 1), rounded where masks are hard.

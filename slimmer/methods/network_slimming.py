@@ -40,7 +40,7 @@ class NetworkSlimming:
 
     def start(self) -> Tensor:
         """Masks of one."""
-        return torch.ones(self._units)
+        return torch.ones(self._units, dtype=torch.float32)
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
         """The variables themselves, ones."""

@@ -36,7 +36,7 @@ class Taylor:
 
     def start(self) -> Tensor:
         """Masks of one."""
-        return torch.ones(self._scores.numel())
+        return torch.ones(self._scores.numel(), dtype=torch.float32)
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
         """The variables themselves, zeros and ones."""
