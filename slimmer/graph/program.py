@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import proxy_tensor
 from torch.jit import ScriptModule
-from torch.overrides import TorchFunctionMode
 
 from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, first_line
@@ -124,7 +123,7 @@ def _is_own(file: str) -> bool:
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """A block in which torch.export follows `copy.copy` of an activation, and names modules as they hang.
+    """A block in which traces follow Python's copies of an activation, and torch.export names modules as they hang.
 
     Where modules share one (an activation), torch.export names a module by the way in which it was reached, and loses
     the beginning of that way behind code that holds a module itself: a `forward` assigned to it, a hook. Here the name
@@ -140,23 +139,35 @@ def tracing() -> Iterator[None]:
     if tracer:
         tracer.path_of_module = path_of_module
     try:
-        with _Copies():
+        with _copies():
             yield
     finally:
         if tracer:
             tracer.path_of_module = named
 
 
-class _Copies(TorchFunctionMode):
+@contextmanager
+def _copies() -> Iterator[None]:
     """Python's copies of a tensor as operations: it makes them from the tensor's storage, which no trace sees."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What `func` gives."""
-        if func is Tensor.__deepcopy__ and not isinstance(args[0], nn.Parameter):
-            return args[1].setdefault(id(args[0]), args[0].clone())
-        if func is Tensor.__reduce_ex__ and not isinstance(args[0], nn.Parameter):
-            return Tensor.view_as, (args[0], args[0])
-        return func(*args, **(kwargs or {}))
+    def shallow(tensor: Tensor) -> Tensor:
+        if isinstance(tensor, nn.Parameter):
+            return nn.Parameter(tensor.detach(), tensor.requires_grad)
+        return tensor.view_as(tensor)
+
+    def deep(tensor: Tensor, memo: dict[int, Any]) -> Any:
+        if isinstance(tensor, nn.Parameter):
+            return known(tensor, memo)
+        return memo.setdefault(id(tensor), tensor.clone())
+
+    whole: Any = Tensor
+    known = whole.__deepcopy__
+    whole.__copy__, whole.__deepcopy__ = shallow, deep
+    try:
+        yield
+    finally:
+        del whole.__copy__
+        whole.__deepcopy__ = known
 
 
 @contextmanager
