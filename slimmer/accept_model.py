@@ -1,11 +1,13 @@
 """Which modules slimmer takes: wrappers come off, and what can't be pruned is refused by its own name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError
@@ -21,17 +23,20 @@ QUANTISED = (
 )
 
 
-def accept(model: nn.Module) -> nn.Module:
+def accept(model: Any) -> nn.Module:
     """A copy of the network inside `model`: without torch.compile, DataParallel and DistributedDataParallel.
 
     `model` is left as it is; an attribute `example_inputs` of a wrapper is the copy's.
 
     Raises:
-        ModelError: what `check_model` refuses.
+        ModelError: it is no module, or one that `check_model` refuses.
 
     >>> type(accept(nn.DataParallel(torch.compile(nn.Conv2d(3, 4, 1)))))
     <class 'torch.nn.modules.conv.Conv2d'>
     """
+    if not isinstance(model, nn.Module):
+        found = f"is a class, {model.__name__}" if isinstance(model, type) else f"is a {type(model).__name__}"
+        raise ModelError("model", found, "give a network, an nn.Module, or the path of a file of weights")
     inside, own = model, None
     while wrapped := _wrapped(inside):
         own = vars(inside).get("example_inputs") if own is None else own
@@ -66,8 +71,8 @@ def _compiled(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
 def check_model(model: nn.Module) -> None:
     """Nothing; raises ModelError for a module that is no network of float numbers in Python code, saying what to do.
 
-    That is one compiled by TorchScript, one with layers that have no size yet, weights on the meta device, or layers
-    that are prepared for quantisation.
+    That is one compiled by TorchScript, one with layers that have no size yet, with weights that are no numbers, sparse
+    or on the meta device, or with layers that are prepared for quantisation.
     """
     where = type(model).__name__
     if isinstance(model, ScriptModule):
@@ -82,6 +87,14 @@ def check_model(model: nn.Module) -> None:
     if meta:
         found = f"has weights without numbers, on the meta device ({meta})"
         raise ModelError(where, found, "put it on a device and load its weights: model.to_empty(device='cpu')")
+    sparse = _holders(model, lambda tensor: tensor.layout is not torch.strided)
+    if sparse:
+        raise ModelError(where, f"has sparse weights ({sparse})", "give them dense: nn.Parameter(weight.to_dense())")
+    broken = _holders(model, lambda tensor: isinstance(tensor, nn.Parameter) and _is_nan(tensor))
+    if broken:
+        raise ModelError(
+            where, f"has weights that are no numbers ({broken})", "give one whose training did not diverge"
+        )
     quantised = _few(name for name, module in model.named_modules() if _is_quantised(module))
     if quantised:
         found = f"is quantised, or prepared for it ({quantised})"
@@ -98,22 +111,39 @@ def _few(names: Iterator[str]) -> str:
     return ", ".join(found[:FEW]) + (f" and {len(found) - FEW} more" if len(found) > FEW else "")
 
 
+def _is_nan(tensor: Tensor) -> bool:
+    wide = tensor if tensor.itemsize > 1 else tensor.float()  # floats of one byte know no isnan
+    return bool(torch.isnan(wide).any())
+
+
 def _is_quantised(module: nn.Module) -> bool:
     return any(kind.__module__.startswith(QUANTISED) for kind in type(module).__mro__)
 
 
-def check_takes_float32(model: nn.Module, image: Tensor) -> None:
-    """Nothing; raises ModelError where a network of other than float32 weights does not take the data's images.
+def check_takes_data(model: nn.Module, size: Sequence[int], *, trained: bool) -> None:
+    """Nothing; raises ModelError where a network does not go with data: images of `size` (C, H, W) in float32.
 
-    `image` is one of them, (1, C, H, W) in float32.
+    That is one of another type that does not take them, one that records no gradients, by which its channels are
+    judged, and one that is to be `trained` and is frozen as a whole.
     """
+    where = type(model).__name__
+    if trained and not any(parameter.requires_grad for parameter in model.parameters()):
+        right = "unfreeze what is to be trained, model.requires_grad_(True), or train nothing: epochs=0"
+        raise ModelError(where, "all of its parameters are frozen, and it is to be trained", right)
     kinds = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
-    if not kinds or kinds[0] == torch.float32:
-        return
+    network = set_mode_(duplicate(model), training=False)
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
     try:
-        with torch.no_grad():
-            set_mode_(duplicate(model), training=False)(image)
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            answer = network(torch.zeros(2, *size, dtype=torch.float32))
     except Exception as error:  # whatever the user's own code raises
+        if not kinds or kinds[0] == torch.float32:
+            return  # not about types; tracing tells what it says
         found = f"its weights are {str(kinds[0]).removeprefix('torch.')}, and images are float32"
         right = "give it in float32, model.float(); finetune.precision says in which type it is trained"
-        raise ModelError(type(model).__name__, found, right) from error
+        raise ModelError(where, found, right) from error
+    tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)]
+    if tensors and not any(tensor.requires_grad for tensor in tensors):
+        found = "its forward records no gradients, by which channels are judged and weights trained"
+        raise ModelError(where, found, "take torch.no_grad or detach out of its code, or prune it without data")

@@ -79,7 +79,7 @@ def prune(
     given: list[tuple[str, Any]] = [
         (SHORT.get(key, key), _plain(value)) for key, value in named.items() if value is not None
     ]
-    own = accept(model) if isinstance(model, nn.Module) else None
+    own = None if isinstance(model, str | Path) else accept(model)
     if own is None:
         given.append(("model.checkpoint", str(model)))
     made = None

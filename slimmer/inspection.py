@@ -50,7 +50,7 @@ def inspect(
     >>> found["params"]["dense"], found["groups"][1]["name"], found["groups"][1]["size"]
     (75290, 'layer1.0.conv1', 16)
     """
-    named = model if isinstance(model, nn.Module) else str(model)
+    named = str(model) if isinstance(model, str | Path) else accept(model)
     section = ModelSection(
         checkpoint=named if isinstance(named, str) else None,
         arch=arch,
@@ -64,7 +64,7 @@ def inspect(
     if isinstance(named, str):
         given, identity = load_model(section)
     else:
-        given = accept(named)
+        given = named
         identity = name_module(given, section, data=None)
     network, graph, costs, _, scope = examine(given, identity, section)
     layers, held = _where_flops_go(scope.of(network), scope.inputs, graph)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from slimmer.accept_model import check_model, check_takes_float32
+from slimmer.accept_model import check_model, check_takes_data
 from slimmer.allocate import Limits, check_reachable
 from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
@@ -71,7 +71,7 @@ def prepare(
     check_model(model)
     if data is not None:
         check_fit(identity, data)
-        check_takes_float32(model, torch.zeros(1, *data.input_size, dtype=torch.float32))
+        check_takes_data(model, data.input_size, trained=recipe.finetune.epochs > 0)
     given = model
     model, graph, costs, cut, scope = examine(given, identity, recipe.model)
     limits = _limits(graph, recipe.budget)

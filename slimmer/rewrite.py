@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slimmer.duplicate import duplicate, set_mode_
-from slimmer.errors import ModelError, RunError
-from slimmer.graph import Axis, ChannelGraph, Inputs, example_inputs, several_images, tensors_in
+from slimmer.duplicate import duplicate
+from slimmer.errors import RunError
+from slimmer.graph import Axis, ChannelGraph, Inputs
 from slimmer.graph.fold import Folding, fold_
 from slimmer.graph.merge import merge
 from slimmer.graph.program import export_program
@@ -20,6 +20,7 @@ from slimmer.graph.trace import channel_graph, walk_program
 from slimmer.graph.walk import argument
 from slimmer.plan import Plan
 from slimmer.prune import slice_tensors
+from slimmer.rewritable import check_answer, check_gradients, check_rewritable
 
 NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 Units = np.ndarray[Any, np.dtype[np.int64]]
@@ -125,13 +126,14 @@ def read_program(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False
         ModelError: the network can't be traced, does something else in training than in eval mode, or has a backward
             pass of its own making.
     """
-    _check_rewritable(model, inputs)
+    check_rewritable(model, inputs)
     evaluated = export_program(model, inputs, any_batch=True)
     own = next(model.parameters()).dtype
     other = torch.float32 if own == torch.float64 else torch.float64
     trained = export_program(duplicate(model).to(other), inputs, training=True, any_batch=True)
-    _check_gradients(model, inputs)
+    check_gradients(model, inputs)
     graph = merge(model, evaluated, trained, (own, other))
+    check_answer(model, graph)
     folding = fold_(model, graph, evaluated)
     walk = walk_program(model, evaluated, rewrite=True, equal_splits=equal_splits)
     component = walk.book.components()
@@ -151,36 +153,6 @@ def read_program(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False
         units={axis: units(labels) for axis, labels in walk.axes.items()},
         folding=folding,
     )
-
-
-def _check_rewritable(model: nn.Module, inputs: Inputs) -> None:
-    """Raise ModelError for inputs and names that a graph module can't have."""
-    where, right = type(model).__name__, "rename it, or prune without --rewrite"
-    if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
-        raise ModelError(where, "takes inputs that are no tensors", "prune without --rewrite")
-    empty = GraphModule(nn.Module(), Graph())
-    for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
-        if hasattr(empty, name.partition(".")[0]):
-            raise ModelError(where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right)
-
-
-def _check_gradients(model: nn.Module, inputs: Inputs) -> None:
-    """Raise ModelError where the code says how gradients pass (`autograd.Function`): its program forgets that."""
-    network = set_mode_(duplicate(model), training=True)
-    for parameter in network.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        answers = tensors_in(network(*several_images(model, example_inputs(model, inputs, images=2))))
-    waiting: list[Any] = [answer.grad_fn for answer in answers if answer.grad_fn is not None]
-    seen = set(waiting)
-    while waiting:
-        function = waiting.pop()
-        if isinstance(function, torch.autograd.function.BackwardCFunction):
-            found = f"has a backward pass of its own making ({type(function).__name__}), which its program would lose"
-            raise ModelError(type(model).__name__, found, "prune without --rewrite")
-        behind = {other for other, _ in function.next_functions if other is not None} - seen
-        seen |= behind
-        waiting += behind
 
 
 def _number(units: Units | list[Units | None], gone: Units) -> int | list[int | None]:

@@ -13,7 +13,8 @@ def undisturbed() -> Iterator[None]:
     """A block that may draw and seed as it likes, and that records gradients whatever stands around it.
 
     Afterwards the global random states of Python, NumPy and PyTorch (of GPUs too, where they are in use) are as they
-    were. Calls inside `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()` train as others do.
+    were. Calls inside `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()`, or under
+    `torch.set_default_device`, compute as others do.
 
     >>> torch.manual_seed(0).initial_seed()
     0
@@ -30,6 +31,8 @@ def undisturbed() -> Iterator[None]:
         with ExitStack() as inside:
             inside.enter_context(torch.inference_mode(mode=False))
             inside.enter_context(torch.enable_grad())
+            if torch.get_default_device().type != "cpu":
+                inside.enter_context(torch.device("cpu"))
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):
                     inside.enter_context(torch.autocast(kind, enabled=False))

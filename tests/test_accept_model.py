@@ -500,3 +500,85 @@ def test_rewrite_is_not_named_where_it_does_not_help():
     message = refused(model)
     assert "no channel of the network may go" in message
     assert "--rewrite" not in message
+
+
+# What is no network, and networks that can't be trained
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [(Plain, "is a class, Plain"), (Plain().state_dict(), "is a OrderedDict"), (None, "NoneType")]
+)
+def test_what_is_no_network_is_named(given, found):
+    for call in (slimmer.prune, slimmer.inspect):
+        settings = {"flops": 0.5} if call is slimmer.prune else {}
+        with pytest.raises(ModelError, match=f"model: .*{found}\n  give a network"):
+            call(given, input_size=SIZE, **settings)
+
+
+def test_sparse_weights_and_weights_that_are_no_numbers_are_named(dense):
+    broken = copy.deepcopy(dense)
+    broken.two.weight.data[0, 0] = float("nan")
+    assert "has weights that are no numbers (two.weight)" in refused(broken)
+    dense.two.weight = nn.Parameter(dense.two.weight.detach().to_sparse())
+    assert "has sparse weights (two.weight)" in refused(dense)
+
+
+class Ungraded(Plain):
+    @torch.no_grad()
+    def forward(self, x):
+        return super().forward(x)
+
+
+def test_a_frozen_network_is_not_trained_and_says_so_and_its_channels_go_all_the_same():
+    torch.manual_seed(0)
+    model = Plain().requires_grad_(requires_grad=False)
+    trust = {"data.trust": True}
+    assert "all of its parameters are frozen" in refused(model, data=data(), input_size=None, epochs=1, **trust)
+    result = slimmer.prune(model, data(), flops=0.5, epochs=0, **trust)
+    assert result.report["flops"]["ratio"] <= 0.5
+
+
+def test_a_network_without_gradients_says_so_and_is_pruned_without_data():
+    torch.manual_seed(0)
+    model = Ungraded()
+    assert "its forward records no gradients" in refused(model, data=data(), input_size=None, epochs=0)
+    assert_slim_is_masked(slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE))
+
+
+def test_an_answer_of_a_registered_class_is_compared_and_not_rewritten():
+    torch.export.register_dataclass(Known)
+    torch.manual_seed(0)
+    model = KnownAnswer().eval()
+    result = slimmer.prune(model, flops=0.5, input_size=SIZE)
+    image = torch.randn(2, *SIZE)
+    with torch.no_grad():
+        mask_(model, result.plan)
+        torch.testing.assert_close(result.model(image).scores, model(image).scores, rtol=1e-4, atol=1e-5)
+    assert "its answer holds a Known, which a program can't make" in refused(model, rewrite=True)
+    wrong = KnownAnswer()
+    wrong.counted = True
+    assert "no channel of the network may go" in refused(wrong)
+
+
+@dataclass
+class Known:
+    scores: Tensor
+
+
+class KnownAnswer(Plain):
+    """Where it is `counted`, its answer depends on numbers of channels that no label shows."""
+
+    counted = False
+
+    def forward(self, x):
+        count = len(self.one.weight) * len(self.two.weight) * len(self.three.weight)
+        return Known(super().forward(x) * (count if self.counted else 1))
+
+
+def test_the_default_device_does_not_matter(dense):
+    torch.set_default_device("meta")
+    try:
+        result = slimmer.prune(dense, flops=0.5, input_size=SIZE)
+    finally:
+        torch.set_default_device(None)
+    assert_slim_is_masked(result, dense, torch.randn(2, *SIZE))

@@ -1,0 +1,54 @@
+"""What a network must be for `--rewrite` to make a program of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule
+
+from slimmer.duplicate import duplicate, set_mode_
+from slimmer.errors import ModelError
+from slimmer.graph import Inputs, example_inputs, several_images, tensors_in
+
+
+def check_rewritable(model: nn.Module, inputs: Inputs) -> None:
+    """Raise ModelError for inputs and names that a graph module can't have."""
+    where, right = type(model).__name__, "rename it, or prune without --rewrite"
+    if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
+        raise ModelError(where, "takes inputs that are no tensors", "prune without --rewrite")
+    empty = GraphModule(nn.Module(), Graph())
+    for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
+        if hasattr(empty, name.partition(".")[0]):
+            raise ModelError(where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right)
+
+
+def check_gradients(model: nn.Module, inputs: Inputs) -> None:
+    """Raise ModelError where the code says how gradients pass (`autograd.Function`): its program forgets that."""
+    network = set_mode_(duplicate(model), training=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        answers = tensors_in(network(*several_images(model, example_inputs(model, inputs, images=2))))
+    waiting: list[Any] = [answer.grad_fn for answer in answers if answer.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        function = waiting.pop()
+        if isinstance(function, torch.autograd.function.BackwardCFunction):
+            found = f"has a backward pass of its own making ({type(function).__name__}), which its program would lose"
+            raise ModelError(type(model).__name__, found, "prune without --rewrite")
+        behind = {other for other, _ in function.next_functions if other is not None} - seen
+        seen |= behind
+        waiting += behind
+
+
+def check_answer(model: nn.Module, graph: Graph) -> None:
+    """Raise ModelError where the program's answer is of a class that its code can't name."""
+    waiting: list[Any] = list(graph.output_node().args)
+    while waiting:
+        part = waiting.pop()
+        if type(part) in {list, tuple, dict}:
+            waiting += part.values() if isinstance(part, dict) else part
+        elif type(part).__module__ not in {"builtins", "torch", "torch.fx.node"}:
+            found = f"its answer holds a {type(part).__name__}, which a program can't make"
+            right = "let forward return a tuple or a dictionary, or prune without --rewrite"
+            raise ModelError(type(model).__name__, found, right)
