@@ -210,14 +210,16 @@ def _fewest_blocks(found: Profile) -> int:
 def _blocks(found: Profile) -> str:
     """How many there were, which may be more than were asked for, and not everywhere the same number."""
     least, most = _fewest_blocks(found), max(len(row["block_medians_ms"]) for row in found["timings"])
-    return str(least) if least == most else f"{least} to {most}"
+    if least == most:
+        return f"{least} block{'s' if least > 1 else ''}"
+    return f"{least} to {most} blocks"
 
 
 def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
     effort, threads = asked["effort"], ", ".join(threads_told(number) for number in asked["threads"])
     yield (
-        f"{_blocks(found)} blocks, in each of them turns of every network until each has at least "
+        f"{_blocks(found)}, in each of them turns of every network until each has at least "
         f"{effort['seconds']:g} s and {effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
         f"{'x'.join(map(str, asked['input_size']))} that {_whereabouts(found['provider'])}."
     )

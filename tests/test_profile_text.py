@@ -185,6 +185,7 @@ def test_fewer_than_six_blocks_give_a_figure_and_no_interval(tmp_path):
     found = told(tmp_path, blocks=1)
     assert headline(found) == ["batch 1: slim is 2.50 times as fast as dense (1 block, too few for an interval)."]
     assert table(found, "Latency")[1]["speed-up (95 % interval)"] == "2.50"
+    assert any(text.startswith("1 block, in each of them turns") for text in words(found))
     [line] = headline(told(tmp_path, blocks=3))
     assert "3 blocks, too few for an interval" in line
 

@@ -21,8 +21,8 @@ PACKAGES = {
     "cuda": "onnxruntime-gpu",
     "tensorrt": "onnxruntime-gpu",
     "openvino": "onnxruntime-openvino",
-    "coreml": "onnxruntime on macOS",
-    "directml": "onnxruntime-directml on Windows",
+    "coreml": "onnxruntime for macOS",
+    "directml": "onnxruntime-directml for Windows",
 }
 SHORT = {names[0]: short for short, names in PROVIDERS.items()}
 ON_GPU = (CUDA, TENSORRT)  # whose inputs and outputs lie on a CUDA device
@@ -51,7 +51,7 @@ def check_provider(provider: str) -> str:
         raise RuntimeUnavailableError(
             f"provider {provider}",
             f"this onnxruntime {onnxruntime.__version__} was built without it",
-            f"{package} in place of the one that is installed (two of them overwrite each other), or provider {here}",
+            f"{package} in place of the installed one (two of them overwrite each other), or provider {here}",
         )
     return provider
 
