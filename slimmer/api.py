@@ -47,6 +47,7 @@ def prune(
     out: str | Path | None = None,
     recipe: str | Path | None = None,
     observe: Observe | None = None,
+    trust_code: bool = False,
     **settings: Any,
 ) -> Result:
     """The slim network of a dense module or checkpoint, exactly inside the budgets.
@@ -60,6 +61,7 @@ def prune(
         out: the run directory, new or empty; without it nothing is kept on disk.
         recipe: a YAML recipe that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
+        trust_code: take an architecture that is code and named by a file of slimmer's, not by you.
         settings: epochs, seed, device, arch, input_size, keep, only, trace, rewrite, round_to; and any other setting by
             its name in a recipe, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
 
@@ -97,24 +99,33 @@ def prune(
             model=None if own is None else duplicate(own),
             data=made,
             latest=out is not None,
+            trust_code=trust_code,
         )
-        slim = load_network(run.slim, own).cpu()
+        slim = load_network(run.slim, own, trust_code=trust_code).cpu()
         plan = read_plan(run.plan)
     kept = None if out is None else run.path
     return Result(slim, plan, {**report, "run": kept and str(kept)}, kept)
 
 
 @undisturbed()
-def load(run: str | Path | None = None, model: nn.Module | None = None) -> nn.Module:
+def load(
+    run: str | Path | None = None,
+    model: nn.Module | None = None,
+    *,
+    arch: str | None = None,
+    trust_code: bool = False,
+) -> nn.Module:
     """The network of a run (default: the latest), or of a .safetensors file that slimmer wrote, in eval mode.
 
     It is built from architecture, plan and weights; nothing is unpickled. Where the run was started from a module,
     its dense `model` is needed, and left as it is. To go on training: `model = slimmer.load("RUN").train()`, and
-    an optimizer over `model.parameters()`. Raises RunError or CheckpointError.
+    an optimizer over `model.parameters()`. An architecture that is code (FILE.py:FUNC) is built where you named it
+    when the network was pruned, name it here as `arch`, or trust what the file names with `trust_code`.
+    Raises RunError, CheckpointError or TrustError.
     """
     path = None if run is None else Path(run)
     file = path if path is not None and path.is_file() else open_run(path).slim
-    return load_network(file, _accepted(model))
+    return load_network(file, _accepted(model), arch=arch, trust_code=trust_code)
 
 
 @undisturbed()
@@ -124,6 +135,7 @@ def export(
     *,
     model: nn.Module | None = None,
     observe: Observe | None = None,
+    trust_code: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """What the export of a run (default: the latest) measured, a file an entry under "networks".
@@ -135,6 +147,7 @@ def export(
             if not where they were.
         model: the dense module of a run that was started from one.
         observe: hears of every file, a dictionary with its kind under "event".
+        trust_code: run code that the run names, though you have not named it yourself.
         settings: the keys of a recipe's export section: opset, images; batch=8 and dynamic_size=True for another
             shape of the input; fp16=True (fp16_io=True); int8=True (int8_images, int8_drop, int8_symmetric=True);
             torch=True; dense=True for the dense network in these forms too.
@@ -144,21 +157,26 @@ def export(
             int8 loses more than `int8_drop`.
     """
     made = str(data) if isinstance(data, str | Path) else None if data is None else _made(data)
+    tell = observe or (lambda _: None)
     return run_export.export_run(
-        _run(run), settings, model=_accepted(model), data=made, observe=observe or (lambda _: None)
+        _run(run), settings, model=_accepted(model), data=made, observe=tell, trust_code=trust_code
     )
 
 
 @undisturbed()
-def profile(*targets: str | Path, model: nn.Module | None = None, **settings: Any) -> dict[str, Any]:
+def profile(
+    *targets: str | Path, model: nn.Module | None = None, trust_code: bool = False, **settings: Any
+) -> dict[str, Any]:
     """The latencies of a run's dense and slim network (default: the latest run), of several runs, or of ONNX files.
 
     `settings` are those of a recipe's profile section: batches, provider, runtimes, threads, runs, seconds, blocks,
     precision, image_size, strict, cuda_graph, tf32, conv_search, prefer_nhwc. `model` is the dense module of a run
-    that was started from one, where it is not exported yet or PyTorch is among the runtimes.
+    that was started from one, where it is not exported yet or PyTorch is among the runtimes. `trust_code` runs
+    code that a run names, though you have not named it yourself.
     Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a provider is not active.
     """
-    return run_profile.profile_targets([Path(target) for target in targets], model=_accepted(model), **settings)
+    paths = [Path(target) for target in targets]
+    return run_profile.profile_targets(paths, model=_accepted(model), trust_code=trust_code, **settings)
 
 
 def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from slimmer.checkpoint import read_metadata, save_weights
+from slimmer.checkpoint import read_metadata
 from slimmer.data import evaluation_batches, load, steps
 from slimmer.engine import make_engine
 from slimmer.errors import CheckpointError, SlimmerError
 from slimmer.evaluate import accuracy
 from slimmer.finetune import Training, make_learner, train_
 from slimmer.models import build
+from slimmer.slim import Identity, save_network
 
 ARCH = "cifar_resnet8"
 EPOCHS = 8
@@ -24,7 +25,7 @@ USAGE = "usage: python -m slimmer.demo FILE.safetensors"
 def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float:
     """The test accuracy (0..1) of a digits classifier, 1 x 16 x 16 images, that is trained and written to `path`.
 
-    The file holds plain weights, as any checkpoint that a user brings; a line an epoch goes to `say`.
+    The file holds the weights, and what they are of and for; a line an epoch goes to `say`.
     Raises CheckpointError where another file is there: nothing that was there before is lost.
     """
     if (path.exists() or path.is_symlink()) and not _is_own(path):
@@ -51,14 +52,14 @@ def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float
         train_(fabric, learner, model, data, training, stop=stop)
         top1 = accuracy(model, evaluation_batches(data.test, data, 500))
         say(f"{ARCH} on digits: epoch {epoch} of {EPOCHS}, test accuracy {top1:.2%}")
-    save_weights(path, model, MARK)
+    save_network(path, model, Identity(ARCH, data.num_classes, data.input_size), None, MARK)
     return top1
 
 
 def _is_own(path: Path) -> bool:
     """Whether a file is an earlier demo's."""
     try:
-        return read_metadata(path) == MARK
+        return MARK.items() <= read_metadata(path).items()
     except CheckpointError:
         return False
 

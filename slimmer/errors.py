@@ -7,6 +7,7 @@ SlimmerError                 exit code 2
 ├── DataError                a data set that is missing, empty, mislabelled or not the model's
 ├── BudgetError              a budget that can't be met
 ├── TrainingError            training that came to nothing: a loss that is not a number
+├── TrustError               code that a file names and the user does not
 ├── RunError                 a run directory that is none, is another recipe's, or is not finished
 ├── ExportError              a network that can't be exported, or whose export computes something else
 └── RuntimeUnavailableError  an execution provider that was asked for and is not active
@@ -85,6 +86,10 @@ class BudgetError(SlimmerError):
 
 class TrainingError(SlimmerError):
     """Training that came to nothing."""
+
+
+class TrustError(SlimmerError):
+    """Code that a file names, and the user has not."""
 
 
 class RunError(SlimmerError):

@@ -14,10 +14,13 @@ from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_operation, uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
 from slimmer.plan import make_plan
-from slimmer.prepare import examine, load_model, name_module
+from slimmer.prepare import examine
 from slimmer.report import CONVENTIONS
 from slimmer.sections import ModelSection
+from slimmer.slim import check_again
+from slimmer.sources import Source, load_model, name_module
 from slimmer.surroundings import undisturbed
+from slimmer.trust import remember
 
 HOLDERS = 5  # modules that are named as holding the FLOPs that can't go
 
@@ -27,12 +30,14 @@ def inspect(
     model: nn.Module | str | Path,
     *,
     arch: str | None = None,
+    entry: str | None = None,
     input_size: tuple[int, int, int] | None = None,
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
     equal_splits: bool | None = None,
     rewrite: bool = False,
     trace: Sequence[str] = (),
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
 
@@ -42,7 +47,9 @@ def inspect(
     FLOPs of the least plan. A module needs `input_size` (channels, height, width) of one image; a checkpoint's own
     architecture knows it. `keep` and `only` are patterns of layers, as in a recipe; `equal_splits` and `rewrite` look
     at it as `slimmer prune` does with them. With `trace`, names of submodules, these alone are traced: FLOPs are
-    theirs, and parameters the whole network's.
+    theirs, and parameters the whole network's. `entry` says which of several sets of weights is meant, and
+    `trust_code` takes an architecture that one of slimmer's own files names as code. `notes` say what was passed over
+    in the checkpoint, and where the size of an image is a guess.
     Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
@@ -54,6 +61,7 @@ def inspect(
     section = ModelSection(
         checkpoint=named if isinstance(named, str) else None,
         arch=arch,
+        entry=entry,
         input_size=input_size,
         keep=tuple(keep),
         only=tuple(only),
@@ -62,10 +70,12 @@ def inspect(
         trace=tuple(trace),
     )
     if isinstance(named, str):
-        given, identity = load_model(section)
+        remember(arch)
+        source = load_model(section, trust_code=trust_code)
     else:
-        given = named
-        identity = name_module(given, section, data=None)
+        source = Source(named, name_module(named, section, data=None))
+    given, identity = source.network, source.identity
+    check_again(identity, rewrite=rewrite)
     network, graph, costs, _, scope = examine(given, identity, section)
     layers, held = _where_flops_go(scope.of(network), scope.inputs, graph)
     return {
@@ -73,6 +83,7 @@ def inspect(
         "arch": identity.arch or type(given).__name__,
         "classes": (identity.num_classes or None) if identity.input_size else None,
         "inputs": scope.described,
+        "notes": list(source.notes),
         **{cost.name: _range(cost, graph) for cost in costs},
         "uncounted": uncounted(scope.of(network), scope.inputs),
         "held": held,

@@ -14,7 +14,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from slimmer.checkpoint import read_metadata
 from slimmer.claim import Claim
 from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
@@ -37,7 +36,7 @@ from slimmer.record import mask_event
 from slimmer.report import to_markdown
 from slimmer.run import Run, all_or_nothing, mark_latest, new_run, old_run
 from slimmer.scope import check_scope
-from slimmer.slim import Identity, load_network, save_network
+from slimmer.slim import load_identified, save_network
 from slimmer.sparsify import (
     check_method,
     choose_method,
@@ -47,6 +46,7 @@ from slimmer.sparsify import (
     training_of,
 )
 from slimmer.state import DELETE, SavedState, Stand
+from slimmer.trust import check_code, remember
 
 MASK_EVENTS = 50  # records of the masks' values while they are trained
 
@@ -71,17 +71,21 @@ def start(
     model: nn.Module | None = None,
     data: Data | None = None,
     latest: bool = True,
+    trust_code: bool = False,
 ) -> tuple[Run, dict[str, Any]]:
     """Begin a run in `out` (default: the next free directory below runs/) and bring it to its report.
 
     Nothing is written before the network, the data and the budgets are found to fit together. `model` and `data`
     from Python stand in for the recipe's; the model is trained in place. `latest` makes the run the one that
-    commands take by default.
+    commands take by default. Code that the recipe names is the user's word, and noted as such; code that a checkpoint
+    names (as one of slimmer's own files may) needs `trust_code`.
     """
+    remember(recipe.model.arch, recipe.data.name, recipe.data.path)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     with ExitStack() as held:
         place = None if out is None else _claim(fabric, held, new_run(out, ""))
-        task = prepare(recipe, model, data)
+        tell = observe if fabric.global_rank == 0 else _silent
+        task = prepare(recipe, model, data, trust_code=trust_code, observe=tell)
         check_method(recipe, task)
         place = _claim(fabric, held, new_run(None, task.identity.arch)) if place is None else place
         run, claim = place
@@ -103,6 +107,10 @@ def start(
         return run, _stages(run, job, measured, stand, None)
 
 
+def _silent(_event: dict[str, Any]) -> None:
+    """Hear nothing."""
+
+
 def _claim(
     fabric: Fabric, held: ExitStack, place: AbstractContextManager[tuple[Run, Claim]]
 ) -> tuple[Run, Claim | None]:
@@ -112,10 +120,11 @@ def _claim(
     return Run(Path(path)), None if found is None else found[1]
 
 
-def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
+def resume(run: Run, observe: Observe = lambda _: None, *, trust_code: bool = False) -> dict[str, Any]:
     """Go on with a run that was stopped, from the last state it saved; a finished run gives its report again.
 
-    The network is the run's own copy, so that nothing changes where the checkpoint has gone since.
+    The network is the run's own copy, so that nothing changes where the checkpoint has gone since. Code that the run
+    names is run where the user has named it too, or with `trust_code`. Raises TrustError for other code.
     """
     if run.measured.exists() or not run.report.is_file():
         run.check_recipe()
@@ -123,11 +132,12 @@ def resume(run: Run, observe: Observe = lambda _: None) -> dict[str, Any]:
         return run.read_report()
     run.check_dense()
     recipe = run.recipe()
+    check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     with ExitStack() as held:
         claim = held.enter_context(old_run(run)) if fabric.global_rank == 0 else None
-        identity = Identity.from_metadata(read_metadata(run.dense), str(run.dense))
-        task = prepare(recipe, load_network(run.dense), identity=identity)
+        network, identity = load_identified(run.dense, trust_code=trust_code)
+        task = prepare(recipe, network, identity=identity)
         job = _job(fabric, run, claim, recipe, task, observe)
         measured = run.read_measured()
         if task.data is None and measured["accuracy_dense"] is not None:
@@ -168,9 +178,8 @@ def _stages(run: Run, job: Job, measured: dict[str, Any], stand: Stand, plan: Pl
     report = make_report(run, job.recipe, job.task, plan, learner.network, measured)
     if job.fabric.global_rank == 0:
         notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
-        if job.recipe.model.rewrite:
-            notes["rewrite"] = "true"
-        save_network(run.slim, learner.network.cpu(), task.identity, plan, notes)
+        rewritten = job.recipe.model.rewrite
+        save_network(run.slim, learner.network.cpu(), task.identity, plan, notes, rewritten=rewritten)
         drawn = draw_run(run.read_events(), report, run.path / "figures")
         report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
         write_text(run.text, to_markdown(report))

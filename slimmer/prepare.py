@@ -2,22 +2,17 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import torch
 from torch import nn
 
 from slimmer.accept_model import check_model, check_takes_data
 from slimmer.allocate import Limits, check_reachable
-from slimmer.checkpoint import load_weights_, read_weights
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.data import check as check_data
-from slimmer.duplicate import set_mode_
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
-from slimmer.graph import ChannelGraph, check_is_network, find_attributes, own_inputs
-from slimmer.models import build, find
-from slimmer.models.identify import identify, infer_sizes
+from slimmer.events import Observe
+from slimmer.graph import ChannelGraph, check_is_network, find_attributes
 from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
@@ -27,7 +22,8 @@ from slimmer.rewrite import read_program
 from slimmer.scope import Scope, graph_of, probe_scope, scope_of
 from slimmer.sections import BudgetSection, DataSection, ModelSection
 from slimmer.selection import group_floors, keep_layers
-from slimmer.slim import Identity
+from slimmer.slim import Identity, check_again
+from slimmer.sources import load_model, name_module
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +47,17 @@ class Task:
 
 
 def prepare(
-    recipe: Recipe, model: nn.Module | None = None, data: Data | None = None, identity: Identity | None = None
+    recipe: Recipe,
+    model: nn.Module | None = None,
+    data: Data | None = None,
+    identity: Identity | None = None,
+    *,
+    trust_code: bool = False,
+    observe: Observe = lambda _: None,
 ) -> Task:
     """The task of a recipe; `model` (and how to build it) and `data` stand in for its model and data sections.
 
+    `observe` hears what is to be known of the checkpoint; `trust_code` takes an architecture that it names as code.
     Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
     """
     _check_cut(recipe)
@@ -65,13 +68,17 @@ def prepare(
     if data is None and getattr(recipe.method, "sensitivity", False):
         raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=0")
     if model is None:
-        model, identity = load_model(recipe.model, data, recipe.seed)
+        source = load_model(recipe.model, data, recipe.seed, trust_code=trust_code)
+        model, identity = source.network, source.identity
+        for note in source.notes:
+            observe({"event": "note", "text": note})
     elif identity is None:
         identity = name_module(model, recipe.model, data)
     check_model(model)
     if data is not None:
         check_fit(identity, data)
         check_takes_data(model, data.input_size, trained=recipe.finetune.epochs > 0)
+    check_again(identity, rewrite=recipe.model.rewrite)
     given = model
     model, graph, costs, cut, scope = examine(given, identity, recipe.model)
     limits = _limits(graph, recipe.budget)
@@ -80,7 +87,7 @@ def prepare(
         Budget(by_name[name], amount.of(by_name[name].dense)) for name, amount in recipe.budget.amounts().items()
     )
     narrowing = _narrowing(recipe)
-    whole = not recipe.model.rewrite and not recipe.model.trace
+    whole = not (recipe.model.rewrite or recipe.model.trace or identity.plan)
     rewritten = partial(_rewritten, given, identity, recipe) if whole else None
     if not graph.groups:
         found = f"no channel of the network may go{', with ' * bool(narrowing)}{', '.join(narrowing)}"
@@ -174,62 +181,6 @@ def load_data(section: DataSection) -> Data | None:
         classes=section.classes,
         augment=section.augment,
     )
-
-
-def load_model(section: ModelSection, data: Data | None = None, seed: int = 0) -> tuple[nn.Module, Identity]:
-    """The network that a recipe names, with its checkpoint's weights, and how to build it again.
-
-    The architecture comes from the recipe or from the weights; the input size from the recipe, the data or the
-    architecture, in this order. From scratch, weights are drawn from `seed`, for the data's classes and channels.
-    """
-    if section.scratch:
-        return _from_scratch(section, data, seed)
-    if section.checkpoint is None:
-        right = "give a file of weights, or model.arch with model.scratch=true"
-        raise ModelError("model.checkpoint", "no checkpoint is named", right)
-    path = Path(section.checkpoint)
-    weights = read_weights(path)
-    if section.arch is None:
-        found = identify(weights, path.name)
-    else:
-        found = infer_sizes(find(_absolute(section.arch)), weights)
-    model = build(found.arch, num_classes=found.num_classes, in_channels=found.in_channels)
-    load_weights_(model, weights, str(path))
-    size: tuple[int, ...] | None = section.input_size or (None if data is None else data.input_size)
-    if size is None:
-        size = () if own_inputs(model) is not None else (found.in_channels, *found.arch.input_size[1:])
-    return set_mode_(model, training=False), Identity(found.arch.name, found.num_classes, size)
-
-
-def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> tuple[nn.Module, Identity]:
-    """A network of random weights. Raises ModelError without an architecture or data to train it on."""
-    if section.arch is None or data is None:
-        missing = "model.arch" if section.arch is None else "data"
-        raise ModelError("model.scratch", f"needs {missing}", "name the architecture and the data to train it on")
-    arch = find(_absolute(section.arch))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = build(arch, num_classes=data.num_classes, in_channels=data.input_size[0])
-    return set_mode_(model, training=False), Identity(
-        arch.name, data.num_classes, section.input_size or data.input_size
-    )
-
-
-def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:
-    """How a module from Python can be built again: by `model.arch` where one is given, else only from itself."""
-    size: tuple[int, ...] | None = section.input_size or (None if data is None else data.input_size)
-    if size is None:
-        if own_inputs(model) is None:
-            right = "give input_size=(channels, height, width), data, or the module an attribute example_inputs"
-            raise ModelError("model.input_size", "is not known", right)
-        size = ()
-    return Identity(section.arch or "", data.num_classes if data is not None else 0, size)
-
-
-def _absolute(arch: str) -> str:
-    """`path/to/file.py:factory` with the path made absolute, so that a run can be loaded from elsewhere."""
-    path, colon, factory = arch.rpartition(":")
-    return f"{Path(path).resolve()}{colon}{factory}" if path.endswith(".py") else arch
 
 
 def check_fit(identity: Identity, data: Data) -> None:

@@ -27,6 +27,7 @@ from slimmer.report import to_markdown
 from slimmer.run import Run
 from slimmer.sections import DataSection
 from slimmer.slim import Identity, load_network
+from slimmer.trust import check_code, remember
 
 FORMAT = 2
 
@@ -38,6 +39,7 @@ def export_run(
     model: nn.Module | None = None,
     data: Data | str | None = None,
     observe: Observe = lambda _: None,
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """What the export of a finished run measured; dense.onnx, slim.onnx and export.json are then in the run.
 
@@ -46,7 +48,7 @@ def export_run(
     example, and where the run has data on test images too, on all of which its top-1 is taken. A file that is current
     is not written again; what an earlier export wrote stays listed. `model` is the dense module of a run that was
     started from Python without an architecture's name, and `data` are those of one that was given them in Python, or
-    say where the run's data are now.
+    say where the run's data are now. Code that the run names is run where the user named it too, or with `trust_code`.
 
     Raises RecipeError for settings that can't be, DataError where `data` can't be read or are not for this network,
     and ExportError where a network can't be exported, computes something else in the file, or loses more in int8
@@ -55,10 +57,14 @@ def export_run(
     chosen = [(f"export.{key}", value) for key, value in (settings or {}).items()]
     chosen += data_at(data) if isinstance(data, str) else []
     recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
+    if data is None:
+        check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
+    elif isinstance(data, str):
+        remember(data)
     idle = [key for key in ("int8_images", "int8_drop") if (settings or {}).get(key) is not None]
     if idle and not recipe.export.int8:
         raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
-    networks = {name: load_network(weights_of(run, name), model) for name in NETWORKS}
+    networks = {name: load_network(weights_of(run, name), model, trust_code=trust_code) for name in NETWORKS}
     job = Job(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
     check_asked(job)
     done: dict[str, Any] = {}

@@ -1,6 +1,7 @@
 """Finished runs' networks, or ONNX files, timed side by side."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ def profile_targets(
     paths: Sequence[Path],
     *,
     model: nn.Module | None = None,
+    trust_code: bool = False,
     observe: Observe = lambda _: None,
     **settings: Any,
 ) -> dict[str, Any]:
     """The latencies of what is named: one run, by default the latest, several runs of one network, or ONNX files.
 
-    `settings` are keys of a recipe's profile section; None leaves one as it is.
+    `settings` are keys of a recipe's profile section; None leaves one as it is. Code that a run names is run where the
+    user named it too, or with `trust_code`.
     Raises RunError where they are neither, and what `profile_run`, `profile_runs` and `profile_files` raise.
     """
     twice = [path for number, path in enumerate(paths) if path in paths[:number]]
@@ -42,14 +45,19 @@ def profile_targets(
     if files:
         raise RunError("profile", f"{len(paths)} targets that are not all .onnx files", "name runs, or ONNX files")
     if len(paths) > 1:
-        return profile_runs([open_run(path) for path in paths], model=model, observe=observe, **settings)
-    return profile_run(open_run(paths[0] if paths else None), model=model, observe=observe, **settings)
+        return profile_runs(
+            [open_run(path) for path in paths], model=model, trust_code=trust_code, observe=observe, **settings
+        )
+    return profile_run(
+        open_run(paths[0] if paths else None), model=model, trust_code=trust_code, observe=observe, **settings
+    )
 
 
 def profile_run(
     run: Run,
     *,
     model: nn.Module | None = None,
+    trust_code: bool = False,
     observe: Observe = lambda _: None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -61,8 +69,8 @@ def profile_run(
     not active, and what `export_run` raises.
     """
     section = _section(run.recipe_file, settings)
-    _export(run, model, observe)
-    found = _profile([_network(run, name, name, model) for name in NETWORKS], section, observe)
+    _export(run, model, observe, trust_code=trust_code)
+    found = _profile([_network(run, name, name, model, trust_code=trust_code) for name in NETWORKS], section, observe)
     write_json(run.profile, found)
     tell_report(run)
     return found
@@ -73,6 +81,7 @@ def profile_runs(
     /,  # a setting is called runs too
     *,
     model: nn.Module | None = None,
+    trust_code: bool = False,
     observe: Observe = lambda _: None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -86,11 +95,14 @@ def profile_runs(
         found = f"runs of several networks: {', '.join(sorted(str(kind[0]) for kind in kinds))}"
         raise RunError("profile", found, "name runs of one network")
     for run in runs:
-        _export(run, model, observe)
+        _export(run, model, observe, trust_code=trust_code)
     short = [run.path.name for run in runs]
     names = short if len(set(short)) == len(short) else [str(run.path) for run in runs]
-    networks = [_network(runs[0], "dense", "dense", model)]
-    networks += [_network(run, "slim", f"slim {name}", model) for run, name in zip(runs, names, strict=True)]
+    networks = [_network(runs[0], "dense", "dense", model, trust_code=trust_code)]
+    networks += [
+        _network(run, "slim", f"slim {name}", model, trust_code=trust_code)
+        for run, name in zip(runs, names, strict=True)
+    ]
     return _profile(networks, section, observe)
 
 
@@ -114,7 +126,7 @@ def _section(recipe: Path | None, settings: dict[str, Any]) -> ProfileSection:
     return section
 
 
-def _export(run: Run, model: nn.Module | None, observe: Observe) -> None:
+def _export(run: Run, model: nn.Module | None, observe: Observe, *, trust_code: bool) -> None:
     """See to it that the run has its ONNX files, checked. Raises ExportError where they can't be timed."""
     report = run.read_report()
     if not report["input_size"]:
@@ -122,13 +134,13 @@ def _export(run: Run, model: nn.Module | None, observe: Observe) -> None:
         raise ExportError(str(run.path), found, "time its ONNX files with your own inputs")
     if not earlier(run, report).keys() >= set(NETWORKS):
         observe({"event": "note", "text": f"{run.path} has no checked ONNX files yet; exporting first"})
-        export_run(run, model=model, observe=observe)
+        export_run(run, model=model, observe=observe, trust_code=trust_code)
 
 
-def _network(run: Run, kind: str, name: str, model: nn.Module | None) -> Network:
+def _network(run: Run, kind: str, name: str, model: nn.Module | None, *, trust_code: bool) -> Network:
     """The run's dense or slim network under a name of its own."""
     weights = run.dense if kind == "dense" else run.slim
-    module: Callable[[], nn.Module] = lambda: load_network(weights, model)  # noqa: E731 - the name is the type's
+    module: Callable[[], nn.Module] = partial(load_network, weights, model, trust_code=trust_code)
     return Network(name, run.onnx(kind), module)
 
 

@@ -22,6 +22,9 @@ class ModelSection(Section):
     """The network: its checkpoint and architecture."""
 
     checkpoint: str | None = Field(None, description="weights: .pth, .pt, .th or .safetensors")
+    entry: str | None = Field(
+        None, description="which of several sets of weights in the checkpoint, such as 'model_ema' or 'encoder_q'"
+    )
     arch: str | None = Field(None, description="found from the checkpoint where left out")
     scratch: bool = Field(False, description="begin with random weights of `arch`, without a checkpoint")
     input_size: tuple[Positive, Positive, Positive] | None = Field(

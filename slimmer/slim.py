@@ -2,32 +2,39 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from slimmer.checkpoint import load_weights_, read_metadata, read_weights, save_weights
+from slimmer.composed_plan import compose
 from slimmer.duplicate import duplicate, set_mode_
-from slimmer.errors import CheckpointError, ModelError, RunError
+from slimmer.errors import CheckpointError, ModelError, RunError, SlimmerError, first_line
 from slimmer.graph import Inputs, check_is_network, own_inputs
 from slimmer.models import build
 from slimmer.plan import Plan
 from slimmer.prune import prune
 from slimmer.rewrite import read_program
 from slimmer.run_files import NetworkNotes, check
+from slimmer.trust import check_code
+
+FORMAT = "slimmer-1"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What it takes to build the dense network again; `arch` is empty for a module that came from Python.
+    """What it takes to build a network again; `arch` is empty for a module that came from Python.
 
     `input_size` is (channels, height, width) of one image, and empty for a network with `example_inputs` of its own.
+    `plan` is that of a network which was pruned before, and `rewritten` says that it then became its program.
     """
 
     arch: str
     num_classes: int
     input_size: tuple[int, ...]
+    plan: Plan | None = None
+    rewritten: bool = False
 
     def inputs(self, model: nn.Module) -> Inputs:
         """What the network is traced, counted and checked with: an image's size, or its own example inputs."""
@@ -35,7 +42,7 @@ class Identity:
         return self.input_size if own is None else own
 
     def build(self) -> nn.Module:
-        """The dense network with random weights. Raises ModelError, or CheckpointError where it has no name."""
+        """The unpruned network with random weights. Raises ModelError, or CheckpointError where it has no name."""
         if not self.arch:
             raise CheckpointError(
                 "slim network",
@@ -43,7 +50,28 @@ class Identity:
                 "give the dense module: slimmer.load(RUN, model)",
             )
         in_channels = self.input_size[0] if self.input_size else None
-        return build(self.arch, num_classes=self.num_classes, in_channels=in_channels)
+        return build(self.arch, num_classes=self.num_classes or None, in_channels=in_channels)
+
+    def pruned(self, model: nn.Module) -> nn.Module:
+        """What its plan leaves of the unpruned network."""
+        if self.plan is None:
+            return model
+        if self.rewritten:
+            program = read_program(model, self.inputs(model))
+            return program.prune(program.dense(model), self.plan)
+        return prune(model, self.plan)
+
+    def after(self, plan: Plan | None, *, rewritten: bool) -> "Identity":
+        """That of the network which `plan` leaves of this one.
+
+        Raises ModelError where a pruned network is rewritten: its program has channels of other names.
+        """
+        if plan is None:
+            return self
+        if self.plan is None:
+            return replace(self, plan=plan, rewritten=rewritten)
+        check_again(self, rewrite=rewritten)
+        return replace(self, plan=compose(self.plan, plan))
 
     def to_metadata(self) -> dict[str, str]:
         """As strings, for a file's metadata."""
@@ -51,11 +79,13 @@ class Identity:
             "arch": self.arch,
             "num_classes": str(self.num_classes),
             "input_size": json.dumps(self.input_size),
+            **({} if self.plan is None else {"plan": self.plan.to_json()}),
+            **({"rewrite": "true"} if self.rewritten else {}),
         }
 
     @staticmethod
     def from_metadata(metadata: Mapping[str, str], where: str) -> "Identity":
-        """What `to_metadata` gave. Raises CheckpointError where it is not there."""
+        """What `to_metadata` gave. Raises CheckpointError where it is not there, RunError where the plan is none."""
         right = "give a file that slimmer wrote"
         if "arch" not in metadata:
             raise CheckpointError(where, "has no slimmer metadata", right)
@@ -63,7 +93,21 @@ class Identity:
             notes = check(NetworkNotes, dict(metadata), where, right)
         except RunError as error:
             raise CheckpointError(where, f"its metadata {error.found.removeprefix('is ')}", right) from error
-        return Identity(notes.arch, notes.num_classes, tuple(notes.input_size))
+        plan = None if notes.plan is None else Plan.from_json(notes.plan, f"{where}, plan")
+        rewritten = metadata.get("rewrite") == "true"
+        return Identity(notes.arch, notes.num_classes, tuple(notes.input_size), plan, rewritten)
+
+
+def check_again(identity: Identity, *, rewrite: bool) -> None:
+    """Check that a network may be pruned so: not to its program, where it was pruned before. Raises ModelError."""
+    if rewrite and identity.plan is not None:
+        found = "was pruned before, and can't be rewritten now"
+        raise ModelError("model.rewrite", found, "leave it out, or prune the unpruned network with it")
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is one of slimmer's networks. Raises CheckpointError where it can't be read."""
+    return path.suffix == ".safetensors" and read_metadata(path).get("format") == FORMAT
 
 
 def save_network(
@@ -72,38 +116,58 @@ def save_network(
     identity: Identity,
     plan: Plan | None,
     notes: Mapping[str, str],
+    *,
+    rewritten: bool = False,
 ) -> None:
-    """Write a dense (`plan` None) or slim network, whole or not at all; notes say "rewrite" of a rewritten one."""
-    planned = {} if plan is None else {"plan": plan.to_json()}
-    save_weights(path, network, {"format": "slimmer-1", **identity.to_metadata(), **planned, **notes})
+    """Write a network, whole or not at all: the one of `identity` (`plan` None), or what `plan` leaves of it.
+
+    `rewritten` says that `plan` is one of its program. The file loads from the unpruned architecture.
+    """
+    own = identity.after(plan, rewritten=rewritten)
+    save_weights(path, network, {"format": FORMAT, **own.to_metadata(), **notes})
 
 
-def load_network(path: Path, dense: nn.Module | None = None) -> nn.Module:
+def load_network(
+    path: Path, dense: nn.Module | None = None, *, arch: str | None = None, trust_code: bool = False
+) -> nn.Module:
     """The network that `save_network` wrote, in eval mode; from a copy of `dense` where its architecture has no name.
 
     One that was pruned with `rewrite` is the program of its architecture again, traced anew: the file holds no code.
+    An architecture of a Python file is taken where the user named it when the network was pruned, names it now
+    (`arch`), or trusts the file.
 
-    Raises CheckpointError for a file that is missing, damaged or not slimmer's.
+    Raises CheckpointError for a file that is missing, damaged or not slimmer's, and TrustError for one that names
+    code.
     """
+    return load_identified(path, dense, arch=arch, trust_code=trust_code)[0]
+
+
+def load_identified(
+    path: Path, dense: nn.Module | None = None, *, arch: str | None = None, trust_code: bool = False
+) -> tuple[nn.Module, Identity]:
+    """The network that `load_network` gives, and how to build it again."""
     if dense is not None:
         check_is_network(dense)
-    metadata = read_metadata(path)
-    identity = Identity.from_metadata(metadata, str(path))
+    identity = Identity.from_metadata(read_metadata(path), str(path))
+    if arch is not None:
+        identity = replace(identity, arch=absolute(arch))
+    elif dense is None:
+        check_code(str(path), identity.arch, trusted=trust_code)
     weights = read_weights(path)
     _check_sizes(identity, weights, str(path))
     try:
         model = identity.build() if dense is None else duplicate(dense)
     except ModelError as error:
         raise ModelError(f"{path}, {error.where}", error.found, error.right) from error
-    if "plan" in metadata:
-        plan = Plan.from_json(metadata["plan"], f"{path}, plan")
-        if metadata.get("rewrite") == "true":
-            program = read_program(model, identity.inputs(model))
-            model = program.prune(program.dense(model), plan)
-        else:
-            model = prune(model, plan)
+    try:
+        model = identity.pruned(model)
+    except SlimmerError:
+        raise
+    except Exception as error:  # a plan of another network names what this one has not
+        found = f"its plan does not fit its architecture ({first_line(error)[:200]})"
+        raise CheckpointError(str(path), found, "prune the network again") from error
     load_weights_(model, weights, str(path))
-    return set_mode_(model, training=False)
+    return set_mode_(model, training=False), identity
 
 
 def _check_sizes(identity: Identity, weights: Mapping[str, Tensor], where: str) -> None:
@@ -113,3 +177,9 @@ def _check_sizes(identity: Identity, weights: Mapping[str, Tensor], where: str) 
         if number > most:
             found = f"its metadata name {number:,} {what}, and it holds {most:,} numbers"
             raise CheckpointError(where, found, "give a file that slimmer wrote")
+
+
+def absolute(arch: str) -> str:
+    """`path/to/file.py:factory` with the path made absolute, so that a run can be loaded from elsewhere."""
+    path, colon, factory = arch.rpartition(":")
+    return f"{Path(path).resolve()}{colon}{factory}" if path.endswith(".py") else arch

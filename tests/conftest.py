@@ -1,9 +1,15 @@
 """What all tests share: one thread, and the zoo's names as parameters."""
 
+import os
+from tempfile import TemporaryDirectory
+
 import pytest
 import torch
 import zoo
-from main_job import checkpoint, main_job
+
+STATE = TemporaryDirectory(prefix="slimmer-state-")  # what a test trusts stays among the tests
+os.environ["XDG_STATE_HOME"] = STATE.name
+from main_job import checkpoint, main_job  # noqa: E402 - it hands the environment on
 
 __all__ = ["checkpoint", "main_job"]  # fixtures
 

@@ -35,7 +35,7 @@ def started(monkeypatch):
     """The recipes and places with which runs would be started; none is."""
     calls = []
 
-    def start(recipe, out, observe):
+    def start(recipe, out, observe, **_):
         calls.append((recipe, out))
         return Run(Path("runs/x")), {}
 

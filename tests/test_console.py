@@ -166,6 +166,7 @@ def test_the_inspection_shows_every_group_and_every_reason():
         "arch": "net",
         "classes": None,
         "inputs": "one image of 3x32x32",
+        "notes": ["its size is a guess"],
         "flops": {**cost, "convention": "fvcore"},
         "params": cost,
         "groups": [{"name": "a", "size": 8, "made_by": ["conv1"], "read_by": ["conv2", "fc"], "members": []}],
@@ -184,6 +185,7 @@ def test_the_inspection_shows_every_group_and_every_reason():
         "conv2",
         "60.0%",
         "10 stay: output",
+        "its size is a guess",
     ):
         assert part in text
     assert "Most of them" not in text

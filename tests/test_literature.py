@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from slimmer.allocate import allocate
-from slimmer.checkpoint import identify
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_conv_linear, count_flops
 from slimmer.criteria import magnitude_scores
@@ -15,6 +14,7 @@ from slimmer.errors import CheckpointError
 from slimmer.graph import build_graph
 from slimmer.masks import Masked, hard_mask
 from slimmer.models import build, find
+from slimmer.models.identify import identify
 from slimmer.plan import full_plan
 from slimmer.prune import prune
 

@@ -11,9 +11,10 @@ from slimmer.checkpoint import save_weights
 from slimmer.data import Data, InMemory
 from slimmer.errors import BudgetError, DataError, ModelError
 from slimmer.models import build
-from slimmer.prepare import examine, load_data, load_model, prepare
+from slimmer.prepare import examine, load_data, prepare
 from slimmer.recipe import DataSection, ModelSection, read_recipe
 from slimmer.slim import Identity
+from slimmer.sources import load_model
 
 SIZE = [3, 6, 6]
 HALF = ("budget.flops", 0.5)
@@ -143,7 +144,8 @@ def test_a_network_comes_from_its_checkpoint(tmp_path):
         (ModelSection(checkpoint=path, arch="cifar_resnet8"), pictures(8, 1, 4), (1, 8, 8)),
         (ModelSection(checkpoint=path, input_size=(1, 20, 20)), pictures(8, 1, 4), (1, 20, 20)),
     ):
-        model, identity = load_model(section, data)
+        source = load_model(section, data)
+        model, identity = source.network, source.identity
         assert identity == Identity("cifar_resnet8", 4, size)
         assert not model.training
         assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in wanted.state_dict().items())

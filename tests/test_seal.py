@@ -14,6 +14,7 @@ WEIGHTS = {"conv.weight": torch.arange(12.0).reshape(2, 2, 3), "conv.bias": torc
 CONTENT = sealed(save(WEIGHTS, {"arch": "net", "plan": "{}"}))
 
 NAME = range(CONTENT.index(CHECKSUM.encode()), CONTENT.index(CHECKSUM.encode()) + len(CHECKSUM))
+NAMEABLE = set(range(0x20, 0x7F)) - set(b'"\\')  # others make another JSON text of it, or none
 
 
 @given(st.integers(0, len(CONTENT) - 1), st.integers(0, 7))
@@ -22,7 +23,7 @@ def test_every_flipped_bit_is_seen(tmp_path_factory, place, bit):
     flipped[place] ^= 1 << bit
     path = tmp_path_factory.getbasetemp() / "flipped.safetensors"
     path.write_bytes(flipped)
-    if place in NAME:  # the checksum is lost, and nothing else
+    if place in NAME and flipped[place] in NAMEABLE:  # the checksum is lost, and nothing else
         assert all(torch.equal(each, WEIGHTS[key]) for key, each in read_weights(path).items())
         return
     with pytest.raises(CheckpointError, match="damaged"):

@@ -21,6 +21,7 @@ from slimmer.cli.options import (
     only,
     show_result,
     trace,
+    trust_code,
 )
 
 
@@ -45,19 +46,21 @@ from slimmer.cli.options import (
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, as in finetune.lr=0.01.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
+@trust_code
 @as_json
-def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
+def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) -> None:
     """Prune CHECKPOINT into a budget and fine-tune it.
 
+    CHECKPOINT is a file of weights, a directory of the Hugging Face hub, or a run, whose slim network is pruned on.
     A budget is what may remain, and holds exactly; give --flops, --params or both. FLOPs are multiply-adds as
     fvcore counts them. Everything is a setting of a recipe, and the recipe is written into the run directory.
     """
     if resume is None:
-        report = _start(**options)
+        report = _start(trust_code=trust_code, **options)
     elif any(value not in (None, ()) for value in options.values()):
         raise click.UsageError("--resume goes on with the run's own recipe; leave all else out")
     else:
-        report = _resume(resume)
+        report = _resume(resume, trust_code=trust_code)
     if os.environ.get("RANK", "0") == "0":
         show_result(report, "show_report", as_json=as_json)
 
@@ -65,6 +68,7 @@ def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
 @click.command()
 @click.argument("checkpoint")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
+@click.option("--entry", metavar="NAME", help="Which of several sets of weights, such as model_ema.")
 @click.option(
     "--input-size", callback=numbers, metavar="C,H,W", help="Size of one image.  [default: the architecture's]"
 )
@@ -73,6 +77,7 @@ def prune(resume: Path | None, as_json: bool, **options: Any) -> None:
 @trace
 @equal_splits
 @click.option("--rewrite", is_flag=True, help="As `slimmer prune --rewrite` would prune it.")
+@trust_code
 @as_json
 def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:
     """Show what a checkpoint is made of.
@@ -87,7 +92,7 @@ def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> 
     show_result(found, "show_inspection", as_json=as_json)
 
 
-def _start(recipe: Path | None, out: Path | None, **options: Any) -> Any:
+def _start(recipe: Path | None, out: Path | None, trust_code: bool, **options: Any) -> Any:
     """The report of a new run, whose recipe is the file's with the command line laid over it."""
     from slimmer.recipe import read_recipe
 
@@ -95,11 +100,11 @@ def _start(recipe: Path | None, out: Path | None, **options: Any) -> Any:
     from slimmer import console, pipeline
 
     with console.watching() as observe:
-        _, report = pipeline.start(resolved, out, remembering(observe))
+        _, report = pipeline.start(resolved, out, remembering(observe), trust_code=trust_code)
     return report
 
 
-def _resume(path: Path) -> Any:
+def _resume(path: Path, *, trust_code: bool) -> Any:
     """The report of a run that was stopped, or that was finished already."""
     from slimmer import console, pipeline
     from slimmer.run import open_run
@@ -109,4 +114,4 @@ def _resume(path: Path) -> Any:
         click.echo(f"{path} is finished already; this is its report", err=True)
     click.get_current_context().meta[RUN] = str(path)
     with console.watching() as observe:
-        return pipeline.resume(run, observe)
+        return pipeline.resume(run, observe, trust_code=trust_code)

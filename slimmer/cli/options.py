@@ -41,6 +41,9 @@ equal_splits = click.option(
     default=None,
     help="Parts that the code cuts alike, as x.split(self.c, 1) does, lose channels alike.",
 )
+trust_code = click.option(
+    "--trust-code", is_flag=True, help="Run code (FILE.py:FUNC) that the file or run names, which you have not named."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from slimmer.cli.options import as_json, numbers, place_of, show_result, words
+from slimmer.cli.options import as_json, numbers, place_of, show_result, trust_code, words
 
 
 @click.command()
@@ -27,8 +27,16 @@ from slimmer.cli.options import as_json, numbers, place_of, show_result, words
 @click.option("--data", metavar="DATA", help="Where the run's data are now, if not where they were.")
 @click.option("--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load.")
 @click.option("--dense", is_flag=True, default=None, help="The dense network in these forms too, to compare with.")
+@trust_code
 @as_json
-def export(run: Path | None, data: str | None, onnx: bool, as_json: bool, **options: Any) -> None:  # noqa: ARG001
+def export(
+    run: Path | None,
+    data: str | None,
+    onnx: bool,  # noqa: ARG001 - it is done in any case
+    trust_code: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Write a run's networks to ONNX and check them.
 
     RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim network are written
@@ -40,7 +48,8 @@ def export(run: Path | None, data: str | None, onnx: bool, as_json: bool, **opti
 
     chosen = {key: value for key, value in options.items() if value is not None}
     with console.watching() as observe:
-        found = run_export.export_run(open_run(run), chosen, data=data and place_of(data), observe=observe)
+        place = data and place_of(data)
+        found = run_export.export_run(open_run(run), chosen, data=place, observe=observe, trust_code=trust_code)
     show_result(found, "show_export", as_json=as_json)
 
 
@@ -82,6 +91,7 @@ def export(run: Path | None, data: str | None, onnx: bool, as_json: bool, **opti
     help="How cuDNN's algorithms are found.  [default: exhaustive]",
 )
 @click.option("--nhwc/--no-nhwc", "prefer_nhwc", default=None, help="Channels-last convolutions on CUDA.")
+@trust_code
 @as_json
 def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Time networks side by side.

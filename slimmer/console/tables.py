@@ -73,6 +73,8 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     console = _stdout(console)
     classes = "" if found["classes"] is None else f"{found['classes']} classes, "
     say(console, f"{found['arch']}, {classes}{found['inputs']}")
+    for note in found["notes"]:
+        say(console, note)
     costs = _table("budgets", "", "dense", "reachable", "out of reach")
     for name, label in LABELS.items():
         cost = found[name]

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from slimmer.errors import CheckpointError
 from slimmer.models.architecture import Architecture
 
 # Old checkpoints have no such counters, and nothing that batch norm computes in eval mode reads them.
-_OPTIONAL = "num_batches_tracked"
+OPTIONAL = "num_batches_tracked"
 _SHOWN = 8
+_LONGEST = 200
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -42,7 +44,8 @@ class Difference:
 
 def _listed(what: str, keys: tuple[str, ...]) -> str:
     more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"{len(keys)} {what}: {', '.join(keys[:_SHOWN])}{more}"
+    shown = [key if len(key) <= _LONGEST else f"{key[:_LONGEST]}…" for key in keys[:_SHOWN]]
+    return f"{len(keys)} {what}: {', '.join(shown)}{more}"
 
 
 def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Difference:
@@ -53,7 +56,7 @@ def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Differe
     shared = [key for key in own if key in weights]
     mismatched = [key for key in shared if not _fits(own[key], weights[key])]
     return Difference(
-        missing=tuple(key for key in own if key not in weights and not key.endswith(_OPTIONAL)),
+        missing=tuple(key for key in own if key not in weights and not key.endswith(OPTIONAL)),
         unexpected=tuple(key for key in weights if key not in own),
         mismatched=tuple(f"{key} {_shape(weights[key])} for {_shape(own[key])}" for key in mismatched),
         matched=len(shared) - len(mismatched),
@@ -89,19 +92,41 @@ def head(model: nn.Module) -> tuple[str, int] | None:
 def sizes(architecture: Architecture, model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[int, int]:
     """(num_classes, in_channels) as `weights` say; the architecture's own where they do not.
 
-    `model` is the architecture's network in any sizes: it tells which layers are the first and the last.
+    `model` is the architecture's network in any sizes: it tells which layers are the first and the last. Weights of
+    another shape than those layers' say nothing, so that nothing is built that is larger than the weights are.
+    Raises CheckpointError for a layer of no classes or no channels.
     """
     last, first = head(model), first_convolution(model)
     num_classes, in_channels = architecture.num_classes, architecture.input_size[0]
-    top = weights.get(_weight(last[0])) if last else None
-    if top is not None and top.ndim >= 2:
+    top = _fitting(model, weights, last, 0)
+    if top is not None:
         num_classes = top.shape[0]
-    stem = weights.get(_weight(first[0])) if first else None
-    if first and stem is not None and stem.ndim >= 3:
+    stem = _fitting(model, weights, first, 1)
+    if first and stem is not None:
         own = model.get_submodule(first[0])
         in_channels = stem.shape[1] * int(getattr(own, "groups", 1))
+    for what, tensor, size in (("classes", top, num_classes), ("input channels", stem, in_channels)):
+        if tensor is not None and size < 1:
+            found = f"its weights are of a network of no {what}: {list(tensor.shape)}"
+            raise CheckpointError(architecture.name, found, "save the weights of the network again")
     return num_classes, in_channels
 
 
-def _weight(layer: str) -> str:
+def _fitting(
+    model: nn.Module, weights: Mapping[str, Tensor], layer: tuple[str, int] | None, free: int
+) -> Tensor | None:
+    """That layer's weight among `weights`, where it has the layer's own shape but for the axis `free`."""
+    weight = None if layer is None else weights.get(layer_weight(layer[0]))
+    if layer is None or weight is None or weight.ndim <= free:
+        return None
+    own = getattr(model.get_submodule(layer[0]), "weight", None)
+    if not isinstance(own, Tensor):
+        return None
+    rest = [axis for axis in range(own.ndim) if axis != free]
+    alike = weight.ndim == own.ndim and all(weight.shape[axis] == own.shape[axis] for axis in rest)
+    return weight if alike else None
+
+
+def layer_weight(layer: str) -> str:
+    """The key of a layer's weight in its network's state."""
     return f"{layer}.weight" if layer else "weight"

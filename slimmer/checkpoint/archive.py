@@ -1,0 +1,56 @@
+"""The zip archives that torch.save writes: whole, not blown up, and of the right kind, before they are read."""
+
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from slimmer.errors import CheckpointError, first_line
+
+COPY_AGAIN: Final = "copy or download the file again"
+SAVE_AGAIN: Final = "save the weights alone: torch.save(model.state_dict(), PATH)"
+SAVE_SCRIPT: Final = (
+    "where you trust the file, load it yourself and save its weights alone:\n"
+    "    model = torch.jit.load({path!r}, map_location='cpu')\n"
+    "    torch.save(model.state_dict(), 'weights.pth')"
+)
+
+
+def check_archive(path: Path) -> None:
+    """Check what torch.load does not: sizes, kind, and that the archive is whole by its own checksums.
+
+    Raises CheckpointError.
+    """
+    where = str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_kind(where, [Path(member.filename).name for member in members])
+            _check_sizes(where, members, path.stat().st_size)
+            damaged = archive.testzip()
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged directory raises anything from UnicodeDecodeError to struct.error
+        found = f"the file is cut short or damaged ({first_line(error)})"
+        raise CheckpointError(where, found, COPY_AGAIN) from error
+    if damaged is not None:
+        found = f"the file is damaged (checksum of {Path(damaged).name})"
+        raise CheckpointError(where, found, COPY_AGAIN)
+
+
+def _check_sizes(where: str, members: list[zipfile.ZipInfo], size: int) -> None:
+    """Raise where reading would give more than the file holds: torch.save stores its numbers as they are."""
+    packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        found = f"is a compressed archive ({Path(packed[0]).name}), which torch.save never writes"
+        raise CheckpointError(where, found, SAVE_AGAIN)
+    claimed = sum(member.file_size for member in members)
+    if claimed > size:
+        found = f"the file is damaged: its parts claim {claimed:,} bytes, and the whole has {size:,}"
+        raise CheckpointError(where, found, COPY_AGAIN)
+
+
+def _check_kind(where: str, members: list[str]) -> None:
+    if "constants.pkl" in members:
+        raise CheckpointError(where, "is a TorchScript program, which holds code", SAVE_SCRIPT.format(path=where))
+    if "data.pkl" not in members:
+        raise CheckpointError(where, "is a zip archive, but not one that torch.save wrote", SAVE_AGAIN)

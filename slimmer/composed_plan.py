@@ -1,0 +1,63 @@
+"""Two plans, one after the other, as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, count
+
+from slimmer.graph import Axis, ChannelGroup, ChannelSlice
+from slimmer.plan import Plan
+
+
+def compose(first: Plan, second: Plan) -> Plan:
+    """The plan that removes at once what `first` removes and then `second`, a plan of the network that `first` left.
+
+    A group of `second` that is what is left of one of `first` narrows it; another is a group of its own, with its
+    positions in the unpruned network.
+
+    >>> from slimmer.graph import Axis, ChannelGroup, ChannelSlice
+    >>> def one(size):
+    ...     return (ChannelGroup("a", size, (ChannelSlice(Axis("w", 0), tuple((n,) for n in range(size))),)),)
+    >>> compose(Plan(one(5), ((0, 2, 3),)), Plan(one(3), ((1, 2),))).keep
+    ((2, 3),)
+    """
+    gone = first.removed()
+    units = {
+        _held(group, unit): (place, unit) for place, group in enumerate(first.groups) for unit in first.keep[place]
+    }
+    groups, keep = list(first.groups), [set(kept) for kept in first.keep]
+    for group, kept in zip(second.groups, second.keep, strict=True):
+        moved = _moved(group, gone)
+        held = [units.get(_held(moved, unit)) for unit in range(group.size)]
+        if None in held:
+            groups.append(replace(moved, name=_free(group.name, groups)))
+            keep.append(set(kept))
+            continue
+        for unit in set(range(group.size)).difference(kept):
+            place, own = held[unit] or (0, 0)
+            keep[place].discard(own)
+    attributes = {**dict(first.attributes), **dict(second.attributes)}
+    return Plan(tuple(groups), tuple(tuple(sorted(each)) for each in keep), tuple(sorted(attributes.items())))
+
+
+def _held(group: ChannelGroup, unit: int) -> frozenset[tuple[Axis, tuple[int, ...]]]:
+    """Where a group's unit lies: its positions on every axis."""
+    return frozenset((part.axis, part.index[unit]) for part in group.slices)
+
+
+def _moved(group: ChannelGroup, gone: Mapping[Axis, Sequence[int]]) -> ChannelGroup:
+    """A group of a pruned network by its positions in the unpruned one, of which `gone` are no longer there."""
+    slices = []
+    for part in group.slices:
+        out = set(gone.get(part.axis, ()))
+        size = 1 + max(chain.from_iterable(part.index)) + len(out)
+        stay = [position for position in range(size) if position not in out]
+        index = tuple(tuple(stay[position] for position in positions) for positions in part.index)
+        slices.append(ChannelSlice(part.axis, index))
+    return replace(group, slices=tuple(slices))
+
+
+def _free(name: str, groups: Sequence[ChannelGroup]) -> str:
+    """The name, with a number where a group has it already."""
+    taken = {group.name for group in groups}
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in taken)

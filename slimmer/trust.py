@@ -1,0 +1,87 @@
+"""Code that a file names is run only where the user has named it too."""
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from slimmer.errors import TrustError
+from slimmer.files import digest
+
+_KNOWN: Final = "trusted"
+_MOST_BYTES = 1 << 24
+
+
+def is_code(reference: str) -> bool:
+    """Whether a name of an architecture or of data stands for a Python file: FILE.py:FUNC.
+
+    >>> is_code("path/to/net.py:make"), is_code("timm/resnet34"), is_code("photos.py")
+    (True, False, True)
+    """
+    return reference.endswith(".py") or ".py:" in reference
+
+
+def remember(*references: str | None) -> None:
+    """Note what of these is code, at the user's own word: runs that name it later need no further one.
+
+    What is noted is the hash of the file's place, its content and the function, in the user's state directory. Where
+    that can't be written nothing is noted, and the user is asked again.
+    """
+    for reference in references:
+        if reference is None or not is_code(reference):
+            continue
+        with suppress(OSError):
+            mark = _mark(reference)
+            if mark not in _known():
+                place = _place()
+                place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with place.open("a", encoding="ascii") as file:
+                    file.write(f"{mark}\n")
+
+
+def check_code(where: str, *references: str | None, trusted: bool) -> None:
+    """Check that what a file at `where` names as code was named by the user too, as it is now, or is `trusted`.
+
+    Raises TrustError, before anything of it is run.
+    """
+    for reference in references:
+        if reference is None or not is_code(reference) or trusted or _is_known(reference):
+            continue
+        file, _, function = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
+        called = f" and call its {function[:100]!r}" if function else ""
+        raise TrustError(
+            where,
+            f"names code: going on would run {file[:300]}{called}",
+            "look at that file, and where you trust it give --trust-code (in Python: trust_code=True)",
+        )
+
+
+def _is_known(reference: str) -> bool:
+    try:
+        return _mark(reference) in _known()
+    except (OSError, ValueError):  # no such file, or none that can be read: whoever loads it says so
+        return False
+
+
+def _mark(reference: str) -> str:
+    """The hash of a file's place, its content and the function in it. Raises OSError."""
+    file, _, function = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
+    place = Path(file).resolve()
+    if not place.is_file() or place.stat().st_size > _MOST_BYTES:
+        raise FileNotFoundError(file)
+    return hashlib.sha256(json.dumps([str(place), function, digest(place)]).encode()).hexdigest()
+
+
+def _known() -> set[str]:
+    try:
+        return set(_place().read_text(encoding="ascii").split())
+    except (OSError, UnicodeDecodeError):
+        return set()
+
+
+def _place() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or ""
+    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    return base / "slimmer" / _KNOWN
