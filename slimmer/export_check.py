@@ -1,17 +1,18 @@
 """An exported file held against PyTorch and the run's data: what was measured, and whether the file may stay."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from slimmer.data import Data, evaluation_batches
 from slimmer.data.augment import normalised
 from slimmer.errors import ExportError
-from slimmer.export.answers import top1
+from slimmer.export.answers import Array, Judged, judged
 from slimmer.export.fp16 import check_range, float32_ops
 from slimmer.export.parity import (
     TOLERANCES,
@@ -22,13 +23,13 @@ from slimmer.export.parity import (
     hold_call,
     of_images,
 )
-from slimmer.export.trace import eval_copy, larger, load_program
+from slimmer.export.shape import Shape
+from slimmer.export.trace import eval_copy, larger, load_program, program_of
 from slimmer.export.variants import Variant
 from slimmer.graph import Inputs, example_inputs, is_image, own_inputs
 from slimmer.probe import example
 from slimmer.recipe import Recipe
 from slimmer.run import Run
-from slimmer.runtimes.onnxruntime import accuracy
 
 FEW = 4  # images of another size, and images for which all values inside an fp16 file are held at once
 EVALUATION_BATCH = 100
@@ -36,7 +37,11 @@ EVALUATION_BATCH = 100
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What the export of a run works on; `known` are the files that earlier exports listed, by name."""
+    """What the export of a run works on; `known` are the files that earlier exports listed, by name.
+
+    What is needed for several files is made once: `programs` by network and shape, and by network how its float32 file
+    for any batch does on the test images.
+    """
 
     run: Run
     recipe: Recipe
@@ -44,6 +49,8 @@ class Job:
     data: Data | None
     networks: Mapping[str, nn.Module]
     known: Mapping[str, Any]
+    programs: dict[tuple[str, Shape], ExportedProgram] = field(default_factory=dict)
+    judged: dict[str, Judged] = field(default_factory=dict)
 
     @property
     def inputs(self) -> Inputs:
@@ -57,6 +64,17 @@ class Job:
                 str(self.run.path), "its network has inputs of its own, the module no example_inputs", right
             )
         return own
+
+
+def program_for(job: Job, variant: Variant, path: Path) -> ExportedProgram:
+    """The program of a variant's network in its shape, traced once for all forms of it. Raises ExportError."""
+    key = variant.network, variant.shape
+    if key in job.programs:
+        return job.programs[key]
+    program = program_of(job.networks[variant.network], path, job.inputs, variant.shape)
+    if job.recipe.export.torch:  # a program holds the weights once more, and only that form takes it too
+        job.programs[key] = program
+    return program
 
 
 def check_asked(job: Job) -> None:
@@ -88,7 +106,7 @@ def _measure_calls(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
     calls = {"example": example_inputs(dense, job.inputs, images=1), "random": example(dense, job.inputs)}
     answer = _call(variant, path)
     parity = {kind: asdict(hold_call(network, path, call, answer, tolerance=tolerance)) for kind, call in calls.items()}
-    return {"parity": parity, "tolerance": tolerance, "accuracy": None}
+    return {"parity": parity, "tolerance": tolerance, "accuracy": None, "run_on": None}
 
 
 def _call(variant: Variant, path: Path) -> Call:
@@ -99,7 +117,6 @@ def _call(variant: Variant, path: Path) -> Call:
 def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...]) -> dict[str, Any]:
     network, batch = job.networks[variant.network], variant.shape.batch
     images = _images(job, variant, size)
-    tests = None if job.data is None else evaluation_batches(job.data.test, job.data, _several(batch or 1))
     tolerance = TOLERANCES[variant.form]
     if variant.form == "fp16":  # first, since it says where the trouble lies
         for some in images.values():
@@ -109,15 +126,40 @@ def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...
         kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
         for kind, some in images.items()
     }
-    if variant.form == "torch":
-        right = tests and top1(lambda x: answer(x)[0], tests, where=str(path), batch=batch)
-    else:
-        right = tests and accuracy(path, tests, threads=torch.get_num_threads(), batch=batch)
+    right = None if job.data is None else _judge_images(job, variant, job.data, path, lambda x: answer(x)[0])
     return {
         "parity": {kind: asdict(each) for kind, each in parity.items()},
         "tolerance": None if variant.form == "int8" else tolerance,
-        "accuracy": right,
+        "accuracy": None if right is None else right[0],
+        "run_on": None if right is None else right[1],
     }
+
+
+def _judge_images(
+    job: Job, variant: Variant, data: Data, path: Path, answer: Callable[[Array], Array]
+) -> tuple[float, int]:
+    """A file's top-1 on the test images, and on how many of them it was run.
+
+    A form that was just held against PyTorch within a tolerance is run on the images alone whose class a difference
+    of that size may change; the others have the class of the float32 file for any batch, which is run on all.
+    """
+    batch = variant.shape.batch
+
+    def run(places: Tensor | None) -> Judged:
+        tests = evaluation_batches(data.test, data, _several(batch or 1), places=places)
+        return judged(answer, tests, where=str(path), batch=batch)
+
+    known = job.judged.get(variant.network)
+    if known is None or variant.form == "int8":
+        found = run(None)
+        if variant == Variant(variant.network):
+            job.judged[variant.network] = found
+        return found.accuracy, len(found.right)
+    unclear = known.unclear(TOLERANCES[variant.form] + TOLERANCES["fp32"])
+    right = known.right.copy()
+    if len(unclear):
+        right[unclear] = run(torch.from_numpy(unclear)).right
+    return int(right.sum()) / len(right), len(unclear)
 
 
 def _several(batch: int) -> int:
@@ -153,7 +195,7 @@ def judge(job: Job, variant: Variant, measured: Mapping[str, Any], done: Mapping
         if variant.network == "slim" and round(lost, 9) > allowed:
             found = f"{told}, which may be {100 * allowed:.2f} less; the file is not kept"
             right = "allow more (--int8-drop), calibrate on more images (--int8-images), or stay with fp32 or fp16"
-            raise ExportError(str(path), found, right)
+            raise ExportError(str(job.run.path / variant.file), found, right)
         number = min(job.recipe.export.int8_images, len(job.data.train))
         return [f"{told}; calibrated on {number} training images"]
     return []

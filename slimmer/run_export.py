@@ -8,16 +8,18 @@ from typing import Any
 from torch import nn
 
 from slimmer.checkpoint import read_metadata as read_notes
+from slimmer.claim import claimed
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError, RunError
 from slimmer.events import Observe
 from slimmer.export.fp16 import write_fp16
 from slimmer.export.int8 import calibration, write_int8
 from slimmer.export.onnx import export_onnx, read_metadata
+from slimmer.export.staged import put, staged, take_places
 from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import bytes_of, remove, sums_of
-from slimmer.export_check import Job, check_asked, judge, measure
+from slimmer.export_check import Job, check_asked, judge, measure, program_for
 from slimmer.files import write_json, write_text
 from slimmer.prepare import check_fit, load_data
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
@@ -65,19 +67,43 @@ def export_run(
     if idle and not recipe.export.int8:
         raise RecipeError(f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8")
     networks = {name: load_network(weights_of(run, name), model, trust_code=trust_code) for name in NETWORKS}
-    job = Job(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
-    check_asked(job)
+    with claimed(run.path, "slimmer"):
+        _take_places(run)
+        job = Job(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
+        check_asked(job)
+        return _export_all(job, observe)
+
+
+def _export_all(job: Job, observe: Observe) -> dict[str, Any]:
+    """Each file that the recipe asks for, made and checked apart, then listed, then put in its place."""
     done: dict[str, Any] = {}
     try:
-        for variant in variants(recipe.export):
-            observe({"event": "export", "file": variant.file})
-            done[variant.name] = _export(job, variant, done)
+        with staged(job.run.path) as stage:
+            for variant in variants(job.recipe.export):
+                observe({"event": "export", "file": variant.file})
+                done[variant.name] = _export(job, variant, done, stage)
     except BaseException:
         gone = [each for each in job.known.values() if not Path(each["file"]).is_file()]
         if done or gone:  # what is there is listed, whichever file this ended at
             _list(job, done)
+            tell_report(job.run)
         raise
-    return _list(job, done)
+    found = _list(job, done)
+    tell_report(job.run)
+    return found
+
+
+def _take_places(run: Run) -> None:
+    """Put files in their places that an export listed and was killed before it had moved them; drop what else it left.
+
+    So there is never a file that is not listed, nor one listed that is another one.
+    """
+    try:
+        listed = run.read_exported()
+    except RunError:  # damaged: this export writes it anew
+        listed = None
+    entries = listed["networks"].values() if listed is not None else ()
+    take_places(run.path, {Path(each["file"]).name: each["sha256"] for each in entries})
 
 
 def tell_report(run: Run) -> None:
@@ -113,30 +139,32 @@ def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
         "networks": {**done, **kept},
     }
     write_json(job.run.exported, found)
-    tell_report(job.run)
     return found
 
 
-def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, Any]:
-    """One file of the run, and how it stands to PyTorch; a file that computes something else goes."""
+def _export(job: Job, variant: Variant, done: Mapping[str, Any], stage: Path) -> dict[str, Any]:
+    """One file of the run, and how it stands to PyTorch; a file that computes something else goes.
+
+    A new one is made in the folder `stage`. It is listed before it is moved, which the next export would go on with.
+    """
     path = job.run.path / variant.file
     metadata = provenance(job.run, variant, job.report, job.recipe, job.data, job.inputs)
     current = _is_current(job, variant, path, metadata)
     if current and variant.form == "torch":  # reading it may unpickle, so only one that was just written is read
         return dict(job.known[variant.name])
+    made = path if current else stage / variant.file
     if not current:
-        _write(job, variant, path, metadata)
+        _write(job, variant, made, metadata)
     try:
-        measured = measure(job, variant, path)
-        notes = judge(job, variant, measured, done, path)
-    except BaseException as error:  # also where it was stopped: what is not known to be right does not stay
-        if not current or isinstance(error, ExportError):
-            remove(path)
+        measured = measure(job, variant, made)
+        notes = judge(job, variant, measured, done, made)
+    except ExportError:
+        remove(path)  # what is not right does not stay, nor one of the same name that was made of something else
         raise
-    return {
+    entry = {
         "file": str(path),
-        "bytes": bytes_of(path),
-        "sha256": sums_of(path),
+        "bytes": bytes_of(made),
+        "sha256": sums_of(made),
         "reused": current,
         "precision": metadata["precision"],
         "precision_io": metadata["precision_io"],
@@ -147,6 +175,10 @@ def _export(job: Job, variant: Variant, done: Mapping[str, Any]) -> dict[str, An
         **measured,
         "notes": notes,
     }
+    if not current:
+        _list(job, {**done, variant.name: entry})
+        put(made, job.run.path)
+    return entry
 
 
 def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> None:
@@ -155,9 +187,12 @@ def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) 
     source = job.run.path / Variant(variant.network, "fp32", shape).file
     match variant.form:
         case "fp32":
-            export_onnx(network, path, job.inputs, metadata=metadata, opset=section.opset, shape=shape)
+            program = program_for(job, variant, path)
+            opset = section.opset
+            export_onnx(network, path, job.inputs, metadata=metadata, opset=opset, shape=shape, program=program)
         case "torch":
-            write_program(network, path, job.inputs, metadata=metadata, shape=shape)
+            program = program_for(job, variant, path)
+            write_program(network, path, job.inputs, metadata=metadata, shape=shape, program=program)
         case "fp16":
             write_fp16(source, path, half_io=section.fp16_io, metadata=metadata)
         case "int8" if job.data is not None:

@@ -4,6 +4,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from test_export import METADATA, SIZE, Net, images, make
@@ -12,7 +14,7 @@ from torch import nn
 from slimmer.data import Data, InMemory
 from slimmer.errors import ExportError
 from slimmer.export import write
-from slimmer.export.answers import top1
+from slimmer.export.answers import judged
 from slimmer.export.fp16 import check_range, float32_ops, write_fp16
 from slimmer.export.int8 import calibration, write_int8
 from slimmer.export.onnx import export_onnx, load_file, read_metadata
@@ -185,6 +187,25 @@ def test_calibration_on_whole_batches_makes_a_file_of_that_batch(tmp_path):
     assert check_parity(model, path, images(6), tolerance=0.2, batch=4).images == 6
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 10]), st.sampled_from([1e-4, 2e-2, 0.3]))
+def test_clear_images_keep_their_class_however_the_logits_move_within_the_tolerance(seed, classes, tolerance):
+    random = np.random.default_rng(seed)
+    logits = random.standard_normal((50, classes))
+    found = judged(lambda x: x, [(logits, np.zeros(50, dtype=np.int64))], where="here")
+    moved = logits + random.choice([-1, 1], logits.shape) * tolerance * np.abs(logits).max() * 0.999
+    changed = np.flatnonzero(logits.argmax(axis=1) != moved.argmax(axis=1))
+    assert set(changed) <= set(found.unclear(tolerance))
+    if classes == 1:
+        assert not len(found.unclear(tolerance))
+
+
+def test_an_image_without_a_number_is_unclear():
+    logits = np.array([[1.0, 0.0], [np.nan, 0.0], [0.2, 0.1]])
+    found = judged(lambda x: x, [(logits, np.zeros(3, dtype=np.int64))], where="here")
+    assert 1 in found.unclear(1e-4)
+    assert 0 not in judged(lambda x: x, [(logits[::2], np.zeros(2, dtype=np.int64))], where="here").unclear(0.1)
+
+
 def test_accuracy_counts_every_image_once_whatever_the_batch():
     """Images are their own logits; the fixed batch is filled up, and the filling is not counted."""
     logits = torch.tensor([[0.0, 1], [1, 0], [0, 1], [1, 0], [0, 1]])
@@ -196,6 +217,6 @@ def test_accuracy_counts_every_image_once_whatever_the_batch():
         return x
 
     batches = [(logits[:3], labels[:3]), (logits[3:], labels[3:])]
-    assert top1(answer, batches, where="here") == 3 / 5
-    assert top1(answer, batches, where="here", batch=2) == 3 / 5
+    assert judged(answer, batches, where="here").accuracy == 3 / 5
+    assert judged(answer, batches, where="here", batch=2).accuracy == 3 / 5
     assert asked == [3, 2, 2, 2, 2]

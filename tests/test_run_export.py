@@ -1,7 +1,10 @@
 """`slimmer export` with its options: which files a run then has, what they say, what is refused."""
 
+import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +12,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from main_job import ARCH, slimmer, tree
+from main_job import ARCH, PYTHON, slimmer, tree
 from onnx import TensorProto
 from safetensors.torch import load_file
 
 import slimmer as package
 from slimmer import export_check, run_export
+from slimmer.claim import claimed
 from slimmer.data import InMemory, evaluation_batches, load
 from slimmer.errors import DataError, ExportError, RecipeError
-from slimmer.export import trace
+from slimmer.export import staged, trace
 from slimmer.run import Run
 
 FILES = {"dense.onnx", "slim.onnx", "slim.fp16.onnx", "slim.int8.onnx", "slim.pt2"}
@@ -42,6 +46,20 @@ def written(run):
     return {path.name for path in run.path.iterdir() if path.suffix in {".onnx", ".pt2", ".data"}}
 
 
+def get_wrong(monkeypatch, name, *, share):
+    """Let the file of that name get a share of the images wrong that it gets right."""
+    real = export_check.judged
+
+    def worse(answer, batches, *, where, batch=None):
+        found = real(answer, batches, where=where, batch=batch)
+        right = found.right.copy()
+        if name in where:
+            right[np.flatnonzero(right)[: int(np.ceil(share * len(right)))]] = False
+        return replace(found, right=right)
+
+    monkeypatch.setattr(export_check, "judged", worse)
+
+
 def test_each_variant_is_a_file_of_its_own_and_listed_everywhere(exported):
     run, found = exported
     assert written(run) == FILES
@@ -62,14 +80,107 @@ def test_each_variant_is_a_file_of_its_own_and_listed_everywhere(exported):
     assert "calibrated on 64 training images" in entries["slim.int8"]["notes"][0]
 
 
-@pytest.mark.parametrize("name", ["slim.fp16", "slim.int8", "slim"])
-def test_the_accuracy_is_that_of_the_file(name, exported):
+@pytest.mark.parametrize("name", ["slim.fp16", "slim.int8", "slim", "slim.pt2"])
+def test_the_accuracy_is_that_of_the_file_on_all_images_though_it_was_run_on_few(name, exported):
     run, found = exported
-    session = onnxruntime.InferenceSession(str(run.onnx(name)), providers=["CPUExecutionProvider"])
     data = load("digits")
     [(images, labels)] = evaluation_batches(data.test, data, 1000)
-    [logits] = session.run(None, {"input": images.numpy()})
-    assert found["networks"][name]["accuracy"] == (logits.argmax(axis=1) == labels.numpy()).mean()
+    if name == "slim.pt2":
+        with torch.inference_mode():
+            logits = torch.export.load(run.path / name).module()(images).numpy()
+    else:
+        session = onnxruntime.InferenceSession(str(run.onnx(name)), providers=["CPUExecutionProvider"])
+        [logits] = session.run(None, {"input": images.numpy()})
+    entry = found["networks"][name]
+    assert entry["accuracy"] == (logits.argmax(axis=1) == labels.numpy()).mean()
+    whole = name in ("slim", "slim.int8")
+    assert (entry["run_on"] == len(labels)) == whole
+    assert whole or entry["run_on"] < len(labels) / 3
+
+
+def test_a_network_is_traced_once_for_its_forms(main_job, tmp_path, monkeypatch):
+    run, traced = copied(main_job.run, tmp_path), []
+    real = trace.trace
+    monkeypatch.setattr(trace, "trace", lambda *given: traced.append(given[2]) or real(*given))
+    for name in ("dense.onnx", "slim.onnx"):
+        (run.path / name).unlink()
+    package.export(run.path, torch=True, fp16=True)
+    assert len(traced) == 2  # dense and slim
+
+
+# A process that is killed
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import slimmer
+from slimmer import run_export
+
+point = sys.argv[2]
+real = getattr(run_export, point)
+
+def end(*given):
+    if point == "tell_report" or any("fp16" in str(each) for each in given if isinstance(each, Path)):
+        os._exit(9)
+    return real(*given)
+
+setattr(run_export, point, end)
+slimmer.export(sys.argv[1], fp16=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "listed", "there"), [("judge", False, False), ("put", True, False), ("tell_report", True, True)]
+)
+def test_a_killed_export_leaves_no_file_that_is_not_listed(main_job, tmp_path, point, listed, there):
+    """Killed where the new file is made and not judged, is listed and not in its place, and where it is there."""
+    run = copied(main_job.run, tmp_path)
+    ended = subprocess.run([sys.executable, "-c", KILLED, run.path, point], env=PYTHON, check=False, timeout=120)
+    assert ended.returncode == 9
+    before = json.loads(run.exported.read_text())["networks"]
+    assert list(before) == ["dense", "slim", *(["slim.fp16"] if listed else [])]
+    assert written(run) == {"dense.onnx", "slim.onnx", *(["slim.fp16.onnx"] if there else [])}
+
+    found = package.export(run.path, fp16=True)["networks"]
+    assert found["slim.fp16"]["reused"] == listed
+    assert written(run) == {"dense.onnx", "slim.onnx", "slim.fp16.onnx"}
+    assert not list(run.path.glob(".*"))
+    assert found["slim.fp16"]["sha256"] == hashlib.sha256(run.onnx("slim.fp16").read_bytes()).hexdigest()
+
+
+def test_what_a_killed_export_left_takes_its_place_only_where_it_is_the_listed_file(tmp_path):
+    """With weights in a file of their own, too: before the moves, and between them."""
+    stage = tmp_path / staged.FOLDER
+    for moved in (False, True):
+        stage.mkdir()
+        (stage / "a.onnx").write_bytes(b"graph")
+        ((tmp_path if moved else stage) / "a.onnx.data").write_bytes(b"weights")
+        (stage / "b.onnx").write_bytes(b"half")
+        (tmp_path / "b.onnx").write_bytes(b"before")
+        sums = " ".join(hashlib.sha256(content).hexdigest() for content in (b"graph", b"weights"))
+        staged.take_places(tmp_path, {"a.onnx": sums, "b.onnx": hashlib.sha256(b"whole").hexdigest()})
+        found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert found == {"a.onnx": b"graph", "a.onnx.data": b"weights", "b.onnx": b"before"}
+        (tmp_path / "a.onnx").unlink()
+        (tmp_path / "a.onnx.data").unlink()
+
+
+def test_a_file_put_in_place_of_one_with_weights_beside_it_leaves_none_behind(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"old")
+    (tmp_path / "a.onnx.data").write_bytes(b"old weights")
+    with staged.staged(tmp_path) as stage:
+        (stage / "a.onnx").write_bytes(b"new")
+        staged.put(stage / "a.onnx", tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.onnx": b"new"}
+
+
+def test_two_exports_of_a_run_are_one_at_a_time(main_job, tmp_path):
+    run = copied(main_job.run, tmp_path)
+    with claimed(run.path, "slimmer"):
+        refused = slimmer("export", run.path)
+    assert refused.exit_code == 2
+    assert "is at work there already" in refused.stderr
 
 
 def test_the_initializers_have_the_slim_shapes(exported):
@@ -229,10 +340,7 @@ def test_the_dense_network_in_the_same_forms_is_timed_against_the_slim_one(main_
 def test_int8_may_cost_the_dense_network_what_it_does(main_job, tmp_path, monkeypatch):
     """The limit is on what is shipped; the twin is there to be timed."""
     run = copied(main_job.run, tmp_path)
-    real = export_check.accuracy
-    monkeypatch.setattr(
-        export_check, "accuracy", lambda path, *rest, **more: real(path, *rest, **more) - ("dense.int8" in path.name)
-    )
+    get_wrong(monkeypatch, "dense.int8", share=1.0)
     entry = package.export(run.path, int8=True, int8_images=32, int8_drop=0.5, dense=True)["networks"]["dense.int8"]
     assert entry["accuracy"] < 0.5
     assert "points" in entry["notes"][0]
@@ -280,10 +388,7 @@ def test_a_list_of_files_that_is_damaged_is_made_anew(damage, exported, tmp_path
 
 def test_int8_that_loses_too_much_is_refused_and_not_kept(exported, tmp_path, monkeypatch):
     run = copied(exported[0], tmp_path)
-    real = export_check.accuracy
-    monkeypatch.setattr(
-        export_check, "accuracy", lambda path, *rest, **more: real(path, *rest, **more) - 0.03 * ("int8" in path.name)
-    )
+    get_wrong(monkeypatch, "slim.int8", share=0.03)
     result = slimmer("export", run.path, "--int8", "--int8-images", "64", "--int8-drop", "0.02")
     assert result.exit_code == 2
     assert "slim.int8.onnx: top-1" in result.stderr

@@ -88,15 +88,19 @@ def batches(
     return _loaded(batch, parts, split.ahead)
 
 
-def evaluation_batches(split: Images, data: Data, batch_size: int) -> Iterator[Batch]:
-    """Every image of the split once, in its own order, not augmented; the last batch may be smaller."""
+def evaluation_batches(split: Images, data: Data, batch_size: int, *, places: Tensor | None = None) -> Iterator[Batch]:
+    """Every image of the split once, in its own order, not augmented; the last batch may be smaller.
+
+    With `places`, int64, only the images there, in that order.
+    """
     if batch_size < 1:
         raise DataError(data.name, f"a batch of {batch_size} images", "at least 1")
 
     def batch(part: Tensor) -> Batch:
         return normalised(split.load(part), data.mean, data.std), split.labels[part]
 
-    return _loaded(batch, torch.split(torch.arange(len(split)), batch_size), split.ahead)
+    chosen = torch.arange(len(split)) if places is None else places
+    return _loaded(batch, torch.split(chosen, batch_size), split.ahead)
 
 
 def _loaded(batch: Callable[[Tensor], Batch], parts: Iterable[Tensor], ahead: int) -> Iterator[Batch]:

@@ -1,6 +1,7 @@
 """What a file answers: whole batches for a file that takes no others, and the share of right classes."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,20 +39,52 @@ def in_batches(answer: Callable[[Array], list[Array]], images: Array, batch: int
     return [np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)]
 
 
-def top1(
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Which images get the right class, (N,) bool, and how clearly each gets its class, (N,).
+
+    `margin` is how far the best logit is above the second, in parts of the largest magnitude of all logits: a class
+    can't change where every logit moves by less than half of it.
+    """
+
+    right: Array
+    margin: Array
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images with the right class."""
+        return int(self.right.sum()) / len(self.right)
+
+    def unclear(self, tolerance: float) -> Array:
+        """The places, int64, of images whose class may change where logits move by `tolerance` of the largest."""
+        return np.flatnonzero(~(self.margin > 2 * tolerance))  # said this way round, since a NaN is unclear
+
+
+def judged(
     answer: Callable[[Array], Array], batches: Iterable[tuple[Any, Any]], *, where: str, batch: int | None = None
-) -> float:
-    """The share of images that `answer`, which gives logits (N, classes), puts into the class that labels name.
+) -> Judged:
+    """Which images `answer`, which gives logits (N, classes), puts into the class that labels name, and how clearly.
 
     `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch` is the one
     number of images that `answer` takes, where there is one. Raises DataError where there is no image.
     """
-    right = total = 0
+    right, margins, largest = [], [], 0.0
     for images, labels in batches:
         given = np.asarray(images)
         logits = answer(given) if batch is None else in_batches(lambda x: [answer(x)], given, batch)[0]
-        right += int((logits.argmax(axis=1) == np.asarray(labels)).sum())
-        total += len(labels)
-    if not total:
+        right.append(logits.argmax(axis=1) == np.asarray(labels))
+        margins.append(_margins(logits))
+        largest = max(largest, float(np.abs(logits).max()))
+    if not right:
         raise DataError(where, "no images", "a split with at least one image")
-    return right / total
+    with np.errstate(invalid="ignore"):
+        return Judged(np.concatenate(right), np.concatenate(margins) / (largest or 1.0))
+
+
+def _margins(logits: Array) -> Array:
+    """How far each image's best logit is above its second, (N,); infinitely far where there is one class."""
+    if logits.shape[1] == 1:
+        return np.full(len(logits), np.inf)
+    best = np.partition(logits.astype(np.float64), -2, axis=1)
+    with np.errstate(invalid="ignore"):
+        return best[:, -1] - best[:, -2]

@@ -6,22 +6,21 @@ from pathlib import Path
 import onnx
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from slimmer.errors import ExportError
 from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.export.shape import ORDINARY, Shape
 from slimmer.export.strided import pool_strided_slices_
 from slimmer.export.tidy import forget_source_, name_sizes_
-from slimmer.export.trace import BATCH, check_any_size, eval_copy, trace
+from slimmer.export.trace import BATCH, program_of
 from slimmer.export.write import write_onnx
 from slimmer.graph import Inputs, is_image, quiet
 
 INPUT = "input"
 OUTPUT = "logits"
 LOWEST_OPSET = 18
-EXPORTABLE = (
-    "a network that torch.export(strict=False) traces with these sizes left open, in operations that torch.onnx knows"
-)
+EXPORTABLE = "a network in operations that torch.onnx knows"
 
 
 def export_onnx(
@@ -32,6 +31,7 @@ def export_onnx(
     metadata: Mapping[str, str],
     opset: int | None = None,
     shape: Shape = ORDINARY,
+    program: ExportedProgram | None = None,
 ) -> None:
     """Write `model`, in eval mode and float32, to `path` as ONNX.
 
@@ -39,8 +39,9 @@ def export_onnx(
     them, or what `shape` says: a fixed batch, any height and width. Or they are the arguments of a call: the file's
     inputs are its tensors in their order, by forward's names, of exactly their sizes. The outputs are called "logits",
     "output_1", … in the order in which the network returns them. `metadata` becomes the file's `metadata_props`.
-    `opset` None leaves the choice to torch.onnx. The file holds no paths or source lines of the machine that wrote it,
-    appears whole or not at all, and `model` stays as it was. Weights above 2 GiB lie beside it in `path`.data.
+    `opset` None leaves the choice to torch.onnx. `program` is `program_of` these, where it is traced already. The file
+    holds no paths or source lines of the machine that wrote it, appears whole or not at all, and `model` stays as it
+    was. Weights above 2 GiB lie beside it in `path`.data.
 
     Raises ExportError where the network can't be traced with these sizes open or converted, where it takes no
     images of another size though that is asked for, where `opset` is not to be had (below 18 the exporter keeps
@@ -54,12 +55,11 @@ def export_onnx(
     if opset is not None and opset > highest:
         found = f"{opset} is newer than the installed onnx {onnx.__version__} knows"
         raise ExportError("opset", found, f"{highest} or older, or none for the default")
-    if shape.dynamic_size:
-        check_any_size(model, inputs)
+    program = program or program_of(model, path, inputs, shape)
     try:
         with quiet():
-            file = _convert(eval_copy(model), inputs, opset, shape)
-    except Exception as error:  # tracing runs the network's own code, which may raise anything
+            file = _convert(program, inputs, opset)
+    except Exception as error:  # the exporter's errors share no base
         raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), EXPORTABLE) from error
     got = next(entry.version for entry in file.opset_import if entry.domain in ("", "ai.onnx"))
     if opset is not None and got != opset:
@@ -87,9 +87,8 @@ def finish(file: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> No
         raise ExportError(str(path), one_line(error), "a network whose ONNX file is valid") from error
 
 
-def _convert(model: nn.Module, inputs: Inputs, opset: int | None, shape: Shape) -> onnx.ModelProto:
-    """`model` as ONNX, its open sizes named; the exporter has folded constants and batch norms already."""
-    program = trace(model, inputs, shape)
+def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onnx.ModelProto:
+    """A network's program as ONNX, its open sizes named; the exporter has folded constants and batch norms already."""
     # A network may return None beside its tensors (an auxiliary head in eval mode); ONNX leaves those out.
     outputs = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
     names = [OUTPUT, *(f"output_{index}" for index in range(1, len(outputs)))]

@@ -60,6 +60,7 @@ def call_file(path: Path) -> Call:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would burn a core each
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base

@@ -47,6 +47,20 @@ def trace(model: nn.Module, inputs: Inputs, shape: Shape) -> ExportedProgram:
         return torch.export.export(model, (example,), dynamic_shapes=(dims,), strict=False)
 
 
+def program_of(model: nn.Module, path: Path, inputs: Inputs, shape: Shape) -> ExportedProgram:
+    """The program of `model`, in eval mode and float32, of which files are written; it shares nothing with `model`.
+
+    Raises ExportError where the network can't be traced with the sizes of `shape` open. `path` is the file to be.
+    """
+    if shape.dynamic_size:
+        check_any_size(model, inputs)
+    try:
+        with quiet():
+            return trace(eval_copy(model), inputs, shape)
+    except Exception as error:  # tracing runs the network's own code, which may raise anything
+        raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), TRACEABLE) from error
+
+
 def larger(input_size: tuple[int, ...]) -> tuple[int, int, int]:
     """The size of images that a network which takes any size is tried on, beside its own.
 
@@ -80,27 +94,34 @@ def check_any_size(model: nn.Module, inputs: Inputs) -> None:
         raise ExportError("export.dynamic_size", found, fixed) from error
 
 
-def write_program(model: nn.Module, path: Path, inputs: Inputs, *, shape: Shape, metadata: Mapping[str, str]) -> None:
+def write_program(
+    model: nn.Module,
+    path: Path,
+    inputs: Inputs,
+    *,
+    shape: Shape,
+    metadata: Mapping[str, str],
+    program: ExportedProgram | None = None,
+) -> None:
     """Write `model`, in eval mode and float32, to `path` as a program that `torch.export.load` reads.
 
     `inputs` are (channels, height, width) of one image, or the arguments of a call, whose sizes are then fixed. The
     file needs no code of slimmer's or of the network's, holds no source lines of the machine that wrote it, and
     appears whole or not at all. `metadata` lies in it as slimmer.json; give
-    `extra_files={"slimmer.json": ""}` to torch.export.load to read it.
+    `extra_files={"slimmer.json": ""}` to torch.export.load to read it. `program` is `program_of` these, where it is
+    traced already.
 
     Raises ExportError where the network can't be traced or the file can't be written.
     Source: https://docs.pytorch.org/docs/stable/export.html
     """
-    if shape.dynamic_size:
-        check_any_size(model, inputs)
+    program = program or program_of(model, path, inputs, shape)
     content = io.BytesIO()
     try:
         with quiet():
-            program = trace(eval_copy(model), inputs, shape)
             for node in program.graph.nodes:
                 node.meta.pop("stack_trace", None)
             torch.export.save(program, content, extra_files={NOTES: json.dumps(dict(metadata))})
-    except Exception as error:  # tracing runs the network's own code, which may raise anything
+    except Exception as error:  # what can't be serialized is told by errors of many kinds
         raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), TRACEABLE) from error
     try:
         with whole(path) as part:

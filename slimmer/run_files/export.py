@@ -15,7 +15,10 @@ class ParityFigures(Filed):
 
 
 class ExportedFile(Filed):
-    """One exported file; `sha256` is of its bytes, and of those beside it."""
+    """One exported file; `sha256` is of its bytes, and of those beside it.
+
+    `run_on` are the test images that the file itself was run on for its accuracy.
+    """
 
     file: str
     bytes: Count
@@ -30,6 +33,7 @@ class ExportedFile(Filed):
     parity: dict[str, ParityFigures]
     tolerance: Amount | None
     accuracy: Share | None
+    run_on: Count | None = None
     notes: list[str]
 
 

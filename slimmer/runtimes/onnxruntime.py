@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.export.answers import TYPES, as_type, top1
+from slimmer.export.answers import TYPES, as_type, judged
 from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.runtimes import Array
 from slimmer.runtimes.options import DEFAULTS, Options
@@ -253,4 +253,4 @@ def accuracy(
     `open_session` raises.
     """
     session = open_session(path, provider=provider, threads=threads)
-    return top1(session.run, batches, where=f"accuracy of {path}", batch=batch)
+    return judged(session.run, batches, where=f"accuracy of {path}", batch=batch).accuracy
