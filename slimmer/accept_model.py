@@ -38,7 +38,7 @@ def accept(model: Any) -> nn.Module:
         found = f"is a class, {model.__name__}" if isinstance(model, type) else f"is a {type(model).__name__}"
         raise ModelError("model", found, "give a network, an nn.Module, or the path of a file of weights")
     inside, own = model, None
-    while wrapped := _wrapped(inside):
+    while (wrapped := _wrapped(inside)) is not None:  # a compiled network has no truth
         own = vars(inside).get("example_inputs") if own is None else own
         inside = wrapped
     check_model(inside)

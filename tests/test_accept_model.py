@@ -81,6 +81,7 @@ WRAPPERS = (
     distributed,
     with_a_compiled_part,
     lambda model: torch.compile(nn.DataParallel(model)),
+    lambda model: nn.DataParallel(torch.compile(model)),
 )
 
 
