@@ -159,7 +159,7 @@ NETWORKS = {
     "pytorchcv/centernet_resnet18_voc": Entry(
         partial(_pytorchcv, "centernet_resnet18_voc", in_size=(128, 128)),
         (3, 128, 128),
-        ("backbone", "decoder", "heads"),
+        ("backbone", "decoder"),
     ),
     "facenet/inception_resnet_v1": Entry(partial(_facenet, "InceptionResnetV1"), (3, 96, 96)),
     "facenet/pnet": Entry(partial(_facenet, "PNet"), (3, 24, 24)),

@@ -357,3 +357,20 @@ def test_the_reason_why_a_network_can_t_be_traced_is_no_page():
     with pytest.raises(ModelError, match="word word") as error:
         slimmer.prune(nn.Sequential(nn.Conv2d(3, 4, 1), Wordy()), flops=0.5, input_size=SIZE)
     assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("given", [([torch.zeros(SIZE), torch.zeros(SIZE)],), {"images": [torch.zeros(SIZE)]}])
+def test_images_of_the_network_s_own_may_come_in_a_list(given):
+    dense = detector()
+    dense.example_inputs = given
+    result = slimmer.prune(dense, flops=0.5, trace=("backbone", "head"))
+    number = len(given[0] if isinstance(given, tuple) else given["images"])
+    one = slimmer.prune(detector(), flops=0.5, input_size=SIZE, trace=("backbone", "head"))
+    assert result.report["flops"]["dense"] == number * one.report["flops"]["dense"]
+
+
+def test_within_the_traced_parts_patterns_choose_as_ever(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {trace: [backbone, head], only: [backbone], keep: [backbone.stem]}\n", encoding="utf-8")
+    result = slimmer.prune(detector(), flops=0.8, input_size=SIZE, recipe=recipe)
+    assert [row["name"] for row in result.report["groups"]] == ["backbone.deep.0"]
