@@ -52,7 +52,11 @@ def _transformers(kind: str, options: Mapping[str, Any]) -> nn.Module:
     import transformers
 
     config = getattr(transformers, f"{kind}Config")(num_labels=10, **options)
-    return getattr(transformers, f"{kind}ForImageClassification")(config)
+    network = getattr(transformers, f"{kind}ForImageClassification")(config)
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.reset_parameters()  # drawn so small that deep networks say the same of all images
+    return network
 
 
 def _pytorchcv(name: str, **options: Any) -> nn.Module:
@@ -127,7 +131,6 @@ HUGGING: dict[str, tuple[str, dict[str, Any]]] = {
     "swiftformer": ("SwiftFormer", {"depths": [1, 1, 2, 1]}),
     "focalnet": ("FocalNet", {"image_size": 64, "depths": [1, 1, 2, 1], "embed_dim": 32}),
     "mobilevit": ("MobileViT", {"image_size": 64}),
-    "cvt": ("Cvt", {"depth": [1, 1, 2]}),
     "textnet": ("TextNet", {}),
 }
 PYTORCHCV = """
@@ -148,6 +151,7 @@ NETWORKS = {
     **{f"ultralytics/{name}": Entry(partial(_yolo, name)) for name in YOLOS},
     **{f"smp/{name.lower()}-resnet18": Entry(partial(_smp, name, "resnet18")) for name in SMPS},
     **{f"smp/unet-{name}": Entry(partial(_smp, "Unet", name)) for name in ENCODERS},
+    "smp/pan-resnet18": Entry(partial(_smp, "PAN", "resnet18"), (3, 128, 128)),
     "smp/segformer-mit_b0": Entry(partial(_smp, "Segformer", "mit_b0")),
     **{f"monai/{name}": Entry(partial(_monai, *given)) for name, given in MONAIS.items()},
     **{f"monai/{name}": Entry(partial(_monai, *given), (1, 32, 32, 32)) for name, given in MONAIS_3D.items()},
