@@ -13,6 +13,8 @@ SlimmerError                 exit code 2
 └── RuntimeUnavailableError  an execution provider that was asked for and is not active
 """
 
+LONGEST = 20_000  # characters of a message
+
 
 class SlimmerError(Exception):
     """Something that the user can mend: `where` it is, what was `found`, what would be `right`."""
@@ -20,10 +22,22 @@ class SlimmerError(Exception):
     exit_code = 2
 
     def __init__(self, where: str, found: str, right: str) -> None:
-        super().__init__(f"{where}: {found}\n  {right}")
+        super().__init__(readable(f"{where}: {found}\n  {right}"))
         self.where = where
         self.found = found
         self.right = right
+
+
+def readable(text: str) -> str:
+    r"""A text as a message may have it: what can't be shown is written as Python writes it, and its end is left out.
+
+    Names of files and what is in them may hold anything, also what a terminal would obey.
+
+    >>> readable("a\x1b[31mb\udcff\n\u202ec"), len(readable("x" * 10**6))
+    ('a\\x1b[31mb\\udcff\n\\u202ec', 20001)
+    """
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in cut)
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
 from slimmer.floors import ROUNDED
 from slimmer.graph import ChannelGraph, slim_width
+from slimmer.markdown import plain
 from slimmer.plan import Plan
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.profile_text import headline, parts
@@ -69,7 +70,7 @@ def to_markdown(
 
     The report's `figures` are paths from the folder that this text lies in, as `draw_run` named the files.
     """
-    lines = [f"# {report['arch'] or 'module'}, slimmed", ""]
+    lines = [f"# {plain(report['arch'] or 'module')}, slimmed", ""]
     lines += [
         (
             f"slimmer {report['slimmer']}, {report['date']}, method {report['method']}, seed {report['seed']}, "
@@ -90,7 +91,7 @@ def to_markdown(
         "",
     ]
     lines += [line for text in uncounted_hint(report) for line in (text, "")]
-    lines += [line for text in traced_hint(report) for line in (text, "")]
+    lines += [line for text in traced_hint(report) for line in (plain(text), "")]
     lines += _before_projection(report.get("before_projection"))
     lines += _accuracy(report["accuracy"])
     lines += _latency(profile) if profile else []
@@ -98,10 +99,11 @@ def to_markdown(
     lines += _figures(report.get("figures", ()))
     lines += ["## Widths", "", *(f"{hint}\n" for hint in width_hint(report))]
     lines += ["| channel group | dense | slim |", "|---|---|---|"]
-    lines += [f"| {row['name']} | {row['dense']} | {row['slim']} |" for row in report["groups"]]
+    lines += [f"| {plain(row['name'])} | {row['dense']} | {row['slim']} |" for row in report["groups"]]
     lines += ["", *_attributes(report.get("attributes")), "## Not pruned", ""]
     lines += [
-        f"- {row['layer']}: {row['channels']} of {row['of']} channels: {row['reason']}" for row in report["fixed"]
+        f"- {plain(row['layer'])}: {row['channels']} of {row['of']} channels: {plain(row['reason'])}"
+        for row in report["fixed"]
     ]
     return "\n".join([*lines, ""])
 
@@ -204,8 +206,10 @@ def _exported(exported: Mapping[str, Any]) -> list[str]:
     """What the exported files are and how they stand to PyTorch."""
     lines = [f"| file | {' | '.join(EXPORT_HEADS)} |", "|---" * (1 + len(EXPORT_HEADS)) + "|"]
     for entry in exported["networks"].values():
-        lines += [f"| {' | '.join([entry['file'], *row])} |" for row in export_rows(entry)]
-    notes = [f"- {entry['file']}: {note}" for entry in exported["networks"].values() for note in entry["notes"]]
+        lines += [f"| {' | '.join([plain(entry['file']), *row])} |" for row in export_rows(entry)]
+    notes = [
+        f"- {plain(entry['file'])}: {plain(note)}" for entry in exported["networks"].values() for note in entry["notes"]
+    ]
     return ["## Exported files, against PyTorch", "", *lines, "", *([*notes, ""] if notes else [])]
 
 

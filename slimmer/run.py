@@ -296,6 +296,8 @@ def open_run(path: Path | None, *, finished: bool = True) -> Run:
 
 
 def _read_latest() -> Path:
+    if LATEST.is_symlink():
+        raise RunError(str(LATEST), "is a link, and slimmer writes none", "delete it, and name the run")
     try:
         return Path(read_text(LATEST, LONGEST_PATH).strip())
     except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from torch import nn
 from slimmer.checkpoint import load_weights_, read_entry
 from slimmer.data import Data
 from slimmer.duplicate import set_mode_
-from slimmer.errors import CheckpointError, ModelError
+from slimmer.errors import CheckpointError, ModelError, readable
 from slimmer.files import read_json
 from slimmer.graph import own_inputs
 from slimmer.models import build, find
@@ -57,7 +57,7 @@ def _file_of_run(path: Path) -> Path:
     run = Run(path)
     try:
         is_run = run.recipe_file.is_file()
-    except ValueError:  # a null byte in the name
+    except (OSError, ValueError):  # a name that can't be: reading it says so
         is_run = False
     if is_run and not run.slim.is_file():
         right = f"go on with `slimmer prune --resume {path}`"
@@ -97,8 +97,8 @@ def _told(path: Path, entry: str, passed: Sequence[str]) -> list[str]:
         return []
     more = f", and {len(passed) - _SHOWN} more" if len(passed) > _SHOWN else ""
     shown = ", ".join(each if len(each) <= 100 else f"{each[:100]}…" for each in passed[:_SHOWN])
-    taken = f"the weights are those in {entry}; " if entry else ""
-    return [f"{path.name}: {taken}passed over: {shown}{more}"]
+    taken = f"the weights are those in {entry[:100]}; " if entry else ""
+    return [readable(f"{path.name}: {taken}passed over: {shown}{more}")]
 
 
 def _identified(path: Path, weights: dict[str, torch.Tensor], arch: str | None) -> tuple[Identified, list[int] | None]:

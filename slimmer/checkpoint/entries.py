@@ -32,7 +32,7 @@ class Entry:
     @property
     def described(self) -> str:
         """Its place and how many tensors it holds."""
-        return f"{self.place or 'the top'} ({len(self.tensors)} tensors)"
+        return f"{shown(self.place) or 'the top'} ({len(self.tensors)} tensors)"
 
 
 def choose(where: str, value: Any, wanted: str | None = None) -> tuple[Entry, str, list[Entry]]:
@@ -62,7 +62,7 @@ def _only(where: str, found: list[Entry]) -> Entry:
         listed = ", ".join(entry.described for entry in current[:8])
         more = f", and {len(current) - 8} more" if len(current) > 8 else ""
         raise CheckpointError(
-            where, f"holds {len(current)} sets of weights: {listed}{more}", name_one(current[0].place)
+            where, f"holds {len(current)} sets of weights: {listed}{more}", name_one(shown(current[0].place))
         )
     return current[0]
 
@@ -78,7 +78,9 @@ def _named(where: str, entries: list[Entry], found: list[Entry], wanted: str) ->
     around += [entry for entry in entries if _within(entry, f"{wanted}.")]
     if not around:
         listed = ", ".join(entry.described for entry in found[:8])
-        raise CheckpointError(where, f"has no weights under {shown(wanted)!r}, but {listed}", name_one(found[0].place))
+        raise CheckpointError(
+            where, f"has no weights under {shown(wanted)!r}, but {listed}", name_one(shown(found[0].place))
+        )
     chosen = around[0]
     return chosen, "" if wanted == chosen.place else _rest(chosen, f"{wanted}.")
 

@@ -42,15 +42,15 @@ def read_pickled(path: Path) -> Any:
         check_archive(path)
     elif not head.startswith(_PICKLE):
         raise CheckpointError(where, f"is not a checkpoint: it begins with {head!r}", SAVE_AGAIN)
-    try:
-        _check_pickle(path, zipped=head.startswith(_ZIP))
-        with warnings.catch_warnings(), safe_globals(stand_ins()):
-            warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
+    with warnings.catch_warnings(), safe_globals(stand_ins()):
+        warnings.simplefilter("ignore")  # about protocols and escapes; what matters is raised
+        try:
+            _check_pickle(path, zipped=head.startswith(_ZIP))
             return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # damaged pickles raise anything from KeyError to RuntimeError
-        raise _refused(path, error, zipped=head.startswith(_ZIP)) from error
+        except CheckpointError:
+            raise
+        except Exception as error:  # damaged pickles raise anything from KeyError to RuntimeError
+            raise _refused(path, error, zipped=head.startswith(_ZIP)) from error
 
 
 def _refused(path: Path, error: Exception, *, zipped: bool) -> CheckpointError:

@@ -55,7 +55,7 @@ def file_of(path: Path) -> Path:
     """The file that `path` names: itself, or what a directory of the hub holds. Raises CheckpointError."""
     try:
         is_folder = path.is_dir()
-    except ValueError:  # a null byte in the name
+    except (OSError, ValueError):  # a name that can't be: reading it says so
         is_folder = False
     if not is_folder:
         return path

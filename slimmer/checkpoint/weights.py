@@ -16,6 +16,7 @@ from slimmer.models.prefixes import is_average
 
 LONGEST_KEY: Final = 1000
 _SHARED = 4  # tied weights have their numbers once in a file; nobody ties more
+_MOST_DIMENSIONS = 64  # that PyTorch computes with
 _SMALL = 1 << 20  # bytes, which may be made of nothing
 
 
@@ -57,7 +58,9 @@ def read_entry(path: Path, wanted: str | None = None) -> Held:
 
 def _passed(value: Any, chosen: Entry, others: list[Entry]) -> tuple[str, ...]:
     """What lies beside the weights: averages of them by how to take them, then the rest by name and type."""
-    averages = [f"{each.place} (--set model.entry={each.place})" for each in others if is_average(each.place)]
+    averages = [
+        f"{shown(each.place)} (--set model.entry={shown(each.place)})" for each in others if is_average(each.place)
+    ]
     beside = [(key, each) for key, each in chosen.held.items() if not isinstance(each, Tensor)]
     top = chosen.place.partition(".")[0]
     around = list(value.items()) if isinstance(value, Mapping) and chosen.place else []
@@ -79,6 +82,8 @@ def _check_tensors(where: str, tensors: Mapping[str, Tensor]) -> None:
 def _is_plain(tensor: Tensor) -> bool:
     if type(tensor) not in (Tensor, torch.nn.Parameter, torch.nn.Buffer) or tensor.is_nested:
         return False
+    if tensor.ndim > _MOST_DIMENSIONS:
+        return False
     return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized)
 
 
@@ -88,6 +93,8 @@ def _layout(tensor: Tensor) -> str:
         return type(tensor).__name__
     if tensor.is_meta:
         return "without numbers"
+    if tensor.ndim > _MOST_DIMENSIONS:
+        return f"{tensor.ndim} dimensions"
     kinds = {"nested": tensor.is_nested, "quantized": tensor.is_quantized}
     return next((kind for kind, holds in kinds.items() if holds), str(tensor.layout).removeprefix("torch."))
 

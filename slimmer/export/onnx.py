@@ -9,6 +9,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from slimmer.errors import ExportError
+from slimmer.export.beside import check_beside
 from slimmer.export.reason import ONNX_FILE, one_line
 from slimmer.export.shape import ORDINARY, Shape
 from slimmer.export.strided import pool_strided_slices_
@@ -115,7 +116,11 @@ def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onn
 def load_file(path: Path, *, weights: bool = False) -> onnx.ModelProto:
     """The ONNX file at `path`; `weights` also reads those that lie beside it. Raises ExportError for another file."""
     try:
-        return onnx.load(path, load_external_data=weights)
+        file = onnx.load(path, load_external_data=False)
+        check_beside(file, path)
+        return onnx.load(path) if weights else file
+    except ExportError:
+        raise
     except Exception as error:  # protobuf's and the system's errors share no base
         raise ExportError(str(path), one_line(error), ONNX_FILE) from error
 
