@@ -207,9 +207,7 @@ def _exported(exported: Mapping[str, Any]) -> list[str]:
     lines = [f"| file | {' | '.join(EXPORT_HEADS)} |", "|---" * (1 + len(EXPORT_HEADS)) + "|"]
     for entry in exported["networks"].values():
         lines += [f"| {' | '.join([plain(entry['file']), *row])} |" for row in export_rows(entry)]
-    notes = [
-        f"- {plain(entry['file'])}: {plain(note)}" for entry in exported["networks"].values() for note in entry["notes"]
-    ]
+    notes = [f"- {plain(entry['file'])}: {note}" for entry in exported["networks"].values() for note in entry["notes"]]
     return ["## Exported files, against PyTorch", "", *lines, "", *([*notes, ""] if notes else [])]
 
 

@@ -14,6 +14,7 @@ from slimmer.errors import RunError
 from slimmer.figures import draw_runs
 from slimmer.figures.tradeoff import draw_tradeoff
 from slimmer.files import read_json, write_json, write_text
+from slimmer.markdown import plain
 from slimmer.run import Run
 from slimmer.settings import flat, label
 from slimmer.units import short
@@ -116,13 +117,13 @@ def to_markdown(comparison: Mapping[str, Any], figures: Mapping[str, str] = Mapp
     `figures` are the files' paths from where the text will lie, by what they show.
     """
     found = columns(comparison)
-    lines = [f"## {title(comparison)}", ""]
+    lines = [f"## {plain(title(comparison))}", ""]
     lines += [_line(" ".join(each.head) for each in found), _line("---:" if each.right else "---" for each in found)]
-    lines += [_line(cells) for cells in zip(*(each.cells for each in found), strict=True)]
+    lines += [_line(map(plain, cells)) for cells in zip(*(each.cells for each in found), strict=True)]
     lines += ["", *(f"- {text}" for text in legend(comparison)), ""]
     for text, figure in figures.items():
         lines += [f"![{text}]({figure})", ""]
-    lines += [f"- {_name(row)}: {', '.join(row['runs'])}" for row in comparison["rows"]]
+    lines += [f"- {plain(_name(row))}: {plain(', '.join(row['runs']))}" for row in comparison["rows"]]
     return "\n".join([*lines, ""])
 
 

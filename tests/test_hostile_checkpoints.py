@@ -275,7 +275,8 @@ ONE = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
 SAFETENSORS = {
     "a header of 2^63": struct.pack("<Q", 2**63) + b"{}",
     "a header of 100 MB": struct.pack("<Q", 10**8) + b"{}",
-    "no JSON": header(b"{]"), "a list": header([]), "a number": header(b"3"), "nothing": header({}), "null": header(b"null"),
+    "no JSON": header(b"{]"), "a list": header([]), "a number": header(b"3"), "nothing": header({}),
+    "null": header(b"null"),
     "not UTF-8": header(b'{"\xff": 1}'),
     "half a character": header(b'{"\\ud800": %s}' % json.dumps(ONE).encode()),
     "deep": header(b'{"a":' * 10_000),
