@@ -24,10 +24,10 @@ from slimmer.errors import RunError, SlimmerError
 from slimmer.files import read_json, write_json, write_text
 from slimmer.pipeline import resume, start
 from slimmer.recipe import Recipe, make_recipe, parse_setting, read_recipe
+from slimmer.recipe.sweep import plan_rows
 from slimmer.run import Run
 from slimmer.run_profile import profile_run
 from slimmer.runtimes.environment import environment
-from slimmer.sweep_file import plan_rows
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "paper"
 TO_PROFILE = 180.0  # seconds that exporting and timing a run may take

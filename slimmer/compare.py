@@ -14,8 +14,8 @@ from typing import Any
 from slimmer.errors import RunError
 from slimmer.profile_text import SCHEMA
 from slimmer.recipe import Recipe
+from slimmer.recipe.keys import differing, flat
 from slimmer.run import Run, open_run
-from slimmer.settings import differing, flat
 
 COSTS = ("flops", "params")
 STAGES = ("dense", "removed", "slim")

@@ -4,7 +4,6 @@ from functools import partial
 
 import torch
 
-from slimmer import method_options as options
 from slimmer.criteria import bn_scale_scores
 from slimmer.data import steps
 from slimmer.errors import RecipeError
@@ -15,6 +14,7 @@ from slimmer.methods.metric import Metric
 from slimmer.methods.network_slimming import find_scales
 from slimmer.prepare import Task
 from slimmer.recipe import Recipe
+from slimmer.recipe import methods as options
 
 DUAL_PACE = 4.0  # a multiplier reaches a gap that lasts within a quarter of the steps
 

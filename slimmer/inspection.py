@@ -15,8 +15,8 @@ from slimmer.costs.flops import count_by_operation, uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
 from slimmer.plan import make_plan
 from slimmer.prepare import examine
+from slimmer.recipe.sections import ModelSection
 from slimmer.report import CONVENTIONS
-from slimmer.sections import ModelSection
 from slimmer.slim import check_again
 from slimmer.sources import Source, load_model, name_module
 from slimmer.surroundings import undisturbed

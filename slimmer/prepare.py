@@ -16,11 +16,11 @@ from slimmer.graph import ChannelGraph, check_is_network, find_attributes
 from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe
+from slimmer.recipe.sections import BudgetSection, DataSection, ModelSection
 from slimmer.recount import check_costs
 from slimmer.remedies import check_spectral_norm, for_budget, for_no_channel
 from slimmer.rewrite import read_program
 from slimmer.scope import Scope, graph_of, probe_scope, scope_of
-from slimmer.sections import BudgetSection, DataSection, ModelSection
 from slimmer.selection import group_floors, keep_layers
 from slimmer.slim import Identity, check_again
 from slimmer.sources import load_model, name_module

@@ -14,8 +14,8 @@ from slimmer.export.variants import Variant
 from slimmer.files import digest
 from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
+from slimmer.recipe.amounts import short
 from slimmer.run import Run
-from slimmer.units import short
 
 PRECISIONS = {
     "fp32": "fp32",

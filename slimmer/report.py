@@ -12,7 +12,7 @@ from slimmer.markdown import plain
 from slimmer.plan import Plan
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.profile_text import headline, parts
-from slimmer.units import short
+from slimmer.recipe.amounts import short
 
 FIGURES = {
     "masks": "Values of the masks",

@@ -25,9 +25,9 @@ from slimmer.prepare import check_fit, load_data
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.provenance import provenance, weights_of
 from slimmer.recipe import Recipe, data_at, read_recipe
+from slimmer.recipe.sections import DataSection
 from slimmer.report import to_markdown
 from slimmer.run import Run
-from slimmer.sections import DataSection
 from slimmer.slim import Identity, load_network
 from slimmer.trust import check_code, remember
 

@@ -14,11 +14,11 @@ from slimmer.export.variants import NETWORKS
 from slimmer.files import read_json, write_json
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.recipe import read_recipe
+from slimmer.recipe.sections import ProfileSection
 from slimmer.run import Run, open_run
 from slimmer.run_export import earlier, export_run, tell_report
 from slimmer.runtimes.options import Options
 from slimmer.runtimes.providers import check_provider
-from slimmer.sections import ProfileSection
 from slimmer.slim import load_network
 
 

@@ -15,8 +15,8 @@ from slimmer.files import read_json
 from slimmer.graph import own_inputs
 from slimmer.models import build, find
 from slimmer.models.identify import Identified, identify, infer_sizes
+from slimmer.recipe.sections import ModelSection
 from slimmer.run import Run
-from slimmer.sections import ModelSection
 from slimmer.slim import Identity, absolute, is_own, load_identified
 
 _SHOWN = 8

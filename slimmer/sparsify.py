@@ -7,7 +7,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from slimmer import method_options as options
 from slimmer.allocate import allocate
 from slimmer.compose import trained_method
 from slimmer.costs import Budget
@@ -32,6 +31,7 @@ from slimmer.plan import Plan
 from slimmer.prepare import Task
 from slimmer.published import cut_by_ratios, cut_by_share
 from slimmer.recipe import Recipe
+from slimmer.recipe import methods as options
 
 NEED_NO_DATA = {"magnitude", "l1", "l2", "bn_scale", "random"}
 

@@ -13,10 +13,10 @@ from slimmer.errors import RunError
 from slimmer.events import Observe
 from slimmer.files import write_text
 from slimmer.recipe import Recipe
+from slimmer.recipe.keys import differing, flat, text
+from slimmer.recipe.sweep import Settings, number, plan_rows
 from slimmer.run import Run, is_beginning
-from slimmer.settings import differing, flat, text
 from slimmer.side_by_side import side_by_side
-from slimmer.sweep_file import Settings, number, plan_rows
 from slimmer.tabulate import write_comparison
 
 

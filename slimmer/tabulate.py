@@ -15,9 +15,9 @@ from slimmer.figures import draw_runs
 from slimmer.figures.tradeoff import draw_tradeoff
 from slimmer.files import read_json, write_json, write_text
 from slimmer.markdown import plain
+from slimmer.recipe.amounts import short
+from slimmer.recipe.keys import flat, label
 from slimmer.run import Run
-from slimmer.settings import flat, label
-from slimmer.units import short
 
 Row = Mapping[str, Any]
 

@@ -19,9 +19,9 @@ from slimmer.masks import Masked, hard_mask
 from slimmer.plan import Plan, make_plan
 from slimmer.prepare import examine
 from slimmer.prune import prune
+from slimmer.recipe.sections import ModelSection
 from slimmer.report import attribute_notes, attribute_report, to_markdown
 from slimmer.rewrite import read_program
-from slimmer.sections import ModelSection
 from slimmer.slim import Identity
 
 CALM = settings(deadline=None, derandomize=True, max_examples=15)

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from slimmer.checkpoint import read_entry
 from slimmer.errors import CheckpointError
 from slimmer.models import build
-from slimmer.sections import ModelSection
+from slimmer.recipe.sections import ModelSection
 from slimmer.sources import load_model
 
 NET = "cifar_resnet8"

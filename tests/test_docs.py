@@ -19,8 +19,8 @@ import slimmer
 from slimmer import demo
 from slimmer.cli import main
 from slimmer.files import read_json
-from slimmer.method_options import METHODS
 from slimmer.recipe import Recipe
+from slimmer.recipe.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(page for page in ROOT.glob("docs/*.md") if page.name != "decisions.md")

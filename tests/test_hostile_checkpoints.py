@@ -23,7 +23,7 @@ from torch import nn
 from slimmer.checkpoint import read_weights
 from slimmer.errors import CheckpointError, SlimmerError
 from slimmer.models import build
-from slimmer.sections import ModelSection
+from slimmer.recipe.sections import ModelSection
 from slimmer.sources import load_model
 
 SECONDS = 20  # a case takes a tenth of one; the machine may be busy

@@ -18,7 +18,6 @@ from slimmer.errors import ModelError, RecipeError
 from slimmer.finetune import Training, make_learner, train_
 from slimmer.graph import build_graph
 from slimmer.masks import Masked, hard_mask
-from slimmer.method_options import METHODS
 from slimmer.methods import Bar, MaskConvNet, NetworkSlimming, Taylor
 from slimmer.methods.bar import Barrier, barrier_of, chance, falling_budget
 from slimmer.methods.maskconvnet import Target
@@ -29,6 +28,7 @@ from slimmer.plan import full_plan
 from slimmer.prepare import prepare
 from slimmer.prune import prune
 from slimmer.recipe import read_recipe
+from slimmer.recipe.methods import METHODS
 from slimmer.sparsify import choose_method, method_name, sparsify_steps, target_plan, training_images, training_of
 
 # MaskConvNet

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slimmer.recipe import read_recipe
-from slimmer.sweep_file import plan_rows
+from slimmer.recipe.sweep import plan_rows
 
 FOLDER = Path(__file__).parents[1] / "recipes" / "paper"
 NETS = {

@@ -7,8 +7,8 @@ import yaml
 
 from slimmer.models import names
 from slimmer.recipe import make_recipe, read_recipe
-from slimmer.settings import flat
-from slimmer.sweep_file import plan_rows
+from slimmer.recipe.keys import flat
+from slimmer.recipe.sweep import plan_rows
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 FILES = sorted(FOLDER.rglob("*.yaml"))

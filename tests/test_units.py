@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimmer.errors import RecipeError
-from slimmer.units import Amount, parse_amount, short
+from slimmer.recipe.amounts import Amount, parse_amount, short
 
 STEADY = settings(deadline=None, derandomize=True)
 

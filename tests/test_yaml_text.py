@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from slimmer.errors import RecipeError
 from slimmer.recipe import parse_setting, read_recipe
-from slimmer.sweep_file import plan_rows
-from slimmer.yaml_text import parse_yaml, to_yaml
+from slimmer.recipe.sweep import plan_rows
+from slimmer.recipe.yaml_text import parse_yaml, to_yaml
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),

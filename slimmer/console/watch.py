@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from slimmer.events import Event, Observe
-from slimmer.units import short
+from slimmer.recipe.amounts import short
 
 EVERY_SECONDS = 10.0  # between two lines where there is no terminal
 LABELS = {"flops": "FLOPs", "params": "parameters"}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slimmer.export.shape import ORDINARY, Shape
-from slimmer.sections import ExportSection
+from slimmer.recipe.sections import ExportSection
 
 Form = Literal["fp32", "fp16", "int8", "torch"]
 NETWORKS = ("dense", "slim")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.figures.canvas import GREY, legend, new_figure, save, style
-from slimmer.settings import label
+from slimmer.recipe.keys import label
 
 MARKERS = "osD^vPX*"
 NARROWEST = 4.0  # percent of the FLOPs that the figure shows at least

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from slimmer.errors import RecipeError
-from slimmer.units import Amount, parse_amount
+from slimmer.recipe.amounts import Amount, parse_amount
 
 Positive = Annotated[int, Field(ge=1)]
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "directml")

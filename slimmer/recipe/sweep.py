@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from slimmer.errors import RecipeError
-from slimmer.recipe import Recipe, read_recipe, read_yaml
+from slimmer.recipe.keys import flat, label
+from slimmer.recipe.recipe import Recipe, read_recipe, read_yaml
+from slimmer.recipe.sections import Section
 from slimmer.registry import hint
-from slimmer.sections import Section
-from slimmer.settings import flat, label
 
 VERSION: Final = 1
 LONGEST: Final = 150  # characters of a row's name; file systems take 255

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import PurePath
 from typing import Any, get_args
 
-from slimmer.recipe import Recipe
+from slimmer.recipe.recipe import Recipe
 
 
 def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,9 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from slimmer.errors import RecipeError
 from slimmer.files import read_text
-from slimmer.method_options import METHODS, MaskConvNet, MethodSection, Taylor
-from slimmer.registry import hint
-from slimmer.sections import (
+from slimmer.recipe.methods import METHODS, MaskConvNet, MethodSection, Taylor
+from slimmer.recipe.sections import (
     BudgetSection,
     DataSection,
     ExportSection,
@@ -21,7 +20,8 @@ from slimmer.sections import (
     ProfileSection,
     Section,
 )
-from slimmer.yaml_text import DEEPEST, MOST_BYTES, parse_yaml, shown, to_yaml
+from slimmer.recipe.yaml_text import DEEPEST, MOST_BYTES, parse_yaml, shown, to_yaml
+from slimmer.registry import hint
 
 VERSION: Final = 1
 # Settings that options and Python have under a name of their own; the others go by their key.
