@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from slimmer.files import write_json
+from slimmer.atomic_files import write_json
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.runtimes.environment import environment
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import click
 
-from slimmer.files import write_text
+from slimmer.atomic_files import write_text
 from slimmer.runtimes.environment import environment
 
 CHILD = Path(__file__).with_name("coverage_child.py")

@@ -23,7 +23,7 @@ import torch
 from coverage_child import import_torchvision
 from torch import nn
 
-from slimmer.files import write_json, write_text
+from slimmer.atomic_files import write_json, write_text
 from slimmer.graph.program import export_program
 from slimmer.graph.trace import channel_graph, walk_program
 from slimmer.runtimes.environment import environment

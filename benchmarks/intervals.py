@@ -26,7 +26,7 @@ import click
 import numpy as np
 from busy import CHANNELS, SIDE, busy, chain
 
-from slimmer.files import write_json
+from slimmer.atomic_files import write_json
 from slimmer.profiling import Effort, statistics
 from slimmer.profiling.clocks import Clocks, cpu_clock, waited_for_a_core
 from slimmer.profiling.statistics import Samples

@@ -28,12 +28,12 @@ from peers import prune_by_peer
 from torch import nn
 
 from slimmer.allocate import Limits, allocate
+from slimmer.atomic_files import read_json, write_json
 from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import CONVENTION, count_flops
 from slimmer.criteria import magnitude_scores
 from slimmer.errors import BudgetError
 from slimmer.export.onnx import export_onnx
-from slimmer.files import read_json, write_json
 from slimmer.graph import build_graph
 from slimmer.models import build, find
 from slimmer.profiling import Conditions, Effort, Network, profile

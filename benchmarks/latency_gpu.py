@@ -19,8 +19,8 @@ from typing import Any
 import click
 from latency import export_all, integers, pruned, say, told
 
+from slimmer.atomic_files import read_json, write_json, write_text
 from slimmer.errors import SlimmerError
-from slimmer.files import read_json, write_json, write_text
 from slimmer.models import find
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.runtimes.options import Options

@@ -21,7 +21,7 @@ from typing import Any
 import click
 from latency import export_all, pruned
 
-from slimmer.files import write_json
+from slimmer.atomic_files import write_json
 from slimmer.models import find
 
 

@@ -15,11 +15,11 @@ from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.file import from_value
 from slimmer.duplicate import duplicate
-from slimmer.events import Observe
 from slimmer.inspection import inspect
 from slimmer.plan import Plan, read_plan
 from slimmer.recipe import SHORT, data_at, read_recipe
-from slimmer.run import Run, open_run
+from slimmer.runs.directory import Run, open_run
+from slimmer.runs.events import Observe
 from slimmer.slim import load_network
 from slimmer.surroundings import undisturbed
 from slimmer.tabulate import write_comparison

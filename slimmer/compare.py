@@ -15,7 +15,7 @@ from slimmer.errors import RunError
 from slimmer.profile_text import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import differing, flat
-from slimmer.run import Run, open_run
+from slimmer.runs.directory import Run, open_run
 
 COSTS = ("flops", "params")
 STAGES = ("dense", "removed", "slim")

@@ -29,7 +29,7 @@ from slimmer.export.variants import Variant
 from slimmer.graph import Inputs, example_inputs, is_image, own_inputs
 from slimmer.probe import example
 from slimmer.recipe import Recipe
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 
 FEW = 4  # images of another size, and images for which all values inside an fp16 file are held at once
 EVALUATION_BATCH = 100

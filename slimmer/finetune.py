@@ -15,11 +15,11 @@ from slimmer.data import Batch, Data, batches, steps
 from slimmer.data.batches import held
 from slimmer.duplicate import set_mode_
 from slimmer.errors import TrainingError
-from slimmer.events import Observe
 from slimmer.graph import logits
 from slimmer.masks import Masked
 from slimmer.methods import Method
 from slimmer.optimizer_state import restore_, state_of
+from slimmer.runs.events import Observe
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from slimmer.plan import make_plan
 from slimmer.prepare import examine
 from slimmer.recipe.sections import ModelSection
 from slimmer.report import CONVENTIONS
+from slimmer.runs.trust import remember
 from slimmer.slim import check_again
 from slimmer.sources import Source, load_model, name_module
 from slimmer.surroundings import undisturbed
-from slimmer.trust import remember
 
 HOLDERS = 5  # modules that are named as holding the FLOPs that can't go
 

@@ -14,7 +14,7 @@ from slimmer.prepare import Task
 from slimmer.recipe import Recipe
 from slimmer.recount import recount
 from slimmer.report import attribute_report, cost_report
-from slimmer.run import Run, worked
+from slimmer.runs.directory import Run, worked
 from slimmer.runtimes.environment import environment
 from slimmer.sparsify import method_name
 

@@ -14,16 +14,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from slimmer.claim import Claim
+from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
 from slimmer.duplicate import duplicate, set_mode_
 from slimmer.engine import make_engine, place_, synchronised_
 from slimmer.errors import DataError, RunError, first_line
 from slimmer.evaluate import accuracy, recalibrate_
-from slimmer.events import Observe
 from slimmer.figures import draw_run
-from slimmer.files import digest, write_json, write_text
 from slimmer.finetune import Learner, Training, make_learner, train_
 from slimmer.graph import example_inputs
 from slimmer.masks import Masked, fold_, hard_mask
@@ -34,7 +32,10 @@ from slimmer.prepare import Task, prepare
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
 from slimmer.report import to_markdown
-from slimmer.run import Run, all_or_nothing, mark_latest, new_run, old_run
+from slimmer.runs.claim import Claim
+from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
+from slimmer.runs.events import Observe
+from slimmer.runs.trust import check_code, remember
 from slimmer.scope import check_scope
 from slimmer.slim import load_identified, save_network
 from slimmer.sparsify import (
@@ -46,7 +47,6 @@ from slimmer.sparsify import (
     training_of,
 )
 from slimmer.state import DELETE, SavedState, Stand
-from slimmer.trust import check_code, remember
 
 MASK_EVENTS = 50  # records of the masks' values while they are trained
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from slimmer.atomic_files import parse_json, read_text
 from slimmer.errors import RunError, first_line
-from slimmer.files import parse_json, read_text
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, ChannelSlice
-from slimmer.run_files import PlanFile, PlanGroup, check
+from slimmer.runs.schemas import PlanFile, PlanGroup, check
 
 FORMAT = 1
 LONGEST = 100  # characters of a text from a file in a message

@@ -11,7 +11,6 @@ from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.data import check as check_data
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
-from slimmer.events import Observe
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
 from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
@@ -20,6 +19,7 @@ from slimmer.recipe.sections import BudgetSection, DataSection, ModelSection
 from slimmer.recount import check_costs
 from slimmer.remedies import check_spectral_norm, for_budget, for_no_channel
 from slimmer.rewrite import read_program
+from slimmer.runs.events import Observe
 from slimmer.scope import Scope, graph_of, probe_scope, scope_of
 from slimmer.selection import group_floors, keep_layers
 from slimmer.slim import Identity, check_again

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
+from slimmer.atomic_files import digest
 from slimmer.data import Data, fingerprint
 from slimmer.export.shape import ANY_SIZE
 from slimmer.export.variants import Variant
-from slimmer.files import digest
 from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
 from slimmer.recipe.amounts import short
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 
 PRECISIONS = {
     "fp32": "fp32",

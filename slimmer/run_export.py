@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from slimmer.atomic_files import write_json, write_text
 from slimmer.checkpoint import read_metadata as read_notes
-from slimmer.claim import claimed
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError, RunError
-from slimmer.events import Observe
 from slimmer.export.fp16 import write_fp16
 from slimmer.export.int8 import calibration, write_int8
 from slimmer.export.onnx import export_onnx, read_metadata
@@ -20,16 +19,17 @@ from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import bytes_of, remove, sums_of
 from slimmer.export_check import Job, check_asked, judge, measure, program_for
-from slimmer.files import write_json, write_text
 from slimmer.prepare import check_fit, load_data
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.provenance import provenance, weights_of
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.recipe.sections import DataSection
 from slimmer.report import to_markdown
-from slimmer.run import Run
+from slimmer.runs.claim import claimed
+from slimmer.runs.directory import Run
+from slimmer.runs.events import Observe
+from slimmer.runs.trust import check_code, remember
 from slimmer.slim import Identity, load_network
-from slimmer.trust import check_code, remember
 
 FORMAT = 2
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import nn
 
+from slimmer.atomic_files import read_json, write_json
 from slimmer.errors import ExportError, RunError
-from slimmer.events import Observe
 from slimmer.export.onnx import read_batch, read_input_size
 from slimmer.export.variants import NETWORKS
-from slimmer.files import read_json, write_json
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.recipe import read_recipe
 from slimmer.recipe.sections import ProfileSection
-from slimmer.run import Run, open_run
 from slimmer.run_export import earlier, export_run, tell_report
+from slimmer.runs.directory import Run, open_run
+from slimmer.runs.events import Observe
 from slimmer.runtimes.options import Options
 from slimmer.runtimes.providers import check_provider
 from slimmer.slim import load_network

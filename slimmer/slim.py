@@ -16,8 +16,8 @@ from slimmer.models import build
 from slimmer.plan import Plan
 from slimmer.prune import prune
 from slimmer.rewrite import read_program
-from slimmer.run_files import NetworkNotes, check
-from slimmer.trust import check_code
+from slimmer.runs.schemas import NetworkNotes, check
+from slimmer.runs.trust import check_code
 
 FORMAT = "slimmer-1"
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from slimmer.atomic_files import read_json
 from slimmer.checkpoint import load_weights_, read_entry
 from slimmer.data import Data
 from slimmer.duplicate import set_mode_
 from slimmer.errors import CheckpointError, ModelError, readable
-from slimmer.files import read_json
 from slimmer.graph import own_inputs
 from slimmer.models import build, find
 from slimmer.models.identify import Identified, identify, infer_sizes
 from slimmer.recipe.sections import ModelSection
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 from slimmer.slim import Identity, absolute, is_own, load_identified
 
 _SHOWN = 8

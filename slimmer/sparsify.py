@@ -22,7 +22,6 @@ from slimmer.criteria import (
 )
 from slimmer.data import Data, batches
 from slimmer.errors import RecipeError
-from slimmer.events import Observe
 from slimmer.finetune import Training
 from slimmer.masks import hard_mask
 from slimmer.methods import Method, Taylor
@@ -32,6 +31,7 @@ from slimmer.prepare import Task
 from slimmer.published import cut_by_ratios, cut_by_share
 from slimmer.recipe import Recipe
 from slimmer.recipe import methods as options
+from slimmer.runs.events import Observe
 
 NEED_NO_DATA = {"magnitude", "l1", "l2", "bn_scale", "random"}
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from slimmer.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.errors import CheckpointError, RunError
 from slimmer.finetune import Learner
-from slimmer.run import Run
-from slimmer.run_files import StateNotes, check
+from slimmer.runs.directory import Run
+from slimmer.runs.schemas import StateNotes, check
 
 DELETE = "delete it and resume: what was trained since the run began, or since its channels went, is done again"
 

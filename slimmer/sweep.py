@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slimmer.claim import claimed
+from slimmer.atomic_files import write_text
 from slimmer.compare import merge, partition, read_entry
 from slimmer.errors import RunError
-from slimmer.events import Observe
-from slimmer.files import write_text
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import differing, flat, text
 from slimmer.recipe.sweep import Settings, number, plan_rows
-from slimmer.run import Run, is_beginning
+from slimmer.runs.claim import claimed
+from slimmer.runs.directory import Run, is_beginning
+from slimmer.runs.events import Observe
 from slimmer.side_by_side import side_by_side
 from slimmer.tabulate import write_comparison
 

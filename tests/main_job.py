@@ -14,7 +14,7 @@ from slimmer.checkpoint import save_weights
 from slimmer.cli import main
 from slimmer.data import batches, load
 from slimmer.models import build
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 
 ARCH = "cifar_resnet8"
 PYTHON = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from main_job import PYTHON, slimmer, tree
 
-from slimmer.claim import claimed
 from slimmer.errors import RunError
 from slimmer.pipeline import start
 from slimmer.recipe import read_recipe
-from slimmer.run import Run, half_written, is_beginning, mark_latest, new_run, old_run, open_run
+from slimmer.runs.claim import claimed
+from slimmer.runs.directory import Run, half_written, is_beginning, mark_latest, new_run, old_run, open_run
 
 HOLD = """
 import sys

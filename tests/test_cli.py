@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from slimmer import console, inspection, pipeline, run_profile
 from slimmer.data import evaluation_batches, load
 from slimmer.recipe import read_recipe
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 
 GOLDEN = Path(__file__).parent / "golden"
 HEAVY = ("torch", "pydantic", "yaml", "rich", "numpy", "onnx", "onnxruntime", "lightning_fabric")

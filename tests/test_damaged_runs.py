@@ -19,9 +19,9 @@ from slimmer.pipeline import resume, start
 from slimmer.plan import Plan, read_plan
 from slimmer.recipe import parse_setting, read_recipe
 from slimmer.recipe.sweep import plan_rows
-from slimmer.run import LATEST, Run, open_run
 from slimmer.run_export import earlier, tell_report
-from slimmer.run_files import ExportFile, ProfileFile, ReportFile, check
+from slimmer.runs.directory import LATEST, Run, open_run
+from slimmer.runs.schemas import ExportFile, ProfileFile, ReportFile, check
 from slimmer.seal import CHECKSUM, sealed
 from slimmer.slim import load_network
 

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 
 import slimmer
 from slimmer import demo
+from slimmer.atomic_files import read_json
 from slimmer.cli import main
-from slimmer.files import read_json
 from slimmer.recipe import Recipe
 from slimmer.recipe.methods import METHODS
 

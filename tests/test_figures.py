@@ -15,7 +15,7 @@ from slimmer.figures.series import mask_moments, over_epochs, removal, sparsity
 from slimmer.figures.several_runs import by_group_figure, over_time_figure
 from slimmer.record import mask_event
 from slimmer.report import FIGURES, to_markdown
-from slimmer.run import Run, read_events
+from slimmer.runs.directory import Run, read_events
 
 NAMES = ("masks.png", "sparsity.png", "training.png", "widths.png")
 

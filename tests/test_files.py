@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from slimmer.files import read_json, whole, write_json, write_text
+from slimmer.atomic_files import read_json, whole, write_json, write_text
 
 
 @pytest.fixture

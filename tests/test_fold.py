@@ -15,7 +15,7 @@ from slimmer.pipeline import resume
 from slimmer.plan import make_plan
 from slimmer.probe import check_same
 from slimmer.rewrite import read_program
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 from slimmer.slim import Identity, load_network, save_network
 
 FOLDED = ["Computed", "PositiveWeight", "Standardised", "WeightNorm", "TwiceWeighted"]

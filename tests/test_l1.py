@@ -9,10 +9,10 @@ import zoo
 from main_job import slimmer, tree
 from torch import nn
 
+from slimmer.atomic_files import read_json
 from slimmer.costs.flops import count_conv_linear
 from slimmer.criteria import filter_norm_scores
 from slimmer.errors import BudgetError, ModelError, RecipeError
-from slimmer.files import read_json
 from slimmer.graph import build_graph
 from slimmer.models import build, find
 from slimmer.pipeline import start

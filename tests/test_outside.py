@@ -15,7 +15,7 @@ from torch import nn
 import slimmer
 from slimmer.errors import ExportError, RunError
 from slimmer.export.onnx import load_file, read_input_size
-from slimmer.run import open_run
+from slimmer.runs.directory import open_run
 
 
 def external(path, location, *, inside=False):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from slimmer.atomic_files import write_json
 from slimmer.checkpoint import read_weights
-from slimmer.files import write_json
 from slimmer.recipe import read_recipe
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "paper_tables.py"

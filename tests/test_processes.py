@@ -13,7 +13,7 @@ import yaml
 from slimmer.checkpoint import read_weights, save_weights
 from slimmer.engine import synchronised_
 from slimmer.errors import RuntimeUnavailableError
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 
 SCRIPT = """
 import sys, os, torch

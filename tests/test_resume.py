@@ -12,7 +12,7 @@ import yaml
 from slimmer.checkpoint import read_weights, save_weights
 from slimmer.models import build
 from slimmer.pipeline import resume
-from slimmer.run import Run, open_run
+from slimmer.runs.directory import Run, open_run
 
 SCRIPT = """
 import sys, torch

@@ -28,7 +28,7 @@ from slimmer.plan import full_plan, make_plan
 from slimmer.probe import check_same, probe
 from slimmer.prune import slice_tensors
 from slimmer.rewrite import read_program
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 from slimmer.slim import Identity, load_network, save_network
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "rewrite.py"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from slimmer.atomic_files import write_json
 from slimmer.errors import RunError
-from slimmer.files import write_json
 from slimmer.recipe import read_recipe
-from slimmer.run import LATEST, Run, all_or_nothing, mark_latest, new_run, open_run, worked
+from slimmer.runs.directory import LATEST, Run, all_or_nothing, mark_latest, new_run, open_run, worked
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 
 import slimmer as package
 from slimmer import export_check, run_export
-from slimmer.claim import claimed
 from slimmer.data import InMemory, evaluation_batches, load
 from slimmer.errors import DataError, ExportError, RecipeError
 from slimmer.export import staged, trace
-from slimmer.run import Run
+from slimmer.runs.claim import claimed
+from slimmer.runs.directory import Run
 
 FILES = {"dense.onnx", "slim.onnx", "slim.fp16.onnx", "slim.int8.onnx", "slim.pt2"}
 

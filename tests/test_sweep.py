@@ -16,11 +16,11 @@ import pytest
 import yaml
 from main_job import PYTHON, slimmer, tree
 
+from slimmer.atomic_files import read_json
 from slimmer.errors import RecipeError, RunError
-from slimmer.files import read_json
 from slimmer.recipe import Recipe, read_recipe
 from slimmer.recipe.sweep import plan_rows, read_sweep
-from slimmer.run import Run
+from slimmer.runs.directory import Run
 from slimmer.side_by_side import share, side_by_side
 from slimmer.sweep import sweep
 from slimmer.tabulate import to_csv

@@ -11,7 +11,7 @@ import slimmer
 from slimmer.checkpoint import save_weights
 from slimmer.errors import TrustError
 from slimmer.recipe import read_recipe
-from slimmer.trust import check_code, remember
+from slimmer.runs.trust import check_code, remember
 
 NET = """
 from pathlib import Path

@@ -8,10 +8,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from slimmer.atomic_files import whole
 from slimmer.checkpoint.archive import COPY_AGAIN
 from slimmer.checkpoint.stored import check_is_file
 from slimmer.errors import CheckpointError
-from slimmer.files import whole
 from slimmer.models.identify import nearest
 from slimmer.models.match import compare
 from slimmer.seal import CHECKSUM, sealed

@@ -107,7 +107,7 @@ def _start(recipe: Path | None, out: Path | None, trust_code: bool, **options: A
 def _resume(path: Path, *, trust_code: bool) -> Any:
     """The report of a run that was stopped, or that was finished already."""
     from slimmer import console, pipeline
-    from slimmer.run import open_run
+    from slimmer.runs.directory import open_run
 
     run = open_run(path, finished=False)
     if run.report.is_file():

@@ -44,7 +44,7 @@ def export(
     tested on the run's data.
     """
     from slimmer import console, run_export
-    from slimmer.run import open_run
+    from slimmer.runs.directory import open_run
 
     chosen = {key: value for key, value in options.items() if value is not None}
     with console.watching() as observe:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from slimmer.events import Event, Observe
 from slimmer.recipe.amounts import short
+from slimmer.runs.events import Event, Observe
 
 EVERY_SECONDS = 10.0  # between two lines where there is no terminal
 LABELS = {"flops": "FLOPs", "params": "parameters"}

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from slimmer.atomic_files import digest
 from slimmer.export.write import beside, files_of, remove, sums_of
-from slimmer.files import digest
 
 FOLDER = ".export"
 

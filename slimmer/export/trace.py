@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from slimmer.atomic_files import whole
 from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
 from slimmer.export.shape import Shape
-from slimmer.files import whole
 from slimmer.graph import Inputs, example_inputs, is_image, quiet, tracing
 
 BATCH = "batch"

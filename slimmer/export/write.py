@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from slimmer.files import digest, whole
+from slimmer.atomic_files import digest, whole
 
 ONE_FILE = 2**31 - 2**24  # bytes of weights; protobuf holds less than 2 GiB, and the graph wants its share
 

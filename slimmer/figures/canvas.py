@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slimmer.files import whole
+from slimmer.atomic_files import whole
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, so only drawing does
     from matplotlib.axes import Axes

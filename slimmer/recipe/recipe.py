@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
+from slimmer.atomic_files import read_text
 from slimmer.errors import RecipeError
-from slimmer.files import read_text
 from slimmer.recipe.methods import METHODS, MaskConvNet, MethodSection, Taylor
 from slimmer.recipe.sections import (
     BudgetSection,

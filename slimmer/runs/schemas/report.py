@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from slimmer.run_files.base import Amount, Count, Environment, Filed, ImageSize, Share, Size, together
+from slimmer.runs.schemas.base import Amount, Count, Environment, Filed, ImageSize, Share, Size, together
 
 
 class Left(Filed):

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from slimmer.files import parse_json
-from slimmer.run_files.base import Filed, ImageSize
+from slimmer.atomic_files import parse_json
+from slimmer.runs.schemas.base import Filed, ImageSize
 
 MOST_ELEMENTS = 1 << 28  # of one image: 1 GiB of float32
 MOST_CLASSES = 10_000_000

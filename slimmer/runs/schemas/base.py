@@ -5,8 +5,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from slimmer.atomic_files import read_json
 from slimmer.errors import RunError, first_line
-from slimmer.files import read_json
 
 LONGEST = 200  # characters of a message
 Count = Annotated[int, Field(ge=0, lt=2**63)]

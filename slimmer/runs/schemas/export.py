@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from slimmer.run_files.base import Amount, Count, Filed, Share
+from slimmer.runs.schemas.base import Amount, Count, Filed, Share
 
 
 class ParityFigures(Filed):

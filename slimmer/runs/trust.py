@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from slimmer.atomic_files import digest
 from slimmer.errors import TrustError
-from slimmer.files import digest
 
 _KNOWN: Final = "trusted"
 _MOST_BYTES = 1 << 24

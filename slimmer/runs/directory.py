@@ -9,12 +9,12 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
-from slimmer.claim import NAME as LOCK
-from slimmer.claim import Claim, claimed, is_marked
+from slimmer.atomic_files import digest, naming, parse_json, read_bytes, read_text, write_text, written_part
 from slimmer.errors import RunError
-from slimmer.files import digest, naming, parse_json, read_bytes, read_text, write_text, written_part
 from slimmer.recipe import Recipe, read_recipe
-from slimmer.run_files import AnyProfile, ExportFile, Measured, ProfileFile, ReportFile, is_event, read_checked
+from slimmer.runs.claim import NAME as LOCK
+from slimmer.runs.claim import Claim, claimed, is_marked
+from slimmer.runs.schemas import AnyProfile, ExportFile, Measured, ProfileFile, ReportFile, is_event, read_checked
 
 LATEST = Path("runs") / "latest"
 LONGEST_PATH = 1 << 16

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from slimmer.run_files.base import Amount, Count, Environment, Filed, ImageSize, Size, together
+from slimmer.runs.schemas.base import Amount, Count, Environment, Filed, ImageSize, Size, together
 
 Change = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from slimmer.run_files.base import Count, Filed, Size
+from slimmer.runs.schemas.base import Count, Filed, Size
 
 
 def _tuple(value: object) -> object:

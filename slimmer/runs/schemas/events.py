@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from slimmer.run_files.base import Amount, Count, Filed, Share
+from slimmer.runs.schemas.base import Amount, Count, Filed, Share
 
 
 class Event(Filed):
