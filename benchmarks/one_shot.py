@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 
-from slimmer.checkpoint import save_weights
 from slimmer.models import build
+from slimmer.models.checkpoint import save_weights
 from slimmer.runtimes.environment import environment
 
 PEER = """

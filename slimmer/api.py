@@ -10,12 +10,12 @@ from torch import nn
 
 from slimmer import data as data_sets
 from slimmer import pipeline, run_export, run_profile
-from slimmer.accept_model import accept
 from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.file import from_value
-from slimmer.duplicate import duplicate
 from slimmer.inspection import inspect
+from slimmer.models.accept_model import accept
+from slimmer.models.copying import duplicate
 from slimmer.plan import Plan, read_plan
 from slimmer.recipe import SHORT, data_at, read_recipe
 from slimmer.runs.directory import Run, open_run

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from slimmer.checkpoint import read_metadata
 from slimmer.data import evaluation_batches, load, steps
 from slimmer.engine import make_engine
 from slimmer.errors import CheckpointError, SlimmerError
 from slimmer.evaluate import accuracy
 from slimmer.finetune import Training, make_learner, train_
 from slimmer.models import build
+from slimmer.models.checkpoint import read_metadata
 from slimmer.slim import Identity, save_network
 
 ARCH = "cifar_resnet8"

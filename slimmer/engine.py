@@ -10,8 +10,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import RuntimeUnavailableError
+from slimmer.models.copying import duplicate, set_mode_
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 

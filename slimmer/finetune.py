@@ -13,11 +13,11 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from slimmer.data import Batch, Data, batches, steps
 from slimmer.data.batches import held
-from slimmer.duplicate import set_mode_
 from slimmer.errors import TrainingError
 from slimmer.graph import logits
 from slimmer.masks import Masked
 from slimmer.methods import Method
+from slimmer.models.copying import set_mode_
 from slimmer.optimizer_state import restore_, state_of
 from slimmer.runs.events import Observe
 

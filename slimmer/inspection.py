@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from slimmer.accept_model import accept
 from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_operation, uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
+from slimmer.models.accept_model import accept
 from slimmer.plan import make_plan
 from slimmer.prepare import examine
 from slimmer.recipe.sections import ModelSection

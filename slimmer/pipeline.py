@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.engine import make_engine, place_, synchronised_
 from slimmer.errors import DataError, RunError, first_line
 from slimmer.evaluate import accuracy, recalibrate_
@@ -25,6 +24,7 @@ from slimmer.figures import draw_run
 from slimmer.finetune import Learner, Training, make_learner, train_
 from slimmer.graph import example_inputs
 from slimmer.masks import Masked, fold_, hard_mask
+from slimmer.models.copying import duplicate, set_mode_
 from slimmer.optimizer_state import restore_, sliced_state
 from slimmer.outcome import make_report
 from slimmer.plan import Plan, read_plan

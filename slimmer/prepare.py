@@ -5,13 +5,13 @@ from functools import partial
 
 from torch import nn
 
-from slimmer.accept_model import check_model, check_takes_data
 from slimmer.allocate import Limits, check_reachable
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.data import check as check_data
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
+from slimmer.models.accept_model import check_model, check_takes_data
 from slimmer.prune import Cut, prune
 from slimmer.published import shares_of_groups
 from slimmer.recipe import Recipe

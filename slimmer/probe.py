@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from slimmer.double import in_double, widen_
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, first_line
 from slimmer.graph import (
     Captured,
@@ -23,6 +22,7 @@ from slimmer.graph import (
     tensors_in,
 )
 from slimmer.masks import Masked, hard_mask
+from slimmer.models.copying import duplicate, set_mode_
 from slimmer.plan import Plan, make_plan
 from slimmer.prune import Cut, prune
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from slimmer.duplicate import duplicate
 from slimmer.errors import RunError
 from slimmer.graph import Axis
+from slimmer.models.copying import duplicate
 from slimmer.plan import Plan
 
 Cut = Callable[[nn.Module, Plan], nn.Module]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule
 
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError
 from slimmer.graph import Inputs, example_inputs, several_images, tensors_in
+from slimmer.models.copying import duplicate, set_mode_
 
 
 def check_rewritable(model: nn.Module, inputs: Inputs) -> None:

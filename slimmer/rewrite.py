@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slimmer.duplicate import duplicate
 from slimmer.errors import RunError
 from slimmer.graph import Axis, ChannelGraph, Inputs
 from slimmer.graph.fold import Folding, fold_
@@ -18,6 +17,7 @@ from slimmer.graph.merge import merge
 from slimmer.graph.program import export_program
 from slimmer.graph.trace import channel_graph, walk_program
 from slimmer.graph.walk import argument
+from slimmer.models.copying import duplicate
 from slimmer.plan import Plan
 from slimmer.prune import slice_tensors
 from slimmer.rewritable import check_answer, check_gradients, check_rewritable

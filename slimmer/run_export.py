@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from slimmer.atomic_files import write_json, write_text
-from slimmer.checkpoint import read_metadata as read_notes
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError, RunError
 from slimmer.export.fp16 import write_fp16
@@ -19,6 +18,7 @@ from slimmer.export.trace import read_program_metadata, write_program
 from slimmer.export.variants import NETWORKS, Variant, variants
 from slimmer.export.write import bytes_of, remove, sums_of
 from slimmer.export_check import Job, check_asked, judge, measure, program_for
+from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.prepare import check_fit, load_data
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.provenance import provenance, weights_of

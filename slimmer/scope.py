@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from slimmer.double import in_double, widen_
-from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError
 from slimmer.graph import (
     Call,
@@ -27,6 +26,7 @@ from slimmer.graph import (
     traceable,
 )
 from slimmer.masks import Masked, hard_mask
+from slimmer.models.copying import duplicate
 from slimmer.plan import Plan
 from slimmer.probe import FAULTS, check_same, enliven_, example, probe, told
 from slimmer.prune import Cut, prune

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from slimmer.atomic_files import read_json
-from slimmer.checkpoint import load_weights_, read_entry
 from slimmer.data import Data
-from slimmer.duplicate import set_mode_
 from slimmer.errors import CheckpointError, ModelError, readable
 from slimmer.graph import own_inputs
 from slimmer.models import build, find
+from slimmer.models.checkpoint import load_weights_, read_entry
+from slimmer.models.copying import set_mode_
 from slimmer.models.identify import Identified, identify, infer_sizes
 from slimmer.recipe.sections import ModelSection
 from slimmer.runs.directory import Run

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from slimmer.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.errors import CheckpointError, RunError
 from slimmer.finetune import Learner
+from slimmer.models.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.runs.directory import Run
 from slimmer.runs.schemas import StateNotes, check
 

@@ -10,10 +10,10 @@ import torch
 from click.testing import CliRunner
 from torch.nn.functional import cross_entropy
 
-from slimmer.checkpoint import save_weights
 from slimmer.cli import main
 from slimmer.data import batches, load
 from slimmer.models import build
+from slimmer.models.checkpoint import save_weights
 from slimmer.runs.directory import Run
 
 ARCH = "cifar_resnet8"

@@ -17,8 +17,8 @@ from torch.nn.utils.parametrizations import spectral_norm as new_spectral_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 import slimmer
-from slimmer.accept_model import accept
 from slimmer.errors import BudgetError, ModelError, SlimmerError
+from slimmer.models.accept_model import accept
 
 SIZE = (3, 8, 8)
 

@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import slimmer
-from slimmer.checkpoint import read_weights
 from slimmer.data import evaluation_batches, load
 from slimmer.evaluate import accuracy
+from slimmer.models.checkpoint import read_weights
 
 TRUST = {"data.trust": True}
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 import slimmer as package
 from slimmer import demo, pipeline, run_profile
-from slimmer.checkpoint import read_weights, save_weights
 from slimmer.data import Data, InMemory
 from slimmer.errors import DataError
 from slimmer.models import build
+from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.recipe import read_recipe
 
 SIZE = ("--set", "model.input_size=[1,16,16]")

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from slimmer.checkpoint import load_weights_, read_metadata, read_weights, save_weights
 from slimmer.errors import CheckpointError
 from slimmer.models import build, find, names
+from slimmer.models.checkpoint import load_weights_, read_metadata, read_weights, save_weights
 from slimmer.models.identify import identify, infer_sizes
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

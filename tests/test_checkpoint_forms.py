@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from slimmer.checkpoint import read_entry
 from slimmer.errors import CheckpointError
 from slimmer.models import build
+from slimmer.models.checkpoint import read_entry
 from slimmer.recipe.sections import ModelSection
 from slimmer.sources import load_model
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from main_job import slimmer as command
 
 import slimmer
-from slimmer.checkpoint import read_metadata
 from slimmer.composed_plan import compose
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.models import build
+from slimmer.models.checkpoint import read_metadata
 from slimmer.plan import Plan, full_plan, make_plan
 from slimmer.probe import probe
 from slimmer.prune import prune

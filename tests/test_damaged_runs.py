@@ -12,9 +12,10 @@ from main_job import slimmer, tree
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from slimmer.checkpoint import save_weights
 from slimmer.compare import read_entry
 from slimmer.errors import SlimmerError
+from slimmer.models.checkpoint import save_weights
+from slimmer.models.checksum import CHECKSUM, sealed
 from slimmer.pipeline import resume, start
 from slimmer.plan import Plan, read_plan
 from slimmer.recipe import parse_setting, read_recipe
@@ -22,7 +23,6 @@ from slimmer.recipe.sweep import plan_rows
 from slimmer.run_export import earlier, tell_report
 from slimmer.runs.directory import LATEST, Run, open_run
 from slimmer.runs.schemas import ExportFile, ProfileFile, ReportFile, check
-from slimmer.seal import CHECKSUM, sealed
 from slimmer.slim import load_network
 
 VALUES = (

@@ -9,8 +9,8 @@ from torch import nn
 
 import slimmer
 from slimmer.costs.flops import count_by_module
-from slimmer.duplicate import duplicate
 from slimmer.graph import build_graph
+from slimmer.models.copying import duplicate
 
 SIZE = (3, 12, 12)
 

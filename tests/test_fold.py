@@ -8,9 +8,9 @@ from torch.nn import functional
 from zoo.weights import GainedConv
 
 import slimmer
-from slimmer.checkpoint import read_weights, save_weights
 from slimmer.costs.flops import count_by_operation
 from slimmer.models import build
+from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline import resume
 from slimmer.plan import make_plan
 from slimmer.probe import check_same

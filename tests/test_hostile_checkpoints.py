@@ -20,9 +20,9 @@ from main_job import slimmer as command
 from safetensors.torch import save
 from torch import nn
 
-from slimmer.checkpoint import read_weights
 from slimmer.errors import CheckpointError, SlimmerError
 from slimmer.models import build
+from slimmer.models.checkpoint import read_weights
 from slimmer.recipe.sections import ModelSection
 from slimmer.sources import load_model
 

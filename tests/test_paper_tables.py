@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from slimmer.atomic_files import write_json
-from slimmer.checkpoint import read_weights
+from slimmer.models.checkpoint import read_weights
 from slimmer.recipe import read_recipe
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "paper_tables.py"

@@ -7,10 +7,10 @@ import torch
 import zoo
 
 from slimmer.allocate import Limits
-from slimmer.checkpoint import save_weights
 from slimmer.data import Data, InMemory
 from slimmer.errors import BudgetError, DataError, ModelError
 from slimmer.models import build
+from slimmer.models.checkpoint import save_weights
 from slimmer.prepare import examine, load_data, prepare
 from slimmer.recipe import DataSection, ModelSection, read_recipe
 from slimmer.slim import Identity

@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
-from slimmer.checkpoint import read_weights, save_weights
 from slimmer.engine import synchronised_
 from slimmer.errors import RuntimeUnavailableError
+from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.runs.directory import Run
 
 SCRIPT = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slimmer.checkpoint import read_weights, save_weights
 from slimmer.models import build
+from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline import resume
 from slimmer.runs.directory import Run, open_run
 

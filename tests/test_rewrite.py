@@ -15,7 +15,6 @@ from main_job import slimmer
 from torch import nn
 from torch.nn import functional
 
-from slimmer.checkpoint import read_metadata, save_weights
 from slimmer.costs import flops_cost, params_cost
 from slimmer.costs.flops import count_flops
 from slimmer.errors import ModelError, RunError
@@ -24,6 +23,7 @@ from slimmer.export.parity import check_parity
 from slimmer.graph import build_graph
 from slimmer.masks import Masked, hard_mask
 from slimmer.models import build
+from slimmer.models.checkpoint import read_metadata, save_weights
 from slimmer.plan import full_plan, make_plan
 from slimmer.probe import check_same, probe
 from slimmer.prune import slice_tensors

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
-from slimmer.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.errors import CheckpointError
-from slimmer.seal import CHECKSUM, is_sound, sealed
+from slimmer.models.checkpoint import read_metadata, read_weights, save_weights
+from slimmer.models.checksum import CHECKSUM, is_sound, sealed
 
 WEIGHTS = {"conv.weight": torch.arange(12.0).reshape(2, 2, 3), "conv.bias": torch.ones(2)}
 CONTENT = sealed(save(WEIGHTS, {"arch": "net", "plan": "{}"}))

@@ -8,8 +8,8 @@ import torch
 from main_job import slimmer as command
 
 import slimmer
-from slimmer.checkpoint import save_weights
 from slimmer.errors import TrustError
+from slimmer.models.checkpoint import save_weights
 from slimmer.recipe import read_recipe
 from slimmer.runs.trust import check_code, remember
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import slimmer
-from slimmer.duplicate import set_mode_
 from slimmer.errors import ModelError
+from slimmer.models.copying import set_mode_
 
 SIZE = (3, 8, 8)
 

@@ -12,11 +12,11 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from slimmer.atomic_files import whole
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ExportError
 from slimmer.export.reason import one_line
 from slimmer.export.shape import Shape
 from slimmer.graph import Inputs, example_inputs, is_image, quiet, tracing
+from slimmer.models.copying import duplicate, set_mode_
 
 BATCH = "batch"
 LARGER = (32, 64)  # pixels more of height and width: a network that halves five times takes them

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.jit import ScriptModule
 
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.graph.channels import Attribute, Axis, ChannelGraph, Width
 from slimmer.graph.inputs import Inputs, example_inputs
 from slimmer.graph.program import quiet
+from slimmer.models.copying import duplicate, set_mode_
 
 # Words in names of numbers that count something else, whatever their value.
 OTHERWISE = frozenset(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError
 from slimmer.graph.nested import tensors_in
+from slimmer.models.copying import duplicate, set_mode_
 
 Inputs = tuple[int, ...] | tuple[Any, ...] | Mapping[str, Any]
 """(C, H, W) of one image; or positional arguments (tensors, or dictionaries of them); or arguments by name."""

@@ -12,10 +12,10 @@ from torch.jit import ScriptModule
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map
 
-from slimmer.duplicate import duplicate
 from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Captured
 from slimmer.graph.program import evaluating, export_program, place_of
+from slimmer.models.copying import duplicate
 from slimmer.registry import hint
 
 WEIGHTED = (_ConvNd, nn.Linear)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.fx.experimental import proxy_tensor
 from torch.jit import ScriptModule
 
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Captured, Inputs, example_inputs, several_images, shapes
+from slimmer.models.copying import duplicate, set_mode_
 
 MOST_SAID = 300  # characters of torch.export's reason
 BATCH = 2  # one image alone would let a program drop or squeeze its batch axis

@@ -5,8 +5,8 @@ from torch import nn
 from slimmer.errors import ModelError
 from slimmer.models import cifar_preresnet, cifar_resnet, cifar_vgg, resnet, wide_resnet
 from slimmer.models.architecture import Architecture
-from slimmer.models.file import file_architecture
 from slimmer.models.packages import PACKAGES, package_architecture
+from slimmer.models.user_model import file_architecture
 from slimmer.registry import hint
 
 __all__ = ["Architecture", "build", "find", "names"]

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import RecipeError, RuntimeUnavailableError
 from slimmer.export.reason import one_line
 from slimmer.graph import logits
+from slimmer.models.copying import duplicate, set_mode_
 from slimmer.registry import hint
 from slimmer.runtimes import Array
 

@@ -9,12 +9,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from slimmer.atomic_files import whole
-from slimmer.checkpoint.archive import COPY_AGAIN
-from slimmer.checkpoint.stored import check_is_file
 from slimmer.errors import CheckpointError
+from slimmer.models.checkpoint.archive import COPY_AGAIN
+from slimmer.models.checkpoint.stored import check_is_file
+from slimmer.models.checksum import CHECKSUM, sealed
 from slimmer.models.identify import nearest
 from slimmer.models.match import compare
-from slimmer.seal import CHECKSUM, sealed
 
 
 def load_weights_(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from slimmer.checkpoint.archive import COPY_AGAIN, SAVE_AGAIN
-from slimmer.checkpoint.entries import Entry, choose, kind_of, shown
-from slimmer.checkpoint.stored import file_of, read_value
 from slimmer.errors import CheckpointError
+from slimmer.models.checkpoint.archive import COPY_AGAIN, SAVE_AGAIN
+from slimmer.models.checkpoint.entries import Entry, choose, kind_of, shown
+from slimmer.models.checkpoint.stored import file_of, read_value
 from slimmer.models.prefixes import is_average
 
 LONGEST_KEY: Final = 1000

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from slimmer.checkpoint.archive import SAVE_AGAIN
-from slimmer.checkpoint.plain import Plain
 from slimmer.errors import CheckpointError
+from slimmer.models.checkpoint.archive import SAVE_AGAIN
+from slimmer.models.checkpoint.plain import Plain
 from slimmer.models.prefixes import is_average
 
 _DEPTH = 3  # no honest file nests its weights deeper

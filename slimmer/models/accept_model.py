@@ -9,8 +9,8 @@ from torch.jit import ScriptModule
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from slimmer.duplicate import duplicate, set_mode_
 from slimmer.errors import ModelError
+from slimmer.models.copying import duplicate, set_mode_
 
 FEW = 4  # names that a message holds
 QUANTISED = (

@@ -10,10 +10,10 @@ from safetensors.torch import load
 from torch import Tensor
 
 from slimmer.atomic_files import read_json
-from slimmer.checkpoint.archive import COPY_AGAIN
-from slimmer.checkpoint.pickled import read_pickled
 from slimmer.errors import CheckpointError, first_line
-from slimmer.seal import is_sound
+from slimmer.models.checkpoint.archive import COPY_AGAIN
+from slimmer.models.checkpoint.pickled import read_pickled
+from slimmer.models.checksum import is_sound
 
 NAME_ONE: Final = "name a checkpoint: .pth, .pt, .th, .ckpt or .safetensors, or a directory of the Hugging Face hub"
 _INDEX = ".index.json"

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, Final
 import torch
 from torch.serialization import safe_globals
 
-from slimmer.checkpoint.archive import COPY_AGAIN, SAVE_AGAIN, check_archive
-from slimmer.checkpoint.plain import stand_ins
 from slimmer.errors import CheckpointError, first_line
+from slimmer.models.checkpoint.archive import COPY_AGAIN, SAVE_AGAIN, check_archive
+from slimmer.models.checkpoint.plain import stand_ins
 
 _ZIP: Final = b"PK\x03\x04"
 _PICKLE: Final = b"\x80"

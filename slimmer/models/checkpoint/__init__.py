@@ -1,0 +1,6 @@
+"""Weights in and out; nothing of a file is ever run."""
+
+from slimmer.models.checkpoint.saved import load_weights_, read_metadata, save_weights
+from slimmer.models.checkpoint.weights import Held, read_entry, read_weights
+
+__all__ = ["Held", "load_weights_", "read_entry", "read_metadata", "read_weights", "save_weights"]
