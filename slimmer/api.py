@@ -12,7 +12,7 @@ from slimmer import data as data_sets
 from slimmer import pipeline, run_export, run_profile
 from slimmer.compare import compare_runs
 from slimmer.data import Data
-from slimmer.data.file import from_value
+from slimmer.data.user_data import from_value
 from slimmer.inspection import inspect
 from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate

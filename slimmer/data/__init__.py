@@ -7,9 +7,9 @@ from pathlib import Path
 from slimmer.data.batches import Batch, batches, evaluation_batches, steps
 from slimmer.data.cifar10 import cifar10, locate
 from slimmer.data.digits import digits
-from slimmer.data.file import from_file, is_reference
 from slimmer.data.folder import folder, is_folder
 from slimmer.data.images import Data, Images, InMemory, Wanted, check, fingerprint, in_order
+from slimmer.data.user_data import from_file, is_reference
 from slimmer.errors import DataError
 from slimmer.registry import Registry, hint
 
