@@ -31,10 +31,10 @@ from slimmer.export.parity import check_parity
 from slimmer.finetune import make_learner, train_
 from slimmer.pipeline import start
 from slimmer.prepare import Task, prepare
+from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import Recipe, parse_setting, read_recipe
 from slimmer.runtimes.environment import environment
 from slimmer.runtimes.onnxruntime import accuracy as onnx_accuracy
-from slimmer.slim import load_network
 from slimmer.sparsify import training_images, training_of
 
 # Slimmer's methods by the name that the tables have for them: what their recipe's method section says.

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import torch
 
-from slimmer.allocate import allocate
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.criteria import magnitude_scores
 from slimmer.graph import build_graph
 from slimmer.models import build, find
+from slimmer.pruning.allocate import allocate
 
 NETS = ("cifar_resnet20", "cifar_resnet56", "cifar_resnet20_b", "cifar_vgg16_bn", "resnet18", "resnet34", "resnet50")
 BUDGETS: tuple[tuple[float | None, float | None], ...] = (

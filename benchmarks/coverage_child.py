@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from slimmer.allocate import allocate, reachable
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_conv_linear, count_flops
 from slimmer.criteria import random_scores
@@ -36,12 +35,13 @@ from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import check_parity
 from slimmer.export.reason import one_line
 from slimmer.graph import ChannelGraph, Inputs, build_graph, is_image, tensors_in, trace
-from slimmer.masks import Masked, hard_mask
-from slimmer.plan import Plan
-from slimmer.probe import enliven_, example
-from slimmer.prune import Cut, prune
-from slimmer.rewrite import read_program
-from slimmer.scope import Scope, probe_scope, scope_of
+from slimmer.pruning.allocate import allocate, reachable
+from slimmer.pruning.apply import Cut, prune
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.rewrite import read_program
+from slimmer.pruning.self_check import enliven_, example
+from slimmer.pruning.traced_parts import Scope, probe_scope, scope_of
 
 SIDES = (64, 96, 128, 224, 256)  # the first at which the network runs in eval and in train mode
 WINDOWED = ("swin",)  # names of networks that pad what is smaller than a window, in some layers most of it

@@ -27,7 +27,6 @@ from coverage_child import import_torchvision
 from peers import prune_by_peer
 from torch import nn
 
-from slimmer.allocate import Limits, allocate
 from slimmer.atomic_files import read_json, write_json
 from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import CONVENTION, count_flops
@@ -37,7 +36,8 @@ from slimmer.export.onnx import export_onnx
 from slimmer.graph import build_graph
 from slimmer.models import build, find
 from slimmer.profiling import Conditions, Effort, Network, profile
-from slimmer.prune import prune
+from slimmer.pruning.allocate import Limits, allocate
+from slimmer.pruning.apply import prune
 
 NETS = "cifar_resnet20,cifar_resnet56,resnet34,resnet50,torchvision/vgg16_bn"
 PEER = "torch-pruning"

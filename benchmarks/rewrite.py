@@ -20,7 +20,6 @@ import torch
 from coverage_child import import_torchvision
 from torch import nn
 
-from slimmer.allocate import allocate, reachable
 from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import count_flops
 from slimmer.criteria import random_scores
@@ -28,11 +27,12 @@ from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import check_parity
 from slimmer.graph import build_graph
 from slimmer.models import build
-from slimmer.plan import Plan
-from slimmer.probe import check_same, probe
-from slimmer.rewrite import read_program
+from slimmer.pruning.allocate import allocate, reachable
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.rewrite import read_program
+from slimmer.pruning.self_check import check_same, probe
+from slimmer.pruning.slim_file import Identity, load_network, save_network
 from slimmer.runtimes.environment import environment
-from slimmer.slim import Identity, load_network, save_network
 
 NETWORKS = (
     "res2net50_26w_4s",

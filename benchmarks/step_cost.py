@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from slimmer.graph import build_graph
-from slimmer.masks import Masked
 from slimmer.models import build, find
+from slimmer.pruning.masks import Masked
 from slimmer.runtimes.environment import environment
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from slimmer.api import Result, compare, export, inspect, load, profile, prune
     from slimmer.data import Data
     from slimmer.errors import SlimmerError
-    from slimmer.plan import Plan
+    from slimmer.pruning.plan import Plan
     from slimmer.recipe import Recipe
 
 __all__ = [

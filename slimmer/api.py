@@ -16,11 +16,11 @@ from slimmer.data.user_data import from_value
 from slimmer.inspection import inspect
 from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate
-from slimmer.plan import Plan, read_plan
+from slimmer.pruning.plan import Plan, read_plan
+from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import SHORT, data_at, read_recipe
 from slimmer.runs.directory import Run, open_run
 from slimmer.runs.events import Observe
-from slimmer.slim import load_network
 from slimmer.surroundings import undisturbed
 from slimmer.tabulate import write_comparison
 

@@ -13,7 +13,7 @@ from slimmer.evaluate import accuracy
 from slimmer.finetune import Training, make_learner, train_
 from slimmer.models import build
 from slimmer.models.checkpoint import read_metadata
-from slimmer.slim import Identity, save_network
+from slimmer.pruning.slim_file import Identity, save_network
 
 ARCH = "cifar_resnet8"
 EPOCHS = 8

@@ -27,7 +27,7 @@ from slimmer.export.shape import Shape
 from slimmer.export.trace import eval_copy, larger, load_program, program_of
 from slimmer.export.variants import Variant
 from slimmer.graph import Inputs, example_inputs, is_image, own_inputs
-from slimmer.probe import example
+from slimmer.pruning.self_check import example
 from slimmer.recipe import Recipe
 from slimmer.runs.directory import Run
 

@@ -15,10 +15,10 @@ from slimmer.data import Batch, Data, batches, steps
 from slimmer.data.batches import held
 from slimmer.errors import TrainingError
 from slimmer.graph import logits
-from slimmer.masks import Masked
 from slimmer.methods import Method
 from slimmer.models.copying import set_mode_
 from slimmer.optimizer_state import restore_, state_of
+from slimmer.pruning.masks import Masked
 from slimmer.runs.events import Observe
 
 

@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import nn
 
-from slimmer.allocate import Limits, reachable
 from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_operation, uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
 from slimmer.models.accept_model import accept
-from slimmer.plan import make_plan
 from slimmer.prepare import examine
+from slimmer.pruning.allocate import Limits, reachable
+from slimmer.pruning.plan import make_plan
+from slimmer.pruning.slim_file import check_again
 from slimmer.recipe.sections import ModelSection
 from slimmer.report import CONVENTIONS
 from slimmer.runs.trust import remember
-from slimmer.slim import check_again
 from slimmer.sources import Source, load_model, name_module
 from slimmer.surroundings import undisturbed
 

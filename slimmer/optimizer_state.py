@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from slimmer.plan import Plan
-from slimmer.prune import slice_tensors
+from slimmer.pruning.apply import slice_tensors
+from slimmer.pruning.plan import Plan
 
 _NUMBER = "number:"  # before the key of what is no tensor
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
-from slimmer.plan import Plan
 from slimmer.prepare import Task
+from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.recount import recount
 from slimmer.report import attribute_report, cost_report

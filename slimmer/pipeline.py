@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from slimmer.atomic_files import digest, write_json, write_text
-from slimmer.compensate import compensate_
 from slimmer.data import Data, evaluation_batches, steps
 from slimmer.engine import make_engine, place_, synchronised_
 from slimmer.errors import DataError, RunError, first_line
@@ -23,12 +22,15 @@ from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.figures import draw_run
 from slimmer.finetune import Learner, Training, make_learner, train_
 from slimmer.graph import example_inputs
-from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.optimizer_state import restore_, sliced_state
 from slimmer.outcome import make_report
-from slimmer.plan import Plan, read_plan
 from slimmer.prepare import Task, prepare
+from slimmer.pruning.compensate import compensate_
+from slimmer.pruning.masks import Masked, fold_, hard_mask
+from slimmer.pruning.plan import Plan, read_plan
+from slimmer.pruning.slim_file import load_identified, save_network
+from slimmer.pruning.traced_parts import check_scope
 from slimmer.recipe import Recipe
 from slimmer.record import mask_event
 from slimmer.report import to_markdown
@@ -36,8 +38,6 @@ from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
 from slimmer.runs.events import Observe
 from slimmer.runs.trust import check_code, remember
-from slimmer.scope import check_scope
-from slimmer.slim import load_identified, save_network
 from slimmer.sparsify import (
     check_method,
     choose_method,

@@ -5,24 +5,24 @@ from functools import partial
 
 from torch import nn
 
-from slimmer.allocate import Limits, check_reachable
 from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.data import Data, guess, load
 from slimmer.data import check as check_data
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
 from slimmer.models.accept_model import check_model, check_takes_data
-from slimmer.prune import Cut, prune
-from slimmer.published import shares_of_groups
+from slimmer.pruning.allocate import Limits, check_reachable
+from slimmer.pruning.apply import Cut, prune
+from slimmer.pruning.layer_patterns import group_floors, keep_layers
+from slimmer.pruning.published_cuts import shares_of_groups
+from slimmer.pruning.rewrite import read_program
+from slimmer.pruning.slim_file import Identity, check_again
+from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
 from slimmer.recipe import Recipe
 from slimmer.recipe.sections import BudgetSection, DataSection, ModelSection
 from slimmer.recount import check_costs
 from slimmer.remedies import check_spectral_norm, for_budget, for_no_channel
-from slimmer.rewrite import read_program
 from slimmer.runs.events import Observe
-from slimmer.scope import Scope, graph_of, probe_scope, scope_of
-from slimmer.selection import group_floors, keep_layers
-from slimmer.slim import Identity, check_again
 from slimmer.sources import load_model, name_module
 
 

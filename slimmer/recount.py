@@ -9,9 +9,9 @@ from slimmer.costs.agreement import agreed_counts
 from slimmer.costs.flops import count_conv_linear
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph
-from slimmer.plan import Plan, make_plan
-from slimmer.prune import Cut
-from slimmer.scope import Scope
+from slimmer.pruning.apply import Cut
+from slimmer.pruning.plan import Plan, make_plan
+from slimmer.pruning.traced_parts import Scope
 
 
 def recount(slim: nn.Module, scope: Scope, costs: Sequence[Cost], plan: Plan) -> dict[str, int]:

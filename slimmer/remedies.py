@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from torch import nn
 from torch.nn.utils import parametrize
 
-from slimmer.allocate import reachable
 from slimmer.costs import Budget, Cost
 from slimmer.errors import BudgetError, ModelError, SlimmerError
-from slimmer.floors import Limits
 from slimmer.graph import ChannelGraph
+from slimmer.pruning.allocate import reachable
+from slimmer.pruning.limits import Limits
 
 Look = tuple[ChannelGraph, Sequence[Cost], Limits]
 Rewritten = Callable[[], Look]

@@ -6,12 +6,12 @@ from typing import Any
 
 from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
-from slimmer.floors import ROUNDED
 from slimmer.graph import ChannelGraph, slim_width
 from slimmer.markdown import plain
-from slimmer.plan import Plan
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.profile_text import headline, parts
+from slimmer.pruning.limits import ROUNDED
+from slimmer.pruning.plan import Plan
 from slimmer.recipe.amounts import short
 
 FIGURES = {

@@ -22,6 +22,7 @@ from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.prepare import check_fit, load_data
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.provenance import provenance, weights_of
+from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.recipe.sections import DataSection
 from slimmer.report import to_markdown
@@ -29,7 +30,6 @@ from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.runs.trust import check_code, remember
-from slimmer.slim import Identity, load_network
 
 FORMAT = 2
 

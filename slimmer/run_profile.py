@@ -12,6 +12,7 @@ from slimmer.errors import ExportError, RunError
 from slimmer.export.onnx import read_batch, read_input_size
 from slimmer.export.variants import NETWORKS
 from slimmer.profiling import Conditions, Effort, Network, profile
+from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import read_recipe
 from slimmer.recipe.sections import ProfileSection
 from slimmer.run_export import earlier, export_run, tell_report
@@ -19,7 +20,6 @@ from slimmer.runs.directory import Run, open_run
 from slimmer.runs.events import Observe
 from slimmer.runtimes.options import Options
 from slimmer.runtimes.providers import check_provider
-from slimmer.slim import load_network
 
 
 def profile_targets(

@@ -15,9 +15,9 @@ from slimmer.models import build, find
 from slimmer.models.checkpoint import load_weights_, read_entry
 from slimmer.models.copying import set_mode_
 from slimmer.models.identify import Identified, identify, infer_sizes
+from slimmer.pruning.slim_file import Identity, absolute, is_own, load_identified
 from slimmer.recipe.sections import ModelSection
 from slimmer.runs.directory import Run
-from slimmer.slim import Identity, absolute, is_own, load_identified
 
 _SHOWN = 8
 

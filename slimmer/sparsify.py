@@ -7,7 +7,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from slimmer.allocate import allocate
 from slimmer.compose import trained_method
 from slimmer.costs import Budget
 from slimmer.criteria import (
@@ -23,12 +22,13 @@ from slimmer.criteria import (
 from slimmer.data import Data, batches
 from slimmer.errors import RecipeError
 from slimmer.finetune import Training
-from slimmer.masks import hard_mask
 from slimmer.methods import Method, Taylor
 from slimmer.methods.taylor import Project
-from slimmer.plan import Plan
 from slimmer.prepare import Task
-from slimmer.published import cut_by_ratios, cut_by_share
+from slimmer.pruning.allocate import allocate
+from slimmer.pruning.masks import hard_mask
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.published_cuts import cut_by_ratios, cut_by_share
 from slimmer.recipe import Recipe
 from slimmer.recipe import methods as options
 from slimmer.runs.events import Observe

@@ -8,14 +8,14 @@ import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimmer.allocate import Limits, allocate, check_reachable, reachable
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_flops
 from slimmer.errors import BudgetError
 from slimmer.graph import build_graph
-from slimmer.masks import hard_mask
 from slimmer.models import build
-from slimmer.prune import prune
+from slimmer.pruning.allocate import Limits, allocate, check_reachable, reachable
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import hard_mask
 
 RATIOS = ((0.3, None), (0.5, None), (0.7, None), (None, 0.4), (0.5, 0.6), (0.3, 0.5), (0.6, 0.3))
 _COSTS = {}

@@ -15,14 +15,14 @@ from torch import nn
 
 import slimmer
 from slimmer.errors import RunError
-from slimmer.masks import Masked, hard_mask
-from slimmer.plan import Plan, make_plan
 from slimmer.prepare import examine
-from slimmer.prune import prune
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import Plan, make_plan
+from slimmer.pruning.rewrite import read_program
+from slimmer.pruning.slim_file import Identity
 from slimmer.recipe.sections import ModelSection
 from slimmer.report import attribute_notes, attribute_report, to_markdown
-from slimmer.rewrite import read_program
-from slimmer.slim import Identity
 
 CALM = settings(deadline=None, derandomize=True, max_examples=15)
 SIZE = (3, 8, 8)

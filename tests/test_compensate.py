@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from slimmer.compensate import compensate_
 from slimmer.graph import Axis, build_graph
-from slimmer.plan import make_plan
-from slimmer.prune import prune
+from slimmer.pruning.apply import prune
+from slimmer.pruning.compensate import compensate_
+from slimmer.pruning.plan import make_plan
 
 
 class Copies(nn.Module):

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from main_job import slimmer as command
 
 import slimmer
-from slimmer.composed_plan import compose
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.models import build
 from slimmer.models.checkpoint import read_metadata
-from slimmer.plan import Plan, full_plan, make_plan
-from slimmer.probe import probe
-from slimmer.prune import prune
-from slimmer.slim import Identity, load_network, save_network
+from slimmer.pruning.apply import prune
+from slimmer.pruning.composed_plan import compose
+from slimmer.pruning.plan import Plan, full_plan, make_plan
+from slimmer.pruning.self_check import probe
+from slimmer.pruning.slim_file import Identity, load_network, save_network
 
 
 def any_plan(graph, seed):

@@ -11,8 +11,8 @@ from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_flops
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
-from slimmer.plan import make_plan
-from slimmer.prune import prune
+from slimmer.pruning.apply import prune
+from slimmer.pruning.plan import make_plan
 
 
 def check(name, plans):

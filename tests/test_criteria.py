@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from slimmer.allocate import allocate
 from slimmer.costs import Budget, params_cost
 from slimmer.criteria import (
     bn_scale_scores,
@@ -27,9 +26,10 @@ from slimmer.criteria.sensitivity import SHARES, increments
 from slimmer.errors import ModelError
 from slimmer.evaluate import batch_statistics
 from slimmer.graph import build_graph
-from slimmer.masks import Masked
-from slimmer.plan import make_plan
-from slimmer.prune import prune
+from slimmer.pruning.allocate import allocate
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked
+from slimmer.pruning.plan import make_plan
 
 # Magnitude
 

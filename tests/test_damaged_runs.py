@@ -17,13 +17,13 @@ from slimmer.errors import SlimmerError
 from slimmer.models.checkpoint import save_weights
 from slimmer.models.checksum import CHECKSUM, sealed
 from slimmer.pipeline import resume, start
-from slimmer.plan import Plan, read_plan
+from slimmer.pruning.plan import Plan, read_plan
+from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import parse_setting, read_recipe
 from slimmer.recipe.sweep import plan_rows
 from slimmer.run_export import earlier, tell_report
 from slimmer.runs.directory import LATEST, Run, open_run
 from slimmer.runs.schemas import ExportFile, ProfileFile, ReportFile, check
-from slimmer.slim import load_network
 
 VALUES = (
     None,

@@ -7,8 +7,8 @@ import zoo
 from slimmer.errors import ExportError
 from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import call_file
-from slimmer.prune import prune
-from slimmer.slim import Identity, load_network, save_network
+from slimmer.pruning.apply import prune
+from slimmer.pruning.slim_file import Identity, load_network, save_network
 
 # Operations that torch.onnx 2.13 does not know; where it has learnt one, the test says so.
 NOT_IN_ONNX = {"Pools": "adaptive_max_pool2d", "ScaledDot": "only 4D query", "Unknown": "cummax"}

@@ -13,8 +13,8 @@ from slimmer.engine import make_engine
 from slimmer.errors import TrainingError
 from slimmer.evaluate import accuracy
 from slimmer.finetune import Training, learning_rate, make_learner, objective, train_
-from slimmer.masks import Masked
 from slimmer.methods import MaskConvNet
+from slimmer.pruning.masks import Masked
 
 PLAIN = {
     "epochs": 2,

@@ -14,10 +14,10 @@ from slimmer.costs.agreement import check_agreement
 from slimmer.costs.flops import count_flops, uncounted
 from slimmer.errors import BudgetError, ModelError
 from slimmer.graph import build_graph
-from slimmer.plan import make_plan
 from slimmer.prepare import examine
-from slimmer.prune import prune
-from slimmer.slim import Identity
+from slimmer.pruning.apply import prune
+from slimmer.pruning.plan import make_plan
+from slimmer.pruning.slim_file import Identity
 
 
 class Hidden(torch.autograd.Function):

@@ -12,11 +12,11 @@ from slimmer.costs.flops import count_by_operation
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline import resume
-from slimmer.plan import make_plan
-from slimmer.probe import check_same
-from slimmer.rewrite import read_program
+from slimmer.pruning.plan import make_plan
+from slimmer.pruning.rewrite import read_program
+from slimmer.pruning.self_check import check_same
+from slimmer.pruning.slim_file import Identity, load_network, save_network
 from slimmer.runs.directory import Run
-from slimmer.slim import Identity, load_network, save_network
 
 FOLDED = ["Computed", "PositiveWeight", "Standardised", "WeightNorm", "TwiceWeighted"]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from slimmer.costs import flops_cost, params_cost
 from slimmer.costs.flops import count_flops
 from slimmer.graph import build_graph, tensors_in
-from slimmer.masks import Masked, hard_mask
-from slimmer.prune import prune
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked, hard_mask
 
 NUMBER = st.integers(0, 5)
 ROWS = st.lists(st.tuples(st.sampled_from(zoo_generated.BLOCKS), NUMBER, NUMBER, NUMBER), min_size=1, max_size=5)

@@ -13,12 +13,12 @@ from slimmer.costs.flops import count_flops
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.graph.program import export_program
-from slimmer.masks import Masked, hard_mask
 from slimmer.models import build
 from slimmer.models.channel_pad import ChannelPad
-from slimmer.plan import make_plan
-from slimmer.probe import probe
-from slimmer.prune import prune
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import make_plan
+from slimmer.pruning.self_check import probe
 
 READ_BY_TORCH_PRUNING = (
     "Chain", "BiasOnly", "Identity", "Projection", "Concatenation", "Depthwise", "Flatten", "PreActivation",

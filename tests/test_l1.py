@@ -16,10 +16,10 @@ from slimmer.errors import BudgetError, ModelError, RecipeError
 from slimmer.graph import build_graph
 from slimmer.models import build, find
 from slimmer.pipeline import start
-from slimmer.plan import full_plan
 from slimmer.prepare import prepare
-from slimmer.prune import prune
-from slimmer.published import cut_by_ratios, cut_by_share, shares_of_groups
+from slimmer.pruning.apply import prune
+from slimmer.pruning.plan import full_plan
+from slimmer.pruning.published_cuts import cut_by_ratios, cut_by_share, shares_of_groups
 from slimmer.recipe import read_recipe
 from slimmer.sparsify import choose_method, target_plan
 

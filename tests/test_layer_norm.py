@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from slimmer.masks import Masked, hard_mask
-from slimmer.plan import make_plan
 from slimmer.prepare import examine
-from slimmer.prune import prune
-from slimmer.slim import Identity
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import make_plan
+from slimmer.pruning.slim_file import Identity
 
 WIDTH, HIDDEN, TOKENS = 8, 12, 4
 SIZE = (3, 4, 4)

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from slimmer.allocate import allocate
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_conv_linear, count_flops
 from slimmer.criteria import magnitude_scores
 from slimmer.errors import CheckpointError
 from slimmer.graph import build_graph
-from slimmer.masks import Masked, hard_mask
 from slimmer.models import build, find
 from slimmer.models.identify import identify
-from slimmer.plan import full_plan
-from slimmer.prune import prune
+from slimmer.pruning.allocate import allocate
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import full_plan
 
 # Each was read at the place named, but for those marked *, which are written from memory of the publication.
 HE = "He et al. 2015, table 6, as quoted by akamaster/pytorch_resnet_cifar10"

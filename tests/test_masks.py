@@ -6,9 +6,9 @@ import pytest
 import torch
 import zoo
 
-from slimmer.masks import Masked, fold_, hard_mask
 from slimmer.methods import MaskConvNet
-from slimmer.plan import full_plan, make_plan
+from slimmer.pruning.masks import Masked, fold_, hard_mask
+from slimmer.pruning.plan import full_plan, make_plan
 
 
 def soft(graph, low=0.1, high=0.9):

@@ -17,16 +17,16 @@ from slimmer.engine import make_engine
 from slimmer.errors import ModelError, RecipeError
 from slimmer.finetune import Training, make_learner, train_
 from slimmer.graph import build_graph
-from slimmer.masks import Masked, hard_mask
 from slimmer.methods import Bar, MaskConvNet, NetworkSlimming, Taylor
 from slimmer.methods.bar import Barrier, barrier_of, chance, falling_budget
 from slimmer.methods.maskconvnet import Target
 from slimmer.methods.metric import Metric
 from slimmer.methods.network_slimming import find_scales
 from slimmer.models import build
-from slimmer.plan import full_plan
 from slimmer.prepare import prepare
-from slimmer.prune import prune
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import full_plan
 from slimmer.recipe import read_recipe
 from slimmer.recipe.methods import METHODS
 from slimmer.sparsify import choose_method, method_name, sparsify_steps, target_plan, training_images, training_of

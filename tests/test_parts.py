@@ -14,7 +14,7 @@ import slimmer
 from slimmer.cli import main
 from slimmer.errors import ModelError, RecipeError
 from slimmer.graph import Parts, capture
-from slimmer.scope import scope_of
+from slimmer.pruning.traced_parts import scope_of
 
 SIZE = (3, 16, 16)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slimmer.errors import RunError
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, ChannelSlice
-from slimmer.plan import Plan, _positions, _ranges, full_plan, make_plan
+from slimmer.pruning.plan import Plan, _positions, _ranges, full_plan, make_plan
 
 CALM = settings(deadline=None, derandomize=True, max_examples=60)
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 import zoo
 
-from slimmer.allocate import Limits
 from slimmer.data import Data, InMemory
 from slimmer.errors import BudgetError, DataError, ModelError
 from slimmer.models import build
 from slimmer.models.checkpoint import save_weights
 from slimmer.prepare import examine, load_data, prepare
+from slimmer.pruning.allocate import Limits
+from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import DataSection, ModelSection, read_recipe
-from slimmer.slim import Identity
 from slimmer.sources import load_model
 
 SIZE = [3, 6, 6]

@@ -7,13 +7,13 @@ import torch
 import zoo
 from torch import nn
 
-from slimmer import probe as module
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
-from slimmer.masks import Masked, hard_mask
-from slimmer.plan import make_plan
-from slimmer.probe import check_same, example, probe
-from slimmer.prune import prune
+from slimmer.pruning import self_check as module
+from slimmer.pruning.apply import prune
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import make_plan
+from slimmer.pruning.self_check import check_same, example, probe
 
 
 class Counted(nn.Module):

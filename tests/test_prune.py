@@ -10,11 +10,11 @@ from torch import nn
 from zoo.counted import Columns
 
 from slimmer.graph import build_graph
-from slimmer.masks import Masked, hard_mask
 from slimmer.models.channel_pad import ChannelPad
-from slimmer.plan import full_plan, make_plan
-from slimmer.probe import probe
-from slimmer.prune import prune, slice_tensors
+from slimmer.pruning.apply import prune, slice_tensors
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import full_plan, make_plan
+from slimmer.pruning.self_check import probe
 
 
 def off(name, plans, dtype):

@@ -9,8 +9,8 @@ import zoo
 from fvcore.nn import FlopCountAnalysis
 
 from slimmer.costs import Budget, flops_cost, params_cost
-from slimmer.plan import make_plan
-from slimmer.prune import prune
+from slimmer.pruning.apply import prune
+from slimmer.pruning.plan import make_plan
 from slimmer.report import cost_report, to_markdown, width_hint
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"

@@ -21,15 +21,15 @@ from slimmer.errors import ModelError, RunError
 from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import check_parity
 from slimmer.graph import build_graph
-from slimmer.masks import Masked, hard_mask
 from slimmer.models import build
 from slimmer.models.checkpoint import read_metadata, save_weights
-from slimmer.plan import full_plan, make_plan
-from slimmer.probe import check_same, probe
-from slimmer.prune import slice_tensors
-from slimmer.rewrite import read_program
+from slimmer.pruning.apply import slice_tensors
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import full_plan, make_plan
+from slimmer.pruning.rewrite import read_program
+from slimmer.pruning.self_check import check_same, probe
+from slimmer.pruning.slim_file import Identity, load_network, save_network
 from slimmer.runs.directory import Run
-from slimmer.slim import Identity, load_network, save_network
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "rewrite.py"
 
@@ -553,7 +553,8 @@ def test_a_plan_of_another_network_is_refused():
 
 
 def test_a_module_is_pruned_trained_kept_and_loaded(tmp_path):
-    from slimmer import inspect, load, prune
+    from slimmer import inspect, load
+    from slimmer.pruning import apply as prune
 
     namespace = {}
     exec(FACTORY.replace("Conv2d(3, 6, 3)", "Conv2d(1, 6, 3)").replace("num_classes=4", "num_classes=10"), namespace)

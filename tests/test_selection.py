@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimmer.errors import ModelError
-from slimmer.selection import group_floors, is_named, keep_layers
+from slimmer.pruning.layer_patterns import group_floors, is_named, keep_layers
 
 
 @pytest.mark.parametrize(

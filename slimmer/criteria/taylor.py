@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph, evaluating, logits
-from slimmer.masks import Masked
+from slimmer.pruning.masks import Masked
 
 
 def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor], seed: int = 0) -> Tensor:

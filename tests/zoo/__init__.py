@@ -27,8 +27,8 @@ from torch import nn
 
 from slimmer.graph import ChannelGraph, build_graph
 from slimmer.models import build
-from slimmer.plan import Plan, make_plan
-from slimmer.rewrite import Program, read_program
+from slimmer.pruning.plan import Plan, make_plan
+from slimmer.pruning.rewrite import Program, read_program
 from zoo import (
     attention,
     calls,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from slimmer.costs import Budget, Cost
-from slimmer.floors import Floats, Limits, floors_in, multiple_of
 from slimmer.graph import ChannelGraph
+from slimmer.pruning.limits import Floats, Limits, floors_in, multiple_of
 
 TOLERANCE = 0.003  # of dense: a plan that lies less below the tightest budget is near enough
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import chain, count
 
 from slimmer.graph import Axis, ChannelGroup, ChannelSlice
-from slimmer.plan import Plan
+from slimmer.pruning.plan import Plan
 
 
 def compose(first: Plan, second: Plan) -> Plan:

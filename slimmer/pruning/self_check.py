@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimmer.double import in_double, widen_
 from slimmer.errors import ModelError, first_line
 from slimmer.graph import (
     Captured,
@@ -21,10 +20,11 @@ from slimmer.graph import (
     own_line,
     tensors_in,
 )
-from slimmer.masks import Masked, hard_mask
 from slimmer.models.copying import duplicate, set_mode_
-from slimmer.plan import Plan, make_plan
-from slimmer.prune import Cut, prune
+from slimmer.pruning.apply import Cut, prune
+from slimmer.pruning.float64 import in_double, widen_
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import Plan, make_plan
 
 TOLERANCE = 1e-9  # of the output's scale, in float64
 LEAST_SCALE = 1e-5  # what is smaller may be rounding itself

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from slimmer.graph import Axis, ChannelGraph
-from slimmer.plan import Plan
+from slimmer.pruning.plan import Plan
 
 
 class Gate(Protocol):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from slimmer.graph import Axis, ChannelGraph, evaluating
-from slimmer.plan import Plan
+from slimmer.pruning.plan import Plan
 
 WIDEST = 4096  # input axes; wider ones (behind a flatten) would need gigabytes and are left as they are
 READS = {"linear": 1, **{f"conv{n}d": 1 for n in (1, 2, 3)}, **{f"conv_transpose{n}d": 0 for n in (1, 2, 3)}}

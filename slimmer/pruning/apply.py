@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from slimmer.errors import RunError
 from slimmer.graph import Axis
 from slimmer.models.copying import duplicate
-from slimmer.plan import Plan
+from slimmer.pruning.plan import Plan
 
 Cut = Callable[[nn.Module, Plan], nn.Module]
 """A model and a plan into the slim model: `prune` below, or a rewritten program's."""

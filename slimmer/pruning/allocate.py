@@ -8,10 +8,10 @@ from torch import Tensor
 
 from slimmer.costs import Budget, Cost
 from slimmer.errors import BudgetError
-from slimmer.floors import FREE, Limits, floor_of
 from slimmer.graph import ChannelGraph
-from slimmer.plan import Plan, make_plan
-from slimmer.search import TOLERANCE, Search
+from slimmer.pruning.limits import FREE, Limits, floor_of
+from slimmer.pruning.plan import Plan, make_plan
+from slimmer.pruning.search import TOLERANCE, Search
 
 __all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from slimmer.composed_plan import compose
 from slimmer.errors import CheckpointError, ModelError, RunError, SlimmerError, first_line
 from slimmer.graph import Inputs, check_is_network, own_inputs
 from slimmer.models import build
 from slimmer.models.checkpoint import load_weights_, read_metadata, read_weights, save_weights
 from slimmer.models.copying import duplicate, set_mode_
-from slimmer.plan import Plan
-from slimmer.prune import prune
-from slimmer.rewrite import read_program
+from slimmer.pruning.apply import prune
+from slimmer.pruning.composed_plan import compose
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.rewrite import read_program
 from slimmer.runs.schemas import NetworkNotes, check
 from slimmer.runs.trust import check_code
 

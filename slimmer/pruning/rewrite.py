@@ -18,9 +18,9 @@ from slimmer.graph.program import export_program
 from slimmer.graph.trace import channel_graph, walk_program
 from slimmer.graph.walk import argument
 from slimmer.models.copying import duplicate
-from slimmer.plan import Plan
-from slimmer.prune import slice_tensors
-from slimmer.rewritable import check_answer, check_gradients, check_rewritable
+from slimmer.pruning.apply import slice_tensors
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.rewritable import check_answer, check_gradients, check_rewritable
 
 NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 Units = np.ndarray[Any, np.dtype[np.int64]]

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from slimmer.graph import ChannelGraph
-from slimmer.plan import Plan, make_plan
-from slimmer.selection import groups_named
+from slimmer.pruning.layer_patterns import groups_named
+from slimmer.pruning.plan import Plan, make_plan
 
 
 def shares_of_groups(graph: ChannelGraph, ratios: Mapping[str, float]) -> dict[str, float]:

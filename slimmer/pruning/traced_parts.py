@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from slimmer.double import in_double, widen_
 from slimmer.errors import ModelError
 from slimmer.graph import (
     Call,
@@ -25,11 +24,12 @@ from slimmer.graph import (
     tensors_in,
     traceable,
 )
-from slimmer.masks import Masked, hard_mask
 from slimmer.models.copying import duplicate
-from slimmer.plan import Plan
-from slimmer.probe import FAULTS, check_same, enliven_, example, probe, told
-from slimmer.prune import Cut, prune
+from slimmer.pruning.apply import Cut, prune
+from slimmer.pruning.float64 import in_double, widen_
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.self_check import FAULTS, check_same, enliven_, example, probe, told
 
 NEAR = 1e-6  # of the output's scale: the whole network may go through narrower types on its way
 NUDGE = 1e-12  # of the inputs: what this changes beyond NEAR is decided by rounding

@@ -1,0 +1,1 @@
+"""What is removed and how: masks, allocation inside budgets, the plan, its application and its checks."""
