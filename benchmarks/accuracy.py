@@ -24,11 +24,8 @@ from torch import nn
 
 from slimmer.costs.flops import CONVENTION, count_flops
 from slimmer.data import Data, batches, evaluation_batches
-from slimmer.engine import make_engine
-from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.export.onnx import export_onnx
 from slimmer.export.parity import check_parity
-from slimmer.finetune import make_learner, train_
 from slimmer.pipeline import start
 from slimmer.prepare import Task, prepare
 from slimmer.pruning.slim_file import load_network
@@ -36,6 +33,9 @@ from slimmer.recipe import Recipe, parse_setting, read_recipe
 from slimmer.runtimes.environment import environment
 from slimmer.runtimes.onnxruntime import accuracy as onnx_accuracy
 from slimmer.sparsify import training_images, training_of
+from slimmer.training.devices import make_engine
+from slimmer.training.evaluate import accuracy, recalibrate_
+from slimmer.training.loop import make_learner, train_
 
 # Slimmer's methods by the name that the tables have for them: what their recipe's method section says.
 METHODS: dict[str, dict[str, Any]] = {

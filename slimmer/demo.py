@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from slimmer.data import evaluation_batches, load, steps
-from slimmer.engine import make_engine
 from slimmer.errors import CheckpointError, SlimmerError
-from slimmer.evaluate import accuracy
-from slimmer.finetune import Training, make_learner, train_
 from slimmer.models import build
 from slimmer.models.checkpoint import read_metadata
 from slimmer.pruning.slim_file import Identity, save_network
+from slimmer.training.devices import make_engine
+from slimmer.training.evaluate import accuracy
+from slimmer.training.loop import Training, make_learner, train_
 
 ARCH = "cifar_resnet8"
 EPOCHS = 8

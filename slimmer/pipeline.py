@@ -16,14 +16,10 @@ from torch import Tensor, nn
 
 from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.data import Data, evaluation_batches, steps
-from slimmer.engine import make_engine, place_, synchronised_
 from slimmer.errors import DataError, RunError, first_line
-from slimmer.evaluate import accuracy, recalibrate_
 from slimmer.figures import draw_run
-from slimmer.finetune import Learner, Training, make_learner, train_
 from slimmer.graph import example_inputs
 from slimmer.models.copying import duplicate, set_mode_
-from slimmer.optimizer_state import restore_, sliced_state
 from slimmer.outcome import make_report
 from slimmer.prepare import Task, prepare
 from slimmer.pruning.compensate import compensate_
@@ -32,7 +28,6 @@ from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_identified, save_network
 from slimmer.pruning.traced_parts import check_scope
 from slimmer.recipe import Recipe
-from slimmer.record import mask_event
 from slimmer.report import to_markdown
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
@@ -47,6 +42,11 @@ from slimmer.sparsify import (
     training_of,
 )
 from slimmer.state import DELETE, SavedState, Stand
+from slimmer.training.devices import make_engine, place_, synchronised_
+from slimmer.training.evaluate import accuracy, recalibrate_
+from slimmer.training.loop import Learner, Training, make_learner, train_
+from slimmer.training.mask_events import mask_event
+from slimmer.training.optimizer_state import restore_, sliced_state
 
 MASK_EVENTS = 50  # records of the masks' values while they are trained
 

@@ -21,7 +21,6 @@ from slimmer.criteria import (
 )
 from slimmer.data import Data, batches
 from slimmer.errors import RecipeError
-from slimmer.finetune import Training
 from slimmer.methods import Method, Taylor
 from slimmer.methods.taylor import Project
 from slimmer.prepare import Task
@@ -32,6 +31,7 @@ from slimmer.pruning.published_cuts import cut_by_ratios, cut_by_share
 from slimmer.recipe import Recipe
 from slimmer.recipe import methods as options
 from slimmer.runs.events import Observe
+from slimmer.training.loop import Training
 
 NEED_NO_DATA = {"magnitude", "l1", "l2", "bn_scale", "random"}
 

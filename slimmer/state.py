@@ -8,10 +8,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from slimmer.errors import CheckpointError, RunError
-from slimmer.finetune import Learner
 from slimmer.models.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.runs.directory import Run
 from slimmer.runs.schemas import StateNotes, check
+from slimmer.training.loop import Learner
 
 DELETE = "delete it and resume: what was trained since the run began, or since its channels went, is done again"
 

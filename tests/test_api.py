@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 
 import slimmer
 from slimmer.data import evaluation_batches, load
-from slimmer.evaluate import accuracy
 from slimmer.models.checkpoint import read_weights
+from slimmer.training.evaluate import accuracy
 
 TRUST = {"data.trust": True}
 

@@ -24,12 +24,12 @@ from slimmer.criteria import (
 )
 from slimmer.criteria.sensitivity import SHARES, increments
 from slimmer.errors import ModelError
-from slimmer.evaluate import batch_statistics
 from slimmer.graph import build_graph
 from slimmer.pruning.allocate import allocate
 from slimmer.pruning.apply import prune
 from slimmer.pruning.masks import Masked
 from slimmer.pruning.plan import make_plan
+from slimmer.training.evaluate import batch_statistics
 
 # Magnitude
 

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 import slimmer
-from slimmer import engine
-from slimmer.engine import make_engine, place_
 from slimmer.errors import RuntimeUnavailableError
+from slimmer.training import devices as engine
+from slimmer.training.devices import make_engine, place_
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 import zoo
 from torch import nn
 
-from slimmer.evaluate import accuracy, batch_statistics, recalibrate_
+from slimmer.training.evaluate import accuracy, batch_statistics, recalibrate_
 
 
 class Wrapped(nn.Module):

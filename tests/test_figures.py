@@ -13,9 +13,9 @@ from slimmer.figures.canvas import LONGEST, shorten
 from slimmer.figures.one_run import masks_figure, sparsity_figure, training_figure, widths_figure
 from slimmer.figures.series import mask_moments, over_epochs, removal, sparsity
 from slimmer.figures.several_runs import by_group_figure, over_time_figure
-from slimmer.record import mask_event
 from slimmer.report import FIGURES, to_markdown
 from slimmer.runs.directory import Run, read_events
+from slimmer.training.mask_events import mask_event
 
 NAMES = ("masks.png", "sparsity.png", "training.png", "widths.png")
 

@@ -9,12 +9,12 @@ import zoo
 from torch import nn
 
 from slimmer.data import Data, InMemory, evaluation_batches, load
-from slimmer.engine import make_engine
 from slimmer.errors import TrainingError
-from slimmer.evaluate import accuracy
-from slimmer.finetune import Training, learning_rate, make_learner, objective, train_
 from slimmer.methods import MaskConvNet
 from slimmer.pruning.masks import Masked
+from slimmer.training.devices import make_engine
+from slimmer.training.evaluate import accuracy
+from slimmer.training.loop import Training, learning_rate, make_learner, objective, train_
 
 PLAIN = {
     "epochs": 2,

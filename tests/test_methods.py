@@ -13,9 +13,7 @@ from slimmer.costs import Cost, flops_cost
 from slimmer.costs.flops import count_flops
 from slimmer.criteria import magnitude_scores
 from slimmer.data import Data, InMemory, load
-from slimmer.engine import make_engine
 from slimmer.errors import ModelError, RecipeError
-from slimmer.finetune import Training, make_learner, train_
 from slimmer.graph import build_graph
 from slimmer.methods import Bar, MaskConvNet, NetworkSlimming, Taylor
 from slimmer.methods.bar import Barrier, barrier_of, chance, falling_budget
@@ -30,6 +28,8 @@ from slimmer.pruning.plan import full_plan
 from slimmer.recipe import read_recipe
 from slimmer.recipe.methods import METHODS
 from slimmer.sparsify import choose_method, method_name, sparsify_steps, target_plan, training_images, training_of
+from slimmer.training.devices import make_engine
+from slimmer.training.loop import Training, make_learner, train_
 
 # MaskConvNet
 

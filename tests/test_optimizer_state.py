@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from slimmer.costs.params import params_cost
 from slimmer.graph import build_graph
-from slimmer.optimizer_state import restore_, sliced_state, state_of
 from slimmer.pruning.apply import prune
 from slimmer.pruning.plan import make_plan
+from slimmer.training.optimizer_state import restore_, sliced_state, state_of
 
 MAKE = {
     "SGD with momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True),

@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from slimmer.engine import synchronised_
 from slimmer.errors import RuntimeUnavailableError
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.runs.directory import Run
+from slimmer.training.devices import synchronised_
 
 SCRIPT = """
 import sys, os, torch

@@ -17,9 +17,9 @@ from slimmer.errors import TrainingError
 from slimmer.graph import logits
 from slimmer.methods import Method
 from slimmer.models.copying import set_mode_
-from slimmer.optimizer_state import restore_, state_of
 from slimmer.pruning.masks import Masked
 from slimmer.runs.events import Observe
+from slimmer.training.optimizer_state import restore_, state_of
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Training a network while and after it slims, and evaluating it."""
