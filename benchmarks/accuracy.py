@@ -24,8 +24,8 @@ from torch import nn
 
 from slimmer.costs.flops import CONVENTION, count_flops
 from slimmer.data import Data, batches, evaluation_batches
-from slimmer.export.onnx import export_onnx
-from slimmer.export.parity import check_parity
+from slimmer.exporting.onnx import export_onnx
+from slimmer.exporting.parity import check_parity
 from slimmer.pipeline import start
 from slimmer.prepare import Task, prepare
 from slimmer.pruning.slim_file import load_network

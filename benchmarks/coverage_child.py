@@ -31,9 +31,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.costs.flops import count_by_module, count_conv_linear, count_flops
 from slimmer.criteria import random_scores
-from slimmer.export.onnx import export_onnx
-from slimmer.export.parity import check_parity
-from slimmer.export.reason import one_line
+from slimmer.exporting.error_text import one_line
+from slimmer.exporting.onnx import export_onnx
+from slimmer.exporting.parity import check_parity
 from slimmer.graph import ChannelGraph, Inputs, build_graph, is_image, tensors_in, trace
 from slimmer.pruning.allocate import allocate, reachable
 from slimmer.pruning.apply import Cut, prune

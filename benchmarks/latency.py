@@ -32,7 +32,7 @@ from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import CONVENTION, count_flops
 from slimmer.criteria import magnitude_scores
 from slimmer.errors import BudgetError
-from slimmer.export.onnx import export_onnx
+from slimmer.exporting.onnx import export_onnx
 from slimmer.graph import build_graph
 from slimmer.models import build, find
 from slimmer.profiling import Conditions, Effort, Network, profile

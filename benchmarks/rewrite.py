@@ -23,8 +23,8 @@ from torch import nn
 from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import count_flops
 from slimmer.criteria import random_scores
-from slimmer.export.onnx import export_onnx
-from slimmer.export.parity import check_parity
+from slimmer.exporting.onnx import export_onnx
+from slimmer.exporting.parity import check_parity
 from slimmer.graph import build_graph
 from slimmer.models import build
 from slimmer.pruning.allocate import allocate, reachable

@@ -12,9 +12,10 @@ from torch.export import ExportedProgram
 from slimmer.data import Data, evaluation_batches
 from slimmer.data.augment import normalised
 from slimmer.errors import ExportError
-from slimmer.export.answers import Array, Judged, judged
-from slimmer.export.fp16 import check_range, float32_ops
-from slimmer.export.parity import (
+from slimmer.exporting.fp16 import check_range, float32_ops
+from slimmer.exporting.input_shape import Shape
+from slimmer.exporting.outputs import Array, Judged, judged
+from slimmer.exporting.parity import (
     TOLERANCES,
     Call,
     call_file,
@@ -23,9 +24,8 @@ from slimmer.export.parity import (
     hold_call,
     of_images,
 )
-from slimmer.export.shape import Shape
-from slimmer.export.trace import eval_copy, larger, load_program, program_of
-from slimmer.export.variants import Variant
+from slimmer.exporting.torch_program import eval_copy, larger, load_program, program_of
+from slimmer.exporting.variants import Variant
 from slimmer.graph import Inputs, example_inputs, is_image, own_inputs
 from slimmer.pruning.self_check import example
 from slimmer.recipe import Recipe

@@ -10,8 +10,8 @@ import torch
 
 from slimmer.atomic_files import digest
 from slimmer.data import Data, fingerprint
-from slimmer.export.shape import ANY_SIZE
-from slimmer.export.variants import Variant
+from slimmer.exporting.input_shape import ANY_SIZE
+from slimmer.exporting.variants import Variant
 from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
 from slimmer.recipe.amounts import short

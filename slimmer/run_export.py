@@ -10,14 +10,14 @@ from torch import nn
 from slimmer.atomic_files import write_json, write_text
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError, RunError
-from slimmer.export.fp16 import write_fp16
-from slimmer.export.int8 import calibration, write_int8
-from slimmer.export.onnx import export_onnx, read_metadata
-from slimmer.export.staged import put, staged, take_places
-from slimmer.export.trace import read_program_metadata, write_program
-from slimmer.export.variants import NETWORKS, Variant, variants
-from slimmer.export.write import bytes_of, remove, sums_of
 from slimmer.export_check import Job, check_asked, judge, measure, program_for
+from slimmer.exporting.fp16 import write_fp16
+from slimmer.exporting.int8 import calibration, write_int8
+from slimmer.exporting.onnx import export_onnx, read_metadata
+from slimmer.exporting.onnx_file import bytes_of, remove, sums_of
+from slimmer.exporting.staged import put, staged, take_places
+from slimmer.exporting.torch_program import read_program_metadata, write_program
+from slimmer.exporting.variants import NETWORKS, Variant, variants
 from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.prepare import check_fit, load_data
 from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA

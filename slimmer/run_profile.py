@@ -9,8 +9,8 @@ from torch import nn
 
 from slimmer.atomic_files import read_json, write_json
 from slimmer.errors import ExportError, RunError
-from slimmer.export.onnx import read_batch, read_input_size
-from slimmer.export.variants import NETWORKS
+from slimmer.exporting.onnx import read_batch, read_input_size
+from slimmer.exporting.variants import NETWORKS
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import read_recipe

@@ -5,8 +5,8 @@ import torch
 import zoo
 
 from slimmer.errors import ExportError
-from slimmer.export.onnx import export_onnx
-from slimmer.export.parity import call_file
+from slimmer.exporting.onnx import export_onnx
+from slimmer.exporting.parity import call_file
 from slimmer.pruning.apply import prune
 from slimmer.pruning.slim_file import Identity, load_network, save_network
 

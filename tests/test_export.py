@@ -12,10 +12,10 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from slimmer.errors import ExportError
-from slimmer.export import onnx as export
-from slimmer.export import parity
-from slimmer.export.onnx import export_onnx, read_input_size, read_metadata
-from slimmer.export.parity import check_parity
+from slimmer.exporting import onnx as export
+from slimmer.exporting import parity
+from slimmer.exporting.onnx import export_onnx, read_input_size, read_metadata
+from slimmer.exporting.parity import check_parity
 
 SIZE = (3, 8, 8)
 METADATA = {"slimmer": "0.1", "flops": "0.498 of dense"}

@@ -13,13 +13,13 @@ from torch import nn
 
 from slimmer.data import Data, InMemory
 from slimmer.errors import ExportError
-from slimmer.export import write
-from slimmer.export.answers import judged
-from slimmer.export.fp16 import check_range, float32_ops, write_fp16
-from slimmer.export.int8 import calibration, write_int8
-from slimmer.export.onnx import export_onnx, load_file, read_metadata
-from slimmer.export.parity import TOLERANCES, check_parity
-from slimmer.export.shape import Shape
+from slimmer.exporting import onnx_file as write
+from slimmer.exporting.fp16 import check_range, float32_ops, write_fp16
+from slimmer.exporting.input_shape import Shape
+from slimmer.exporting.int8 import calibration, write_int8
+from slimmer.exporting.onnx import export_onnx, load_file, read_metadata
+from slimmer.exporting.outputs import judged
+from slimmer.exporting.parity import TOLERANCES, check_parity
 
 
 class Loud(Net):

@@ -11,11 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from slimmer.errors import RecipeError
-from slimmer.export.int8 import write_int8
-from slimmer.export.onnx import export_onnx
-from slimmer.export.parity import check_parity
-from slimmer.export.strided import pool_strided_slices_
-from slimmer.export.tidy import forget_source_
+from slimmer.exporting.int8 import write_int8
+from slimmer.exporting.onnx import export_onnx
+from slimmer.exporting.parity import check_parity
+from slimmer.exporting.strided import pool_strided_slices_
+from slimmer.exporting.strip_metadata import forget_source_
 from slimmer.models.channel_pad import ChannelPad
 from slimmer.recipe import read_recipe
 

@@ -15,12 +15,13 @@ from test_export import METADATA, SIZE, Net, images, make
 from torch import nn
 
 from slimmer.errors import ExportError
-from slimmer.export import trace, write
-from slimmer.export.onnx import export_onnx, load_file, read_input_size, read_metadata
-from slimmer.export.parity import call_program, check_parity, hold_against, of_images
-from slimmer.export.shape import Shape
-from slimmer.export.trace import load_program, read_program_metadata, write_program
-from slimmer.export.write import files_of, remove, write_onnx
+from slimmer.exporting import onnx_file as write
+from slimmer.exporting import torch_program as trace
+from slimmer.exporting.input_shape import Shape
+from slimmer.exporting.onnx import export_onnx, load_file, read_input_size, read_metadata
+from slimmer.exporting.onnx_file import files_of, remove, write_onnx
+from slimmer.exporting.parity import call_program, check_parity, hold_against, of_images
+from slimmer.exporting.torch_program import load_program, read_program_metadata, write_program
 
 
 class Flattened(Net):

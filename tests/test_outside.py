@@ -14,7 +14,7 @@ from torch import nn
 
 import slimmer
 from slimmer.errors import ExportError, RunError
-from slimmer.export.onnx import load_file, read_input_size
+from slimmer.exporting.onnx import load_file, read_input_size
 from slimmer.runs.directory import open_run
 
 

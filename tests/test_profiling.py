@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.export.write import beside
+from slimmer.exporting.onnx_file import beside
 from slimmer.profiling import Conditions, Effort, Network, profile, results, statistics
 from slimmer.profiling.means import Means
 from slimmer.profiling.measure import measure

@@ -18,8 +18,8 @@ from torch.nn import functional
 from slimmer.costs import flops_cost, params_cost
 from slimmer.costs.flops import count_flops
 from slimmer.errors import ModelError, RunError
-from slimmer.export.onnx import export_onnx
-from slimmer.export.parity import check_parity
+from slimmer.exporting.onnx import export_onnx
+from slimmer.exporting.parity import check_parity
 from slimmer.graph import build_graph
 from slimmer.models import build
 from slimmer.models.checkpoint import read_metadata, save_weights

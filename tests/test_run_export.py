@@ -20,7 +20,8 @@ import slimmer as package
 from slimmer import export_check, run_export
 from slimmer.data import InMemory, evaluation_batches, load
 from slimmer.errors import DataError, ExportError, RecipeError
-from slimmer.export import staged, trace
+from slimmer.exporting import staged
+from slimmer.exporting import torch_program as trace
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 import slimmer as package
 from slimmer.errors import ExportError
-from slimmer.export.onnx import read_batch
+from slimmer.exporting.onnx import read_batch
 
 QUICK = {"runs": 1, "seconds": 0.0, "blocks": 1, "precision": 1.0, "threads": (1,)}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slimmer.export.onnx import read_metadata
+from slimmer.exporting.onnx import read_metadata
 from slimmer.profiling.clocks import Clock, not_known
 from slimmer.profiling.widths import Layer, read_layers
 from slimmer.runtimes import Array, Session

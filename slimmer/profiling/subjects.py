@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from slimmer.errors import ExportError
-from slimmer.export.reason import ONNX_FILE
-from slimmer.export.shape import ANY_SIZE
-from slimmer.export.write import bytes_of, sums_of
+from slimmer.exporting.error_text import ONNX_FILE
+from slimmer.exporting.input_shape import ANY_SIZE
+from slimmer.exporting.onnx_file import bytes_of, sums_of
 from slimmer.profiling.means import Network
 from slimmer.profiling.results import Subject
 from slimmer.runtimes import Session

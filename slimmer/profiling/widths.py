@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slimmer.export.onnx import load_file
+from slimmer.exporting.onnx import load_file
 from slimmer.runtimes.providers import CPU, first_choice
 
 MULTIPLES = (32, 16, 8)

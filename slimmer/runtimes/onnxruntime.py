@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.export.answers import TYPES, as_type, judged
-from slimmer.export.reason import ONNX_FILE, one_line
+from slimmer.exporting.error_text import ONNX_FILE, one_line
+from slimmer.exporting.outputs import TYPES, as_type, judged
 from slimmer.runtimes import Array
 from slimmer.runtimes.options import DEFAULTS, Options
 from slimmer.runtimes.providers import CPU, ON_GPU, Asked, asked_for, check_provider, first_choice

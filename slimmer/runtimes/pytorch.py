@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from slimmer.errors import RecipeError, RuntimeUnavailableError
-from slimmer.export.reason import one_line
+from slimmer.exporting.error_text import one_line
 from slimmer.graph import logits
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.registry import hint

@@ -14,9 +14,9 @@ from slimmer.data import Data
 from slimmer.data.augment import normalised
 from slimmer.data.batches import order
 from slimmer.errors import ExportError
-from slimmer.export.onnx import INPUT, finish, load_file
-from slimmer.export.reason import one_line
-from slimmer.export.strided import is_strided_slice
+from slimmer.exporting.error_text import one_line
+from slimmer.exporting.onnx import INPUT, finish, load_file
+from slimmer.exporting.strided import is_strided_slice
 from slimmer.graph import quiet
 
 AT_ONCE = 32  # images in a batch of calibration

@@ -14,9 +14,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from slimmer.errors import ExportError
-from slimmer.export.answers import as_type
-from slimmer.export.onnx import finish, load_file
-from slimmer.export.reason import one_line
+from slimmer.exporting.error_text import one_line
+from slimmer.exporting.onnx import finish, load_file
+from slimmer.exporting.outputs import as_type
 from slimmer.graph import quiet
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from slimmer.export.shape import ORDINARY, Shape
+from slimmer.exporting.input_shape import ORDINARY, Shape
 from slimmer.recipe.sections import ExportSection
 
 Form = Literal["fp32", "fp16", "int8", "torch"]

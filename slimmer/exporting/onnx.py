@@ -9,13 +9,13 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from slimmer.errors import ExportError
-from slimmer.export.beside import check_beside
-from slimmer.export.reason import ONNX_FILE, one_line
-from slimmer.export.shape import ORDINARY, Shape
-from slimmer.export.strided import pool_strided_slices_
-from slimmer.export.tidy import forget_source_, name_sizes_
-from slimmer.export.trace import BATCH, program_of
-from slimmer.export.write import write_onnx
+from slimmer.exporting.beside import check_beside
+from slimmer.exporting.error_text import ONNX_FILE, one_line
+from slimmer.exporting.input_shape import ORDINARY, Shape
+from slimmer.exporting.onnx_file import write_onnx
+from slimmer.exporting.strided import pool_strided_slices_
+from slimmer.exporting.strip_metadata import forget_source_, name_sizes_
+from slimmer.exporting.torch_program import BATCH, program_of
 from slimmer.graph import Inputs, is_image, quiet
 
 INPUT = "input"

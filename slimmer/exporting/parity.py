@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from slimmer.errors import ExportError
-from slimmer.export.answers import as_type, in_batches
-from slimmer.export.reason import ONNX_FILE, one_line
-from slimmer.export.trace import eval_copy
+from slimmer.exporting.error_text import ONNX_FILE, one_line
+from slimmer.exporting.outputs import as_type, in_batches
+from slimmer.exporting.torch_program import eval_copy
 from slimmer.graph import shapes, tensors_in
 
 TOLERANCE = 1e-4  # of an output's largest magnitude, for float32

@@ -13,8 +13,8 @@ from torch.export import Dim, ExportedProgram
 
 from slimmer.atomic_files import whole
 from slimmer.errors import ExportError
-from slimmer.export.reason import one_line
-from slimmer.export.shape import Shape
+from slimmer.exporting.error_text import one_line
+from slimmer.exporting.input_shape import Shape
 from slimmer.graph import Inputs, example_inputs, is_image, quiet, tracing
 from slimmer.models.copying import duplicate, set_mode_
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slimmer.atomic_files import digest
-from slimmer.export.write import beside, files_of, remove, sums_of
+from slimmer.exporting.onnx_file import beside, files_of, remove, sums_of
 
 FOLDER = ".export"
 
