@@ -28,10 +28,10 @@ from slimmer.exporting.onnx import export_onnx
 from slimmer.exporting.parity import check_parity
 from slimmer.pipeline import start
 from slimmer.prepare import Task, prepare
+from slimmer.profiling.runtimes.environment import environment
+from slimmer.profiling.runtimes.onnxruntime import accuracy as onnx_accuracy
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import Recipe, parse_setting, read_recipe
-from slimmer.runtimes.environment import environment
-from slimmer.runtimes.onnxruntime import accuracy as onnx_accuracy
 from slimmer.sparsify import training_images, training_of
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy, recalibrate_

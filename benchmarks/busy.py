@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from slimmer.atomic_files import write_json
 from slimmer.profiling import Conditions, Effort, Network, profile
-from slimmer.runtimes.environment import environment
+from slimmer.profiling.runtimes.environment import environment
 
 CHANNELS, SIDE = 32, 32
 LONGEST = 300  # seconds that a busy process lives, whatever becomes of this one

@@ -34,7 +34,7 @@ from typing import Any
 import click
 
 from slimmer.atomic_files import write_text
-from slimmer.runtimes.environment import environment
+from slimmer.profiling.runtimes.environment import environment
 
 CHILD = Path(__file__).with_name("coverage_child.py")
 STAGES = ("build", "graph", "check", "plan", "equal", "costs", "train", "attributes", "onnx")

@@ -22,8 +22,8 @@ import torch
 import slimmer
 from slimmer.data import InMemory
 from slimmer.prepare import load_data
+from slimmer.profiling.runtimes.environment import environment
 from slimmer.recipe import read_recipe
-from slimmer.runtimes.environment import environment
 
 HEADS = "file | precision | KB | of fp32 | max abs | max rel | same top-1 | top-1 of the file"
 

@@ -26,7 +26,7 @@ from torch import nn
 from slimmer.atomic_files import write_json, write_text
 from slimmer.graph.program import export_program
 from slimmer.graph.trace import channel_graph, walk_program
-from slimmer.runtimes.environment import environment
+from slimmer.profiling.runtimes.environment import environment
 
 SIZE = (3, 224, 224)
 NETS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121", "densenet169", "densenet201"]

@@ -29,11 +29,11 @@ from busy import CHANNELS, SIDE, busy, chain
 from slimmer.atomic_files import write_json
 from slimmer.profiling import Effort, statistics
 from slimmer.profiling.clocks import Clocks, cpu_clock, waited_for_a_core
+from slimmer.profiling.runtimes.environment import environment
+from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.statistics import Samples
 from slimmer.profiling.summary import AGREE
 from slimmer.profiling.timing import MOST, time_in_turns
-from slimmer.runtimes.environment import environment
-from slimmer.runtimes.onnxruntime import open_session
 
 BLOCKS = (2, 3, 4, 5, 6, 8, 11, 16)
 STARTS = (2, 3, 6)

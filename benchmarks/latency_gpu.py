@@ -23,7 +23,7 @@ from slimmer.atomic_files import read_json, write_json, write_text
 from slimmer.errors import SlimmerError
 from slimmer.models import find
 from slimmer.profiling import Conditions, Effort, Network, profile
-from slimmer.runtimes.options import Options
+from slimmer.profiling.runtimes.session_options import Options
 
 NETS = "cifar_vgg19_bn,cifar_wrn28_10"
 GONE = (0.5, 0.6, 0.7)

@@ -19,7 +19,7 @@ import click
 
 from slimmer.models import build
 from slimmer.models.checkpoint import save_weights
-from slimmer.runtimes.environment import environment
+from slimmer.profiling.runtimes.environment import environment
 
 PEER = """
 import sys, torch

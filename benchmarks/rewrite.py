@@ -27,12 +27,12 @@ from slimmer.exporting.onnx import export_onnx
 from slimmer.exporting.parity import check_parity
 from slimmer.graph import build_graph
 from slimmer.models import build
+from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.allocate import allocate, reachable
 from slimmer.pruning.plan import Plan
 from slimmer.pruning.rewrite import read_program
 from slimmer.pruning.self_check import check_same, probe
 from slimmer.pruning.slim_file import Identity, load_network, save_network
-from slimmer.runtimes.environment import environment
 
 NETWORKS = (
     "res2net50_26w_4s",

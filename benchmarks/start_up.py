@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from slimmer.runtimes.environment import environment
+from slimmer.profiling.runtimes.environment import environment
 
 
 @click.command(help=__doc__)

@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from slimmer.graph import build_graph
 from slimmer.models import build, find
+from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.masks import Masked
-from slimmer.runtimes.environment import environment
 
 
 @click.command(help=__doc__)

@@ -10,12 +10,12 @@ from torch import nn
 from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
 from slimmer.prepare import Task
+from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.recount import recount
 from slimmer.report import attribute_report, cost_report
 from slimmer.runs.directory import Run, worked
-from slimmer.runtimes.environment import environment
 from slimmer.sparsify import method_name
 
 

@@ -12,10 +12,10 @@ from test_profiling import MS, FakeSession, constant, fake_profile
 
 from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, width_notes
 from slimmer.profiling.results import Comparison, Conditions, TracedRun
+from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.timing import Effort
 from slimmer.profiling.widths import Layer, multiple_of, read_layers
-from slimmer.runtimes.fresh import Fresh
-from slimmer.runtimes.trace import Trace
 
 PAIR = {"dense": constant(10), "slim": constant(4)}
 

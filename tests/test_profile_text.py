@@ -7,9 +7,9 @@ from test_profiling import FakeSession, constant, fake_profile
 from test_profiling_busy import busy_machine
 
 from slimmer.profile_text import headline, parts
+from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.widths import Layer, multiple_of
-from slimmer.runtimes.fresh import Fresh
-from slimmer.runtimes.trace import Trace
 
 BOTH = ("onnxruntime", "torch")
 

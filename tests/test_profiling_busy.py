@@ -15,8 +15,8 @@ from test_runtimes import write
 from slimmer.profiling import clocks
 from slimmer.profiling.clocks import cpu_clock, waited_for_a_core
 from slimmer.profiling.results import Ratio
+from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.summary import is_undisturbed, to_quote
-from slimmer.runtimes.onnxruntime import open_session
 
 MS = 1_000_000
 SLICE, AWAY = 4 * MS, 6 * MS  # a scheduler's: so long a process runs, and then others do

@@ -16,12 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from slimmer.errors import DataError, ExportError, RecipeError, RuntimeUnavailableError
-from slimmer.runtimes import onnxruntime as runtime
-from slimmer.runtimes.environment import environment, gpu_state
-from slimmer.runtimes.onnxruntime import accuracy, open_session
-from slimmer.runtimes.options import Options
-from slimmer.runtimes.providers import asked_for, check_provider
-from slimmer.runtimes.pytorch import open_model
+from slimmer.profiling.runtimes import onnxruntime as runtime
+from slimmer.profiling.runtimes.environment import environment, gpu_state
+from slimmer.profiling.runtimes.onnxruntime import accuracy, open_session
+from slimmer.profiling.runtimes.providers import asked_for, check_provider
+from slimmer.profiling.runtimes.pytorch import open_model
+from slimmer.profiling.runtimes.session_options import Options
 
 WEIGHT = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 

@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from slimmer.errors import RuntimeUnavailableError
-from slimmer.runtimes import fresh as fresh_module
-from slimmer.runtimes import trace as trace_module
-from slimmer.runtimes.fresh import measure_fresh, use_once
-from slimmer.runtimes.options import DEFAULTS, Options
-from slimmer.runtimes.trace import Trace, read_trace, trace_network
+from slimmer.profiling.runtimes import first_use as fresh_module
+from slimmer.profiling.runtimes import node_times as trace_module
+from slimmer.profiling.runtimes.first_use import measure_fresh, use_once
+from slimmer.profiling.runtimes.node_times import Trace, read_trace, trace_network
+from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 

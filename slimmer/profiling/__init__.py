@@ -19,12 +19,12 @@ from slimmer.profiling.results import (
     Subject,
     Timing,
 )
+from slimmer.profiling.runtimes import Array, Session
+from slimmer.profiling.runtimes.first_use import Fresh, measure_fresh
+from slimmer.profiling.runtimes.node_times import Trace, trace_network
+from slimmer.profiling.runtimes.onnxruntime import open_session
+from slimmer.profiling.runtimes.providers import asked_for, check_provider
 from slimmer.profiling.timing import Effort
-from slimmer.runtimes import Array, Session
-from slimmer.runtimes.fresh import Fresh, measure_fresh
-from slimmer.runtimes.onnxruntime import open_session
-from slimmer.runtimes.providers import asked_for, check_provider
-from slimmer.runtimes.trace import Trace, trace_network
 
 __all__ = [
     "RUNTIMES",
@@ -65,7 +65,7 @@ def profile(networks: Sequence[Network], conditions: Conditions, on_progress: Pr
     def opened(network: Network, runtime: str, threads: int | None) -> Session:
         if runtime in IN_PYTORCH:
             # PyTorch takes a second to load, which ONNX files alone need not wait for.
-            from slimmer.runtimes.pytorch import open_model  # noqa: PLC0415
+            from slimmer.profiling.runtimes.pytorch import open_model  # noqa: PLC0415
 
             assert network.module is not None  # measure has seen to it
             compiled = runtime == "torch-compiled"

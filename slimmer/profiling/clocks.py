@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from slimmer.runtimes.providers import CPU, first_choice
+from slimmer.profiling.runtimes.providers import CPU, first_choice
 
 Clock = Callable[[], int]
 _TASKS = Path("/proc/self/task")

@@ -7,11 +7,11 @@ from typing import Any
 
 from slimmer.exporting.onnx import read_metadata
 from slimmer.profiling.clocks import Clock, not_known
+from slimmer.profiling.runtimes import Array, Session
+from slimmer.profiling.runtimes.environment import GpuState, environment, gpu_state
+from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.widths import Layer, read_layers
-from slimmer.runtimes import Array, Session
-from slimmer.runtimes.environment import GpuState, environment, gpu_state
-from slimmer.runtimes.fresh import Fresh
-from slimmer.runtimes.trace import Trace
 
 Progress = Callable[[int, int, str], None]
 """Called as a step begins, with how many are done, how many there are, and what the step is."""

@@ -36,11 +36,11 @@ from slimmer.profiling.results import (
     Timing,
     TracedRun,
 )
+from slimmer.profiling.runtimes import Array, Session
 from slimmer.profiling.subjects import read, subject_of
 from slimmer.profiling.summary import timing
 from slimmer.profiling.timing import Tell, record, time_in_turns
 from slimmer.profiling.widths import preferred
-from slimmer.runtimes import Array, Session
 
 COPIES = 20  # runs of a copy at least
 

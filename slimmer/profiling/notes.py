@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from slimmer.profiling import statistics
 from slimmer.profiling.results import ONNX_RUNTIME, Case, Comparison, Conditions, Subject, Timing, TracedRun
+from slimmer.profiling.runtimes.environment import GpuState
+from slimmer.profiling.runtimes.node_times import listed
+from slimmer.profiling.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.profiling.widths import Layer
-from slimmer.runtimes.environment import GpuState
-from slimmer.runtimes.providers import CPU, ON_GPU, first_choice
-from slimmer.runtimes.trace import listed
 
 PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
 APART = 0.03  # of speed-ups: by so much that of medians may differ without a word

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from slimmer.errors import RecipeError
+from slimmer.profiling.runtimes.environment import GpuState
+from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.node_times import Trace
+from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 from slimmer.profiling.timing import Effort
 from slimmer.profiling.widths import Layer
-from slimmer.runtimes.environment import GpuState
-from slimmer.runtimes.fresh import Fresh
-from slimmer.runtimes.options import DEFAULTS, Options
-from slimmer.runtimes.trace import Trace
 
 ONNX_RUNTIME = "onnxruntime"
 IN_PYTORCH = ("torch", "torch-compiled")  # these run a module; the others a file

@@ -9,7 +9,7 @@ from slimmer.exporting.input_shape import ANY_SIZE
 from slimmer.exporting.onnx_file import bytes_of, sums_of
 from slimmer.profiling.means import Network
 from slimmer.profiling.results import Subject
-from slimmer.runtimes import Session
+from slimmer.profiling.runtimes import Session
 
 # What a file says of where it comes from.
 ORIGIN = ("slimmer", "torch", "arch", "network", "opset", "recipe_hash", "plan_hash", "weights_sha256")

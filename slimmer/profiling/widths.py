@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.exporting.onnx import load_file
-from slimmer.runtimes.providers import CPU, first_choice
+from slimmer.profiling.runtimes.providers import CPU, first_choice
 
 MULTIPLES = (32, 16, 8)
 

@@ -3,8 +3,8 @@
 import onnxruntime
 
 from slimmer.errors import RuntimeUnavailableError
+from slimmer.profiling.runtimes.session_options import Options
 from slimmer.registry import hint
-from slimmer.runtimes.options import Options
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 PROVIDERS = {

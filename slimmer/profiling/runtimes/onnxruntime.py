@@ -14,9 +14,9 @@ import onnxruntime
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.exporting.error_text import ONNX_FILE, one_line
 from slimmer.exporting.outputs import TYPES, as_type, judged
-from slimmer.runtimes import Array
-from slimmer.runtimes.options import DEFAULTS, Options
-from slimmer.runtimes.providers import CPU, ON_GPU, Asked, asked_for, check_provider, first_choice
+from slimmer.profiling.runtimes import Array
+from slimmer.profiling.runtimes.providers import CPU, ON_GPU, Asked, asked_for, check_provider, first_choice
+from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
 _BOUND = "inputs and outputs bound on the device, copies not timed"
 _THROUGH_MEMORY = "inputs and outputs in the CPU's memory: copies to the device and back are timed too"

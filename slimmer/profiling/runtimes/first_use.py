@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from slimmer.runtimes.environment import gpu_state
-from slimmer.runtimes.onnxruntime import open_session
-from slimmer.runtimes.options import DEFAULTS, Options
-from slimmer.runtimes.providers import ON_GPU, first_choice
+from slimmer.profiling.runtimes.environment import gpu_state
+from slimmer.profiling.runtimes.onnxruntime import open_session
+from slimmer.profiling.runtimes.providers import ON_GPU, first_choice
+from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
 RUNS = 2  # behind the first; memory is asked for in these too
 SECONDS = 600  # an engine that TensorRT builds takes minutes
@@ -48,7 +48,7 @@ def measure_fresh(
     None where that process fails: the session that is timed then says why.
     """
     job = {"path": str(path), "shape": shape, "provider": provider, "threads": threads, "options": asdict(options)}
-    command = [sys.executable, "-m", "slimmer.runtimes.fresh", json.dumps(job)]
+    command = [sys.executable, "-m", "slimmer.profiling.runtimes.first_use", json.dumps(job)]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)  # noqa: S603 - ourselves
     except subprocess.SubprocessError:

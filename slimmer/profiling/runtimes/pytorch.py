@@ -10,8 +10,8 @@ from slimmer.errors import RecipeError, RuntimeUnavailableError
 from slimmer.exporting.error_text import one_line
 from slimmer.graph import logits
 from slimmer.models.copying import duplicate, set_mode_
+from slimmer.profiling.runtimes import Array
 from slimmer.registry import hint
-from slimmer.runtimes import Array
 
 PROVIDERS = ("cpu", "cuda")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.errors import RuntimeUnavailableError
-from slimmer.runtimes import Array
-from slimmer.runtimes.onnxruntime import open_session
-from slimmer.runtimes.options import DEFAULTS, Options
-from slimmer.runtimes.providers import CPU, first_choice
+from slimmer.profiling.runtimes import Array
+from slimmer.profiling.runtimes.onnxruntime import open_session
+from slimmer.profiling.runtimes.providers import CPU, first_choice
+from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
 RUNS, LEAST = 9, 3  # of a network that takes long, fewer
 SECONDS = 2.0
