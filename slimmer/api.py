@@ -10,7 +10,6 @@ from torch import nn
 
 from slimmer import data as data_sets
 from slimmer import pipeline, run_export, run_profile
-from slimmer.compare import compare_runs
 from slimmer.data import Data
 from slimmer.data.user_data import from_value
 from slimmer.inspection import inspect
@@ -19,10 +18,11 @@ from slimmer.models.copying import duplicate
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import SHORT, data_at, read_recipe
+from slimmer.reports.compare_runs import compare_runs
+from slimmer.reports.comparison_table import write_comparison
 from slimmer.runs.directory import Run, open_run
 from slimmer.runs.events import Observe
 from slimmer.surroundings import undisturbed
-from slimmer.tabulate import write_comparison
 
 __all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
 

@@ -17,7 +17,7 @@ from slimmer.pruning.allocate import Limits, reachable
 from slimmer.pruning.plan import make_plan
 from slimmer.pruning.slim_file import check_again
 from slimmer.recipe.sections import ModelSection
-from slimmer.report import CONVENTIONS
+from slimmer.reports.run_report import CONVENTIONS
 from slimmer.runs.trust import remember
 from slimmer.sources import Source, load_model, name_module
 from slimmer.surroundings import undisturbed

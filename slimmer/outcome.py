@@ -14,7 +14,7 @@ from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.recount import recount
-from slimmer.report import attribute_report, cost_report
+from slimmer.reports.run_report import attribute_report, cost_report
 from slimmer.runs.directory import Run, worked
 from slimmer.sparsify import method_name
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.data import Data, evaluation_batches, steps
 from slimmer.errors import DataError, RunError, first_line
-from slimmer.figures import draw_run
 from slimmer.graph import example_inputs
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.outcome import make_report
@@ -28,7 +27,8 @@ from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_identified, save_network
 from slimmer.pruning.traced_parts import check_scope
 from slimmer.recipe import Recipe
-from slimmer.report import to_markdown
+from slimmer.reports.figures import draw_run
+from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
 from slimmer.runs.events import Observe

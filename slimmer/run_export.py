@@ -20,12 +20,12 @@ from slimmer.exporting.torch_program import read_program_metadata, write_program
 from slimmer.exporting.variants import NETWORKS, Variant, variants
 from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.prepare import check_fit, load_data
-from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
 from slimmer.provenance import provenance, weights_of
 from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.recipe.sections import DataSection
-from slimmer.report import to_markdown
+from slimmer.reports.latency_tables import SCHEMA as PROFILE_SCHEMA
+from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.atomic_files import write_text
-from slimmer.compare import merge, partition, read_entry
 from slimmer.errors import RunError
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import differing, flat, text
 from slimmer.recipe.sweep import Settings, number, plan_rows
+from slimmer.reports.compare_runs import merge, partition, read_entry
+from slimmer.reports.comparison_table import write_comparison
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run, is_beginning
 from slimmer.runs.events import Observe
 from slimmer.side_by_side import side_by_side
-from slimmer.tabulate import write_comparison
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from main_job import slimmer, tree
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from slimmer.compare import read_entry
 from slimmer.errors import SlimmerError
 from slimmer.models.checkpoint import save_weights
 from slimmer.models.checksum import CHECKSUM, sealed
@@ -21,6 +20,7 @@ from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import parse_setting, read_recipe
 from slimmer.recipe.sweep import plan_rows
+from slimmer.reports.compare_runs import read_entry
 from slimmer.run_export import earlier, tell_report
 from slimmer.runs.directory import LATEST, Run, open_run
 from slimmer.runs.schemas import ExportFile, ProfileFile, ReportFile, check

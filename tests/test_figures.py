@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from slimmer.errors import RunError
-from slimmer.figures import draw_run, draw_runs
-from slimmer.figures.canvas import LONGEST, shorten
-from slimmer.figures.one_run import masks_figure, sparsity_figure, training_figure, widths_figure
-from slimmer.figures.series import mask_moments, over_epochs, removal, sparsity
-from slimmer.figures.several_runs import by_group_figure, over_time_figure
-from slimmer.report import FIGURES, to_markdown
+from slimmer.reports.figures import draw_run, draw_runs
+from slimmer.reports.figures.canvas import LONGEST, shorten
+from slimmer.reports.figures.one_run import masks_figure, sparsity_figure, training_figure, widths_figure
+from slimmer.reports.figures.series import mask_moments, over_epochs, removal, sparsity
+from slimmer.reports.figures.several_runs import by_group_figure, over_time_figure
+from slimmer.reports.run_report import FIGURES, to_markdown
 from slimmer.runs.directory import Run, read_events
 from slimmer.training.mask_events import mask_event
 

@@ -6,10 +6,10 @@ import pytest
 from test_profiling import FakeSession, constant, fake_profile
 from test_profiling_busy import busy_machine
 
-from slimmer.profile_text import headline, parts
 from slimmer.profiling.runtimes.first_use import Fresh
 from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.widths import Layer, multiple_of
+from slimmer.reports.latency_tables import headline, parts
 
 BOTH = ("onnxruntime", "torch")
 

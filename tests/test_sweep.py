@@ -20,10 +20,10 @@ from slimmer.atomic_files import read_json
 from slimmer.errors import RecipeError, RunError
 from slimmer.recipe import Recipe, read_recipe
 from slimmer.recipe.sweep import plan_rows, read_sweep
+from slimmer.reports.comparison_table import to_csv
 from slimmer.runs.directory import Run
 from slimmer.side_by_side import share, side_by_side
 from slimmer.sweep import sweep
-from slimmer.tabulate import to_csv
 
 ROOT = Path(__file__).parents[1]
 

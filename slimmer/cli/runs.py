@@ -54,11 +54,11 @@ def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     RUN is a directory that `slimmer prune` wrote, or one that holds such, as `slimmer sweep` leaves it. Runs that
     differ only by their seed share a row, with mean and standard deviation.
     """
-    from slimmer.compare import compare_runs
+    from slimmer.reports.compare_runs import compare_runs
 
     found = compare_runs(runs)
     if out is not None:
-        from slimmer.tabulate import write_comparison
+        from slimmer.reports.comparison_table import write_comparison
 
         for path in write_comparison(out, [found]):
             click.echo(path, err=True)

@@ -9,9 +9,16 @@ from rich.console import Console
 from rich.table import Table
 
 from slimmer.console.watch import LABELS, say
-from slimmer.profile_text import headline, parts
-from slimmer.report import EXPORT_HEADS, attribute_notes, export_rows, traced_hint, uncounted_hint, width_hint
-from slimmer.tabulate import columns, fitting, legend, title
+from slimmer.reports.comparison_table import columns, fitting, legend, title
+from slimmer.reports.latency_tables import headline, parts
+from slimmer.reports.run_report import (
+    EXPORT_HEADS,
+    attribute_notes,
+    export_rows,
+    traced_hint,
+    uncounted_hint,
+    width_hint,
+)
 
 HALF = 0.5  # of the FLOPs: where not even that can be reached, it is said what holds them
 

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from slimmer.errors import RecipeError, RuntimeUnavailableError
-from slimmer.profile_text import SCHEMA
 from slimmer.profiling.clocks import Clock, Clocks
 from slimmer.profiling.means import Means, Network, Progress
 from slimmer.profiling.notes import (
@@ -41,6 +40,7 @@ from slimmer.profiling.subjects import read, subject_of
 from slimmer.profiling.summary import timing
 from slimmer.profiling.timing import Tell, record, time_in_turns
 from slimmer.profiling.widths import preferred
+from slimmer.reports.latency_tables import SCHEMA
 
 COPIES = 20  # runs of a copy at least
 

@@ -2,7 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from slimmer.profile_causes import CPU, ON_CPU, Part, Profile, Row, key, nodes, several, threads_told, where, widths
+from slimmer.reports.latency_limits import (
+    CPU,
+    ON_CPU,
+    Part,
+    Profile,
+    Row,
+    key,
+    nodes,
+    several,
+    threads_told,
+    where,
+    widths,
+)
 
 SCHEMA = 4
 # Settings that change a timing on a GPU, ONNX Runtime's and PyTorch's.

@@ -8,11 +8,11 @@ from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
 from slimmer.graph import ChannelGraph, slim_width
 from slimmer.markdown import plain
-from slimmer.profile_text import SCHEMA as PROFILE_SCHEMA
-from slimmer.profile_text import headline, parts
 from slimmer.pruning.limits import ROUNDED
 from slimmer.pruning.plan import Plan
 from slimmer.recipe.amounts import short
+from slimmer.reports.latency_tables import SCHEMA as PROFILE_SCHEMA
+from slimmer.reports.latency_tables import headline, parts
 
 FIGURES = {
     "masks": "Values of the masks",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimmer.figures.canvas import (
+from slimmer.reports.figures.canvas import (
     BLACK,
     BLUE,
     COLOURS,
@@ -18,7 +18,7 @@ from slimmer.figures.canvas import (
     new_figure,
     save,
 )
-from slimmer.figures.series import COSTS, Event, mask_moments, over_epochs, removal, running_mean, sparsity
+from slimmer.reports.figures.series import COSTS, Event, mask_moments, over_epochs, removal, running_mean, sparsity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimmer.errors import RunError
-from slimmer.figures.canvas import GREY, PALE, legend, name_groups, names_height, new_figure, save, style
-from slimmer.figures.series import COSTS, Event, sparsity
+from slimmer.reports.figures.canvas import GREY, PALE, legend, name_groups, names_height, new_figure, save, style
+from slimmer.reports.figures.series import COSTS, Event, sparsity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,6 +1,6 @@
 """The pictures of a run and of several runs side by side, drawn from the events that they recorded."""
 
-from slimmer.figures.one_run import draw_run
-from slimmer.figures.several_runs import draw_runs
+from slimmer.reports.figures.one_run import draw_run
+from slimmer.reports.figures.several_runs import draw_runs
 
 __all__ = ["draw_run", "draw_runs"]

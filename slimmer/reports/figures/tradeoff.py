@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slimmer.figures.canvas import GREY, legend, new_figure, save, style
 from slimmer.recipe.keys import label
+from slimmer.reports.figures.canvas import GREY, legend, new_figure, save, style
 
 MARKERS = "osD^vPX*"
 NARROWEST = 4.0  # percent of the FLOPs that the figure shows at least

@@ -1,0 +1,1 @@
+"""What was measured, for people: tables, Markdown, figures, comparisons of runs."""
