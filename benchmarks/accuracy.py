@@ -26,13 +26,13 @@ from slimmer.costs.flops import CONVENTION, count_flops
 from slimmer.data import Data, batches, evaluation_batches
 from slimmer.exporting.onnx import export_onnx
 from slimmer.exporting.parity import check_parity
-from slimmer.pipeline import start
-from slimmer.prepare import Task, prepare
+from slimmer.pipeline.choose_plan import training_images, training_of
+from slimmer.pipeline.job import Task, prepare
+from slimmer.pipeline.stages import start
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.profiling.runtimes.onnxruntime import accuracy as onnx_accuracy
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import Recipe, parse_setting, read_recipe
-from slimmer.sparsify import training_images, training_of
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy, recalibrate_
 from slimmer.training.loop import make_learner, train_

@@ -22,11 +22,11 @@ import torch
 
 from slimmer.atomic_files import read_json, write_json, write_text
 from slimmer.errors import RunError, SlimmerError
-from slimmer.pipeline import resume, start
+from slimmer.pipeline.profile_runs import profile_run
+from slimmer.pipeline.stages import resume, start
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.recipe import Recipe, make_recipe, parse_setting, read_recipe
 from slimmer.recipe.sweep import plan_rows
-from slimmer.run_profile import profile_run
 from slimmer.runs.directory import Run
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "paper"

@@ -9,12 +9,15 @@ from typing import Any
 from torch import nn
 
 from slimmer import data as data_sets
-from slimmer import pipeline, run_export, run_profile
 from slimmer.data import Data
 from slimmer.data.user_data import from_value
-from slimmer.inspection import inspect
 from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate
+from slimmer.pipeline import export_run as run_export
+from slimmer.pipeline import profile_runs as run_profile
+from slimmer.pipeline import stages as pipeline
+from slimmer.pipeline.inspect_model import inspect
+from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import SHORT, data_at, read_recipe
@@ -22,7 +25,6 @@ from slimmer.reports.compare_runs import compare_runs
 from slimmer.reports.comparison_table import write_comparison
 from slimmer.runs.directory import Run, open_run
 from slimmer.runs.events import Observe
-from slimmer.surroundings import undisturbed
 
 __all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
 

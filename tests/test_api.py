@@ -247,7 +247,7 @@ def test_a_run_whose_data_came_from_python_is_not_resumed_without_them(checkpoin
 
     with pytest.raises(KeyboardInterrupt):
         slimmer.prune(checkpoint, load("digits"), flops=0.5, epochs=1, out="run", observe=stop)
-    from slimmer import pipeline
+    from slimmer.pipeline import stages as pipeline
     from slimmer.runs.directory import Run
 
     with pytest.raises(slimmer.SlimmerError, match="start it anew from Python"):

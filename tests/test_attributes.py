@@ -15,7 +15,7 @@ from torch import nn
 
 import slimmer
 from slimmer.errors import RunError
-from slimmer.prepare import examine
+from slimmer.pipeline.job import examine
 from slimmer.pruning.apply import prune
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import Plan, make_plan

@@ -17,11 +17,13 @@ from main_job import ARCH, PYTHON, slimmer, tree
 from PIL import Image
 
 import slimmer as package
-from slimmer import demo, pipeline, run_profile
+from slimmer import demo
 from slimmer.data import Data, InMemory
 from slimmer.errors import DataError
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
+from slimmer.pipeline import profile_runs as run_profile
+from slimmer.pipeline import stages as pipeline
 from slimmer.recipe import read_recipe
 
 SIZE = ("--set", "model.input_size=[1,16,16]")

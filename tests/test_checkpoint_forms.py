@@ -18,8 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 from slimmer.errors import CheckpointError
 from slimmer.models import build
 from slimmer.models.checkpoint import read_entry
+from slimmer.pipeline.sources import load_model
 from slimmer.recipe.sections import ModelSection
-from slimmer.sources import load_model
 
 NET = "cifar_resnet8"
 

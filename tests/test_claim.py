@@ -12,7 +12,7 @@ import pytest
 from main_job import PYTHON, slimmer, tree
 
 from slimmer.errors import RunError
-from slimmer.pipeline import start
+from slimmer.pipeline.stages import start
 from slimmer.recipe import read_recipe
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run, half_written, is_beginning, mark_latest, new_run, old_run, open_run

@@ -15,8 +15,11 @@ import yaml
 from main_job import ARCH, PYTHON, slimmer
 from safetensors.numpy import load_file
 
-from slimmer import console, inspection, pipeline, run_profile
+from slimmer import console
 from slimmer.data import evaluation_batches, load
+from slimmer.pipeline import inspect_model as inspection
+from slimmer.pipeline import profile_runs as run_profile
+from slimmer.pipeline import stages as pipeline
 from slimmer.recipe import read_recipe
 from slimmer.runs.directory import Run
 

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save
 from slimmer.errors import SlimmerError
 from slimmer.models.checkpoint import save_weights
 from slimmer.models.checksum import CHECKSUM, sealed
-from slimmer.pipeline import resume, start
+from slimmer.pipeline.export_run import earlier, tell_report
+from slimmer.pipeline.stages import resume, start
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import parse_setting, read_recipe
 from slimmer.recipe.sweep import plan_rows
 from slimmer.reports.compare_runs import read_entry
-from slimmer.run_export import earlier, tell_report
 from slimmer.runs.directory import LATEST, Run, open_run
 from slimmer.runs.schemas import ExportFile, ProfileFile, ReportFile, check
 

@@ -14,7 +14,7 @@ from slimmer.costs.agreement import check_agreement
 from slimmer.costs.flops import count_flops, uncounted
 from slimmer.errors import BudgetError, ModelError
 from slimmer.graph import build_graph
-from slimmer.prepare import examine
+from slimmer.pipeline.job import examine
 from slimmer.pruning.apply import prune
 from slimmer.pruning.plan import make_plan
 from slimmer.pruning.slim_file import Identity
@@ -189,7 +189,7 @@ def test_a_cost_that_does_not_fit_the_slim_network_is_found_before_training(monk
         found = flops_cost(model, graph, inputs)
         return type(found)(**{**vars(found), "constant": found.constant + 1})
 
-    monkeypatch.setattr("slimmer.prepare.flops_cost", wrong)
+    monkeypatch.setattr("slimmer.pipeline.job.flops_cost", wrong)
     with pytest.raises(ModelError, match=r"flops were planned, [\d,]+ counted"):
         examine(zoo.make("Chain", torch.float32), Identity("", 2, zoo.SIZE))
 

@@ -11,7 +11,7 @@ import slimmer
 from slimmer.costs.flops import count_by_operation
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
-from slimmer.pipeline import resume
+from slimmer.pipeline.stages import resume
 from slimmer.pruning.plan import make_plan
 from slimmer.pruning.rewrite import read_program
 from slimmer.pruning.self_check import check_same

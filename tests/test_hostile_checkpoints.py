@@ -23,8 +23,8 @@ from torch import nn
 from slimmer.errors import CheckpointError, SlimmerError
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights
+from slimmer.pipeline.sources import load_model
 from slimmer.recipe.sections import ModelSection
-from slimmer.sources import load_model
 
 SECONDS = 20  # a case takes a tenth of one; the machine may be busy
 MEGABYTES = 700  # that all cases together may take more than the tests before them

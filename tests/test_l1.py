@@ -15,13 +15,13 @@ from slimmer.criteria import filter_norm_scores
 from slimmer.errors import BudgetError, ModelError, RecipeError
 from slimmer.graph import build_graph
 from slimmer.models import build, find
-from slimmer.pipeline import start
-from slimmer.prepare import prepare
+from slimmer.pipeline.choose_plan import choose_method, target_plan
+from slimmer.pipeline.job import prepare
+from slimmer.pipeline.stages import start
 from slimmer.pruning.apply import prune
 from slimmer.pruning.plan import full_plan
 from slimmer.pruning.published_cuts import cut_by_ratios, cut_by_share, shares_of_groups
 from slimmer.recipe import read_recipe
-from slimmer.sparsify import choose_method, target_plan
 
 PUBLISHED = sorted((Path(__file__).parents[1] / "recipes" / "published").glob("*.yaml"))
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from slimmer.prepare import examine
+from slimmer.pipeline.job import examine
 from slimmer.pruning.apply import prune
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import make_plan

@@ -21,13 +21,20 @@ from slimmer.methods.maskconvnet import Target
 from slimmer.methods.metric import Metric
 from slimmer.methods.network_slimming import find_scales
 from slimmer.models import build
-from slimmer.prepare import prepare
+from slimmer.pipeline.choose_plan import (
+    choose_method,
+    method_name,
+    sparsify_steps,
+    target_plan,
+    training_images,
+    training_of,
+)
+from slimmer.pipeline.job import prepare
 from slimmer.pruning.apply import prune
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import full_plan
 from slimmer.recipe import read_recipe
 from slimmer.recipe.methods import METHODS
-from slimmer.sparsify import choose_method, method_name, sparsify_steps, target_plan, training_images, training_of
 from slimmer.training.devices import make_engine
 from slimmer.training.loop import Training, make_learner, train_
 
@@ -547,7 +554,7 @@ def test_every_method_ends_inside_both_budgets(task, name):
 
 
 def test_a_resumed_run_takes_no_scores_anew(task, monkeypatch):
-    monkeypatch.setattr("slimmer.sparsify.taylor_scores", None)
+    monkeypatch.setattr("slimmer.pipeline.choose_plan.taylor_scores", None)
     method = choose_method(recipe_of(("method.name", "taylor")), task, 3, resumed=True)
     assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": task.graph.units}
 

@@ -10,11 +10,11 @@ from slimmer.data import Data, InMemory
 from slimmer.errors import BudgetError, DataError, ModelError
 from slimmer.models import build
 from slimmer.models.checkpoint import save_weights
-from slimmer.prepare import examine, load_data, prepare
+from slimmer.pipeline.job import examine, load_data, prepare
+from slimmer.pipeline.sources import load_model
 from slimmer.pruning.allocate import Limits
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import DataSection, ModelSection, read_recipe
-from slimmer.sources import load_model
 
 SIZE = [3, 6, 6]
 HALF = ("budget.flops", 0.5)

@@ -11,7 +11,7 @@ import yaml
 
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
-from slimmer.pipeline import resume
+from slimmer.pipeline.stages import resume
 from slimmer.runs.directory import Run, open_run
 
 SCRIPT = """

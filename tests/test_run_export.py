@@ -17,11 +17,12 @@ from onnx import TensorProto
 from safetensors.torch import load_file
 
 import slimmer as package
-from slimmer import export_check, run_export
 from slimmer.data import InMemory, evaluation_batches, load
 from slimmer.errors import DataError, ExportError, RecipeError
 from slimmer.exporting import staged
 from slimmer.exporting import torch_program as trace
+from slimmer.pipeline import export_run as run_export
+from slimmer.pipeline import verify_export as export_check
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 

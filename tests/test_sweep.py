@@ -18,12 +18,12 @@ from main_job import PYTHON, slimmer, tree
 
 from slimmer.atomic_files import read_json
 from slimmer.errors import RecipeError, RunError
+from slimmer.pipeline.parallel_runs import share, side_by_side
+from slimmer.pipeline.sweep import sweep
 from slimmer.recipe import Recipe, read_recipe
 from slimmer.recipe.sweep import plan_rows, read_sweep
 from slimmer.reports.comparison_table import to_csv
 from slimmer.runs.directory import Run
-from slimmer.side_by_side import share, side_by_side
-from slimmer.sweep import sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -223,7 +223,7 @@ def test_commands_run_side_by_side_and_no_more_than_that():
 
 
 def test_closing_stops_what_runs_also_where_it_ignores_ctrl_c(monkeypatch):
-    monkeypatch.setattr("slimmer.side_by_side.GRACE", 0.5)
+    monkeypatch.setattr("slimmer.pipeline.parallel_runs.GRACE", 0.5)
     code = (
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN if sys.argv[1] == 'deaf' else signal.default_int_handler)\n"
@@ -242,7 +242,7 @@ def test_closing_stops_what_runs_also_where_it_ignores_ctrl_c(monkeypatch):
 
 
 def test_the_machine_is_shared_among_the_jobs(monkeypatch):
-    monkeypatch.setattr("slimmer.side_by_side.os.sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr("slimmer.pipeline.parallel_runs.os.sched_getaffinity", lambda _: range(8), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert share(0, 1) == {}
@@ -274,7 +274,7 @@ def test_a_row_that_was_begun_is_resumed_and_one_killed_at_its_beginning_starts_
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("slimmer.sweep.side_by_side", stopped)
+    monkeypatch.setattr("slimmer.pipeline.sweep.side_by_side", stopped)
     events = []
     with pytest.raises(KeyboardInterrupt):
         sweep(path, Path("out"), observe=events.append)
@@ -295,7 +295,7 @@ def test_rows_that_fail_are_noted_with_their_own_words_and_the_others_go_on(here
         "seed=2": "os.kill(os.getpid(), 9)",
     }
     monkeypatch.setattr(
-        "slimmer.sweep._command", lambda row, _: [sys.executable, "-c", f"import os, sys; {endings[row.name]}"]
+        "slimmer.pipeline.sweep._command", lambda row, _: [sys.executable, "-c", f"import os, sys; {endings[row.name]}"]
     )
     result = slimmer("sweep", write(grid={"seed": [0, 1, 2]}), "--out", "out", "--json")
     assert result.exit_code == 1

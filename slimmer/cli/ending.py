@@ -32,7 +32,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 LONGEST = 200  # characters of another library's message
 RUN = "slimmer.runs.directory"  # the run that a command has begun, in click's meta
-SWEEP = "slimmer.sweep"  # whether it is a sweep
+SWEEP = "slimmer.pipeline.sweep"  # whether it is a sweep
 
 
 class Commands(click.Group):

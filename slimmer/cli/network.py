@@ -84,7 +84,7 @@ def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> 
 
     That is its costs, how far they can be cut, its channel groups, and what can't be pruned and why.
     """
-    from slimmer import inspection
+    from slimmer.pipeline import inspect_model as inspection
 
     if input_size is not None and len(input_size) != 3:
         raise click.BadParameter("give channels, height and width, such as 3,224,224", param_hint="'--input-size'")
@@ -97,7 +97,8 @@ def _start(recipe: Path | None, out: Path | None, trust_code: bool, **options: A
     from slimmer.recipe import read_recipe
 
     resolved = read_recipe(recipe, given(**options))
-    from slimmer import console, pipeline
+    from slimmer import console
+    from slimmer.pipeline import stages as pipeline
 
     with console.watching() as observe:
         _, report = pipeline.start(resolved, out, remembering(observe), trust_code=trust_code)
@@ -106,7 +107,8 @@ def _start(recipe: Path | None, out: Path | None, trust_code: bool, **options: A
 
 def _resume(path: Path, *, trust_code: bool) -> Any:
     """The report of a run that was stopped, or that was finished already."""
-    from slimmer import console, pipeline
+    from slimmer import console
+    from slimmer.pipeline import stages as pipeline
     from slimmer.runs.directory import open_run
 
     run = open_run(path, finished=False)

@@ -43,7 +43,8 @@ def export(
     in float32 for any batch; the options add files of the slim network. Each file is compared with PyTorch, and
     tested on the run's data.
     """
-    from slimmer import console, run_export
+    from slimmer import console
+    from slimmer.pipeline import export_run as run_export
     from slimmer.runs.directory import open_run
 
     chosen = {key: value for key, value in options.items() if value is not None}
@@ -99,7 +100,8 @@ def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     By default the dense against the slim network of the latest run, in ONNX Runtime. Several runs of one network
     are timed beside one another, files against the first of them. p99 needs 1000 runs: --runs 100.
     """
-    from slimmer import console, run_profile
+    from slimmer import console
+    from slimmer.pipeline import profile_runs as run_profile
 
     with console.watching() as observe:
         found = run_profile.profile_targets(targets, observe=observe, **options)

@@ -32,7 +32,7 @@ def sweep(file: Path, out: Path | None, jobs: int, as_json: bool, **options: Any
     """
     settings = given(**options)
     from slimmer import console
-    from slimmer.sweep import sweep as run_sweep
+    from slimmer.pipeline.sweep import sweep as run_sweep
 
     ctx = click.get_current_context()
     with console.watching() as observe:

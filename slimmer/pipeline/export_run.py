@@ -10,7 +10,6 @@ from torch import nn
 from slimmer.atomic_files import write_json, write_text
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError, RunError
-from slimmer.export_check import Job, check_asked, judge, measure, program_for
 from slimmer.exporting.fp16 import write_fp16
 from slimmer.exporting.int8 import calibration, write_int8
 from slimmer.exporting.onnx import export_onnx, read_metadata
@@ -19,8 +18,9 @@ from slimmer.exporting.staged import put, staged, take_places
 from slimmer.exporting.torch_program import read_program_metadata, write_program
 from slimmer.exporting.variants import NETWORKS, Variant, variants
 from slimmer.models.checkpoint import read_metadata as read_notes
-from slimmer.prepare import check_fit, load_data
-from slimmer.provenance import provenance, weights_of
+from slimmer.pipeline.export_metadata import provenance, weights_of
+from slimmer.pipeline.job import check_fit, load_data
+from slimmer.pipeline.verify_export import Job, check_asked, judge, measure, program_for
 from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.recipe.sections import DataSection

@@ -9,6 +9,7 @@ from typing import Any
 
 from slimmer.atomic_files import write_text
 from slimmer.errors import RunError
+from slimmer.pipeline.parallel_runs import side_by_side
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import differing, flat, text
 from slimmer.recipe.sweep import Settings, number, plan_rows
@@ -17,7 +18,6 @@ from slimmer.reports.comparison_table import write_comparison
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run, is_beginning
 from slimmer.runs.events import Observe
-from slimmer.side_by_side import side_by_side
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_operation, uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
 from slimmer.models.accept_model import accept
-from slimmer.prepare import examine
+from slimmer.pipeline.job import examine
+from slimmer.pipeline.sources import Source, load_model, name_module
+from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.allocate import Limits, reachable
 from slimmer.pruning.plan import make_plan
 from slimmer.pruning.slim_file import check_again
 from slimmer.recipe.sections import ModelSection
 from slimmer.reports.run_report import CONVENTIONS
 from slimmer.runs.trust import remember
-from slimmer.sources import Source, load_model, name_module
-from slimmer.surroundings import undisturbed
 
 HOLDERS = 5  # modules that are named as holding the FLOPs that can't go
 

@@ -7,7 +7,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from slimmer.compose import trained_method
 from slimmer.costs import Budget
 from slimmer.criteria import (
     bn_scale_scores,
@@ -23,7 +22,8 @@ from slimmer.data import Data, batches
 from slimmer.errors import RecipeError
 from slimmer.methods import Method, Taylor
 from slimmer.methods.taylor import Project
-from slimmer.prepare import Task
+from slimmer.pipeline.build_method import trained_method
+from slimmer.pipeline.job import Task
 from slimmer.pruning.allocate import allocate
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan

@@ -11,13 +11,13 @@ from slimmer.atomic_files import read_json, write_json
 from slimmer.errors import ExportError, RunError
 from slimmer.exporting.onnx import read_batch, read_input_size
 from slimmer.exporting.variants import NETWORKS
+from slimmer.pipeline.export_run import earlier, export_run, tell_report
 from slimmer.profiling import Conditions, Effort, Network, profile
 from slimmer.profiling.runtimes.providers import check_provider
 from slimmer.profiling.runtimes.session_options import Options
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import read_recipe
 from slimmer.recipe.sections import ProfileSection
-from slimmer.run_export import earlier, export_run, tell_report
 from slimmer.runs.directory import Run, open_run
 from slimmer.runs.events import Observe
 

@@ -12,7 +12,7 @@ from slimmer.methods.bar import Barrier
 from slimmer.methods.maskconvnet import Target
 from slimmer.methods.metric import Metric
 from slimmer.methods.network_slimming import find_scales
-from slimmer.prepare import Task
+from slimmer.pipeline.job import Task
 from slimmer.recipe import Recipe
 from slimmer.recipe import methods as options
 

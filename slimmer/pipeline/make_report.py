@@ -9,14 +9,14 @@ from torch import nn
 
 from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
-from slimmer.prepare import Task
+from slimmer.pipeline.choose_plan import method_name
+from slimmer.pipeline.job import Task
+from slimmer.pipeline.recount import recount
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
-from slimmer.recount import recount
 from slimmer.reports.run_report import attribute_report, cost_report
 from slimmer.runs.directory import Run, worked
-from slimmer.sparsify import method_name
 
 
 def make_report(

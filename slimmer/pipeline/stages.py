@@ -19,8 +19,17 @@ from slimmer.data import Data, evaluation_batches, steps
 from slimmer.errors import DataError, RunError, first_line
 from slimmer.graph import example_inputs
 from slimmer.models.copying import duplicate, set_mode_
-from slimmer.outcome import make_report
-from slimmer.prepare import Task, prepare
+from slimmer.pipeline.choose_plan import (
+    check_method,
+    choose_method,
+    sparsify_steps,
+    target_plan,
+    training_images,
+    training_of,
+)
+from slimmer.pipeline.job import Task, prepare
+from slimmer.pipeline.make_report import make_report
+from slimmer.pipeline.saved_state import DELETE, SavedState, Stand
 from slimmer.pruning.compensate import compensate_
 from slimmer.pruning.masks import Masked, fold_, hard_mask
 from slimmer.pruning.plan import Plan, read_plan
@@ -33,15 +42,6 @@ from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
 from slimmer.runs.events import Observe
 from slimmer.runs.trust import check_code, remember
-from slimmer.sparsify import (
-    check_method,
-    choose_method,
-    sparsify_steps,
-    target_plan,
-    training_images,
-    training_of,
-)
-from slimmer.state import DELETE, SavedState, Stand
 from slimmer.training.devices import make_engine, place_, synchronised_
 from slimmer.training.evaluate import accuracy, recalibrate_
 from slimmer.training.loop import Learner, Training, make_learner, train_

@@ -11,6 +11,9 @@ from slimmer.data import check as check_data
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
 from slimmer.models.accept_model import check_model, check_takes_data
+from slimmer.pipeline.recount import check_costs
+from slimmer.pipeline.remedies import check_spectral_norm, for_budget, for_no_channel
+from slimmer.pipeline.sources import load_model, name_module
 from slimmer.pruning.allocate import Limits, check_reachable
 from slimmer.pruning.apply import Cut, prune
 from slimmer.pruning.layer_patterns import group_floors, keep_layers
@@ -20,10 +23,7 @@ from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
 from slimmer.recipe import Recipe
 from slimmer.recipe.sections import BudgetSection, DataSection, ModelSection
-from slimmer.recount import check_costs
-from slimmer.remedies import check_spectral_norm, for_budget, for_no_channel
 from slimmer.runs.events import Observe
-from slimmer.sources import load_model, name_module
 
 
 @dataclass(frozen=True, eq=False)
