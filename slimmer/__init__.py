@@ -1,8 +1,6 @@
 """Channel pruning of pretrained convnets, exactly inside a budget."""
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ __all__ = [
     "prune",
 ]
 
-_HOMES = {"Data": "data", "Plan": "plan", "Recipe": "recipe", "SlimmerError": "errors"}
+_HOMES = {"Data": "data", "Plan": "pruning.plan", "Recipe": "recipe", "SlimmerError": "errors"}
 
 
 def __getattr__(name: str) -> Any:
@@ -37,20 +35,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What is public, imported or not."""
-    return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """A package whose calls `prune` and `export` are not hidden by its modules of the same names.
-
-    Python binds a module to its package when it is first imported; `slimmer.prune` stays the call all the same,
-    and `from slimmer.prune import ...` finds the module as ever.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    """The public names, imported or not."""
+    return sorted(__all__)

@@ -15,8 +15,10 @@ from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate
 from slimmer.pipeline import export_run as run_export
 from slimmer.pipeline import profile_runs as run_profile
-from slimmer.pipeline import stages as pipeline
+from slimmer.pipeline import stages
+from slimmer.pipeline.export_run import export_run
 from slimmer.pipeline.inspect_model import inspect
+from slimmer.pipeline.profile_runs import profile_targets
 from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
@@ -94,7 +96,7 @@ def prune(
     resolved = read_recipe(None if recipe is None else Path(recipe), given)
     with TemporaryDirectory(prefix="slimmer-") as scratch:
         place = Path(scratch) / "run" if out is None else Path(out)
-        run, report = pipeline.start(
+        run, report = stages.start(
             resolved,
             place,
             observe or (lambda _: None),
@@ -160,9 +162,7 @@ def export(
     """
     made = str(data) if isinstance(data, str | Path) else None if data is None else _made(data)
     tell = observe or (lambda _: None)
-    return run_export.export_run(
-        _run(run), settings, model=_accepted(model), data=made, observe=tell, trust_code=trust_code
-    )
+    return export_run(_run(run), settings, model=_accepted(model), data=made, observe=tell, trust_code=trust_code)
 
 
 @undisturbed()
@@ -178,7 +178,7 @@ def profile(
     Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a provider is not active.
     """
     paths = [Path(target) for target in targets]
-    return run_profile.profile_targets(paths, model=_accepted(model), trust_code=trust_code, **settings)
+    return profile_targets(paths, model=_accepted(model), trust_code=trust_code, **settings)
 
 
 def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Reports and profiles written by hand: whole ones, of which a test sets what it is about."""
 
-from slimmer.reports.latency_tables import SCHEMA
+from slimmer.profiling.results import SCHEMA
 
 ENVIRONMENT = {
     **dict.fromkeys(("cpu_vector_floats", "cores", "usable_cores", "load", "gpu", "gpu_driver")),

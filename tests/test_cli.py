@@ -15,7 +15,7 @@ import yaml
 from main_job import ARCH, PYTHON, slimmer
 from safetensors.numpy import load_file
 
-from slimmer import console
+from slimmer.cli import progress as console
 from slimmer.data import evaluation_batches, load
 from slimmer.pipeline import inspect_model as inspection
 from slimmer.pipeline import profile_runs as run_profile

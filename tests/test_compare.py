@@ -13,13 +13,13 @@ from PIL import Image
 from rich.console import Console
 
 import slimmer as package
-from slimmer.console import show_comparison
+from slimmer.cli import show_comparison
 from slimmer.errors import RunError
+from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import read_recipe
 from slimmer.reports.compare_runs import compare_runs, merge, partition, read_entry
 from slimmer.reports.comparison_table import columns, to_csv, to_markdown, write_comparison
 from slimmer.reports.figures.tradeoff import draw_tradeoff
-from slimmer.reports.latency_tables import SCHEMA
 
 DENSE = {"flops": 1000, "params": 200}
 

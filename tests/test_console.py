@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from test_report import PROFILE
 
-from slimmer.console import show_export, show_inspection, show_profile, show_report, watching
+from slimmer.cli import show_export, show_inspection, show_profile, show_report, watching
 
 DENSE = {"event": "dense", "accuracy": 0.987, "flops": 3024512, "params": 75002, "limits": {"flops": 0.5}}
 REMOVED = {"event": "removed", "step": 0, "accuracy": 0.5, "flops": 0.4987, "params": 0.51}

@@ -2,10 +2,10 @@
 
 import click
 
-from slimmer.cli.ending import Commands
-from slimmer.cli.network import inspect, prune
-from slimmer.cli.run import export, profile
-from slimmer.cli.runs import compare, sweep
+from slimmer.cli.exit import Commands
+from slimmer.cli.export_profile import export, profile
+from slimmer.cli.prune_inspect import inspect, prune
+from slimmer.cli.sweep_compare import compare, sweep
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

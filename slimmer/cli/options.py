@@ -71,10 +71,10 @@ def _absolute(path: str | None) -> str | None:
 
 
 def show_result(found: Any, show: str, *, as_json: bool) -> None:
-    """The result on stdout, as JSON or by the console's function of that name."""
+    """The result on stdout, as JSON or by the table's function of that name."""
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    from slimmer import console
+    from slimmer.cli import tables
 
-    getattr(console, show)(found)
+    getattr(tables, show)(found)

@@ -21,10 +21,10 @@ from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.pipeline.export_metadata import provenance, weights_of
 from slimmer.pipeline.job import check_fit, load_data
 from slimmer.pipeline.verify_export import Job, check_asked, judge, measure, program_for
+from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.recipe.sections import DataSection
-from slimmer.reports.latency_tables import SCHEMA as PROFILE_SCHEMA
 from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run

@@ -26,6 +26,7 @@ from slimmer.profiling.pairs import compared_at, precise, with_the_first, with_t
 from slimmer.profiling.results import (
     IN_PYTORCH,
     ONNX_RUNTIME,
+    SCHEMA,
     Case,
     Comparison,
     Conditions,
@@ -40,7 +41,6 @@ from slimmer.profiling.subjects import read, subject_of
 from slimmer.profiling.summary import timing
 from slimmer.profiling.timing import Tell, record, time_in_turns
 from slimmer.profiling.widths import preferred
-from slimmer.reports.latency_tables import SCHEMA
 
 COPIES = 20  # runs of a copy at least
 

@@ -12,6 +12,7 @@ from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 from slimmer.profiling.timing import Effort
 from slimmer.profiling.widths import Layer
 
+SCHEMA = 4  # of profile.json
 ONNX_RUNTIME = "onnxruntime"
 IN_PYTORCH = ("torch", "torch-compiled")  # these run a module; the others a file
 RUNTIMES = (ONNX_RUNTIME, *IN_PYTORCH)

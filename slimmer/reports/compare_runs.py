@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.errors import RunError
+from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import differing, flat
-from slimmer.reports.latency_tables import SCHEMA
 from slimmer.runs.directory import Run, open_run
 
 COSTS = ("flops", "params")

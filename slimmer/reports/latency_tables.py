@@ -16,7 +16,6 @@ from slimmer.reports.latency_limits import (
     widths,
 )
 
-SCHEMA = 4
 # Settings that change a timing on a GPU, ONNX Runtime's and PyTorch's.
 TELLING = (
     *("use_tf32", "cudnn_conv_algo_search", "prefer_nhwc", "enable_cuda_graph", "trt_fp16_enable"),

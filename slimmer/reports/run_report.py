@@ -8,10 +8,10 @@ from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
 from slimmer.graph import ChannelGraph, slim_width
 from slimmer.markdown import plain
+from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.limits import ROUNDED
 from slimmer.pruning.plan import Plan
 from slimmer.recipe.amounts import short
-from slimmer.reports.latency_tables import SCHEMA as PROFILE_SCHEMA
 from slimmer.reports.latency_tables import headline, parts
 
 FIGURES = {

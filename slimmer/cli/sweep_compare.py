@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from slimmer.cli.ending import remembering
+from slimmer.cli.exit import remembering
 from slimmer.cli.options import as_json, given, show_result
 
 FAILED = 1  # a sweep with rows that failed
@@ -31,11 +31,11 @@ def sweep(file: Path, out: Path | None, jobs: int, as_json: bool, **options: Any
     others go on; the exit code is then 1.
     """
     settings = given(**options)
-    from slimmer import console
+    from slimmer.cli.progress import watching
     from slimmer.pipeline.sweep import sweep as run_sweep
 
     ctx = click.get_current_context()
-    with console.watching() as observe:
+    with watching() as observe:
         found = run_sweep(file, out, settings, jobs=jobs, observe=remembering(observe))
     show_result(found, "show_sweep", as_json=as_json)
     if found["failed"]:

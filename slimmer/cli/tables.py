@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from slimmer.console.watch import LABELS, say
+from slimmer.cli.progress import LABELS, say
 from slimmer.reports.comparison_table import columns, fitting, legend, title
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.run_report import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from slimmer.cli.ending import RUN, remembering
+from slimmer.cli.exit import RUN, remembering
 from slimmer.cli.options import (
     ARCH,
     BUDGET,
@@ -84,11 +84,11 @@ def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> 
 
     That is its costs, how far they can be cut, its channel groups, and what can't be pruned and why.
     """
-    from slimmer.pipeline import inspect_model as inspection
+    from slimmer.pipeline.inspect_model import inspect as inspect_network
 
     if input_size is not None and len(input_size) != 3:
         raise click.BadParameter("give channels, height and width, such as 3,224,224", param_hint="'--input-size'")
-    found = inspection.inspect(checkpoint, input_size=input_size, **options)
+    found = inspect_network(checkpoint, input_size=input_size, **options)
     show_result(found, "show_inspection", as_json=as_json)
 
 
@@ -97,23 +97,23 @@ def _start(recipe: Path | None, out: Path | None, trust_code: bool, **options: A
     from slimmer.recipe import read_recipe
 
     resolved = read_recipe(recipe, given(**options))
-    from slimmer import console
-    from slimmer.pipeline import stages as pipeline
+    from slimmer.cli.progress import watching
+    from slimmer.pipeline import stages
 
-    with console.watching() as observe:
-        _, report = pipeline.start(resolved, out, remembering(observe), trust_code=trust_code)
+    with watching() as observe:
+        _, report = stages.start(resolved, out, remembering(observe), trust_code=trust_code)
     return report
 
 
 def _resume(path: Path, *, trust_code: bool) -> Any:
     """The report of a run that was stopped, or that was finished already."""
-    from slimmer import console
-    from slimmer.pipeline import stages as pipeline
+    from slimmer.cli.progress import watching
+    from slimmer.pipeline import stages
     from slimmer.runs.directory import open_run
 
     run = open_run(path, finished=False)
     if run.report.is_file():
         click.echo(f"{path} is finished already; this is its report", err=True)
     click.get_current_context().meta[RUN] = str(path)
-    with console.watching() as observe:
-        return pipeline.resume(run, observe, trust_code=trust_code)
+    with watching() as observe:
+        return stages.resume(run, observe, trust_code=trust_code)

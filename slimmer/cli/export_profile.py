@@ -43,14 +43,14 @@ def export(
     in float32 for any batch; the options add files of the slim network. Each file is compared with PyTorch, and
     tested on the run's data.
     """
-    from slimmer import console
-    from slimmer.pipeline import export_run as run_export
+    from slimmer.cli.progress import watching
+    from slimmer.pipeline.export_run import export_run
     from slimmer.runs.directory import open_run
 
     chosen = {key: value for key, value in options.items() if value is not None}
-    with console.watching() as observe:
+    with watching() as observe:
         place = data and place_of(data)
-        found = run_export.export_run(open_run(run), chosen, data=place, observe=observe, trust_code=trust_code)
+        found = export_run(open_run(run), chosen, data=place, observe=observe, trust_code=trust_code)
     show_result(found, "show_export", as_json=as_json)
 
 
@@ -100,9 +100,9 @@ def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     By default the dense against the slim network of the latest run, in ONNX Runtime. Several runs of one network
     are timed beside one another, files against the first of them. p99 needs 1000 runs: --runs 100.
     """
-    from slimmer import console
-    from slimmer.pipeline import profile_runs as run_profile
+    from slimmer.cli.progress import watching
+    from slimmer.pipeline.profile_runs import profile_targets
 
-    with console.watching() as observe:
-        found = run_profile.profile_targets(targets, observe=observe, **options)
+    with watching() as observe:
+        found = profile_targets(targets, observe=observe, **options)
     show_result(found, "show_profile", as_json=as_json)
