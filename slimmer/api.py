@@ -13,8 +13,6 @@ from slimmer.data import Data
 from slimmer.data.user_data import from_value
 from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate
-from slimmer.pipeline import export_run as run_export
-from slimmer.pipeline import profile_runs as run_profile
 from slimmer.pipeline import stages
 from slimmer.pipeline.export_run import export_run
 from slimmer.pipeline.inspect_model import inspect

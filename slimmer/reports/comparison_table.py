@@ -11,12 +11,12 @@ from typing import Any
 
 from slimmer.atomic_files import read_json, write_json, write_text
 from slimmer.errors import RunError
-from slimmer.markdown import plain
 from slimmer.recipe.amounts import short
 from slimmer.recipe.keys import flat, label
 from slimmer.reports.compare_runs import COSTS, STAGES
 from slimmer.reports.figures import draw_runs
 from slimmer.reports.figures.tradeoff import draw_tradeoff
+from slimmer.reports.markdown import plain
 from slimmer.runs.directory import Run
 
 Row = Mapping[str, Any]

@@ -7,12 +7,12 @@ from typing import Any
 from slimmer.costs import Budget, Cost
 from slimmer.costs.flops import CONVENTION
 from slimmer.graph import ChannelGraph, slim_width
-from slimmer.markdown import plain
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.limits import ROUNDED
 from slimmer.pruning.plan import Plan
 from slimmer.recipe.amounts import short
 from slimmer.reports.latency_tables import headline, parts
+from slimmer.reports.markdown import plain
 
 FIGURES = {
     "masks": "Values of the masks",
