@@ -70,7 +70,9 @@ def lacks_memory(error: BaseException) -> bool:
     False
     """
     each: BaseException | None = error
-    while each is not None:
+    seen: set[int] = set()
+    while each is not None and id(each) not in seen:  # `raise error from error` makes a ring
+        seen.add(id(each))
         text = str(each).lower()
         if isinstance(each, MemoryError) or any(part in text for part in _NO_MEMORY):
             return True

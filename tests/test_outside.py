@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import slimmer
-from slimmer.errors import ExportError, RunError
+from slimmer.errors import ExportError, RunError, lacks_memory
 from slimmer.exporting.onnx import load_file, read_input_size
 from slimmer.runs.directory import open_run
 
@@ -103,3 +103,10 @@ def test_names_in_reports_are_plain_text(tmp_path):
         line for line in (tmp_path / "run" / "report.md").read_text().splitlines() if "cell" in line and "|" in line
     )
     assert len(re.findall(r"(?<!\\)\|", row)) in {0, 4}
+
+
+def test_an_error_that_comes_from_itself_ends():
+    """As `raise error from error` makes one; whoever walks the causes must not go round."""
+    error = RunError("a", "b", "c")
+    error.__cause__ = error
+    assert not lacks_memory(error)

@@ -95,7 +95,7 @@ def prepare(
     try:
         check_reachable(budgets, graph, limits, narrowing)
     except BudgetError as error:
-        raise for_budget(error, given, budgets, rewritten) from error
+        raise for_budget(error, given, budgets, rewritten) from None
     shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
     return Task(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
 
