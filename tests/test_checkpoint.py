@@ -376,7 +376,7 @@ def test_without_metadata_there_is_none(tmp_path, weights):
 
 def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path):
     code = (
-        "import sys, torch; from pathlib import Path; from slimmer.checkpoint import save_weights\n"
+        "import sys, torch; from pathlib import Path; from slimmer.models.checkpoint import save_weights\n"
         "save_weights(Path(sys.argv[1]), {'b': torch.ones(3), 'a': torch.zeros(2)},"
         " {name: name for name in 'hgfedcba'})"
     )

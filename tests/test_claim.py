@@ -20,7 +20,7 @@ from slimmer.runs.directory import Run, half_written, is_beginning, mark_latest,
 HOLD = """
 import sys
 from pathlib import Path
-from slimmer.claim import claimed
+from slimmer.runs.claim import claimed
 with claimed(Path(sys.argv[1]), "a run"):
     print("held", flush=True)
     sys.stdin.read()

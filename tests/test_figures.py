@@ -283,7 +283,7 @@ def test_long_names_keep_their_end():
 FRESH = """
 import sys
 from pathlib import Path
-from slimmer.figures import draw_runs, draw_run
+from slimmer.reports.figures import draw_runs, draw_run
 assert not {"matplotlib", "torch"} & set(sys.modules)
 import matplotlib
 def settings():  # asking for the backend would choose one

@@ -18,7 +18,7 @@ from slimmer.training.devices import synchronised_
 SCRIPT = """
 import sys, os, torch
 from pathlib import Path
-from slimmer.pipeline import start
+from slimmer.pipeline.stages import start
 from slimmer.recipe import read_recipe
 torch.set_num_threads(1)
 run, report = start(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]))

@@ -17,7 +17,7 @@ from slimmer.runs.directory import Run, open_run
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-from slimmer.pipeline import start
+from slimmer.pipeline.stages import start
 from slimmer.recipe import read_recipe
 torch.set_num_threads(1)
 start(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda event: print(event["event"], flush=True))
@@ -26,8 +26,8 @@ start(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda event: print(eve
 RESUME = """
 import sys, torch
 from pathlib import Path
-from slimmer.pipeline import resume
-from slimmer.run import Run
+from slimmer.pipeline.stages import resume
+from slimmer.runs.directory import Run
 torch.set_num_threads(1)
 resume(Run(Path(sys.argv[1])))
 """

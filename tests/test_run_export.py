@@ -117,7 +117,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import slimmer
-from slimmer import run_export
+from slimmer.pipeline import export_run as run_export
 
 point = sys.argv[2]
 real = getattr(run_export, point)

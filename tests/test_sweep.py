@@ -315,7 +315,8 @@ def test_ctrl_c_stops_the_rows_and_says_how_to_go_on(here):
     code = f"""
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from slimmer import cli, sweep
+from slimmer import cli
+from slimmer.pipeline import sweep
 sweep._command = lambda *_: [sys.executable, "-c", {row!r}]
 cli.main(sys.argv[1:])
 """
