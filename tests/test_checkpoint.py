@@ -445,7 +445,7 @@ def test_a_published_checkpoint_is_found_and_classifies_as_published(file, name,
     found = identify(weights, path.name)
     assert (found.matched, found.num_classes, found.in_channels) == (name, 10, 3)
     model = build(found.arch).eval()
-    load_weights_(model, weights, path.name)
+    load_weights_(model, found.weights, path.name)
 
     spec = importlib.util.spec_from_file_location("load_data", DATA / "load_data.py")
     reader = importlib.util.module_from_spec(spec)

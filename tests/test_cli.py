@@ -15,7 +15,7 @@ import yaml
 from main_job import ARCH, PYTHON, slimmer
 from safetensors.numpy import load_file
 
-from slimmer.cli import progress as console
+from slimmer.cli import tables
 from slimmer.data import evaluation_batches, load
 from slimmer.pipeline import inspect_model as inspection
 from slimmer.pipeline import profile_runs as run_profile
@@ -43,7 +43,7 @@ def started(monkeypatch):
         return Run(Path("runs/x")), {}
 
     monkeypatch.setattr(pipeline, "start", start)
-    monkeypatch.setattr(console, "show_report", lambda report: None)
+    monkeypatch.setattr(tables, "show_report", lambda report: None)
     return calls
 
 
@@ -309,12 +309,19 @@ def test_profile_exports_first_where_that_is_not_done(main_job, monkeypatch, tmp
     """
     for name in ("recipe.yaml", "report.json", "slim.safetensors", "dense.safetensors", *unchecked):
         (tmp_path / name).write_bytes((main_job.run.path / name).read_bytes())
-    done = []
+    done, profiled = [], []
+    profile = json.loads(main_job.run.profile.read_text())
+
+    def stand_in(networks, *_):
+        profiled.extend(one.name for one in networks)
+        return profile
+
     monkeypatch.setattr(run_profile, "export_run", lambda run, **_: done.append(run))
-    monkeypatch.setattr(run_profile, "_profile", lambda networks, *_: {"models": [one.name for one in networks]})
+    monkeypatch.setattr(run_profile, "_profile", stand_in)
     result = slimmer("profile", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     assert done == [Run(tmp_path)]
+    assert profiled == ["dense", "slim"]
     assert "exporting first" in result.stderr
     assert json.loads(result.stdout) == json.loads((tmp_path / "profile.json").read_text())
 

@@ -89,14 +89,16 @@ def test_no_mask_is_lost_from_the_counts():
 def test_events_come_back_as_recorded_and_torn_lines_are_passed_over(tmp_path):
     run = Run(tmp_path)
     assert run.read_events() == []
-    run.record({"event": "begun", "run": "ä"})
+    begun = {"event": "begun", "run": "ä", "time": 0.1}
+    resumed = {"event": "resumed", "limits": {"flops": 0.5}, "time": 0.2}
+    run.record(begun)
     with run.events.open("ab") as file:
         file.write(b'{"event": "step", "st')
     run.record({"event": "lost with the torn line that it stands behind"})
-    run.record({"event": "resumed"})
+    run.record(resumed)
     with run.events.open("ab") as file:
         file.write(b'{"event": "step", "name": "\xc3')
-    assert run.read_events() == read_events(run.events) == [{"event": "begun", "run": "ä"}, {"event": "resumed"}]
+    assert run.read_events() == read_events(run.events) == [begun, resumed]
 
 
 # What the events say over time

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from test_profiling import MS, FakeSession, constant, fake_profile
 
 from slimmer.profiling.notes import gpu_notes, load_note, placement_notes, width_notes
-from slimmer.profiling.results import Comparison, Conditions, TracedRun
+from slimmer.profiling.results import Comparison, Conditions, Ratio, TracedRun
 from slimmer.profiling.runtimes.first_use import Fresh
 from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.timing import Effort
@@ -131,8 +131,17 @@ def layer(name, width, *, output=False):
 
 
 def comparison(efficiency, batch=1):
+    ratio = Ratio(2 * efficiency, 1.0, 2.0)
+    quoted = {"speedup": ratio.speedup, "low": ratio.low, "high": ratio.high, "by": "wall", "undisturbed": True}
     return Comparison(
-        "slim", "onnxruntime", None, batch, "dense", "onnxruntime", 2 * efficiency, 1, 2, 1.5, "faster", 2.0, efficiency
+        *("slim", "onnxruntime", None, batch, "dense", "onnxruntime"),
+        **quoted,
+        wall=ratio,
+        cpu=None,
+        of_medians=1.5,
+        verdict="faster",
+        promise=2.0,
+        efficiency=efficiency,
     )
 
 

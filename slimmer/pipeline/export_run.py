@@ -29,7 +29,7 @@ from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
-from slimmer.runs.trust import check_code, remember
+from slimmer.runs.trust import check_code, is_gone, remember
 
 FORMAT = 2
 
@@ -59,7 +59,7 @@ def export_run(
     chosen = [(f"export.{key}", value) for key, value in (settings or {}).items()]
     chosen += data_at(data) if isinstance(data, str) else []
     recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
-    if data is None:
+    if data is None and not is_gone(recipe.data.path):  # data that are gone are said to be, and run nothing
         check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
     elif isinstance(data, str):
         remember(data)

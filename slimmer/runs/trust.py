@@ -23,6 +23,17 @@ def is_code(reference: str) -> bool:
     return reference.endswith(".py") or ".py:" in reference
 
 
+def is_gone(reference: str | None) -> bool:
+    """Whether a name stands for a Python file that is not there, however its path is spelled.
+
+    >>> is_gone("nowhere/at_all.py:make"), is_gone("digits"), is_gone(None)
+    (True, False, False)
+    """
+    if reference is None or not is_code(reference):
+        return False
+    return not Path(_parts(reference)[0]).resolve().exists()
+
+
 def remember(*references: str | None) -> None:
     """Note what of these is code, at the user's own word: runs that name it later need no further one.
 
@@ -49,13 +60,21 @@ def check_code(where: str, *references: str | None, trusted: bool) -> None:
     for reference in references:
         if reference is None or not is_code(reference) or trusted or _is_known(reference):
             continue
-        file, _, function = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
+        file, function = _parts(reference)
         called = f" and call its {function[:100]!r}" if function else ""
         raise TrustError(
             where,
             f"names code: going on would run {file[:300]}{called}",
             "look at that file, and where you trust it give --trust-code (in Python: trust_code=True)",
         )
+
+
+def _parts(reference: str) -> tuple[str, str]:
+    """The file and the function of FILE.py:FUNC."""
+    if ".py:" not in reference:
+        return reference, ""
+    file, _, function = reference.rpartition(":")
+    return file, function
 
 
 def _is_known(reference: str) -> bool:
@@ -67,7 +86,7 @@ def _is_known(reference: str) -> bool:
 
 def _mark(reference: str) -> str:
     """The hash of a file's place, its content and the function in it. Raises OSError."""
-    file, _, function = reference.rpartition(":") if ".py:" in reference else (reference, "", "")
+    file, function = _parts(reference)
     place = Path(file).resolve()
     if not place.is_file() or place.stat().st_size > _MOST_BYTES:
         raise FileNotFoundError(file)
