@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import run_samples
 import torch
 from click.testing import CliRunner
 
@@ -174,14 +175,13 @@ def test_a_row_waits_for_the_network_that_it_starts_from(tables, tmp_path):
 
 def test_the_finished_masked_runs_of_table_6_are_timed_while_there_is_time(tables, tmp_path, monkeypatch):
     rows = [rows_of(tables, tmp_path)[name] for name in ("vgg16_dense", "vgg16_maskconvnet_f")]
-    costs = {cost: {"sparsity": 0.5} for cost in ("flops", "params")}
     for row in rows:
         row.run.path.mkdir()
-        write_json(row.run.report, {**costs, "accuracy": {"slim": 0.9}, "seconds": 5.0, "environment": {}})
+        write_json(row.run.report, run_samples.report())
 
     def profile(run, *, provider):
-        times = [{"batch": 1, "model": name, "median_ms": ms} for name, ms in (("dense", 22.4), ("slim", 12.9))]
-        write_json(run.profile, {"timings": times, "provider": provider})
+        times = [run_samples.timing(ms, model=name) for name, ms in (("dense", 22.4), ("slim", 12.9))]
+        write_json(run.profile, run_samples.profile(times, [], provider))
 
     monkeypatch.setattr(tables, "find_rows", lambda *_: rows)
     monkeypatch.setattr(tables, "profile_run", profile)
