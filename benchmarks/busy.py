@@ -25,7 +25,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from slimmer.atomic_files import write_json
-from slimmer.profiling import Conditions, Effort, Network, profile
+from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
 from slimmer.profiling.runtimes.environment import environment
 
 CHANNELS, SIDE = 32, 32

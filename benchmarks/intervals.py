@@ -27,8 +27,9 @@ import numpy as np
 from busy import CHANNELS, SIDE, busy, chain
 
 from slimmer.atomic_files import write_json
-from slimmer.profiling import Effort, statistics
+from slimmer.profiling import statistics
 from slimmer.profiling.clocks import Clocks, cpu_clock, waited_for_a_core
+from slimmer.profiling.profile_networks import Effort
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.statistics import Samples

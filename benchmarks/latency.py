@@ -35,7 +35,7 @@ from slimmer.errors import BudgetError
 from slimmer.exporting.onnx import export_onnx
 from slimmer.graph import build_graph
 from slimmer.models import build, find
-from slimmer.profiling import Conditions, Effort, Network, profile
+from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
 from slimmer.pruning.allocate import Limits, allocate
 from slimmer.pruning.apply import prune
 

@@ -22,7 +22,7 @@ from latency import export_all, integers, pruned, say, told
 from slimmer.atomic_files import read_json, write_json, write_text
 from slimmer.errors import SlimmerError
 from slimmer.models import find
-from slimmer.profiling import Conditions, Effort, Network, profile
+from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
 from slimmer.profiling.runtimes.session_options import Options
 
 NETS = "cifar_vgg19_bn,cifar_wrn28_10"

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from slimmer.profiling import Conditions, Effort
+from slimmer.profiling.profile_networks import Conditions, Effort
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

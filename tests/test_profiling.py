@@ -19,9 +19,10 @@ from torch import nn
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.exporting.onnx_file import beside
-from slimmer.profiling import Conditions, Effort, Network, profile, results, statistics
+from slimmer.profiling import results, statistics
 from slimmer.profiling.means import Means
 from slimmer.profiling.measure import measure
+from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
 from slimmer.profiling.timing import LEAD_IN_NS
 
 MS = 1_000_000

@@ -132,7 +132,7 @@ def test_a_first_use_is_measured_in_a_process_of_its_own(net):
 
 
 def test_a_process_that_measures_does_not_load_torch():
-    code = "import sys, slimmer.runtimes.fresh; print('torch' in sys.modules)"
+    code = "import sys, slimmer.profiling.runtimes.first_use; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
 

@@ -12,7 +12,7 @@ from slimmer.errors import ExportError, RunError
 from slimmer.exporting.onnx import read_batch, read_input_size
 from slimmer.exporting.variants import NETWORKS
 from slimmer.pipeline.export_run import earlier, export_run, tell_report
-from slimmer.profiling import Conditions, Effort, Network, profile
+from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
 from slimmer.profiling.runtimes.providers import check_provider
 from slimmer.profiling.runtimes.session_options import Options
 from slimmer.pruning.slim_file import load_network
