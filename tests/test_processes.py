@@ -75,7 +75,7 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
             assert (tensor - two[name]).abs().max() <= TOLERANCE * tensor.abs().max()
 
 
-def test_synchronised_batch_norm_on_the_cpu_is_refused_in_one_message_and_one_process_needs_none() -> None:
+def test_synchronised_batch_norm_on_the_cpu_is_refused_in_one_message_and_one_process_needs_none(tmp_path) -> None:
     """PyTorch has none there; each process normalises by its own images, and the README says so."""
     two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
     with pytest.raises(RuntimeUnavailableError, match="no synchronised batch norm for the CPU"):
@@ -84,5 +84,12 @@ def test_synchronised_batch_norm_on_the_cpu_is_refused_in_one_message_and_one_pr
     assert synchronised_(SimpleNamespace(world_size=1, device=two.device), norm) is norm
     gpus = SimpleNamespace(world_size=2, device=torch.device("cuda"))
     assert isinstance(synchronised_(gpus, norm)[0], torch.nn.SyncBatchNorm)
-    with pytest.raises(ValueError, match="expected input tensor to be on GPU"):  # should this pass one day, allow it
-        torch.nn.SyncBatchNorm(3)(torch.zeros(4, 3, 2, 2))
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        with pytest.raises(
+            ValueError, match="expected input tensor to be on GPU"
+        ):  # should this pass one day, allow it
+            torch.nn.SyncBatchNorm(3)(torch.zeros(4, 3, 2, 2))
+    finally:
+        distributed.destroy_process_group()
