@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 import slimmer as package
-from slimmer.cli import show_comparison
+from slimmer.cli.tables import show_comparison
 from slimmer.errors import RunError
 from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import read_recipe

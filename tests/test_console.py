@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 from test_report import PROFILE
 
-from slimmer.cli import show_export, show_inspection, show_profile, show_report, watching
+from slimmer.cli.progress import watching
+from slimmer.cli.tables import show_export, show_inspection, show_profile, show_report
 
 DENSE = {"event": "dense", "accuracy": 0.987, "flops": 3024512, "params": 75002, "limits": {"flops": 0.5}}
 REMOVED = {"event": "removed", "step": 0, "accuracy": 0.5, "flops": 0.4987, "params": 0.51}
@@ -145,7 +146,7 @@ def test_the_export_shows_every_comparison():
 def test_the_profile_shows_the_headline_first_and_every_table():
     text = shown(show_profile, PROFILE)
     assert text.startswith(
-        "batch 1: slim is 1.65 times as fast as dense (95 % interval 1.60 to 1.70); its FLOPs promise"
+        "batch 1: slim is 1.65 times as fast as dense (95 % interval 1.60 to 1.70), undisturbed; its FLOPs promise"
     )
     for part in (
         "1.65 (1.60 to 1.70)",

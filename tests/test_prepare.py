@@ -14,7 +14,8 @@ from slimmer.pipeline.job import examine, load_data, prepare
 from slimmer.pipeline.sources import load_model
 from slimmer.pruning.allocate import Limits
 from slimmer.pruning.slim_file import Identity
-from slimmer.recipe import DataSection, ModelSection, read_recipe
+from slimmer.recipe import read_recipe
+from slimmer.recipe.sections import DataSection, ModelSection
 
 SIZE = [3, 6, 6]
 HALF = ("budget.flops", 0.5)
