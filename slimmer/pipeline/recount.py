@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from slimmer.costs import Cost
-from slimmer.costs.agreement import agreed_counts
-from slimmer.costs.flops import count_conv_linear
+from slimmer.costs.agreement import check_agreement
+from slimmer.costs.fvcore_count import count_by_module
+from slimmer.costs.torch_count import multiply_adds
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph
 from slimmer.pruning.apply import Cut
@@ -21,15 +22,17 @@ def recount(slim: nn.Module, scope: Scope, costs: Sequence[Cost], plan: Plan) ->
     """
     planned = {cost.name: cost.exact(plan.widths) for cost in costs}
     seen = scope.of(slim)
+    counts, by_torch = count_by_module(seen, scope.inputs), multiply_adds(seen, scope.inputs)
+    check_agreement(type(seen).__name__, counts, by_torch)
     found = {
-        "flops": sum(agreed_counts(seen, scope.inputs).values()),
+        "flops": sum(counts.values()),
         "params": sum(parameter.numel() for parameter in slim.parameters()),
     }
     wrong = [name for name in found if planned.get(name, found[name]) != found[name]]
     if wrong:
         said = " and ".join(f"{planned[name]:,} {name} were planned, {found[name]:,} counted" for name in wrong)
         raise ModelError(type(slim).__name__, said, "this is a mistake of slimmer's; please report it")
-    return {"fvcore": found["flops"], "torch": count_conv_linear(seen, scope.inputs)}
+    return {"fvcore": found["flops"], "torch": 2 * by_torch.total()}
 
 
 def check_costs(model: nn.Module, graph: ChannelGraph, costs: Sequence[Cost], scope: Scope, cut: Cut) -> None:
