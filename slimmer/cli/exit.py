@@ -31,8 +31,8 @@ REFUSED = {
 INTERRUPTED = 130
 TERMINATED = 143
 LONGEST = 200  # characters of another library's message
-RUN = "slimmer.runs.directory"  # the run that a command has begun, in click's meta
-SWEEP = "slimmer.pipeline.sweep"  # whether it is a sweep
+RUN = "slimmer.run"  # the run that a command has begun, in click's meta
+SWEEP = "slimmer.sweep"  # whether it is a sweep
 
 
 class Commands(click.Group):

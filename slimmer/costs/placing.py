@@ -1,7 +1,7 @@
 """Fvcore's counts brought to the places of the graph's operations, where the two say differently which module ran them.
 
-A program (`slimmer.rewrite`) runs the operations of all modules in one place, and torch.export can take one module for
-another where several share a part and `forward` was assigned to the modules themselves (fused networks).
+A program (`slimmer.pruning.rewrite`) runs the operations of all modules in one place, and torch.export can take one
+module for another where several share a part and `forward` was assigned to the modules themselves (fused networks).
 """
 
 from collections import Counter

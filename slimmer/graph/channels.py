@@ -129,7 +129,7 @@ class ChannelGraph:
     """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend on.
 
     `streams` names the groups of residual streams: channels whose activations are added to one another. `attributes`
-    are numbers that a plan may change in the user's modules, see `slimmer.attributes`.
+    are numbers that a plan may change in the user's modules, see `slimmer.graph.attributes`.
     """
 
     groups: tuple[ChannelGroup, ...]

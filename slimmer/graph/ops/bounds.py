@@ -57,7 +57,7 @@ def _select(walk: Walk, node: Node, read: Tensor, values: dict[str, Any]) -> lis
 
 
 def _split(walk: Walk, node: Node, read: Tensor, _values: dict[str, Any]) -> list[Tensor]:
-    """Parts one behind the other, of the sizes that the node gave them; see `slimmer.rewrite` on `split_sizes`."""
+    """Parts one behind the other, of the sizes that the node gave; see `slimmer.pruning.rewrite` on `split_sizes`."""
     dim = argument(node, node.args, node.kwargs, "dim")
     parts = list(read.split([int(part.shape[dim]) for part in node.meta["val"]]))
     walk.note_count(node, "split_sizes", list(parts))
