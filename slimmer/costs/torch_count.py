@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.jit import ScriptModule
 from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.fvcore_count import plain_attention
 from slimmer.errors import ModelError, first_line
-from slimmer.graph import Inputs, evaluating, example_inputs, place_of
+from slimmer.graph import Inputs, evaluating, example_inputs, following_calls, place_of
 
 Shape = Sequence[int]
 
@@ -74,17 +73,9 @@ def _by_module(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[s
         book()
         inside.pop()
 
-    hooks = []
-    for name, module in model.named_modules():
-        if not isinstance(module, ScriptModule):  # takes no hooks
-            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: enter(name)))
-            hooks.append(module.register_forward_hook(lambda *_: leave()))
-    try:
+    with following_calls(model, enter, leave):
         yield own
         book()
-    finally:
-        for each in hooks:
-            each.remove()
 
 
 def _every_number(operand: int) -> Callable[..., int]:

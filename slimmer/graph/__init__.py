@@ -16,7 +16,7 @@ from slimmer.graph.channels import (
 from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, several_images, shapes
 from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
-from slimmer.graph.program import evaluating, own_line, place_of, quiet, tracing
+from slimmer.graph.program import evaluating, following_calls, own_line, place_of, quiet, tracing
 from slimmer.graph.trace import build_graph
 from slimmer.graph.wrapper import check_is_network
 
@@ -40,6 +40,7 @@ __all__ = [
     "evaluating",
     "example_inputs",
     "find_attributes",
+    "following_calls",
     "is_image",
     "is_inside",
     "logits",

@@ -79,23 +79,37 @@ def _remedy(model: nn.Module, error: Exception, *, training: bool) -> str:
 def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
     """The innermost module that a `failing` call is in, and the last line of code outside PyTorch that it runs."""
     inside = [""]
-    hooks = []
-    for name, module in model.named_modules():
-        if isinstance(module, ScriptModule):  # takes no hooks
-            continue
-        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
-        hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None))
+
+    def leave() -> None:
+        inside.pop()
+
     found = "in the top module"
     try:
-        failing()
+        with following_calls(model, inside.append, leave):
+            failing()
     except Exception as error:  # noqa: BLE001 - the same again
         if inside[-1]:
             found = f"in {inside[-1]}"
         found += own_line(error)
+    return found
+
+
+@contextmanager
+def following_calls(model: nn.Module, enter: Callable[[str], None], leave: Callable[[], None]) -> Iterator[None]:
+    """A block in which `enter` is told the path of every module whose call begins, and `leave` is called at its end.
+
+    A call that fails has no end. Modules that TorchScript compiled are passed over: they take no hooks.
+    """
+    hooks = []
+    for name, module in model.named_modules():
+        if not isinstance(module, ScriptModule):
+            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: enter(name)))
+            hooks.append(module.register_forward_hook(lambda *_: leave()))
+    try:
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-    return found
 
 
 def _short(error: Exception) -> str:
