@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_map_only
 
 from slimmer.errors import ModelError
 from slimmer.graph.nested import tensors_in
@@ -140,10 +140,4 @@ def _first(model: nn.Module) -> Tensor:
 
 def _like(value: Any, parameter: Tensor) -> Any:
     """The same value, its tensors in the type and place of `parameter`."""
-    if isinstance(value, Tensor):
-        return value.to(parameter) if value.is_floating_point() else value.to(parameter.device)
-    if isinstance(value, dict):
-        return {key: _like(part, parameter) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_like(part, parameter) for part in value)
-    return value
+    return tree_map_only(Tensor, lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device), value)

@@ -5,10 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule
+from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 from slimmer.errors import ModelError
 from slimmer.graph import Inputs, example_inputs, several_images, tensors_in
 from slimmer.models.copying import duplicate, set_mode_
+
+PLAIN = {list, tuple, dict, immutable_list, immutable_dict}  # what a program writes as [], () and {}
 
 
 def check_rewritable(model: nn.Module, inputs: Inputs) -> None:
@@ -46,7 +49,7 @@ def check_answer(model: nn.Module, graph: Graph) -> None:
     waiting: list[Any] = list(graph.output_node().args)
     while waiting:
         part = waiting.pop()
-        if type(part) in {list, tuple, dict}:
+        if type(part) in PLAIN:
             waiting += part.values() if isinstance(part, dict) else part
         elif type(part).__module__ not in {"builtins", "torch", "torch.fx.node"}:
             found = f"its answer holds a {type(part).__name__}, which a program can't make"

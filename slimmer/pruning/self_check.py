@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from slimmer.errors import ModelError, first_line
 from slimmer.graph import (
@@ -84,18 +85,15 @@ def example(model: nn.Module, inputs: Inputs, images: int = 2) -> tuple[Any, ...
     if isinstance(inputs, Captured):
         return example_inputs(model, inputs, images)
     generator = torch.Generator().manual_seed(0)
-    return tuple(_random(value, generator) for value in example_inputs(model, inputs, images))
+    draw = partial(_random, generator=generator)
+    drawn: tuple[Any, ...] = tree_map_only(Tensor, draw, example_inputs(model, inputs, images))
+    return drawn
 
 
-def _random(value: Any, generator: torch.Generator) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
-    if isinstance(value, dict):
-        return {key: _random(part, generator) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        parts = [_random(part, generator) for part in value]
-        return tuple(parts) if isinstance(value, tuple) else parts
-    return value
+def _random(value: Tensor, generator: torch.Generator) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    return torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
 
 
 def enliven_(model: nn.Module) -> None:

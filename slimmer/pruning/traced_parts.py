@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.utils._pytree import tree_map_only
 
 from slimmer.errors import ModelError
 from slimmer.graph import (
@@ -180,12 +181,6 @@ def _alike(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
     return all(float((a - b).abs().max()) <= NEAR * max(NEAR, float(b.abs().max())) for a, b in pairs)
 
 
-def _nudged(value: Any) -> Any:
+def _nudged(args: tuple[Any, ...]) -> Any:
     """The same arguments, every floating-point number in them larger by a share of NUDGE."""
-    if isinstance(value, Tensor):
-        return value * (1 + NUDGE) if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return {key: _nudged(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_nudged(part) for part in value)
-    return value
+    return tree_map_only(Tensor, lambda x: x * (1 + NUDGE) if x.is_floating_point() else x, args)
