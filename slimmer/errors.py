@@ -10,7 +10,8 @@ SlimmerError                 exit code 2
 ├── TrustError               code that a file names and the user does not
 ├── RunError                 a run directory that is none, is another recipe's, or is not finished
 ├── ExportError              a network that can't be exported, or whose export computes something else
-└── RuntimeUnavailableError  an execution provider that was asked for and is not active
+├── RuntimeUnavailableError  an execution provider that was asked for and is not active
+└── PluginError              an installed package that adds to slimmer and can't be used
 """
 
 LONGEST = 20_000  # characters of a message
@@ -118,3 +119,7 @@ class ExportError(SlimmerError):
 
 class RuntimeUnavailableError(SlimmerError):
     """An execution provider that was asked for and is not active."""
+
+
+class PluginError(SlimmerError):
+    """An installed package that adds to slimmer by an entry point, and can't be used."""

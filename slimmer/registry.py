@@ -1,10 +1,11 @@
-"""A registry: name -> value, no duplicates, near names in the error."""
+"""A registry: name -> value, no duplicates, near names in the error; other packages add to it by entry points."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar, cast
 
-from slimmer.errors import SlimmerError
+from slimmer.errors import PluginError, SlimmerError, first_line
 
 T = TypeVar("T")
 
@@ -24,12 +25,26 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Mapping[str, T]):
-    """Names and what they stand for; `error` is raised for a name that is not known."""
+    """Names and what they stand for; `error` is raised for a name that is not known.
 
-    def __init__(self, what: str, error: type[SlimmerError]) -> None:
+    With `entry_points`, the name of a group such as "slimmer.costs", what installed packages
+    enter there is added on the first lookup. Each entry must be a `kind`. An entry that has a
+    `name` must be registered under it. PluginError says which package is at fault.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        error: type[SlimmerError],
+        *,
+        entry_points: str | None = None,
+        kind: type[Any] = object,
+    ) -> None:
         self._what = what
         self._error = error
         self._entries: dict[str, T] = {}
+        self._group = entry_points
+        self._kind = kind
 
     def add(self, name: str, value: T) -> T:
         """Enter `value` under `name`; a name taken twice is a programming error."""
@@ -39,15 +54,64 @@ class Registry(Mapping[str, T]):
         return value
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._entries:
-            raise self._error(self._what, f"{name!r} is not known", hint(name, self._entries))
-        return self._entries[name]
+        known = self._loaded()
+        if name not in known:
+            raise self._error(self._what, f"{name!r} is not known", hint(name, known))
+        return known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._loaded())
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._loaded())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._loaded()
+
+    def _loaded(self) -> dict[str, T]:
+        """All entries, those of other packages too; they are added whole or not at all."""
+        group, self._group = self._group, None  # a plugin that looks up a name itself sees the rest
+        if group is None:
+            return self._entries
+        try:
+            self._entries |= self._plugins(group)
+        except SlimmerError:
+            self._group = group
+            raise
+        return self._entries
+
+    def _plugins(self, group: str) -> dict[str, T]:
+        found: dict[str, T] = {}
+        owners = dict.fromkeys(self._entries, "slimmer")
+        for point in sorted(entry_points(group=group), key=lambda each: (each.name, _owner(each))):
+            if point.name in owners:
+                taken = f"{point.name!r} is also a {self._what} of {owners[point.name]}"
+                raise PluginError(_place(point), taken, "rename one of the two, or uninstall one")
+            owners[point.name] = _owner(point)
+            found[point.name] = self._checked(point)
+        return found
+
+    def _checked(self, point: EntryPoint) -> T:
+        right = f"mend the package {_owner(point)}, or uninstall it"
+        try:
+            value = point.load()
+        except Exception as error:
+            found = f"{point.value!r} can't be loaded: {type(error).__name__}: {first_line(error)}"
+            raise PluginError(_place(point), found, right) from error
+        if not isinstance(value, self._kind):
+            found = f"{point.value!r} is a {type(value).__name__}, not a {self._kind.__name__}"
+            raise PluginError(_place(point), found, right)
+        own = getattr(value, "name", point.name)
+        if own != point.name:
+            found = f"{point.value!r} calls itself {own!r}, its entry point {point.name!r}"
+            raise PluginError(_place(point), found, right)
+        return cast("T", value)
+
+
+def _owner(point: EntryPoint) -> str:
+    """The package that an entry point comes from, with its version."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+
+
+def _place(point: EntryPoint) -> str:
+    return f"{_owner(point)}, entry point {point.group}:{point.name}"
