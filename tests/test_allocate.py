@@ -8,7 +8,7 @@ import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimmer.costs import Budget, flops_cost, params_cost
+from slimmer.costs import Budget, Cost, flops_cost, params_cost
 from slimmer.costs.flops import count_flops
 from slimmer.errors import BudgetError
 from slimmer.graph import build_graph
@@ -365,3 +365,65 @@ def test_any_scores_any_budgets(name, data):
             for other, kept in zip(graph.groups, plan.widths, strict=True)
         ]
         assert width == group.size or any(budget.cost.exact(wider) > budget.limit for budget in limits)
+
+
+class Memory(Cost):
+    """The largest two groups' widths added up: no sum of products, and flat in all other groups."""
+
+    name = "memory"
+
+    def __init__(self, graph):
+        self.dense = sum(sorted(group.size for group in graph.groups)[-2:])
+
+    def value(self, widths):
+        return widths.topk(2).values.sum()
+
+
+class Steps(Cost):
+    """A table: what each group costs at its width, in steps of four units; its slope is 0 nearly everywhere."""
+
+    name = "steps"
+
+    def __init__(self, graph):
+        self.sizes = [group.size for group in graph.groups]
+        self.dense = sum(self.paid(size) for size in self.sizes)
+
+    def paid(self, width):
+        return 10 * -(-int(width) // 4)
+
+    def value(self, widths):
+        return torch.tensor(float(sum(map(self.paid, widths.tolist()))), dtype=torch.float64)
+
+    def marginal(self, widths):
+        return torch.tensor([self.paid(width + 4) - self.paid(width) for width in widths.tolist()]) / 4
+
+
+@pytest.mark.parametrize("kind", [Memory, Steps])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_any_cost_of_the_protocol_can_be_a_budget_alone_and_beside_another(kind, share):
+    graph, scores = zoo.traced("cifar_resnet20")[1], drawn(zoo.traced("cifar_resnet20")[1])
+    cost = kind(graph)
+    alone = allocate(scores, graph, [Budget(cost, share * cost.dense)])
+    assert cost.exact(alone.widths) <= share * cost.dense
+    wider = [min(width + 1, group.size) for width, group in zip(alone.widths, graph.groups, strict=True)]
+    assert cost.exact(wider) > share * cost.dense or wider == alone.widths  # nothing is given away
+    flops = costs("cifar_resnet20")[0]
+    both = allocate(scores, graph, [Budget(cost, share * cost.dense), Budget(flops, 0.4 * flops.dense)])
+    assert cost.exact(both.widths) <= share * cost.dense
+    assert flops.exact(both.widths) <= 0.4 * flops.dense
+
+
+def test_groups_that_a_cost_does_not_charge_for_stay_whole():
+    graph = zoo.traced("cifar_resnet20")[1]
+    cost = Memory(graph)
+    plan = allocate(drawn(graph), graph, [Budget(cost, 0.75 * cost.dense)])
+    free = 0.375 * cost.dense  # what each of the two largest may have, where they are alike
+    assert all(width == group.size for width, group in zip(plan.widths, graph.groups, strict=True) if group.size < free)
+
+
+def test_the_closed_form_on_arrays_is_the_one_on_tensors():
+    widths = torch.tensor([float(group.size // 2 + 1) for group in zoo.traced("cifar_resnet20")[1].groups]).double()
+    for cost in costs("cifar_resnet20"):
+        arrays = cost.arrays()
+        assert arrays.value(widths.numpy()) == float(cost.value(widths)) == cost.exact(widths.int().tolist())
+        assert arrays.marginal(widths.numpy()).tolist() == cost.marginal(widths).tolist()

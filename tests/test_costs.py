@@ -87,12 +87,12 @@ def test_gradients_agree(network):
     )
     for cost in (flops_cost(model, graph, zoo.size_of(network)), params_cost(model, graph)):
         variable = widths.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(cost(variable), variable)
+        (gradient,) = torch.autograd.grad(cost.value(variable), variable)
         assert torch.allclose(gradient, cost.marginal(widths), rtol=1e-12)
         for group in range(len(full)):  # a cost is at most quadratic in one width: central differences are exact
             step = torch.zeros_like(widths)
             step[group] = 0.5
-            difference = cost(widths + step) - cost(widths - step)
+            difference = cost.value(widths + step) - cost.value(widths - step)
             assert float(gradient[group]) == pytest.approx(float(difference), rel=1e-9)
             assert gradient[group] > 0
 

@@ -187,7 +187,7 @@ def test_operations_whose_module_is_taken_for_another_cost_what_is_recounted(ren
 def test_a_cost_that_does_not_fit_the_slim_network_is_found_before_training(monkeypatch):
     def wrong(model, graph, inputs):
         found = flops_cost(model, graph, inputs)
-        return type(found)(**{**vars(found), "constant": found.constant + 1})
+        return replace(found, form=replace(found.form, constant=found.form.constant + 1))
 
     monkeypatch.setattr("slimmer.pipeline.job.flops_cost", wrong)
     with pytest.raises(ModelError, match=r"flops were planned, [\d,]+ counted"):

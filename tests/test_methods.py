@@ -247,11 +247,15 @@ def test_a_price_weighs_the_mean():
 
 def two_layers():
     """3 inputs into 4 units into 2 units into 5 outputs, one multiply-add each: 3 a + a b + 5 b; 30 when dense."""
-    axes = {"members": torch.tensor([[1.0, 0], [0, 1], [0, 0]]), "rest": torch.tensor([0.0, 0, 1])}
-    terms = {"factor": torch.tensor([3.0, 1, 5]), "first": torch.tensor([0, 0, 1]), "second": torch.tensor([2, 1, 2])}
-    tensors = {name: t.double() if t.is_floating_point() else t for name, t in {**axes, **terms}.items()}
-    cost = Cost(name="flops", constant=0.0, full=torch.tensor([4.0, 2], dtype=torch.float64), **tensors)
-    return Metric(cost, (4, 2))
+
+    class TwoLayers(Cost):
+        name, dense = "flops", 30
+
+        def value(self, widths):
+            a, b = widths
+            return 3 * a + a * b + 5 * b
+
+    return Metric(TwoLayers(), (4, 2))
 
 
 def test_a_metric_by_hand():
@@ -700,8 +704,8 @@ def test_maskconvnets_options_reach_it(task, pairs, rise):
     assert method._rise == pytest.approx(rise)
     variables = torch.full((task.graph.units,), 0.3)
     assert set(method.gate(variables, training=True).tolist()) == {1.0}
-    widths = task.budgets[0].cost.full.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(task.budgets[0].cost(widths), widths)
+    widths = torch.tensor([float(group.size) for group in task.graph.groups], requires_grad=True)
+    (slope,) = torch.autograd.grad(task.budgets[0].cost.value(widths), widths)
     sizes = torch.tensor([group.size for group in task.graph.groups])
     found, wanted = method._targets[0].price(torch.ones(task.graph.units)), slope.repeat_interleave(sizes)
     assert torch.allclose(found / found.sum(), (wanted / wanted.sum()).float())

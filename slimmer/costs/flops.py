@@ -3,7 +3,7 @@
 from torch import nn
 
 from slimmer.costs.agreement import agreed_counts
-from slimmer.costs.closed_form import Cost, Term, closed_form, volume
+from slimmer.costs.closed_form import ClosedForm, Term, closed_form, volume
 from slimmer.costs.fvcore_count import Place, count_by_module, count_flops, uncounted
 from slimmer.costs.placing import placed
 from slimmer.costs.torch_count import count_conv_linear
@@ -22,7 +22,7 @@ __all__ = [
 CONVENTION = "fvcore, 1 FLOP per multiply-add"
 
 
-def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Cost:
+def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ClosedForm:
     """The FLOPs of one image of (C, H, W), or of one call with the given inputs, in the widths of `graph.groups`.
 
     Every count is fvcore's own, taken once on the dense model and confirmed layer by layer by torch.utils.flop_counter;

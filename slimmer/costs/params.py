@@ -2,11 +2,11 @@
 
 from torch import nn
 
-from slimmer.costs.closed_form import Cost, Term, closed_form, volume
+from slimmer.costs.closed_form import ClosedForm, Term, closed_form, volume
 from slimmer.graph import Axis, ChannelGraph
 
 
-def params_cost(model: nn.Module, graph: ChannelGraph) -> Cost:
+def params_cost(model: nn.Module, graph: ChannelGraph) -> ClosedForm:
     """The number of elements of all parameters (buffers not counted, shared ones once), in the widths of the groups."""
     known = {axis for axis, _ in graph.sizes}
     terms, constant = [], 0

@@ -22,7 +22,7 @@ class Metric:
 
     def left(self, values: Tensor) -> float:
         """What remains of the cost, as a share of dense, at the widths that `values` (units,) add up to."""
-        return float(self.cost(self.widths(values))) / self.cost.dense
+        return float(self.cost.value(self.widths(values))) / self.cost.dense
 
     def sparsity(self, mask: Tensor) -> float:
         """The share of the cost that goes when only masks above zero stay."""

@@ -282,7 +282,7 @@ def _as_trained(job: Job, number: int) -> Iterator[Tensor]:
 def remaining(task: Task, alive: Tensor) -> dict[str, float]:
     """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that do."""
     widths = torch.stack([part.sum() for part in alive.split([group.size for group in task.graph.groups])])
-    return {cost.name: cost.share(float(cost(widths))) for cost in task.costs}
+    return {cost.name: cost.share(float(cost.value(widths))) for cost in task.costs}
 
 
 def _train(job: Job, learner: Learner, teacher: nn.Module, data: Data, plan: Plan) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slimmer.costs import Budget, Cost
+from slimmer.costs import Budget
 from slimmer.graph import ChannelGraph
 from slimmer.pruning.limits import Floats, Limits, floors_in, multiple_of
 
@@ -20,7 +20,7 @@ class Search:
         self, scores: Tensor, graph: ChannelGraph, budgets: Sequence[Budget], limits: Limits, *, priced: bool
     ) -> None:
         self.priced = priced
-        self.costs = [_Arrays(budget.cost) for budget in budgets]
+        self.costs = [budget.cost.arrays() for budget in budgets]
         self.limits = [budget.limit for budget in budgets]
         self.dense = [float(budget.cost.dense) for budget in budgets]
         self.multiples = [multiple_of(group, limits) for group in graph.groups]
@@ -176,25 +176,3 @@ class Search:
                     won = self.lost(target, self.widths[target]) - self.lost(target, wider)
                     found.append((left, lost - won, source, target))
         return found
-
-
-class _Arrays:
-    """A cost in numpy, for thousands of evaluations a second."""
-
-    def __init__(self, cost: Cost) -> None:
-        self.members, self.rest = cost.members.numpy(), cost.rest.numpy()
-        self.factor, self.constant = cost.factor.numpy(), cost.constant
-        self.first, self.second = cost.first.numpy(), cost.second.numpy()
-
-    def value(self, widths: Floats) -> float:
-        """The cost of `widths` (groups,)."""
-        axes = self.members @ widths + self.rest
-        return float((self.factor * axes[self.first] * axes[self.second]).sum() + self.constant)
-
-    def marginal(self, widths: Floats) -> Floats:
-        """The gradient of the cost (groups,)."""
-        axes = self.members @ widths + self.rest
-        count = len(axes)
-        by_axis = np.bincount(self.first, self.factor * axes[self.second], count)
-        by_axis += np.bincount(self.second, self.factor * axes[self.first], count)
-        return np.asarray(by_axis @ self.members)
