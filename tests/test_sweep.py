@@ -412,7 +412,7 @@ def test_a_finished_sweep_does_nothing_again_and_another_recipe_is_refused(swept
 
 def test_the_guides_example_is_a_sweep(tmp_path):
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    [example] = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "grid:" in block]
     (tmp_path / "s.yaml").write_text(example)
     found = read_sweep(tmp_path / "s.yaml")
     assert (ROOT / "docs" / found.recipe).is_file()

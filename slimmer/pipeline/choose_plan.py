@@ -52,6 +52,8 @@ def training_of(recipe: Recipe, task: Task) -> Training:
         mask_lr=getattr(method, "mask_lr", 0.0),
         mask_decay=getattr(method, "mask_decay", 0.0),
         drops=section.drops,
+        optimizer=section.optimizer,
+        optimizer_options=section.optimizer_options,
     )
 
 

@@ -47,6 +47,7 @@ from slimmer.training.evaluate import accuracy, recalibrate_
 from slimmer.training.loop import Learner, Training, make_learner, train_
 from slimmer.training.mask_events import mask_event
 from slimmer.training.optimizer_state import restore_, sliced_state
+from slimmer.training.optimizers import check_optimizer
 
 MASK_EVENTS = 50  # records of the masks' values while they are trained
 
@@ -81,6 +82,8 @@ def start(
     names (as one of slimmer's own files may) needs `trust_code`.
     """
     remember(recipe.model.arch, recipe.data.name, recipe.data.path)
+    tuned = recipe.finetune
+    check_optimizer(tuned.optimizer, tuned.optimizer_options, momentum=tuned.momentum)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     with ExitStack() as held:
         place = None if out is None else _claim(fabric, held, new_run(out, ""))

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from slimmer.errors import RecipeError
 from slimmer.recipe.amounts import Amount, parse_amount
+from slimmer.recipe.optimizers import OF_THE_SECTION, OPTIMIZERS, SGD, known_optimizer, with_defaults
 
 Positive = Annotated[int, Field(ge=1)]
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "directml")
@@ -112,12 +113,28 @@ class FinetuneSection(Section):
 
     epochs: float = Field(3.0, ge=0, description="all of them, under masks and slim; 0 prunes in one shot")
     batch_size: int = Field(128, ge=1, description="images of a step, over all processes")
-    lr: float = Field(0.02, gt=0, description="highest learning rate; it falls to 0 along a cosine, or by `drops`")
+    optimizer: str = Field(SGD, description=f"by its name in torch.optim: {', '.join(OPTIMIZERS)}")
+    optimizer_options: dict[str, Any] = Field(
+        {}, description="options of its class in torch.optim, such as {betas: [0.9, 0.95]}"
+    )
+    lr: float = Field(
+        0.02,
+        gt=0,
+        description="highest learning rate; it falls to 0 along a cosine, or by `drops`; "
+        "torch.optim's own where left out and the optimizer is not sgd",
+    )
     drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (), description="shares of the run at which the learning rate falls tenfold, in place of the cosine"
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD, by Nesterov")
-    weight_decay: float = Field(1e-4, ge=0, description="of weights; biases and norms have none")
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description="of sgd, by Nesterov; others take theirs from `optimizer_options`"
+    )
+    weight_decay: float = Field(
+        1e-4,
+        ge=0,
+        description="of weights; biases and norms have none; torch.optim's own where left out and "
+        "the optimizer is not sgd",
+    )
     warmup: float = Field(0.03, ge=0, le=1, description="share of the steps over which the learning rate rises")
     distill: float = Field(0.9, ge=0, le=1, description="weight of the dense network's outputs in the loss")
     temperature: float = Field(4.0, gt=0, description="by which outputs are softened before they are compared")
@@ -129,6 +146,29 @@ class FinetuneSection(Section):
         False, description="batch norm's statistics are those of all processes' images; on GPUs only"
     )
     save_every: float = Field(30.0, gt=0, description="seconds between two states to resume from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_rates(cls, value: Any) -> Any:
+        return with_defaults(value) if isinstance(value, Mapping) else value
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return known_optimizer(value)
+
+    @model_validator(mode="after")
+    def _options_apart(self) -> Self:
+        own = OF_THE_SECTION if self.optimizer != SGD else (*OF_THE_SECTION, "momentum")
+        twice = sorted(set(self.optimizer_options) & set(own))
+        if twice:
+            raise ValueError(f"optimizer_options holds {twice[0]}; write finetune.{twice[0]} for it")
+        if self.optimizer != SGD and self.momentum != type(self).model_fields["momentum"].default:
+            raise ValueError(
+                f"finetune.momentum is that of sgd, and the optimizer is {self.optimizer}; "
+                "see finetune.optimizer_options"
+            )
+        return self
 
 
 class ExportSection(Section):

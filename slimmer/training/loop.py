@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, pi
 from typing import Any
 
@@ -18,8 +18,10 @@ from slimmer.graph import logits
 from slimmer.methods import Method
 from slimmer.models.copying import set_mode_
 from slimmer.pruning.masks import Masked
+from slimmer.recipe.optimizers import SGD
 from slimmer.runs.events import Observe
 from slimmer.training.optimizer_state import restore_, state_of
+from slimmer.training.optimizers import make_optimizer
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Training:
     mask_lr: float = 0.1
     mask_decay: float = 0.0
     drops: tuple[float, ...] = ()
+    optimizer: str = SGD
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
 
     def steps(self, data: Data) -> int:
         """All steps of the run."""
@@ -70,7 +74,10 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def make_learner(network: nn.Module, training: Training, *, train_masks: bool = False) -> Learner:
-    """The network with an SGD optimizer: no weight decay on vectors, mask variables (if trained) at their own pace."""
+    """The network with its optimizer.
+
+    Vectors have no weight decay; mask variables, if they are trained, go at their own pace.
+    """
     masks = network.variables if isinstance(network, Masked) else None
     trained = [p for p in network.parameters() if p.requires_grad and p is not masks]
     groups: list[dict[str, Any]] = [
@@ -79,12 +86,13 @@ def make_learner(network: nn.Module, training: Training, *, train_masks: bool = 
     ]
     if masks is not None and train_masks:
         groups.append({"params": [masks], "weight_decay": training.mask_decay, "pace": training.mask_lr / training.lr})
-    optimizer = torch.optim.SGD(
+    optimizer = make_optimizer(
         groups,
+        training.optimizer,
+        training.optimizer_options,
         lr=training.lr,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
-        nesterov=training.momentum > 0,
     )
     return Learner(network, optimizer)
 
