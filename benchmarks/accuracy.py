@@ -31,10 +31,11 @@ from slimmer.pipeline.job import Task, prepare
 from slimmer.pipeline.stages import start
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.profiling.runtimes.onnxruntime import accuracy as onnx_accuracy
+from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import Recipe, parse_setting, read_recipe
 from slimmer.training.devices import make_engine
-from slimmer.training.evaluate import accuracy, recalibrate_
+from slimmer.training.evaluate import accuracy
 from slimmer.training.loop import make_learner, train_
 
 # Slimmer's methods by the name that the tables have for them: what their recipe's method section says.

@@ -27,10 +27,11 @@ from slimmer.models.copying import duplicate
 from slimmer.pipeline.choose_plan import deal, target_plan, training_images
 from slimmer.pipeline.job import Task, prepare
 from slimmer.pruning.apply import prune
+from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.compensate import compensate_
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe, read_recipe
-from slimmer.training.evaluate import accuracy, recalibrate_
+from slimmer.training.evaluate import accuracy
 
 RIDGE = 1e-3  # of the mean square of the inputs
 LARGEST = 20.0  # of a norm's inverse scale, so that a dead norm asks for no miracle

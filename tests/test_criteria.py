@@ -27,9 +27,9 @@ from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.pruning.allocate import allocate
 from slimmer.pruning.apply import prune
+from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.masks import Masked
 from slimmer.pruning.plan import make_plan
-from slimmer.training.evaluate import batch_statistics
 
 # Magnitude
 

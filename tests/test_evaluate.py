@@ -7,7 +7,8 @@ import torch
 import zoo
 from torch import nn
 
-from slimmer.training.evaluate import accuracy, batch_statistics, recalibrate_
+from slimmer.pruning.batch_norms import batch_statistics, recalibrate_
+from slimmer.training.evaluate import accuracy
 
 
 class Wrapped(nn.Module):

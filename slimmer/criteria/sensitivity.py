@@ -8,8 +8,8 @@ from torch.nn.functional import kl_div, log_softmax
 
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph, logits
+from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.masks import Masked
-from slimmer.training.evaluate import batch_statistics
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MOST = 100.0  # nats by which one image counts at most

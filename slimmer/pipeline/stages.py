@@ -30,6 +30,7 @@ from slimmer.pipeline.choose_plan import (
 from slimmer.pipeline.job import Task, prepare
 from slimmer.pipeline.make_report import make_report
 from slimmer.pipeline.saved_state import DELETE, SavedState, Stand
+from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.compensate import compensate_
 from slimmer.pruning.masks import Masked, fold_, hard_mask
 from slimmer.pruning.plan import Plan, read_plan
@@ -43,7 +44,7 @@ from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, ol
 from slimmer.runs.events import Observe
 from slimmer.runs.trust import check_code, remember
 from slimmer.training.devices import make_engine, place_, synchronised_
-from slimmer.training.evaluate import accuracy, recalibrate_
+from slimmer.training.evaluate import accuracy
 from slimmer.training.loop import Learner, Training, make_learner, train_
 from slimmer.training.mask_events import mask_event
 from slimmer.training.optimizer_state import restore_, sliced_state

@@ -1,11 +1,9 @@
-"""How good a network is on data, and batch-norm statistics taken anew."""
+"""How good a network is on data."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.graph import evaluating, logits
 
@@ -20,47 +18,3 @@ def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> floa
             right += int((predicted == labels).sum())
             seen += len(labels)
     return right / max(1, seen)
-
-
-def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
-    """Replace every batch norm's running statistics by the plain average over batches of images.
-
-    Source: EagleEye (Li et al., 2020), adaptive batch normalisation.
-    """
-    norms = _tracking(model)
-    if not norms:
-        return
-    device = next(model.parameters()).device
-    momenta = [norm.momentum for norm in norms]
-    with evaluating(model), torch.no_grad():
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # PyTorch's word for a cumulative average
-            norm.training = True
-        for batch in images:
-            model(batch.to(device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
-@contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode but for its batch norms, which go by each batch's own statistics; nothing of it stays.
-
-    So a network under masks is seen as recalibration would leave it, without a pass over the data for every mask.
-    """
-    with evaluating(model):
-        norms = _tracking(model)
-        for norm in norms:
-            norm.track_running_stats = False  # the running statistics are neither read nor written
-            norm.training = True
-        try:
-            yield
-        finally:
-            for norm in norms:
-                norm.track_running_stats = True
-
-
-def _tracking(model: nn.Module) -> list[_BatchNorm]:
-    """The batch norms that have running statistics."""
-    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
