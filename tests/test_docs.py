@@ -9,7 +9,6 @@ import sys
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import click
 import pytest
@@ -20,7 +19,7 @@ from slimmer import demo
 from slimmer.atomic_files import read_json
 from slimmer.cli import main
 from slimmer.recipe import Recipe
-from slimmer.recipe.methods import METHODS
+from slimmer.recipe.method_entries import AUTO, built_in
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(page for page in ROOT.glob("docs/*.md") if page.name != "decisions.md")
@@ -175,8 +174,10 @@ def keys():
         section = hasattr(field.annotation, "model_fields")
         if name != "method":
             rows += _rows(field.annotation.model_fields if section else {"": field}, name + "." * section)
-    for method in METHODS:
-        names = get_args(method.model_fields["name"].annotation)
+    named = {}
+    for entry in built_in():
+        named.setdefault(entry.options, [AUTO] if entry.name == "taylor" else []).append(entry.name)
+    for method, names in named.items():
         rows += ["", f"### `method.name`: {', '.join(f'`{name}`' for name in names)}", "", method.__doc__, ""]
         options = {key: field for key, field in method.model_fields.items() if key != "name"}
         rows += ["| key | default | is |", "|---|---|---|", *_rows(options, "method.")]

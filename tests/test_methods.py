@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 from math import exp, log
-from typing import get_args
 
 import pytest
 import torch
@@ -23,7 +22,7 @@ from slimmer.methods.network_slimming import find_scales
 from slimmer.models import build
 from slimmer.pipeline.choose_plan import (
     choose_method,
-    method_name,
+    method_entry,
     sparsify_steps,
     target_plan,
     training_images,
@@ -34,7 +33,7 @@ from slimmer.pruning.apply import prune
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import full_plan
 from slimmer.recipe import read_recipe
-from slimmer.recipe.methods import METHODS
+from slimmer.recipe.method_entries import AUTO, built_in
 from slimmer.training.devices import make_engine
 from slimmer.training.loop import Training, make_learner, train_
 
@@ -516,7 +515,7 @@ OPTIONS = {  # by method; l1, l2, magnitude and others have none of these
     "taylor": [("method.batches", 2), ("method.sparsify", 0.3)],
     **{name: [("method.sparsify", 0.3)] for name in ("maskconvnet", "network_slimming", "bar")},
 }
-NAMES = [get_args(each.model_fields["name"].annotation) for each in METHODS]
+NAMES = [AUTO, *(entry.name for entry in built_in())]
 
 
 def recipe_of(*pairs):
@@ -536,7 +535,7 @@ def task(prepared):
     return replace(prepared, model=copy.deepcopy(prepared.model))
 
 
-@pytest.mark.parametrize("name", [name for names in NAMES for name in names])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_method_ends_inside_both_budgets(task, name):
     """By fvcore's count and the parameters of the network that the plan gives."""
     recipe = recipe_of(("method.name", name))
@@ -558,7 +557,7 @@ def test_every_method_ends_inside_both_budgets(task, name):
 
 
 def test_a_resumed_run_takes_no_scores_anew(task, monkeypatch):
-    monkeypatch.setattr("slimmer.pipeline.choose_plan.taylor_scores", None)
+    monkeypatch.setattr("slimmer.criteria.taylor.taylor_scores", None)
     method = choose_method(recipe_of(("method.name", "taylor")), task, 3, resumed=True)
     assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": task.graph.units}
 
@@ -722,8 +721,8 @@ def test_bars_options_reach_it(task):
 def test_auto_is_taylor_with_data_and_magnitude_without(prepared):
     recipe, bare = recipe_of(), replace(prepared, data=None)
     assert recipe.method.name == "auto"
-    assert (method_name(recipe, prepared), method_name(recipe, bare)) == ("taylor", "magnitude")
-    assert method_name(recipe_of(("method.name", "magnitude")), bare) == "magnitude"
+    assert (method_entry(recipe, prepared).name, method_entry(recipe, bare).name) == ("taylor", "magnitude")
+    assert method_entry(recipe_of(("method.name", "magnitude")), bare).name == "magnitude"
     training = training_of(recipe, bare)
     assert (training.epochs, sparsify_steps(recipe, bare, training)) == (0.0, 0)
     wanted = magnitude_scores(bare.model, bare.graph)

@@ -14,7 +14,7 @@ from slimmer.recipe import Recipe, make_recipe, parse_setting, read_recipe
 SECTIONS = {
     name: field.annotation
     for name, field in Recipe.model_fields.items()
-    if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields")
+    if name != "method" and hasattr(field.annotation, "model_fields")
 }
 KEYS = [f"{section}.{key}" for section, kind in SECTIONS.items() for key in kind.model_fields]
 

@@ -1,11 +1,15 @@
-"""How much a channel matters: scores (units,), in the order of the graph's groups."""
+"""How much a channel matters: scores (units,), in the order of the graph's groups; one file a criterion."""
 
+from slimmer.criteria.bn_scale import bn_scale_scores, normed_groups
+from slimmer.criteria.filter_norm import filter_norm_scores
 from slimmer.criteria.magnitude import deal, magnitude_scores
+from slimmer.criteria.random_numbers import random_scores
+from slimmer.criteria.request import ScoreRequest
 from slimmer.criteria.sensitivity import sensitivity_scores
 from slimmer.criteria.taylor import taylor_scores
-from slimmer.criteria.weights import bn_scale_scores, filter_norm_scores, normed_groups, random_scores
 
 __all__ = [
+    "ScoreRequest",
     "bn_scale_scores",
     "deal",
     "filter_norm_scores",

@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from slimmer.criteria.request import ScoreRequest
 from slimmer.graph import ChannelGraph
+from slimmer.recipe.methods import MethodOptions
+
+
+def magnitude(request: ScoreRequest[MethodOptions]) -> Tensor:
+    """Ranks within each group, see `magnitude_scores`."""
+    return magnitude_scores(request.model, request.graph)
 
 
 def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:

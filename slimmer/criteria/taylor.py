@@ -6,9 +6,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from slimmer.criteria.magnitude import deal, magnitude_scores
+from slimmer.criteria.request import ScoreRequest
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph, evaluating, logits
 from slimmer.pruning.masks import Masked
+from slimmer.recipe.methods import Taylor
+
+
+def taylor(request: ScoreRequest[Taylor]) -> Tensor:
+    """Squared gradients say how many units a group keeps; which go first, they or the magnitude of their weights.
+
+    See `taylor_scores` and `deal`. Under masks the scores are running ones and keep their own order.
+    """
+    images = request.images(request.options.batches)
+    scores = taylor_scores(request.model, request.graph, images, request.seed)
+    if request.under_masks or request.options.order == "taylor":
+        return scores
+    return deal(scores, magnitude_scores(request.model, request.graph), request.graph)
 
 
 def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor], seed: int = 0) -> Tensor:

@@ -7,7 +7,9 @@ from math import exp, log
 import torch
 from torch import Tensor, nn
 
+from slimmer.methods.method import MethodSetup
 from slimmer.methods.metric import Metric
+from slimmer.recipe import methods as options
 
 BETA, GAMMA, ZETA = 0.667, -0.1, 1.1  # temperature and borders of the stretched concrete distribution
 SLACK = 0.01  # the budget starts this far above what the dense network takes
@@ -137,3 +139,16 @@ def barrier_of(cost: float, limit: float, now: float) -> float:
     low = limit - FLOOR * (1 + SLACK)
     r = max(0.0, (cost - low) / (now - low))
     return min(r * r / (1 - r), CEILING) if r < 1 else CEILING
+
+
+def build(setup: MethodSetup[options.Bar]) -> Bar:
+    """One barrier a budget, which falls over all steps under gates."""
+    pairs = zip(setup.metrics(), setup.budgets, strict=True)
+    return Bar(
+        setup.graph.units,
+        [Barrier(metric, budget.ratio) for metric, budget in pairs],
+        steps=setup.steps,
+        strength=setup.options.strength,
+        steepness=setup.options.steepness,
+        start=setup.options.gate_start,
+    )

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from slimmer.errors import RecipeError
+from slimmer.methods.method import MethodSetup
+from slimmer.recipe import methods as options
+
+DUAL_PACE = 4.0  # a multiplier reaches a gap that lasts within a quarter of the steps
 Sparsity = Callable[[Tensor], float]
 Price = Callable[[Tensor], Tensor]
 
@@ -124,3 +129,29 @@ def _soft(variables: Tensor) -> Tensor:
 
 def _weighted_mean(mask: Tensor, weights: Tensor) -> Tensor:
     return (mask * weights).sum() / weights.sum().clamp_min(1e-30)
+
+
+def build(setup: MethodSetup[options.MaskConvNet]) -> MaskConvNet:
+    """One target a budget, each with its own base multipliers.
+
+    Raises RecipeError where the warm-up takes all the steps.
+    """
+    section, number = setup.options, len(setup.budgets)
+    lambdas_m = section.lambda_m * number if len(section.lambda_m) == 1 else section.lambda_m
+    lambdas_v = section.lambda_v * number if len(section.lambda_v) == 1 else section.lambda_v
+    warmup = round(section.warmup * setup.epoch_steps)
+    if warmup >= setup.steps:
+        found = f"{warmup} steps, of {setup.steps} under masks: the masks never move"
+        raise RecipeError("method.warmup", found, "warm up for less, or raise finetune.epochs or method.sparsify")
+    targets = [
+        Target(1 - budget.ratio, metric.sparsity, m, v, metric.price if section.pull == "cost" else None)
+        for budget, metric, m, v in zip(setup.budgets, setup.metrics(), lambdas_m, lambdas_v, strict=True)
+    ]
+    return MaskConvNet(
+        setup.graph.units,
+        targets,
+        start=section.mask_start,
+        warmup=warmup,
+        rise=DUAL_PACE / (setup.steps - warmup) if section.controller == "dual" else 0.0,
+        hard=section.forward == "hard",
+    )

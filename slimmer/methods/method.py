@@ -1,8 +1,39 @@
 """The seam between the training loop and a method."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
+
+from slimmer.costs import Budget
+from slimmer.graph import ChannelGraph
+from slimmer.methods.metric import Metric
+from slimmer.recipe.methods import MethodOptions
+
+Options = TypeVar("Options", bound=MethodOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class MethodSetup(Generic[Options]):
+    """What a method is built for: train the masks of `model` for `steps` steps, toward `budgets`.
+
+    `options` is the recipe's method section, `epoch_steps` the steps of one epoch. A `resumed` run gets its state
+    back afterwards, so nothing is to be changed in the network.
+    """
+
+    model: nn.Module
+    graph: ChannelGraph
+    budgets: Sequence[Budget]
+    options: Options
+    steps: int
+    epoch_steps: int
+    resumed: bool = False
+
+    def metrics(self) -> list[Metric]:
+        """The costs of the budgets as masks see them."""
+        sizes = tuple(group.size for group in self.graph.groups)
+        return [Metric(budget.cost, sizes) for budget in self.budgets]
 
 
 class Method(Protocol):

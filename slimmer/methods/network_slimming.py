@@ -1,13 +1,19 @@
 """Network Slimming: batch-norm scales under an L1 penalty, which then rank the channels."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slimmer.criteria import ScoreRequest, bn_scale_scores, normed_groups
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph
+from slimmer.methods.method import MethodSetup
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.published_cuts import cut_by_share
+from slimmer.recipe import methods as options
 
 
 class NetworkSlimming:
@@ -72,3 +78,21 @@ def find_scales(model: nn.Module, graph: ChannelGraph) -> list[nn.Parameter]:
     if not scales:
         raise ModelError("model", "has no batch norm on channels that can be removed", "take another method.name")
     return scales
+
+
+def build(setup: MethodSetup[options.NetworkSlimming]) -> NetworkSlimming:
+    """The network's scales under their penalty; set anew at a fresh start, left to the saved state on resuming."""
+    section = setup.options
+    scales = find_scales(setup.model, setup.graph)
+    if section.scale_start is not None and not setup.resumed:
+        with torch.no_grad():
+            for scale in scales:
+                scale.fill_(section.scale_start)
+    measure = partial(bn_scale_scores, setup.model, setup.graph)
+    return NetworkSlimming(setup.graph.units, scales, section.strength, measure)
+
+
+def cut(request: ScoreRequest[options.NetworkSlimming], scores: Tensor) -> Plan:
+    """The plan that removes the published share of all channels, `method.ratio`, by one threshold."""
+    share = request.options.ratio or 0.0
+    return cut_by_share(scores, request.graph, share, normed_groups(request.model, request.graph))

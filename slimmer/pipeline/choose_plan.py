@@ -1,39 +1,29 @@
 """A recipe's method made ready: its steps, its masks, its first scores, and the exact plan that it ends with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pkgutil import resolve_name
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from slimmer.costs import Budget
-from slimmer.criteria import (
-    bn_scale_scores,
-    deal,
-    filter_norm_scores,
-    magnitude_scores,
-    normed_groups,
-    random_scores,
-    sensitivity_scores,
-    taylor_scores,
-)
-from slimmer.data import Data, batches
+from slimmer.criteria import ScoreRequest, sensitivity_scores
+from slimmer.data import Data, batches, steps
 from slimmer.errors import RecipeError
-from slimmer.methods import Method, Taylor
+from slimmer.methods import Method, MethodSetup, Taylor
 from slimmer.methods.taylor import Project
-from slimmer.pipeline.build_method import trained_method
 from slimmer.pipeline.job import Task
 from slimmer.pruning.allocate import allocate
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan
-from slimmer.pruning.published_cuts import cut_by_ratios, cut_by_share
 from slimmer.recipe import Recipe
-from slimmer.recipe import methods as options
+from slimmer.recipe.method_entries import Criterion, Function, TrainedMethod, find_method
+from slimmer.recipe.methods import Allocation, MethodOptions
 from slimmer.runs.events import Observe
 from slimmer.training.loop import Training
-
-NEED_NO_DATA = {"magnitude", "l1", "l2", "bn_scale", "random"}
 
 
 def training_of(recipe: Recipe, task: Task) -> Training:
@@ -57,21 +47,19 @@ def training_of(recipe: Recipe, task: Task) -> Training:
     )
 
 
-def method_name(recipe: Recipe, task: Task) -> str:
-    """The method that `auto` stands for: taylor with data, magnitude without. Raises RecipeError without data."""
-    name = recipe.method.name
-    if name == "auto":
-        return "magnitude" if task.data is None else "taylor"
-    if task.data is None and name not in NEED_NO_DATA:
-        raise RecipeError("method.name", f"{name} needs data", "give --data, or method.name=magnitude")
-    return name
+def method_entry(recipe: Recipe, task: Task) -> Criterion | TrainedMethod:
+    """The method that the recipe names. Raises RecipeError where it needs data and there are none."""
+    entry = find_method(recipe.method.name, with_data=task.data is not None)
+    if task.data is None and (isinstance(entry, TrainedMethod) or entry.needs_data):
+        raise RecipeError("method.name", f"{entry.name} needs data", "give --data, or method.name=magnitude")
+    return entry
 
 
 def sparsify_steps(recipe: Recipe, task: Task, training: Training) -> int:
     """How many steps the network is trained under masks before channels go for real."""
-    if task.data is None or not isinstance(recipe.method, options.Taylor | options.Masks):
+    if task.data is None:
         return 0
-    return round(recipe.method.sparsify * training.steps(task.data))
+    return round(recipe.method.share_under_masks() * training.steps(task.data))
 
 
 def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, observe: Observe = lambda _: None) -> Method:
@@ -79,29 +67,33 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, obser
 
     `observe` hears how far the scores are, where that takes long.
     """
-    section, _ = recipe.method, method_name(recipe, task)
-    if isinstance(section, options.Masks):
-        return trained_method(recipe, section, task, stop, resumed=resumed)
-    if isinstance(section, options.Taylor) and resumed:  # the saved state holds the scores
+    entry = method_entry(recipe, task)
+    if isinstance(entry, TrainedMethod):
+        return _trained_method(entry, recipe, task, stop, resumed=resumed)
+    if resumed:  # the saved state holds the scores
         return Taylor(torch.ones(task.graph.units, dtype=torch.float32), _projection(recipe, task), stop)
-    return Taylor(_compared(recipe, task, _scores(recipe, task), stop, observe), _projection(recipe, task), stop)
+    scores: Tensor = _call(entry.scores)(_request(recipe, task, stop))
+    if recipe.method.sensitivity_batches() and not stop:
+        scores = _measured(recipe, task, scores, observe)
+    return Taylor(scores, _projection(recipe, task), stop)
 
 
 def check_method(recipe: Recipe, task: Task) -> None:
     """Raise RecipeError where the method's options don't fit the data, the budgets or the steps; nothing is changed."""
-    method_name(recipe, task)
-    if isinstance(recipe.method, options.Masks):
+    entry = method_entry(recipe, task)
+    if isinstance(entry, TrainedMethod):
         stop = sparsify_steps(recipe, task, training_of(recipe, task))
-        trained_method(recipe, recipe.method, task, stop, resumed=True)  # as if resumed: the weights stay
+        _trained_method(entry, recipe, task, stop, resumed=True)  # as if resumed: the weights stay
+    if recipe.method.own_cut():
+        target_plan(task, recipe, torch.ones(task.graph.units, dtype=torch.float64))
 
 
 def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:
     """The exact projection: the plan inside every budget that keeps the highest scores, or the method's own cut."""
-    section = recipe.method
-    if isinstance(section, options.L1) and section.ratios is not None:
-        return cut_by_ratios(scores, task.graph, section.ratios)
-    if isinstance(section, options.NetworkSlimming) and section.ratio is not None:
-        return cut_by_share(scores, task.graph, section.ratio, normed_groups(task.model, task.graph))
+    entry = method_entry(recipe, task)
+    if recipe.method.own_cut() and entry.cut is not None:
+        plan: Plan = _call(entry.cut)(_request(recipe, task), scores)
+        return plan
     return _allocate(recipe, task, scores - scores.min().clamp(max=0), task.budgets)
 
 
@@ -112,14 +104,45 @@ def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "
     return (images for images, _ in islice(of_epoch, number))
 
 
+def _call(function: Function) -> Callable[..., Any]:
+    """The function that an entry names."""
+    return resolve_name(function) if isinstance(function, str) else function
+
+
+def _request(recipe: Recipe, task: Task, stop: int = 0) -> ScoreRequest[MethodOptions]:
+    """What the recipe's criterion is asked."""
+
+    def images(number: int) -> Iterator[Tensor]:
+        if task.data is None:
+            raise RecipeError("method.name", f"{recipe.method.name} asks for images", "give --data")
+        return training_images(task.data, recipe, number)
+
+    return ScoreRequest(task.model, task.graph, recipe.method, recipe.seed, images, under_masks=stop > 0)
+
+
+def _setup(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> MethodSetup[MethodOptions]:
+    """What the recipe's trained method is built for."""
+    assert task.data is not None
+    per_epoch = steps(task.data.train, recipe.finetune.batch_size)
+    return MethodSetup(task.model, task.graph, task.budgets, recipe.method, stop, per_epoch, resumed)
+
+
+def _trained_method(entry: TrainedMethod, recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Method:
+    """The method, to be trained for `stop` steps. Raises RecipeError where these are none."""
+    if stop < 1:
+        share, epochs = recipe.method.share_under_masks(), recipe.finetune.epochs
+        found = f"{share:g} of {epochs:g} epochs is no step: nothing would be learnt"
+        raise RecipeError("method.sparsify", found, "raise it or finetune.epochs, or take a one-shot method")
+    method: Method = _call(entry.build)(_setup(recipe, task, stop, resumed=resumed))
+    return method
+
+
 def _allocate(recipe: Recipe, task: Task, scores: Tensor, budgets: Sequence[Budget]) -> Plan:
-    section = recipe.method
-    ranks = method_name(recipe, task) == "magnitude"
-    if isinstance(section, options.OneShot) and not ranks:
-        limits = replace(task.limits, even=section.even, stream=section.stream)
-    else:
-        limits = task.limits
-    return allocate(scores, task.graph, budgets, limits, priced=not ranks and getattr(section, "priced", False))
+    entry = method_entry(recipe, task)
+    ranks = isinstance(entry, Criterion) and entry.ranks
+    how = Allocation() if ranks else recipe.method.allocation()
+    limits = replace(task.limits, even=how.even, stream=how.stream)
+    return allocate(scores, task.graph, budgets, limits, priced=how.priced)
 
 
 def _projection(recipe: Recipe, task: Task) -> Project:
@@ -132,34 +155,10 @@ def _projection(recipe: Recipe, task: Task) -> Project:
     return project
 
 
-def _scores(recipe: Recipe, task: Task) -> Tensor:
-    """The scores (units,) that a one-shot method begins and ends with."""
-    name = method_name(recipe, task)
-    if name == "magnitude":
-        return magnitude_scores(task.model, task.graph)
-    if isinstance(recipe.method, options.Taylor):
-        assert task.data is not None
-        images = training_images(task.data, recipe, recipe.method.batches)
-        return taylor_scores(task.model, task.graph, images, recipe.seed)
-    if name == "bn_scale":
-        return bn_scale_scores(task.model, task.graph)
-    if name == "random":
-        return random_scores(task.graph, recipe.seed)
-    return filter_norm_scores(task.model, task.graph, {"l1": 1, "l2": 2}[name])
-
-
-def _compared(recipe: Recipe, task: Task, scores: Tensor, stop: int, observe: Observe) -> Tensor:
-    """The scores, in another order or on each group's measured curve where asked for, and no masks make them run on."""
-    section = recipe.method
-    if stop:
-        return scores
-    if isinstance(section, options.Taylor) and section.order == "magnitude":
-        scores = deal(scores, magnitude_scores(task.model, task.graph), task.graph)
-    number = section.sensitivity if isinstance(section, options.Measured) else 0
-    if not number:
-        return scores
+def _measured(recipe: Recipe, task: Task, scores: Tensor, observe: Observe) -> Tensor:
+    """The scores on each group's measured curve."""
     assert task.data is not None
-    images = list(training_images(task.data, recipe, number))
+    images = list(training_images(task.data, recipe, recipe.method.sensitivity_batches()))
     groups = len(task.graph.groups)
 
     def tell(done: int) -> None:

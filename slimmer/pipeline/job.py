@@ -17,7 +17,6 @@ from slimmer.pipeline.sources import load_model, name_module
 from slimmer.pruning.allocate import Limits, check_reachable
 from slimmer.pruning.apply import Cut, prune
 from slimmer.pruning.layer_patterns import group_floors, keep_layers
-from slimmer.pruning.published_cuts import shares_of_groups
 from slimmer.pruning.rewrite import read_program
 from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
@@ -65,7 +64,7 @@ def prepare(
         data = load_data(recipe.data)
     else:
         check_data(data)
-    if data is None and getattr(recipe.method, "sensitivity", False):
+    if data is None and recipe.method.sensitivity_batches():
         raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=0")
     if model is None:
         source = load_model(recipe.model, data, recipe.seed, trust_code=trust_code)
@@ -96,7 +95,6 @@ def prepare(
         check_reachable(budgets, graph, limits, narrowing)
     except BudgetError as error:
         raise for_budget(error, given, budgets, rewritten) from None
-    shares_of_groups(graph, getattr(recipe.method, "ratios", None) or {})
     return Task(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
 
 
@@ -130,7 +128,7 @@ def _plain(value: object) -> object:
 
 def _check_cut(recipe: Recipe) -> None:
     """Raise where neither the budget nor the method says how much is to go, or both do."""
-    own = next((key for key in ("ratio", "ratios") if getattr(recipe.method, key, None) is not None), None)
+    own = recipe.method.own_cut()
     if own is None and not recipe.budget.amounts():
         raise BudgetError("budget", "none is named", "give --flops, --params or both, as what may remain: --flops 0.5")
     if own is not None and recipe.budget != BudgetSection():

@@ -9,7 +9,7 @@ from torch import nn
 
 from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
-from slimmer.pipeline.choose_plan import method_name
+from slimmer.pipeline.choose_plan import method_entry
 from slimmer.pipeline.job import Task
 from slimmer.pipeline.recount import recount
 from slimmer.profiling.runtimes.environment import environment
@@ -39,7 +39,7 @@ def make_report(
         "inputs": task.scope.described,
         "traced": _traced(task, slim),
         "seed": recipe.seed,
-        "method": method_name(recipe, task),
+        "method": method_entry(recipe, task).name,
         "epochs": recipe.finetune.epochs if task.data is not None else 0.0,
         "recipe_hash": recipe.hash(),
         "plan_hash": plan.hash,

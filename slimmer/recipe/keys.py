@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import PurePath
-from typing import Any, get_args
+from typing import Any
 
+from slimmer.recipe.method_entries import built_in
 from slimmer.recipe.recipe import Recipe
 
 
@@ -75,9 +76,13 @@ def differing(recipes: Iterable[Mapping[str, Any]]) -> list[str]:
 
 @cache
 def _sections_with() -> Counter[str]:
-    """How many sections of a recipe have a key of each name; the method's is one section, of several kinds."""
+    """How many sections of a recipe have a key of each name; the method's is one section, of several kinds.
+
+    Other packages' methods don't count: names of runs would change with what is installed.
+    """
     found: Counter[str] = Counter()
-    for field in Recipe.model_fields.values():
-        kinds = get_args(field.annotation) or (field.annotation,)
-        found.update({key for kind in kinds for key in getattr(kind, "model_fields", {})})
+    for name, field in Recipe.model_fields.items():
+        if name != "method":
+            found.update(list(getattr(field.annotation, "model_fields", ())))
+    found.update({key for entry in built_in() for key in entry.options.model_fields})
     return found

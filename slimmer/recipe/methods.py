@@ -1,5 +1,6 @@
 """The method section of a recipe: every method with the options that it has, and no others."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -23,13 +24,52 @@ def _learnt(share: float) -> float:
     return share
 
 
-class OneShot(Section):
+@dataclass(frozen=True)
+class Allocation:
+    """How scores become widths: see the options of these names."""
+
+    priced: bool = False
+    even: float = 0.0
+    stream: float = 0.0
+
+
+class MethodOptions(Section):
+    """What every method section has, and what a run asks of it whatever its kind."""
+
+    name: str
+    compensate: Compensate = False
+
+    def allocation(self) -> Allocation:
+        """How scores become widths."""
+        return Allocation()
+
+    def share_under_masks(self) -> float:
+        """The share of the epochs that the network is trained under masks."""
+        return 0.0
+
+    def sensitivity_batches(self) -> int:
+        """Batches to measure each group's sensitivity on; 0: it is not measured."""
+        return 0
+
+    def own_cut(self) -> str | None:
+        """The option that says what goes, in place of a budget; None where a budget does."""
+        return None
+
+    def check(self, epochs: float, budgets: int) -> None:
+        """Raise ValueError where an option does not go with the number of epochs or budgets."""
+
+
+class OneShot(MethodOptions):
     """Scores, taken once, and how they become widths."""
 
     priced: Priced = True
     even: Even = 0.0
     stream: Stream = 0.0
     compensate: Compensate = True
+
+    def allocation(self) -> Allocation:
+        """As the options say."""
+        return Allocation(self.priced, self.even, self.stream)
 
 
 class Measured(OneShot):
@@ -41,6 +81,10 @@ class Measured(OneShot):
         description="batches on which it is measured what cutting each group alone does to the answers, to compare "
         "groups; not under masks, whose scores run on",
     )
+
+    def sensitivity_batches(self) -> int:
+        """As the option says."""
+        return self.sensitivity
 
 
 class Taylor(Measured):
@@ -57,14 +101,12 @@ class Taylor(Measured):
         "norm of all weights that touch a channel; not under masks, whose scores run on",
     )
 
-
-class Criterion(OneShot):
-    """A one-shot criterion by its name."""
-
-    name: Literal["l2", "bn_scale", "random"]
+    def share_under_masks(self) -> float:
+        """As `sparsify` says."""
+        return self.sparsify
 
 
-class Magnitude(Section):
+class Magnitude(MethodOptions):
     """Ranks of weights within each group, so that every group is cut alike; needs no data."""
 
     name: Literal["magnitude"]
@@ -91,8 +133,12 @@ class L1(Measured):
             raise ValueError("method.ratios says what every layer loses, method.sensitivity finds it; give one of them")
         return self
 
+    def own_cut(self) -> str | None:
+        """`ratios` where they are given."""
+        return None if self.ratios is None else "ratios"
 
-class Masks(Section):
+
+class Masks(MethodOptions):
     """Masks or scales that are trained for a while, then cut to the budget."""
 
     sparsify: Annotated[Share, AfterValidator(_learnt)] = Field(
@@ -100,6 +146,14 @@ class Masks(Section):
     )
     priced: Priced = False
     compensate: Compensate = False
+
+    def allocation(self) -> Allocation:
+        """As the options say."""
+        return Allocation(self.priced)
+
+    def share_under_masks(self) -> float:
+        """As `sparsify` says."""
+        return self.sparsify
 
 
 class MaskConvNet(Masks):
@@ -121,7 +175,7 @@ class MaskConvNet(Masks):
     pull: Literal["even", "cost"] = Field("even", description="the mean weighs masks alike, or by what they cost")
 
     def check(self, epochs: float, budgets: int) -> None:
-        """Nothing. Raises ValueError where multipliers don't go with the budgets, or the warm-up with the epochs."""
+        """Raise ValueError where multipliers don't go with the budgets, or the warm-up with the epochs."""
         for key, values in (("lambda_m", self.lambda_m), ("lambda_v", self.lambda_v)):
             if budgets and len(values) not in (1, budgets):
                 found = f"method.{key} of {list(values)} for {budgets} budget{'s' * (budgets > 1)}"
@@ -140,6 +194,10 @@ class NetworkSlimming(Masks):
     scale_start: float | None = Field(None, gt=0, description="first batch-norm scale; the checkpoint's where left out")
     ratio: Share | None = Field(None, description="share of channels removed, in place of a budget, as published")
 
+    def own_cut(self) -> str | None:
+        """`ratio` where it is given."""
+        return None if self.ratio is None else "ratio"
+
 
 class Bar(Masks):
     """Hard-concrete gates under a budget barrier (Lemaire et al. 2019)."""
@@ -149,7 +207,3 @@ class Bar(Masks):
     steepness: float = Field(10.0, gt=0, description="of the sigmoid along which the budget falls")
     gate_start: float = Field(0.0, description="first ln alpha; 0 is a gate of one half, 2.4 one that is open")
     mask_lr: float = Field(0.5, gt=0, description="learning rate of the gates' log alpha")
-
-
-MethodSection = Taylor | Criterion | Magnitude | L1 | MaskConvNet | NetworkSlimming | Bar
-METHODS: tuple[type[Section], ...] = (Taylor, Criterion, Magnitude, L1, MaskConvNet, NetworkSlimming, Bar)

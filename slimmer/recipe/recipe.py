@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from slimmer.atomic_files import read_text
 from slimmer.errors import RecipeError
-from slimmer.recipe.methods import METHODS, MaskConvNet, MethodSection, Taylor
+from slimmer.recipe.method_entries import all_entries, find_method, read_options
+from slimmer.recipe.methods import MethodOptions, Taylor
 from slimmer.recipe.sections import (
     BudgetSection,
     DataSection,
@@ -55,15 +56,14 @@ class Recipe(Section):
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     budget: BudgetSection = BudgetSection()
-    method: MethodSection = Field(Taylor(), discriminator="name")
+    method: Annotated[SerializeAsAny[MethodOptions], BeforeValidator(read_options)] = Taylor()
     finetune: FinetuneSection = FinetuneSection()
     export: ExportSection = ExportSection()
     profile: ProfileSection = ProfileSection()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if isinstance(self.method, MaskConvNet):
-            self.method.check(self.finetune.epochs, len(self.budget.amounts()))
+        self.method.check(self.finetune.epochs, len(self.budget.amounts()))
         if self.model.scratch and self.model.checkpoint is not None:
             raise ValueError("model.scratch means random weights, model.checkpoint names others; give one of them")
         if self.model.scratch and self.finetune.distill:
@@ -98,16 +98,13 @@ def read_recipe(path: Path | None, settings: Iterable[tuple[str, Any]] = ()) -> 
 
 def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
     """The recipe that `data` describes. Raises RecipeError with everything that is wrong at once."""
-    given = _tuples(data)
-    method = given.get("method")
-    if isinstance(method, Mapping) and "name" not in method:
-        given["method"] = {"name": "auto", **method}
     try:
-        return Recipe.model_validate(given)
+        return Recipe.model_validate(_tuples(data))
     except ValidationError as error:
         entries = error.errors()
         wrong_items = {entry["loc"][:-1] for entry in entries}  # without which pydantic finds their tuple too short
-        lines = [_explain(each) for each in entries if each["type"] != "too_short" or each["loc"] not in wrong_items]
+        told = [each for each in entries if each["type"] != "too_short" or each["loc"] not in wrong_items]
+        lines = [_explain(each, data) for each in told]
         count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise RecipeError(where, f"{count} in the recipe", "\n  ".join(lines)) from error
 
@@ -163,30 +160,33 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
-def _explain(entry: Any) -> str:
+def _explain(entry: Any, data: Mapping[str, Any]) -> str:
+    """One mistake in words, of those that pydantic found in `data`."""
     keys = [str(part) for part in entry["loc"]]
-    method = keys.pop(1) if keys[:1] == ["method"] and len(keys) > 1 else None  # pydantic names the union's member
     where = ".".join(keys) or "recipe"
     if entry["type"] == "extra_forbidden":
-        return f"{where}: {_unknown(keys, method)}"
-    if entry["type"] == "union_tag_invalid":
-        names = sorted(name.strip(" '") for name in entry["ctx"]["expected_tags"].split(","))
-        return f"{where}.name: {hint(str(entry['ctx']['tag']), names)} (found {shown(entry['ctx']['tag'])})"
+        return f"{where}: {_unknown(keys, data)}"
+    if entry["type"] == "unknown_method":
+        return f"{where}.name: {entry['msg']} (found {shown(entry['ctx']['name'])})"
     message = entry["msg"].removeprefix("Value error, ")
     whole_section = isinstance(entry["input"], Mapping) and len(keys) < 2  # of all its keys, too much to show
     return f"{where}: {message}" + ("" if whole_section else f" (found {shown(entry['input'])})")
 
 
-def _unknown(keys: list[str], method: str | None) -> str:
+def _unknown(keys: list[str], data: Mapping[str, Any]) -> str:
     """Why a key is not known, and what is."""
     *sections, name = keys
-    if method is not None:
-        own = next(each for each in METHODS if method in get_args(each.model_fields["name"].annotation))
-        others = [get_args(each.model_fields["name"].annotation)[-1] for each in METHODS if name in each.model_fields]
-        if others:
-            return f"{method} has no such option ({', '.join(others)} has)"
-        return f"is not known; {hint(name, own.model_fields)}"
+    if sections == ["method"]:
+        return _unknown_option(name, data["method"].get("name", "auto"))
     known: Any = Recipe
     for section in sections:
         known = known.model_fields[section].annotation
     return f"is not known; {hint(name, known.model_fields)}"
+
+
+def _unknown_option(name: str, method: str) -> str:
+    """Why the method has no such option, and who has."""
+    others = [entry.name for entry in all_entries() if name in entry.options.model_fields]
+    if others:
+        return f"{method} has no such option ({', '.join(others)} has)"
+    return f"is not known; {hint(name, find_method(method).options.model_fields)}"

@@ -125,8 +125,7 @@ def _resolve(path: Path, settings: Mapping[str, Any], given: Settings) -> Recipe
 def _lacks(recipe: Recipe) -> list[str]:
     """What a row's recipe needs and does not have, as far as that is seen without loading a network."""
     checkpoint = recipe.model.checkpoint
-    removes = any(getattr(recipe.method, key, None) is not None for key in ("ratio", "ratios"))
-    found = [] if removes or recipe.budget.amounts() else ["budget: none is named"]
+    found = [] if recipe.method.own_cut() or recipe.budget.amounts() else ["budget: none is named"]
     if checkpoint is None and not recipe.model.scratch:
         found.append("model.checkpoint: none is named")
     elif checkpoint is not None and not Path(checkpoint).is_file():

@@ -1,0 +1,18 @@
+"""Random scores, which any criterion has to beat."""
+
+import torch
+from torch import Tensor
+
+from slimmer.criteria.request import ScoreRequest
+from slimmer.graph import ChannelGraph
+from slimmer.recipe.methods import MethodOptions
+
+
+def random(request: ScoreRequest[MethodOptions]) -> Tensor:
+    """Random numbers from the recipe's seed, see `random_scores`."""
+    return random_scores(request.graph, request.seed)
+
+
+def random_scores(graph: ChannelGraph, seed: int) -> Tensor:
+    """Uniform numbers in [0, 1) from `seed`: what any criterion has to beat; (units,), float64."""
+    return torch.rand(graph.units, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
