@@ -24,6 +24,15 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}? {listed}" if near else listed
 
 
+def plugin_names(group: str) -> list[str]:
+    """The names that installed packages enter in an entry-point group, sorted; none is loaded.
+
+    >>> plugin_names("slimmer.nothing")
+    []
+    """
+    return sorted(entry_points(group=group).names)
+
+
 class Registry(Mapping[str, T]):
     """Names and what they stand for; `error` is raised for a name that is not known.
 

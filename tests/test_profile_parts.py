@@ -69,8 +69,8 @@ def test_first_uses_and_traces_are_of_every_network_and_batch_on_the_first_numbe
     cost = Fresh(5.0, 2.0, 1_000_000, None)
     trace = Trace({"CPUExecutionProvider": 3}, (), (), {"Conv": 1.0})
     means = {
-        "fresh": lambda path, shape, threads: order.append((path.name, shape, threads)) or cost,
-        "trace": lambda path, images, threads: order.append((path.name, images.shape, threads)) or trace,
+        "fresh": lambda runtime, path, shape, threads: order.append((path.name, shape, threads)) or cost,
+        "trace": lambda runtime, path, images, threads: order.append((path.name, images.shape, threads)) or trace,
     }
     found, _ = fake_profile(tmp_path, PAIR, threads=(2, 1), batches=(1, 8), means=means, runs=2)
     shapes = [(1, 1, 2, 2), (8, 1, 2, 2)]
@@ -85,8 +85,8 @@ def test_first_uses_and_traces_are_of_every_network_and_batch_on_the_first_numbe
 def test_progress_counts_first_uses_and_traces_too(tmp_path):
     heard = []
     means = {
-        "fresh": lambda path, shape, threads: None,
-        "trace": lambda path, images, threads: Trace({}, (), (), {}),
+        "fresh": lambda runtime, path, shape, threads: None,
+        "trace": lambda runtime, path, images, threads: Trace({}, (), (), {}),
     }
     fake_profile(tmp_path, PAIR, threads=(1, 2), means=means, runs=2, on_progress=lambda *step: heard.append(step))
     assert [done for done, _, _ in heard] == list(range(heard[0][1] + 1))
@@ -94,7 +94,7 @@ def test_progress_counts_first_uses_and_traces_too(tmp_path):
 
 
 def test_a_first_use_that_failed_is_left_out(tmp_path):
-    found, _ = fake_profile(tmp_path, PAIR, means={"fresh": lambda path, shape, threads: None}, runs=2)
+    found, _ = fake_profile(tmp_path, PAIR, means={"fresh": lambda runtime, path, shape, threads: None}, runs=2)
     assert found.fresh == ()
     assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
 

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.exporting.onnx_file import beside
-from slimmer.profiling import results, statistics
+from slimmer.profiling import statistics
 from slimmer.profiling.means import Means
 from slimmer.profiling.measure import measure
 from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
@@ -413,13 +412,6 @@ def test_a_file_that_can_not_be_profiled_is_an_error_before_anything_is_timed(ne
         profile([Network("a", net)], Conditions((1, 2, 2), ONE, provider="gpu"))
     with pytest.raises(RuntimeUnavailableError, match=r"net\.onnx is no PyTorch network"):
         profile([Network("a", net)], Conditions((1, 2, 2), ONE, runtimes=("onnxruntime", "torch")))
-
-
-def test_a_runtime_that_is_listed_and_not_implemented_fails_by_its_name(net, monkeypatch):
-    monkeypatch.setattr(results, "RUNTIMES", (*results.RUNTIMES, "tflite"))
-    asked = Conditions((1, 2, 2), ONE, batches=(1,), runtimes=("tflite",))
-    with pytest.raises(RuntimeUnavailableError, match="runtime tflite: it is listed"):
-        profile([Network("a", net, module=nn.Flatten)], asked)
 
 
 def brute_force_percentiles(samples, share):

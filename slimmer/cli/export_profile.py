@@ -68,7 +68,7 @@ def export(
     "runtimes",
     callback=words,
     metavar="NAME,NAME",
-    help="onnxruntime, torch, torch-compiled.  [default: onnxruntime]",
+    help="onnxruntime, torch, torch-compiled, or a package's.  [default: onnxruntime]",
 )
 @click.option("--threads", callback=numbers, metavar="N,N", help="Threads in an operation.  [default: one per core]")
 @click.option("--runs", type=click.IntRange(min=1), help="Runs of each network in a block at least.  [default: 5]")

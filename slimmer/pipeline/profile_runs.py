@@ -13,7 +13,7 @@ from slimmer.exporting.onnx import read_batch, read_input_size
 from slimmer.exporting.variants import NETWORKS
 from slimmer.pipeline.export_run import earlier, export_run, tell_report
 from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
-from slimmer.profiling.runtimes.providers import check_provider
+from slimmer.profiling.runtimes.known import check_runtimes
 from slimmer.profiling.runtimes.session_options import Options
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import read_recipe
@@ -119,10 +119,10 @@ def profile_files(paths: Sequence[Path], *, observe: Observe = lambda _: None, *
 
 
 def _section(recipe: Path | None, settings: dict[str, Any]) -> ProfileSection:
-    """The recipe's profile section with `settings` laid over it; its provider is one that this build has."""
+    """The recipe's profile section with `settings` laid over it; its runtimes and provider are there."""
     given = [(f"profile.{key}", list(value) if isinstance(value, tuple) else value) for key, value in settings.items()]
     section = read_recipe(recipe, [(key, value) for key, value in given if value is not None]).profile
-    check_provider(section.provider)
+    check_runtimes(section.runtimes, section.provider, _options(section))
     return section
 
 
@@ -163,15 +163,20 @@ def _profile(networks: Sequence[Network], section: ProfileSection, observe: Obse
         provider=section.provider,
         runtimes=section.runtimes,
         threads=section.thread_counts(),
-        options=Options(
-            strict=section.strict,
-            cuda_graph=section.cuda_graph,
-            tf32=section.tf32,
-            conv_search=section.conv_search,
-            prefer_nhwc=section.prefer_nhwc,
-        ),
+        options=_options(section),
     )
     return profile(networks, conditions, tell).to_dict()
+
+
+def _options(section: ProfileSection) -> Options:
+    """The section's options of a session."""
+    return Options(
+        strict=section.strict,
+        cuda_graph=section.cuda_graph,
+        tf32=section.tf32,
+        conv_search=section.conv_search,
+        prefer_nhwc=section.prefer_nhwc,
+    )
 
 
 def _input_size(path: Path, wanted: tuple[int, int] | None, observe: Observe) -> tuple[int, int, int]:

@@ -30,17 +30,17 @@ class Network:
 class Means:
     """What measures: a session of a network in a runtime, a process of its own, a trace, the time.
 
-    `open` is given the network, the runtime and the threads; `fresh` and `trace` the network, the threads and
-    the images' shape or the images; they may be absent. `cpu` gives the clock of CPU time for a number of threads,
-    None where it says nothing, and `waited` how long threads have waited for a core.
+    `open` is given the network, the runtime and the threads; `fresh` and `trace` the runtime, the network, the
+    images' shape or the images, and the threads; they may be absent. `cpu` gives the clock of CPU time
+    for a number of threads, None where it says nothing, and `waited` how long threads have waited for a core.
     """
 
     open: Callable[[Network, str, int | None], Session]
     clock: Clock
     cpu: Callable[[int | None], Clock | None] = lambda _: None
     waited: Callable[[], int | None] = not_known
-    fresh: Callable[[Path, tuple[int, ...], int | None], Fresh | None] | None = None
-    trace: Callable[[Path, Array, int | None], Trace] | None = None
+    fresh: Callable[[str, Path, tuple[int, ...], int | None], Fresh | None] | None = None
+    trace: Callable[[str, Path, Array, int | None], Trace] | None = None
     layers: Callable[[Path], tuple[Layer, ...]] = read_layers
     about: Callable[[Path], Mapping[str, str]] = read_metadata
     gpu: Callable[[], GpuState | None] = gpu_state

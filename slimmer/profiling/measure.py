@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -24,8 +25,6 @@ from slimmer.profiling.notes import (
 )
 from slimmer.profiling.pairs import compared_at, precise, with_the_first, with_the_second
 from slimmer.profiling.results import (
-    IN_PYTORCH,
-    ONNX_RUNTIME,
     SCHEMA,
     Case,
     Comparison,
@@ -35,8 +34,10 @@ from slimmer.profiling.results import (
     Subject,
     Timing,
     TracedRun,
+    UsedRuntime,
 )
 from slimmer.profiling.runtimes import Array, Session
+from slimmer.profiling.runtimes.known import RUNTIMES
 from slimmer.profiling.subjects import read, subject_of
 from slimmer.profiling.summary import timing
 from slimmer.profiling.timing import Tell, record, time_in_turns
@@ -92,6 +93,7 @@ def measure(
     gpu = {"before": before, "loaded": loaded, "after": means.gpu()}
     tell("done")
     subjects = tuple(found.subjects.values())
+    used = {name: RUNTIMES[name] for name in conditions.runtimes}
     return Profile(
         schema=SCHEMA,
         date_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -115,14 +117,22 @@ def measure(
             *first_use_notes(lost),
             *gpu_notes(conditions, gpu),
             *placement_notes(conditions, traces, subjects),
-            *width_notes(found.comparisons, layers, preferred(conditions.provider, machine.get("cpu_vector_floats"))),
+            *width_notes(
+                _wide(found.comparisons), layers, preferred(conditions.provider, machine.get("cpu_vector_floats"))
+            ),
         ),
+        runtimes={name: UsedRuntime(entry.label, entry.version()) for name, entry in used.items()},
     )
 
 
+def _wide(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons in runtimes whose kernels are made for whole vectors."""
+    return [one for one in comparisons if RUNTIMES[one.runtime].wide_vectors]
+
+
 def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
-    """Raise RuntimeUnavailableError where PyTorch is asked for and a network is there as an ONNX file only."""
-    wants = [name for name in conditions.runtimes if name in IN_PYTORCH]
+    """Raise RuntimeUnavailableError where a runtime takes modules and a network is an ONNX file only."""
+    wants = [name for name in conditions.runtimes if RUNTIMES[name].open_module is not None]
     without = [str(network.path) for network in networks if network.module is None]
     if wants and without:
         right = "name a run that `slimmer prune` wrote, or leave --runtime out"
@@ -132,10 +142,12 @@ def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
 def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Progress | None) -> Tell:
     """What counts the steps as they begin and passes them on."""
     batches, threads = len(conditions.batches), len(conditions.threads)
-    in_onnx = networks * batches if ONNX_RUNTIME in conditions.runtimes else 0
+    entries = [RUNTIMES[name] for name in conditions.runtimes]
+    used_first = sum(entry.first_use is not None for entry in entries) if means.fresh is not None else 0
+    traced = sum(entry.trace is not None for entry in entries) if means.trace is not None else 0
     in_turns = networks * len(conditions.runtimes)
     turns = threads * (in_turns + batches * (in_turns + conditions.effort.blocks))
-    total = in_onnx * ((means.fresh is not None) + (means.trace is not None)) + turns
+    total = networks * batches * (used_first + traced) + turns
     done = 0
 
     def tell(step: str, steps: int = 1) -> None:
@@ -154,23 +166,21 @@ def _explain(
     traces: list[TracedRun] = []
     fresh: list[FreshUse] = []
     lost: list[Case] = []
-    if ONNX_RUNTIME not in conditions.runtimes:
-        return traces, fresh, lost
     threads = conditions.threads[0]
-    for network in networks:
-        for batch in conditions.batches:
-            case, shape = Case(network.name, ONNX_RUNTIME, threads, batch), (batch, *conditions.input_size)
-            if means.trace is not None:
-                tell(f"{network.name}, batch {batch}: where its nodes run")
-                trace = means.trace(network.path, _images(shape, conditions.seed), threads)
-                traces.append(TracedRun(**vars(case), trace=trace))
-            if means.fresh is not None:
-                tell(f"{network.name}, batch {batch}: in a process of its own")
-                cost = means.fresh(network.path, shape, threads)
-                if cost is None:
-                    lost.append(case)
-                else:
-                    fresh.append(FreshUse(**vars(case), cost=cost))
+    for name, network, batch in product(conditions.runtimes, networks, conditions.batches):
+        entry, case = RUNTIMES[name], Case(network.name, name, threads, batch)
+        shape = (batch, *conditions.input_size)
+        if means.trace is not None and entry.trace is not None:
+            tell(f"{network.name}, batch {batch}: where its nodes run")
+            trace = means.trace(name, network.path, _images(shape, conditions.seed), threads)
+            traces.append(TracedRun(**vars(case), trace=trace))
+        if means.fresh is not None and entry.first_use is not None:
+            tell(f"{network.name}, batch {batch}: in a process of its own")
+            cost = means.fresh(name, network.path, shape, threads)
+            if cost is None:
+                lost.append(case)
+            else:
+                fresh.append(FreshUse(**vars(case), cost=cost))
     return traces, fresh, lost
 
 

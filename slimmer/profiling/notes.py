@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from slimmer.profiling import statistics
-from slimmer.profiling.results import ONNX_RUNTIME, Case, Comparison, Conditions, Subject, Timing, TracedRun
+from slimmer.profiling.results import Case, Comparison, Conditions, Subject, Timing, TracedRun
 from slimmer.profiling.runtimes.environment import GpuState
 from slimmer.profiling.runtimes.node_times import listed
 from slimmer.profiling.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.profiling.widths import Layer
+from slimmer.recipe.runtimes import DEFAULT
 
 PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
 APART = 0.03  # of speed-ups: by so much that of medians may differ without a word
@@ -151,7 +152,7 @@ def _list(value: object) -> list[object]:
 
 def _case(one: Case) -> str:
     threads = "" if one.threads is None else f", {one.threads} thread{'s' if one.threads > 1 else ''}"
-    runtime = "" if one.runtime == ONNX_RUNTIME else f" in {one.runtime}"
+    runtime = "" if one.runtime == DEFAULT else f" in {one.runtime}"
     return f"{one.model}{runtime}, batch {one.batch}{threads}"
 
 

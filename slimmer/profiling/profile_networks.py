@@ -5,14 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from slimmer.errors import RuntimeUnavailableError
 from slimmer.profiling.clocks import cpu_clock, waited_for_a_core
 from slimmer.profiling.means import Means, Network, Progress
 from slimmer.profiling.measure import measure
 from slimmer.profiling.results import (
-    IN_PYTORCH,
-    ONNX_RUNTIME,
-    RUNTIMES,
     Comparison,
     Conditions,
     Profile,
@@ -20,10 +16,10 @@ from slimmer.profiling.results import (
     Timing,
 )
 from slimmer.profiling.runtimes import Array, Session
-from slimmer.profiling.runtimes.first_use import Fresh, measure_fresh
-from slimmer.profiling.runtimes.node_times import Trace, trace_network
-from slimmer.profiling.runtimes.onnxruntime import open_session
-from slimmer.profiling.runtimes.providers import asked_for, check_provider
+from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.known import RUNTIMES, check_runtimes
+from slimmer.profiling.runtimes.node_times import Trace
+from slimmer.profiling.runtimes.runtime import Request
 from slimmer.profiling.timing import Effort
 
 __all__ = [
@@ -52,41 +48,35 @@ def profile(networks: Sequence[Network], conditions: Conditions, on_progress: Pr
     Raises RecipeError for a number or a name that makes no sense, RuntimeUnavailableError where a provider, an
     option or a runtime is not active, ExportError where a file is broken or takes other images.
     """
-    provider, options = check_provider(conditions.provider), conditions.options
-    asked_for(provider, options)  # an option that the provider does not have is refused before anything is opened
-    _check_runtimes(conditions.runtimes)
+    providers = check_runtimes(conditions.runtimes, conditions.provider, conditions.options)
 
-    def fresh(path: Path, shape: tuple[int, ...], threads: int | None) -> Fresh | None:
-        return measure_fresh(path, shape, provider=provider, threads=threads, options=options)
+    def request(runtime: str, threads: int | None) -> Request:
+        return Request(providers[runtime], threads, conditions.options)
 
-    def trace(path: Path, images: Array, threads: int | None) -> Trace:
-        return trace_network(path, images, provider=provider, threads=threads, options=options)
+    def fresh(runtime: str, path: Path, shape: tuple[int, ...], threads: int | None) -> Fresh | None:
+        measured = RUNTIMES[runtime].first_use
+        return None if measured is None else measured(path, shape, request(runtime, threads))
+
+    def trace(runtime: str, path: Path, images: Array, threads: int | None) -> Trace:
+        traced = RUNTIMES[runtime].trace
+        assert traced is not None  # measure has seen to it
+        found: Trace = traced(path, images, request(runtime, threads))
+        return found
 
     def opened(network: Network, runtime: str, threads: int | None) -> Session:
-        if runtime in IN_PYTORCH:
-            # PyTorch takes a second to load, which ONNX files alone need not wait for.
-            from slimmer.profiling.runtimes.pytorch import open_model  # noqa: PLC0415
-
-            assert network.module is not None  # measure has seen to it
-            compiled = runtime == "torch-compiled"
-            return open_model(network.module(), provider=provider, threads=threads, compiled=compiled)
-        return open_session(network.path, provider=provider, threads=threads, options=options)
+        entry, asked = RUNTIMES[runtime], request(runtime, threads)
+        if entry.open_file is not None:
+            return entry.open_file(network.path, asked)
+        assert entry.open_module is not None  # an entry has one of the two
+        assert network.module is not None  # measure has seen to it
+        return entry.open_module(network.module(), asked)
 
     means = Means(
         open=opened,
         clock=time.perf_counter_ns,
-        cpu=partial(cpu_clock, provider),
+        cpu=partial(cpu_clock, providers[conditions.runtimes[0]]),
         waited=waited_for_a_core,
         fresh=fresh,
         trace=trace,
     )
     return measure(networks, conditions, means, on_progress)
-
-
-def _check_runtimes(runtimes: Sequence[str]) -> None:
-    """Raise RuntimeUnavailableError for a runtime that is listed and that nothing here opens."""
-    opened = (ONNX_RUNTIME, *IN_PYTORCH)
-    for runtime in runtimes:
-        if runtime not in opened:
-            found = "it is listed, and no code opens a session of it"
-            raise RuntimeUnavailableError(f"runtime {runtime}", found, f"one of {', '.join(opened)}")

@@ -7,15 +7,14 @@ from typing import Any
 from slimmer.errors import RecipeError
 from slimmer.profiling.runtimes.environment import GpuState
 from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.known import RUNTIMES
 from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 from slimmer.profiling.timing import Effort
 from slimmer.profiling.widths import Layer
+from slimmer.recipe.runtimes import DEFAULT
 
 SCHEMA = 4  # of profile.json
-ONNX_RUNTIME = "onnxruntime"
-IN_PYTORCH = ("torch", "torch-compiled")  # these run a module; the others a file
-RUNTIMES = (ONNX_RUNTIME, *IN_PYTORCH)
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Conditions:
     effort: Effort
     batches: tuple[int, ...] = (1, 64)
     provider: str = "cpu"
-    runtimes: tuple[str, ...] = (ONNX_RUNTIME,)
+    runtimes: tuple[str, ...] = (DEFAULT,)
     threads: tuple[int | None, ...] = (None,)
     options: Options = DEFAULTS
     seed: int = 0
@@ -36,8 +35,9 @@ class Conditions:
         _each_once("profile threads", self.threads)
         if len(self.input_size) != 3 or min(self.input_size) < 1:
             raise RecipeError("profile input_size", str(self.input_size), "(channels, height, width)")
-        unknown = [name for name in self.runtimes if name not in RUNTIMES]
-        if unknown or not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
+        for name in self.runtimes:
+            RUNTIMES[name]
+        if not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
             raise RecipeError("profile runtimes", str(list(self.runtimes)), f"some of {', '.join(RUNTIMES)}, each once")
 
 
@@ -174,13 +174,21 @@ class TracedRun(Case):
 
 
 @dataclass(frozen=True)
+class UsedRuntime:
+    """A runtime that ran the networks: its label and its version, None where it does not tell."""
+
+    label: str
+    version: str | None
+
+
+@dataclass(frozen=True)
 class Profile:
     """All that was measured, and under what conditions; the first of `subjects` is the reference.
 
     `comparisons` are with the first network, or with the first runtime; `among` are those of the third network and
     later ones with the second. `provider` is the one that was really active. `gpu` is the first GPU's state before,
     at the end under load, and after. `layers` are each network's, in its ONNX file. `notes` are sentences on what
-    limits the figures.
+    limits the figures. `runtimes` are those that ran the networks, by name.
     """
 
     schema: int
@@ -197,6 +205,7 @@ class Profile:
     traces: tuple[TracedRun, ...]
     layers: dict[str, tuple[Layer, ...]]
     notes: tuple[str, ...]
+    runtimes: dict[str, UsedRuntime]
 
     def to_dict(self) -> dict[str, Any]:
         """The profile in dictionaries, lists, strings, numbers, True, False and None, as JSON has them."""

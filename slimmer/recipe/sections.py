@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from slimmer.errors import RecipeError
 from slimmer.recipe.amounts import Amount, parse_amount
 from slimmer.recipe.optimizers import OF_THE_SECTION, OPTIMIZERS, SGD, known_optimizer, with_defaults
+from slimmer.recipe.runtimes import DEFAULT, OWN, known_runtime
 
 Positive = Annotated[int, Field(ge=1)]
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "directml")
@@ -204,10 +205,10 @@ class ProfileSection(Section):
     """How they are timed."""
 
     batches: tuple[int, ...] = Field((1, 64), description="batch sizes")
-    provider: str = Field("cpu", description=f"{', '.join(PROVIDERS)}, or any by ONNX Runtime's own name for it")
-    runtimes: tuple[Literal["onnxruntime", "torch", "torch-compiled"], ...] = Field(
-        ("onnxruntime",), min_length=1, description="onnxruntime; torch and torch-compiled for comparison"
+    runtimes: tuple[Annotated[str, AfterValidator(known_runtime)], ...] = Field(
+        (DEFAULT,), min_length=1, description=f"{', '.join(OWN)}, or one that an installed package adds"
     )
+    provider: str = Field("cpu", description=f"{', '.join(PROVIDERS)}, or any by ONNX Runtime's own name for it")
     threads: Positive | tuple[Positive, ...] | None = Field(
         None, description="of an operation, or several to try; one per core where left out"
     )
@@ -232,8 +233,9 @@ class ProfileSection(Section):
 
     @field_validator("provider")
     @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in PROVIDERS and not value.endswith("ExecutionProvider"):
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        known = value in PROVIDERS or value.endswith("ExecutionProvider")
+        if not known and set(info.data.get("runtimes", OWN)) <= set(OWN):  # a package's runtime may have others
             raise ValueError(f"is {', '.join(PROVIDERS)}, or ONNX Runtime's own name, such as QNNExecutionProvider")
         return value
 

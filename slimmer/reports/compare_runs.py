@@ -15,13 +15,14 @@ from slimmer.errors import RunError
 from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import differing, flat
+from slimmer.recipe.runtimes import DEFAULT
 from slimmer.runs.directory import Run, open_run
 
 COSTS = ("flops", "params")
 STAGES = ("dense", "removed", "slim")
 # They have columns of their own, or all runs of a comparison have the same.
 TOLD = ("method.name", "budget.flops", "budget.params", "finetune.epochs", "data.name", "data.path", "data.size")
-RUNTIME = "onnxruntime"  # whose latencies are compared
+RUNTIME = DEFAULT  # whose latencies are compared
 MACHINE = ("cpu", "gpu")
 
 

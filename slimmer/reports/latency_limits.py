@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slimmer.recipe.runtimes import DEFAULT, OWN
+
 CPU = "CPUExecutionProvider"
 ON_CPU = (CPU, "cpu")  # as ONNX Runtime and as PyTorch call it
 _LEAST_SHARE = 0.01  # an operation that takes less of the time is one of "others"
@@ -30,6 +32,22 @@ def threads_told(number: int | None) -> str:
 def several(found: Profile, condition: str) -> bool:
     """Whether a profile has more than one of its batches, threads or runtimes."""
     return len(found["conditions"][condition]) > 1
+
+
+def names_runtimes(found: Profile) -> bool:
+    """Whether tables say the runtime: always, but where ONNX Runtime alone ran the networks."""
+    return several(found, "runtimes") or {row["runtime"] for row in found["timings"]} != {DEFAULT}
+
+
+def versions(found: Profile) -> Iterator[str]:
+    """What ran the networks, with its version; a package's runtime by its label."""
+    machine = found["environment"]
+    for name in ("onnxruntime", "torch"):
+        if machine.get(name):
+            yield f"{name} {machine[name]}"
+    for name, used in found.get("runtimes", {}).items():
+        if name not in OWN:
+            yield f"{used['label']} {used['version'] or '(version not told)'}"
 
 
 def key(row: Row) -> tuple[Any, ...]:

@@ -9,9 +9,11 @@ from slimmer.reports.latency_limits import (
     Profile,
     Row,
     key,
+    names_runtimes,
     nodes,
     several,
     threads_told,
+    versions,
     where,
     widths,
 )
@@ -103,17 +105,17 @@ def _share(one: Row) -> str:
 
 def _place(found: Profile, one: Row) -> str:
     told = [f"batch {one['batch']}", threads_told(one["threads"]) if several(found, "threads") else ""]
-    told.append(one["runtime"] if several(found, "runtimes") else "")
+    told.append(one["runtime"] if names_runtimes(found) else "")
     return ", ".join(part for part in told if part)
 
 
 def _case_heads(found: Profile) -> tuple[str, ...]:
-    runtime = ("runtime",) if several(found, "runtimes") else ()
+    runtime = ("runtime",) if names_runtimes(found) else ()
     return ("network", *runtime, *(("threads",) if several(found, "threads") else ()), "batch")
 
 
 def _case(found: Profile, row: Row) -> tuple[str, ...]:
-    runtime = (row["runtime"],) if several(found, "runtimes") else ()
+    runtime = (row["runtime"],) if names_runtimes(found) else ()
     threads = (str(row["threads"] or "per core"),) if several(found, "threads") else ()
     return (row["model"], *runtime, *threads, str(row["batch"]))
 
@@ -241,8 +243,7 @@ def _conditions(found: Profile) -> Iterator[str]:
         yield f"Options, which are ONNX Runtime's alone: {told}."
     if found["provider"] not in ON_CPU:
         yield from _in_effect(found["subjects"])
-    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch") if machine.get(name))
-    yield f"{machine['cpu']}, {machine['usable_cores']} cores, load {machine['load']}; {versions}."
+    yield f"{machine['cpu']}, {machine['usable_cores']} cores, load {machine['load']}; {', '.join(versions(found))}."
     if machine.get("gpu") and found["provider"] not in ON_CPU:
         yield f"{machine['gpu']}, driver {machine['gpu_driver']}."
         for when, state in found["gpu"].items():

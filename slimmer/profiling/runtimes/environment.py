@@ -48,9 +48,9 @@ def environment() -> dict[str, str | int | float | None]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "os": platform.platform(),
         "python": platform.python_version(),
-        "torch": _version("torch"),
-        "onnx": _version("onnx"),
-        "onnxruntime": _version("onnxruntime-gpu") or _version("onnxruntime"),
+        "torch": package_version("torch"),
+        "onnx": package_version("onnx"),
+        "onnxruntime": package_version("onnxruntime-gpu") or package_version("onnxruntime"),
         "gpu": gpu,
         "gpu_driver": driver,
     }
@@ -70,7 +70,12 @@ def _vector_floats(flags: Sequence[str]) -> int | None:
     return 16 if "avx512f" in flags else 8 if "avx" in flags else None
 
 
-def _version(distribution: str) -> str | None:
+def package_version(distribution: str) -> str | None:
+    """The version of an installed package, None where there is none.
+
+    >>> package_version("no-such-package") is None
+    True
+    """
     try:
         return version(distribution)
     except PackageNotFoundError:

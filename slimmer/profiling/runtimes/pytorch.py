@@ -22,6 +22,7 @@ class TorchSession:
     def __init__(self, model: nn.Module, device: str, *, threads: int | None = None, compiled: bool = False) -> None:
         self.name = "torch-compiled" if compiled else "torch"
         self.provider = device
+        self._compiled = compiled
         self._before = torch.get_num_threads()
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch has one number for the whole process
@@ -34,7 +35,7 @@ class TorchSession:
     def settings(self) -> Mapping[str, str]:
         """PyTorch's settings of the moment; slimmer changes none of them but the number of threads asked for."""
         return {
-            "mode": f"{'compiled, inductor' if self.name == 'torch-compiled' else 'eager'}, inference_mode",
+            "mode": f"{'compiled, inductor' if self._compiled else 'eager'}, inference_mode",
             "threads": str(torch.get_num_threads()),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "cudnn.benchmark": str(torch.backends.cudnn.benchmark),
@@ -62,7 +63,7 @@ class TorchSession:
                     if cuda:
                         torch.cuda.synchronize()
             except Exception as error:
-                compiled = "a C++ compiler, a network that torch.compile takes, " if self.name != "torch" else ""
+                compiled = "a C++ compiler, a network that torch.compile takes, " if self._compiled else ""
                 right = f"{compiled}images that the network takes and memory for such a batch, or leave {self.name} out"
                 where = f"runtime {self.name} on images {x.shape}"
                 raise RuntimeUnavailableError(where, one_line(error), right) from error
@@ -91,13 +92,27 @@ class TorchSession:
         """Let go of the network, and give the process its number of threads back."""
         self._model = None
         torch.set_num_threads(self._before)
-        if self.name == "torch-compiled":
+        if self._compiled:
             torch.compiler.reset()  # else its versions count against the limit of the next sessions
 
     def _live(self) -> Any:
         if self._model is None:
             raise ValueError("this session is closed")
         return self._model
+
+
+def check_device(provider: str) -> str:
+    """`provider` itself, where PyTorch has it. Raises RuntimeUnavailableError where it has not.
+
+    >>> check_device("cpu")
+    'cpu'
+    """
+    if provider not in PROVIDERS:
+        raise RuntimeUnavailableError("provider", f"{provider!r} is not known to PyTorch", hint(provider, PROVIDERS))
+    if provider == "cuda" and not torch.cuda.is_available():
+        found = f"torch {torch.__version__} sees no GPU"
+        raise RuntimeUnavailableError("provider cuda", found, "a build of torch for CUDA and a GPU, or cpu")
+    return provider
 
 
 def open_model(
@@ -109,11 +124,7 @@ def open_model(
     leaves PyTorch's own. Raises RuntimeUnavailableError for a provider that is unknown or not there, RecipeError
     for fewer threads than one.
     """
-    if provider not in PROVIDERS:
-        raise RuntimeUnavailableError("provider", f"{provider!r} is not known to PyTorch", hint(provider, PROVIDERS))
+    check_device(provider)
     if threads is not None and threads < 1:
         raise RecipeError("threads", str(threads), "1 or more, or none for PyTorch's own")
-    if provider == "cuda" and not torch.cuda.is_available():
-        found = f"torch {torch.__version__} sees no GPU"
-        raise RuntimeUnavailableError("provider cuda", found, "a build of torch for CUDA and a GPU, or cpu")
     return TorchSession(model, provider, threads=threads, compiled=compiled)

@@ -1,6 +1,6 @@
 """What can be set of a session beside provider and threads; what is left out stays at the runtime's default."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from slimmer.errors import RecipeError
 
@@ -40,6 +40,14 @@ class Options:
             "prefer_nhwc": None if self.prefer_nhwc is None else str(int(self.prefer_nhwc)),
         }
         return {key: value for key, value in found.items() if value is not None}
+
+    def told(self) -> str:
+        """The options that are set, by name.
+
+        >>> Options(strict=True, tf32=False).told()
+        'strict, tf32'
+        """
+        return ", ".join(each.name for each in fields(self) if getattr(self, each.name) != each.default)
 
 
 DEFAULTS = Options()

@@ -162,6 +162,13 @@ class ProfiledLayer(Filed):
     output: bool
 
 
+class UsedRuntime(Filed):
+    """A runtime that ran the networks; its version is None where it does not tell."""
+
+    label: str
+    version: str | None
+
+
 class ProfileFile(Filed):
     """profile.json: latencies, and under what conditions they were taken."""
 
@@ -173,6 +180,7 @@ class ProfileFile(Filed):
     gpu: dict[str, dict[str, float | str | list[str] | None] | None]
     subjects: list[ProfiledSubject] = Field(min_length=1)
     timings: list[ProfiledTiming]
+    runtimes: dict[str, UsedRuntime] = Field(default_factory=dict)  # absent where an older slimmer wrote the file
     comparisons: list[ProfiledComparison]
     among: list[ProfiledComparison]
     fresh: list[ProfiledFirstUse]
