@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/python -m slimmer.demo runs/digits_resnet8.safetensors
-	$(BIN)/slimmer prune runs/digits_resnet8.safetensors --recipe recipes/digits.yaml
+	$(BIN)/slimmer prune runs/digits_resnet8.safetensors --recipe digits
 	$(BIN)/slimmer export --onnx
 	$(BIN)/slimmer profile
 	@echo "report: $$(cat runs/latest)/report.md"

@@ -20,7 +20,7 @@ from slimmer.pipeline.profile_runs import profile_targets
 from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
-from slimmer.recipe import SHORT, data_at, read_recipe
+from slimmer.recipe import SHORT, data_at, find_recipe, read_recipe
 from slimmer.reports.compare_runs import compare_runs
 from slimmer.reports.comparison_table import write_comparison
 from slimmer.runs.directory import Run, open_run
@@ -61,7 +61,7 @@ def prune(
         flops: what may remain of the FLOPs (1 per multiply-add): 0.5, "50%" or "1.8G".
         params: what may remain of the parameters.
         out: the run directory, new or empty; without it nothing is kept on disk.
-        recipe: a YAML recipe that everything else is laid over.
+        recipe: a YAML recipe, or the name of one of slimmer's, that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
         trust_code: take an architecture that is code and named by a file of slimmer's, not by you.
         settings: epochs, seed, device, arch, input_size, keep, only, trace, rewrite, round_to; and any other setting by
@@ -91,7 +91,7 @@ def prune(
         given += data_at(str(data))
     elif data is not None:
         made = _made(data)
-    resolved = read_recipe(None if recipe is None else Path(recipe), given)
+    resolved = read_recipe(None if recipe is None else find_recipe(str(recipe), "recipe"), given)
     with TemporaryDirectory(prefix="slimmer-") as scratch:
         place = Path(scratch) / "run" if out is None else Path(out)
         run, report = stages.start(

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from slimmer.errors import RecipeError
 from slimmer.models import names
-from slimmer.recipe import make_recipe, read_recipe
+from slimmer.recipe import find_recipe, make_recipe, read_recipe
 from slimmer.recipe.keys import flat
+from slimmer.recipe.shipped import shipped_recipes
 from slimmer.recipe.sweep import plan_rows
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -80,3 +82,23 @@ def test_a_recipe_says_at_its_head_how_to_run_it_and_what_to_expect(file):
     assert (
         f"slimmer sweep recipes/{named(file)}" in head if file in SWEEPS else f"--recipe recipes/{named(file)}" in head
     )
+
+
+def test_every_recipe_goes_by_its_path_without_the_ending():
+    assert shipped_recipes() == {named(file).removesuffix(".yaml"): file for file in FILES}
+    assert find_recipe("paper/table5") == PAPER / "table5.yaml"
+
+
+def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("digits") == FOLDER / "digits.yaml"
+    Path("digits").touch()
+    assert find_recipe("digits") == Path("digits")
+    assert find_recipe("no/such.yaml") == Path("no/such.yaml")  # reading it says what is wrong
+
+
+@pytest.mark.parametrize(("name", "right"), [("digit", "did you mean 'digits'"), ("x", "known: cifar_resnet20")])
+def test_a_name_that_is_none_is_refused_with_the_nearest(name, right):
+    with pytest.raises(RecipeError, match="is no file, and no recipe of that name") as caught:
+        find_recipe(name)
+    assert right in str(caught.value)

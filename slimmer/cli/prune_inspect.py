@@ -37,7 +37,7 @@ from slimmer.cli.options import (
 @only
 @trace
 @click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
-@click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="A YAML recipe to start from.")
+@click.option("--recipe", metavar="NAME|FILE", help="A recipe to start from: a YAML file, or one of slimmer's by name.")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
 @equal_splits
 @click.option("--rewrite", is_flag=True, default=None, help=REWRITE)
@@ -92,11 +92,11 @@ def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> 
     show_result(found, "show_inspection", as_json=as_json)
 
 
-def _start(recipe: Path | None, out: Path | None, trust_code: bool, **options: Any) -> Any:
+def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: Any) -> Any:
     """The report of a new run, whose recipe is the file's with the command line laid over it."""
-    from slimmer.recipe import read_recipe
+    from slimmer.recipe import find_recipe, read_recipe
 
-    resolved = read_recipe(recipe, given(**options))
+    resolved = read_recipe(None if recipe is None else find_recipe(recipe), given(**options))
     from slimmer.cli.progress import watching
     from slimmer.pipeline import stages
 

@@ -14,7 +14,7 @@ FAILED = 1  # a sweep with rows that failed
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="NAME|FILE")
 @click.argument("checkpoint", required=False)
 @click.option("--data", metavar="DATA", help="As for `slimmer prune`, for all rows.")
 @click.option(
@@ -23,20 +23,21 @@ FAILED = 1  # a sweep with rows that failed
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="Rows side by side.  [default: 1]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all rows.")
 @as_json
-def sweep(file: Path, out: Path | None, jobs: int, as_json: bool, **options: Any) -> None:
+def sweep(file: str, out: Path | None, jobs: int, as_json: bool, **options: Any) -> None:
     """Run every row of FILE and compare them.
 
-    FILE names a recipe, and a grid or a list of settings over it. Each row is a run of its own in DIR. The same
-    command again goes on where it was stopped; rows that are finished stay. A row that fails is noted and the
-    others go on; the exit code is then 1.
+    FILE names a recipe, and a grid or a list of settings over it; slimmer's own sweeps go by name, such as
+    paper/table5. Each row is a run of its own in DIR. The same command again goes on where it was stopped; rows that
+    are finished stay. A row that fails is noted and the others go on; the exit code is then 1.
     """
     settings = given(**options)
     from slimmer.cli.progress import watching
     from slimmer.pipeline.sweep import sweep as run_sweep
+    from slimmer.recipe import find_recipe
 
     ctx = click.get_current_context()
     with watching() as observe:
-        found = run_sweep(file, out, settings, jobs=jobs, observe=remembering(observe))
+        found = run_sweep(find_recipe(file, "FILE"), out, settings, jobs=jobs, observe=remembering(observe))
     show_result(found, "show_sweep", as_json=as_json)
     if found["failed"]:
         ctx.exit(FAILED)
