@@ -22,7 +22,7 @@ import torch
 from peers import IMPORTANCES, prune_by_peer
 from torch import nn
 
-from slimmer.costs.flops import CONVENTION, count_flops
+from slimmer.costs.flops import count_flops
 from slimmer.data import Data, batches, evaluation_batches
 from slimmer.exporting.onnx import export_onnx
 from slimmer.exporting.parity import check_parity
@@ -34,6 +34,7 @@ from slimmer.profiling.runtimes.onnxruntime import accuracy as onnx_accuracy
 from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import Recipe, parse_setting, read_recipe
+from slimmer.recipe.costs import COSTS
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
 from slimmer.training.loop import make_learner, train_
@@ -111,7 +112,7 @@ def main(
         "seed": recipe.seed,
         "epochs": recipe.finetune.epochs,
         "images": round(recipe.finetune.epochs * len(task.data.train)),
-        "convention": CONVENTION,
+        "convention": COSTS["flops"].convention,
         "budgets": budgets,
         "flops_ratio": count_flops(slim, size) / dense,
         "params_ratio": sum(p.numel() for p in slim.parameters()) / found.pop("params"),

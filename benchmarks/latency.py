@@ -29,7 +29,7 @@ from torch import nn
 
 from slimmer.atomic_files import read_json, write_json
 from slimmer.costs import Budget, flops_cost
-from slimmer.costs.flops import CONVENTION, count_flops
+from slimmer.costs.flops import count_flops
 from slimmer.criteria import magnitude_scores
 from slimmer.errors import BudgetError
 from slimmer.exporting.onnx import export_onnx
@@ -38,6 +38,7 @@ from slimmer.models import build, find
 from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
 from slimmer.pruning.allocate import Limits, allocate
 from slimmer.pruning.apply import prune
+from slimmer.recipe.costs import COSTS
 
 NETS = "cifar_resnet20,cifar_resnet56,resnet34,resnet50,torchvision/vgg16_bn"
 PEER = "torch-pruning"
@@ -101,7 +102,7 @@ def measured(
         "net": net,
         "share": share,
         "weights": "random, seed 0",
-        "convention": CONVENTION,
+        "convention": COSTS["flops"].convention,
         "versions": {name: version(name) for name in ("torch", "torch-pruning", "onnxruntime-gpu")},
         "left_out": left_out,
         "profile": timed.to_dict(),

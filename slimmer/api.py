@@ -21,6 +21,7 @@ from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import SHORT, data_at, find_recipe, read_recipe
+from slimmer.recipe.costs import budgets_on
 from slimmer.reports.compare_runs import compare_runs
 from slimmer.reports.comparison_table import write_comparison
 from slimmer.runs.directory import Run, open_run
@@ -46,6 +47,7 @@ def prune(
     *,
     flops: float | str | None = None,
     params: float | str | None = None,
+    budgets: Mapping[str, float | str] | None = None,
     out: str | Path | None = None,
     recipe: str | Path | None = None,
     observe: Observe | None = None,
@@ -60,6 +62,7 @@ def prune(
             (N, C, H, W), uint8 or float, and int64 labels (N,). Without data nothing is trained.
         flops: what may remain of the FLOPs (1 per multiply-add): 0.5, "50%" or "1.8G".
         params: what may remain of the parameters.
+        budgets: what may remain of other costs, by the names that packages registered them under.
         out: the run directory, new or empty; without it nothing is kept on disk.
         recipe: a YAML recipe, or the name of one of slimmer's, that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
@@ -79,10 +82,8 @@ def prune(
     >>> type(result.model).__name__, result.run
     ('CifarResNet', None)
     """
-    named = {"flops": flops, "params": params, **settings}
-    given: list[tuple[str, Any]] = [
-        (SHORT.get(key, key), _plain(value)) for key, value in named.items() if value is not None
-    ]
+    given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
+    given += [(SHORT.get(key, key), _plain(value)) for key, value in settings.items() if value is not None]
     own = None if isinstance(model, str | Path) else accept(model)
     if own is None:
         given.append(("model.checkpoint", str(model)))

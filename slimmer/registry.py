@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, cast
 
@@ -31,6 +32,21 @@ def plugin_names(group: str) -> list[str]:
     []
     """
     return sorted(entry_points(group=group).names)
+
+
+def load(reference: str) -> Any:
+    """What "package.module:name" names. Raises PluginError where it can't be imported.
+
+    >>> load("math:floor")(2.5)
+    2
+    """
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except Exception as error:
+        found = f"can't be loaded: {type(error).__name__}: {first_line(error)}"
+        right = "an entry names its function as package.module:function"
+        raise PluginError(reference, found, right) from error
 
 
 class Registry(Mapping[str, T]):

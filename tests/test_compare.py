@@ -357,8 +357,8 @@ def test_a_sweep_over_several_networks_has_a_table_and_a_figure_for_each():
     text = Path("table/compare.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Both",
-        "## cifar_resnet8, digits; dense: 1.00 K FLOPs, 200 params",
-        "## other, digits; dense: 1.00 K FLOPs, 200 params",
+        "## cifar_resnet8, digits; dense: 1.00 K FLOPs, 200 parameters",
+        "## other, digits; dense: 1.00 K FLOPs, 200 parameters",
     ]
     table = csv.DictReader(io.StringIO(Path("table/compare.csv").read_text()))
     assert [row["arch"] for row in table] == ["cifar_resnet8", "other"]

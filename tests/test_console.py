@@ -109,7 +109,7 @@ def test_the_report_shows_both_sides_and_its_place_last(accuracy):
     report = {
         "arch": "cifar_resnet8",
         "flops": {**cost, "convention": "fvcore, 1 FLOP per multiply-add"},
-        "params": {**cost, "limit": None, "limit_ratio": None},
+        "params": {**cost, "limit": None, "limit_ratio": None, "convention": "all elements"},
         "accuracy": accuracy,
         "groups": [{"name": "conv1", "dense": 16, "slim": 11, "channels_each": 1}],
         "run": "runs/x",
@@ -169,7 +169,7 @@ def test_the_inspection_shows_every_group_and_every_reason():
         "inputs": "one image of 3x32x32",
         "notes": ["its size is a guess"],
         "flops": {**cost, "convention": "fvcore"},
-        "params": cost,
+        "params": {**cost, "convention": "all elements"},
         "groups": [{"name": "a", "size": 8, "made_by": ["conv1"], "read_by": ["conv2", "fc"], "members": []}],
         "layers": [
             {"name": "conv1", "channels": 8, "flops": 600, "groups": ["a"], "stays": []},

@@ -173,7 +173,10 @@ def keys():
     for name, field in Recipe.model_fields.items():
         section = hasattr(field.annotation, "model_fields")
         if name != "method":
-            rows += _rows(field.annotation.model_fields if section else {"": field}, name + "." * section)
+            fields = {"": field}
+            if section:
+                fields = {key: field.annotation.model_fields[key] for key in field.annotation.known_keys()}
+            rows += _rows(fields, name + "." * section)
     named = {}
     for entry in built_in():
         named.setdefault(entry.options, [AUTO] if entry.name == "taylor" else []).append(entry.name)

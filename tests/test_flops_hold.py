@@ -189,7 +189,7 @@ def test_a_cost_that_does_not_fit_the_slim_network_is_found_before_training(monk
         found = flops_cost(model, graph, inputs)
         return replace(found, form=replace(found.form, constant=found.form.constant + 1))
 
-    monkeypatch.setattr("slimmer.pipeline.job.flops_cost", wrong)
+    monkeypatch.setattr("slimmer.costs.flops.flops_cost", wrong)
     with pytest.raises(ModelError, match=r"flops were planned, [\d,]+ counted"):
         examine(zoo.make("Chain", torch.float32), Identity("", 2, zoo.SIZE))
 

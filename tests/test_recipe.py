@@ -16,7 +16,7 @@ SECTIONS = {
     for name, field in Recipe.model_fields.items()
     if name != "method" and hasattr(field.annotation, "model_fields")
 }
-KEYS = [f"{section}.{key}" for section, kind in SECTIONS.items() for key in kind.model_fields]
+KEYS = [f"{section}.{key}" for section, kind in SECTIONS.items() for key in kind.known_keys()]
 
 
 def refused(*chosen):

@@ -47,14 +47,27 @@ trust_code = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def given(data: str | None, settings: tuple[str, ...], **short: Any) -> list[tuple[str, Any]]:
+def budgets(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """NAME=AMOUNT each, as pairs; a usage error where one is something else."""
+    pairs = [tuple(part.strip() for part in text.partition("=")[::2]) for text in texts]
+    wrong = [text for text, pair in zip(texts, pairs, strict=True) if not all(pair)]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} is not NAME=AMOUNT, such as params=0.6", ctx, param)
+    return tuple((name, amount) for name, amount in pairs)
+
+
+def given(
+    data: str | None, settings: tuple[str, ...], budget: tuple[tuple[str, Any], ...] = (), **short: Any
+) -> list[tuple[str, Any]]:
     """What the command line sets, by its names in a recipe."""
     from slimmer.recipe import SHORT, data_at, parse_setting
+    from slimmer.recipe.costs import budgets_on
 
     said = {SHORT.get(key, key): value for key, value in short.items() if value not in (None, ())}
     if "model.checkpoint" in said:
         said["model.checkpoint"] = _absolute(said["model.checkpoint"])
     pairs = [(key, list(value) if isinstance(value, tuple) else value) for key, value in said.items()]
+    pairs += budgets_on(budget)
     if data is not None:
         pairs += data_at(place_of(data))
     return [*pairs, *map(parse_setting, settings)]

@@ -1,18 +1,18 @@
 """Progress while a command works: a line that changes in a terminal, lines now and then elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from slimmer.recipe.amounts import short
+from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.runs.events import Event, Observe
 
 EVERY_SECONDS = 10.0  # between two lines where there is no terminal
-LABELS = {"flops": "FLOPs", "params": "parameters"}
 
 
 @contextmanager
@@ -70,8 +70,9 @@ class Watch:
         self._say(f"run {event['run']}")
 
     def _on_dense(self, event: Event) -> None:
-        self._limits, self._remains = event["limits"], dict.fromkeys(LABELS, 1.0)
-        counts = ", ".join(f"{short(event[name])} {label}" for name, label in LABELS.items())
+        kinds = costs_in(event)
+        self._limits, self._remains = event["limits"], {kind.name: 1.0 for kind in kinds}
+        counts = ", ".join(kind.said(event[kind.name]) for kind in kinds)
         self._say(f"dense: {counts}{_top1(event['accuracy'])}")
 
     def _on_resumed(self, event: Event) -> None:
@@ -83,13 +84,13 @@ class Watch:
         self._show(event["done"], event["groups"], text, self._clock())
 
     def _on_removed(self, event: Event) -> None:
-        self._remains = {name: event[name] for name in LABELS}
+        self._remains = {kind.name: event[kind.name] for kind in costs_in(event)}
         self._accuracy = event["accuracy"]
         self._say(f"channels removed: {self._costs()}{_top1(event['accuracy'])}")
 
     def _on_step(self, event: Event) -> None:
         now = self._clock()
-        self._remains |= {name: event[name] for name in LABELS if name in event}
+        self._remains |= {kind.name: event[kind.name] for kind in costs_in(event)}
         self._first = self._first or (event["step"] - 1, now)
         text = ", ".join(
             part
@@ -129,7 +130,8 @@ class Watch:
         text = event["state"]
         if report := event.get("report"):
             top1 = "" if report["accuracy"] is None else _top1(report["accuracy"]["slim"])
-            text += f" after {_duration(report['seconds'])}, FLOPs {report['flops']['ratio']:.1%}{top1}"
+            left = ", ".join(f"{kind.label} {report[kind.name]['ratio']:.1%}" for kind in _told(report))
+            text += f" after {_duration(report['seconds'])}, {left}{top1}"
         self._say(f"{place}: {text}{': ' + event['error'] if 'error' in event else ''}")
         self._move(event["done"], event["rows"], place)
 
@@ -148,11 +150,17 @@ class Watch:
     def _costs(self) -> str:
         """What remains of each cost, against its budget."""
         return ", ".join(
-            f"{label} {self._remains[name]:.1%}"
-            + (f" (budget {self._limits[name]:.1%})" if name in self._limits else "")
-            for name, label in LABELS.items()
-            if name in self._remains
+            f"{kind.label} {self._remains[kind.name]:.1%}"
+            + (f" (budget {self._limits[kind.name]:.1%})" if kind.name in self._limits else "")
+            for kind in costs_in(self._remains)
         )
+
+
+def _told(report: Mapping[str, Any]) -> list[CostKind]:
+    """The costs that a report has a budget on, or the first of all."""
+    kinds = costs_in(report)
+    limited = [kind for kind in kinds if report[kind.name].get("limit") is not None]
+    return limited or kinds[:1]
 
 
 def _top1(accuracy: float | None) -> str:

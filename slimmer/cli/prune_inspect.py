@@ -14,6 +14,7 @@ from slimmer.cli.options import (
     BUDGET,
     REWRITE,
     as_json,
+    budgets,
     equal_splits,
     given,
     keep,
@@ -29,6 +30,13 @@ from slimmer.cli.options import (
 @click.argument("checkpoint", required=False)
 @click.option("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
 @click.option("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
+@click.option(
+    "--budget",
+    multiple=True,
+    callback=budgets,
+    metavar="NAME=AMOUNT",
+    help="The same for any cost, also one that an installed package adds. May be given again.",
+)
 @click.option(
     "--round-to", type=int, metavar="N", help="Widths are multiples of N.  [default: 8 in groups of 64 or more]"
 )
@@ -96,6 +104,7 @@ def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: An
     """The report of a new run, whose recipe is the file's with the command line laid over it."""
     from slimmer.recipe import find_recipe, read_recipe
 
+    options["budget"] += tuple((name, options.pop(name)) for name in ("flops", "params"))
     resolved = read_recipe(None if recipe is None else find_recipe(recipe), given(**options))
     from slimmer.cli.progress import watching
     from slimmer.pipeline import stages

@@ -8,12 +8,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from slimmer.cli.progress import LABELS, say
+from slimmer.cli.progress import say
+from slimmer.recipe.costs import costs_in
 from slimmer.reports.comparison_table import columns, fitting, legend, title
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.run_report import (
     EXPORT_HEADS,
     attribute_notes,
+    convention_hint,
     export_rows,
     traced_hint,
     uncounted_hint,
@@ -27,15 +29,14 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
     """The result of `prune` on stdout, the report's place last."""
     console = _stdout(console)
     table = _table(f"{report['arch'] or 'module'}, slimmed", "", "dense", "slim", "remains", "budget")
-    for name, label in LABELS.items():
-        cost = report[name]
+    for kind in costs_in(report):
+        cost = report[kind.name]
         budget = "none" if cost["limit"] is None else f"at most {cost['limit_ratio']:.2%}"
-        table.add_row(label, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget)
+        table.add_row(kind.head, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget)
     if report["accuracy"] is not None:
         table.add_row("top-1", f"{report['accuracy']['dense']:.2%}", f"{report['accuracy']['slim']:.2%}", "", "")
     console.print(table)
-    say(console, f"FLOPs: {report['flops']['convention']}")
-    for hint in [*traced_hint(report), *uncounted_hint(report)]:
+    for hint in [*convention_hint(report), *traced_hint(report), *uncounted_hint(report)]:
         say(console, hint)
     if report["accuracy"] is None:
         say(console, "No data was given: accuracy is not known, and nothing was trained or recalibrated.")
@@ -83,14 +84,13 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     for note in found["notes"]:
         say(console, note)
     costs = _table("budgets", "", "dense", "reachable", "out of reach")
-    for name, label in LABELS.items():
-        cost = found[name]
+    for kind in costs_in(found):
+        cost = found[kind.name]
         reach = f"{cost['least']:,} to {cost['dense']:,} ({cost['least_ratio']:.2%} to 100 %)"
         away = f"{cost['out_of_reach']:,} ({cost['out_of_reach_ratio']:.2%})"
-        costs.add_row(label, f"{cost['dense']:,}", reach, away)
+        costs.add_row(kind.head, f"{cost['dense']:,}", reach, away)
     console.print(costs)
-    say(console, f"FLOPs: {found['flops']['convention']}")
-    for text in uncounted_hint(found):
+    for text in [*convention_hint(found), *uncounted_hint(found)]:
         say(console, text)
     groups = _table(f"{len(found['groups'])} channel groups", "", "channels", "made by", "read by")
     for group in found["groups"]:

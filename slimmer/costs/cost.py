@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ class ArrayCost(Protocol):
         """What one more unit of each group costs at `widths`, (groups,)."""
 
 
+@runtime_checkable
 class Cost(Protocol):
     """A cost of one network as a function of the widths of its channel groups.
 

@@ -2,16 +2,18 @@
 
 from torch import nn
 
-from slimmer.costs.agreement import agreed_counts
+from slimmer.costs.agreement import agreed_counts, check_agreement
 from slimmer.costs.closed_form import ClosedForm, Term, closed_form, volume
 from slimmer.costs.fvcore_count import Place, count_by_module, count_flops, uncounted
 from slimmer.costs.placing import placed
-from slimmer.costs.torch_count import count_conv_linear
+from slimmer.costs.subject import Subject
+from slimmer.costs.torch_count import count_conv_linear, multiply_adds
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph, Inputs, Operation
 
 __all__ = [
-    "CONVENTION",
+    "build",
+    "count",
     "count_by_module",
     "count_by_operation",
     "count_conv_linear",
@@ -19,7 +21,22 @@ __all__ = [
     "flops_cost",
     "uncounted",
 ]
-CONVENTION = "fvcore, 1 FLOP per multiply-add"
+
+
+def build(subject: Subject) -> ClosedForm:
+    """The FLOPs of what is traced of a network. Raises ModelError as `flops_cost` does."""
+    return flops_cost(subject.traced, subject.graph, subject.inputs)
+
+
+def count(subject: Subject) -> dict[str, int]:
+    """The FLOPs by fvcore, and by torch.utils.flop_counter, which counts two a multiply-add.
+
+    Raises ModelError where these differ in a layer.
+    """
+    counts = count_by_module(subject.traced, subject.inputs)
+    by_torch = multiply_adds(subject.traced, subject.inputs)
+    check_agreement(type(subject.traced).__name__, counts, by_torch)
+    return {"fvcore": sum(counts.values()), "torch": 2 * by_torch.total()}
 
 
 def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ClosedForm:

@@ -3,7 +3,18 @@
 from torch import nn
 
 from slimmer.costs.closed_form import ClosedForm, Term, closed_form, volume
+from slimmer.costs.subject import Subject
 from slimmer.graph import Axis, ChannelGraph
+
+
+def build(subject: Subject) -> ClosedForm:
+    """The parameters of a whole network, also where parts of it alone are traced."""
+    return params_cost(subject.model, subject.graph)
+
+
+def count(subject: Subject) -> dict[str, int]:
+    """The parameters that PyTorch lists."""
+    return {"parameters": sum(parameter.numel() for parameter in subject.model.parameters())}
 
 
 def params_cost(model: nn.Module, graph: ChannelGraph) -> ClosedForm:

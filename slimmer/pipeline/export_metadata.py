@@ -14,7 +14,7 @@ from slimmer.exporting.input_shape import ANY_SIZE
 from slimmer.exporting.variants import Variant
 from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
-from slimmer.recipe.amounts import short
+from slimmer.recipe.costs import COSTS, costs_in
 from slimmer.runs.directory import Run
 
 PRECISIONS = {
@@ -36,11 +36,11 @@ def provenance(
     `inputs` are what the network takes. With `data` it also holds how images are normalised and what the classes are
     called.
     """
-    flops, params = report["flops"], report["params"]
+    costs = {kind.name: report[kind.name] for kind in costs_in(report)}
     section, name = recipe.export, variant.network
     budgets = {
-        f"budget_{key}": f"at most {short(cost['limit'])} ({cost['limit_ratio']:.2%} of dense)"
-        for key, cost in (("flops", flops), ("params", params))
+        f"budget_{key}": f"at most {COSTS[key].short(cost['limit'])} ({cost['limit_ratio']:.2%} of dense)"
+        for key, cost in costs.items()
         if cost["limit"] is not None
     }
     symmetric = variant.form == "int8" and section.int8_symmetric
@@ -52,9 +52,7 @@ def provenance(
         "arch": report["arch"],
         "recipe_hash": report["recipe_hash"],
         **({"plan_hash": report["plan_hash"], **budgets} if name == "slim" else {}),
-        "flops": str(flops[name]),
-        "flops_convention": flops["convention"],
-        "params": str(params[name]),
+        **_costs(costs, name),
         "weights_sha256": digest(weights_of(run, name)),
         "opset": "default" if section.opset is None else str(section.opset),
         "precision": PRECISIONS[variant.form] + (SYMMETRIC if symmetric else ""),
@@ -66,6 +64,14 @@ def provenance(
         # int8 is calibrated on the data; a program is held against them only when it was just written
         **({} if data is None or variant.form not in ("int8", "torch") else {"data_sha256": fingerprint(data)}),
     }
+
+
+def _costs(costs: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, str]:
+    """Each cost of the network called `name`, and how it is counted."""
+    told: dict[str, str] = {}
+    for key, cost in costs.items():
+        told |= {key: str(cost[name]), f"{key}_convention": str(cost["convention"])}
+    return told
 
 
 def _batch(variant: Variant, inputs: Inputs) -> str:

@@ -24,6 +24,7 @@ from slimmer.pipeline.verify_export import Job, check_asked, judge, measure, pro
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
+from slimmer.recipe.costs import costs_in
 from slimmer.recipe.sections import DataSection
 from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import claimed
@@ -170,8 +171,7 @@ def _export(job: Job, variant: Variant, done: Mapping[str, Any], stage: Path) ->
         "precision_io": metadata["precision_io"],
         "batch": metadata["batch"],
         "image_size": metadata["image_size"],
-        "flops": int(metadata["flops"]),
-        "params": int(metadata["params"]),
+        **{kind.name: int(metadata[kind.name]) for kind in costs_in(job.report)},
         **measured,
         "notes": notes,
     }

@@ -18,8 +18,8 @@ from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.allocate import Limits, reachable
 from slimmer.pruning.plan import make_plan
 from slimmer.pruning.slim_file import check_again
+from slimmer.recipe.costs import COSTS
 from slimmer.recipe.sections import ModelSection
-from slimmer.reports.run_report import CONVENTIONS
 from slimmer.runs.trust import remember
 
 HOLDERS = 5  # modules that are named as holding the FLOPs that can't go
@@ -97,7 +97,7 @@ def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:
     least, dense = reachable(cost, graph, Limits())
     out_of_reach = cost.exact([0] * len(graph.groups))
     return {
-        "convention": CONVENTIONS[cost.name],
+        "convention": COSTS[cost.name].convention,
         "dense": dense,
         "least": least,
         "least_ratio": cost.share(least),

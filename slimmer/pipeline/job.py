@@ -1,17 +1,18 @@
 """What a run starts from, checked before anything is written: network, data, channel groups, costs, budgets."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
 from torch import nn
 
-from slimmer.costs import Budget, Cost, flops_cost, params_cost
+from slimmer.costs import Budget, Cost
 from slimmer.data import Data, guess, load
 from slimmer.data import check as check_data
 from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
 from slimmer.models.accept_model import check_model, check_takes_data
-from slimmer.pipeline.recount import check_costs
+from slimmer.pipeline.recount import check_costs, costs_of, subject_of
 from slimmer.pipeline.remedies import check_spectral_norm, for_budget, for_no_channel
 from slimmer.pipeline.sources import load_model, name_module
 from slimmer.pruning.allocate import Limits, check_reachable
@@ -79,7 +80,7 @@ def prepare(
         check_takes_data(model, data.input_size, trained=recipe.finetune.epochs > 0)
     check_again(identity, rewrite=recipe.model.rewrite)
     given = model
-    model, graph, costs, cut, scope = examine(given, identity, recipe.model)
+    model, graph, costs, cut, scope = examine(given, identity, recipe.model, recipe.budget.amounts())
     limits = _limits(graph, recipe.budget)
     by_name = {cost.name: cost for cost in costs}
     budgets = tuple(
@@ -105,7 +106,7 @@ def _limits(graph: ChannelGraph, section: BudgetSection) -> Limits:
 def _rewritten(model: nn.Module, identity: Identity, recipe: Recipe) -> tuple[ChannelGraph, tuple[Cost, ...], Limits]:
     """The channel groups, costs and limits under --rewrite."""
     section = recipe.model.model_copy(update={"rewrite": True})
-    _, graph, costs, _, _ = examine(model, identity, section)
+    _, graph, costs, _, _ = examine(model, identity, section, recipe.budget.amounts())
     return graph, costs, _limits(graph, recipe.budget)
 
 
@@ -137,10 +138,15 @@ def _check_cut(recipe: Recipe) -> None:
 
 
 def examine(
-    model: nn.Module, identity: Identity, section: ModelSection | None = None
+    model: nn.Module,
+    identity: Identity,
+    section: ModelSection | None = None,
+    wanted: Collection[str] = (),
 ) -> tuple[nn.Module, ChannelGraph, tuple[Cost, ...], Cut, Scope]:
     """The dense network that is pruned for `model`; its channel groups that `section` lets go, self-checked; its costs;
     what cuts it by a plan; and what of it was traced.
+
+    `wanted` are costs by name that are computed beside those of every run.
 
     FLOPs are those of what is traced, parameters the whole network's. Raises ModelError also where FLOPs can't be
     relied on: two counters differ on the dense network, or its closed forms and a recount on one that was cut.
@@ -160,8 +166,9 @@ def examine(
     graph = probe_scope(model, keep_layers(graph, section.keep, section.only), scope, cut)
     if program is None:  # a program has none of the user's modules
         graph = find_attributes(model, graph, scope.whole)
-    costs = (flops_cost(scope.of(model), graph, scope.inputs), params_cost(model, graph))
-    check_costs(model, graph, costs, scope, cut)
+    subject = subject_of(model, model, graph, scope, cut)
+    costs = costs_of(subject, wanted)
+    check_costs(subject, costs, scope, cut)
     return model, graph, costs, cut, scope
 
 

@@ -11,7 +11,7 @@ from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
 from slimmer.pipeline.choose_plan import method_entry
 from slimmer.pipeline.job import Task
-from slimmer.pipeline.recount import recount
+from slimmer.pipeline.recount import recount, subject_of
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
@@ -27,7 +27,7 @@ def make_report(
     `measured` holds the accuracies and, of masks that were trained, what they left before projection. The closed
     forms have to agree with a recount of the slim network to the unit: raises ModelError where they do not.
     """
-    flops, params = (cost_report(cost, plan, task.budgets) for cost in task.costs)
+    slim_subject = subject_of(slim, task.model, task.graph, task.scope, task.cut)
     top1 = {key: measured[f"accuracy_{key}"] for key in ("dense", "removed", "slim")}
     return {
         "format": 1,
@@ -43,9 +43,8 @@ def make_report(
         "epochs": recipe.finetune.epochs if task.data is not None else 0.0,
         "recipe_hash": recipe.hash(),
         "plan_hash": plan.hash,
-        "flops": flops,
-        "params": params,
-        "recount": recount(slim, task.scope, task.costs, plan),
+        **{cost.name: cost_report(cost, plan, task.budgets) for cost in task.costs},
+        "recount": recount(slim_subject, task.costs, plan),
         "uncounted": uncounted(task.scope.of(slim), task.scope.inputs),
         "before_projection": measured.get("before_projection"),
         "accuracy": None if task.data is None else top1,

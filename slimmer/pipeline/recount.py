@@ -1,46 +1,78 @@
 """What a slim network really costs, counted anew, against what its plan says."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
-from slimmer.costs import Cost
-from slimmer.costs.agreement import check_agreement
-from slimmer.costs.fvcore_count import count_by_module
-from slimmer.costs.torch_count import multiply_adds
-from slimmer.errors import ModelError
+from slimmer.costs import Cost, Subject
+from slimmer.errors import ModelError, PluginError
 from slimmer.graph import ChannelGraph
 from slimmer.pruning.apply import Cut
 from slimmer.pruning.plan import Plan, make_plan
 from slimmer.pruning.traced_parts import Scope
+from slimmer.recipe.costs import COSTS, cost_kinds
+from slimmer.runs.schemas import TAKEN
 
 
-def recount(slim: nn.Module, scope: Scope, costs: Sequence[Cost], plan: Plan) -> dict[str, int]:
-    """The FLOPs of a `slim` network by fvcore and by torch.utils.flop_counter, which counts two a multiply-add.
+def costs_of(subject: Subject, wanted: Collection[str] = ()) -> tuple[Cost, ...]:
+    """The costs of a dense network: those of every run, and those that are `wanted` by name.
 
-    Raises ModelError where these differ in a layer, or where they or the parameters are not what `costs` say of `plan`.
+    Raises PluginError where an entry gives something else than a cost of its name.
     """
-    planned = {cost.name: cost.exact(plan.widths) for cost in costs}
-    seen = scope.of(slim)
-    counts, by_torch = count_by_module(seen, scope.inputs), multiply_adds(seen, scope.inputs)
-    check_agreement(type(seen).__name__, counts, by_torch)
-    found = {
-        "flops": sum(counts.values()),
-        "params": sum(parameter.numel() for parameter in slim.parameters()),
-    }
-    wrong = [name for name in found if planned.get(name, found[name]) != found[name]]
+    found = []
+    for kind in cost_kinds():
+        if not kind.always and kind.name not in wanted:
+            continue
+        if kind.name in TAKEN:
+            right = "the package that registers it must choose another name"
+            raise PluginError(f"cost {kind.name}", "files of a run have a key of this name", right)
+        cost = kind.built(subject)
+        if not isinstance(cost, Cost) or cost.name != kind.name:
+            said = f"gave {type(cost).__name__} {getattr(cost, 'name', '')!r}"
+            right = f"it must return a slimmer.costs.Cost with the name {kind.name!r}"
+            raise PluginError(kind.build, said, right)
+        found.append(cost)
+    return tuple(found)
+
+
+def subject_of(model: nn.Module, dense: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut) -> Subject:
+    """`model`, the `dense` network or one cut from it, as costs see it."""
+
+    def with_widths(widths: Sequence[int]) -> nn.Module:
+        kept = zip(graph.groups, widths, strict=True)
+        return cut(dense, make_plan(graph, {group.name: range(width) for group, width in kept}))
+
+    return Subject(model, scope.of(model), scope.inputs, graph, with_widths)
+
+
+def recount(slim: Subject, costs: Sequence[Cost], plan: Plan) -> dict[str, int]:
+    """What counters find in a `slim` network, by their names.
+
+    Raises ModelError where that is not what `costs` say of `plan`, or where counters differ.
+    """
+    found: dict[str, int] = {}
+    wrong = []
+    for cost in costs:
+        counted = COSTS[cost.name].counted(slim)
+        planned = cost.exact(plan.widths)
+        number = next(iter(counted.values()), planned)
+        if number != planned:
+            wrong.append(f"{planned:,} {cost.name} were planned, {number:,} counted")
+        found |= counted
     if wrong:
-        said = " and ".join(f"{planned[name]:,} {name} were planned, {found[name]:,} counted" for name in wrong)
-        raise ModelError(type(slim).__name__, said, "this is a mistake of slimmer's; please report it")
-    return {"fvcore": found["flops"], "torch": 2 * by_torch.total()}
+        right = "this is a mistake of slimmer's or of the package that adds the cost; report it"
+        raise ModelError(type(slim.model).__name__, " and ".join(wrong), right)
+    return found
 
 
-def check_costs(model: nn.Module, graph: ChannelGraph, costs: Sequence[Cost], scope: Scope, cut: Cut) -> None:
-    """Nothing; raises ModelError where `costs` are not what a network has that lost every second unit of its groups.
+def check_costs(dense: Subject, costs: Sequence[Cost], scope: Scope, cut: Cut) -> None:
+    """Raise ModelError where `costs` are not those of the network with every second unit gone.
 
     So that a budget can be relied on before anything is trained for it.
     """
+    graph = dense.graph
     if not graph.groups:
         return
     plan = make_plan(graph, {group.name: range(0, group.size, 2) for group in graph.groups})
-    recount(cut(model, plan), scope, costs, plan)
+    slim = subject_of(cut(dense.model, plan), dense.model, graph, scope, cut)
+    recount(slim, costs, plan)

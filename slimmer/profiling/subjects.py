@@ -32,7 +32,7 @@ def subject_of(
     session_ms: float,
 ) -> Subject:
     """What is said of `network` in one runtime, with the sum and the size of its file."""
-    flops, params = (int(about[key]) if about.get(key, "").isdigit() else None for key in ("flops", "params"))
+    flops, params = _count(about, "flops"), _count(about, "params")
     if about.get("image_size") == ANY_SIZE:  # they were counted at the size that the network was trained on
         flops = None
     return Subject(
@@ -49,3 +49,8 @@ def subject_of(
         provider=session.provider,
         settings=dict(session.settings),
     )
+
+
+def _count(about: Mapping[str, str], key: str) -> int | None:
+    """The number that a file says of itself under `key`, or None."""
+    return int(about[key]) if about.get(key, "").isdigit() else None

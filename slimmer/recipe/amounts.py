@@ -1,13 +1,16 @@
 """Amounts as people write them: "0.5", "50%", "1.8G"."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
+from types import MappingProxyType
 
 from slimmer.errors import RecipeError
 
-_FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_PATTERN = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|[KMGT])?$", re.IGNORECASE)
+_FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+NO_UNITS: Mapping[str, float] = MappingProxyType({})
+_PATTERN = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|[^\W\d_]*)$")
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class Amount:
         return f"{self.value:g}" if self.relative else short(self.value)
 
 
-def parse_amount(text: str | float, where: str) -> Amount:
+def parse_amount(text: str | float, where: str, units: Mapping[str, float] = NO_UNITS) -> Amount:
     """What may remain: a ratio up to 1, a percentage, or an absolute number above 1, with K, M, G or T.
+
+    `units` are further units of the cost in question, each with its factor; capitals don't matter.
 
     Raises RecipeError for what is no amount, zero, negative, or a share above 1.
 
@@ -34,13 +39,18 @@ def parse_amount(text: str | float, where: str) -> Amount:
     Amount(value=0.5, relative=True)
     >>> parse_amount("1.8G", "budget.flops")
     Amount(value=1800000000.0, relative=False)
+    >>> parse_amount("2 MiB", "budget.memory", {"MiB": 2**20})
+    Amount(value=2097152.0, relative=False)
     """
     right = "give what may remain: a ratio such as 0.5, a percentage such as 50%, or an absolute number such as 1.8G"
     match = _PATTERN.match(str(text).strip())
     if isinstance(text, bool) or not match:
         raise RecipeError(where, f"{text!r} is no amount", right)
-    value, unit = float(match[1]), (match[2] or "").upper()
-    if value * _FACTORS.get(unit, 1) == inf:
+    value, unit = float(match[1]), match[2].casefold()
+    factors = _FACTORS | {"%": 0.01} | {each.casefold(): by for each, by in units.items()}
+    if unit not in factors:
+        raise RecipeError(where, f"{text!r} is no amount", right)
+    if value * factors[unit] == inf:
         raise RecipeError(where, f"{text!r} is too large a number", right)
     if value <= 0:
         raise RecipeError(where, f"{text!r} leaves nothing", right)
@@ -51,7 +61,7 @@ def parse_amount(text: str | float, where: str) -> Amount:
         raise RecipeError(where, f"{text!r} is more than all", right)
     if not unit and 1 < value < 1000:
         raise RecipeError(where, f"{text!r} is above 1 as a ratio and small as a count", right)
-    return Amount(value if relative else value * _FACTORS[unit], relative)
+    return Amount(value if relative else value * factors[unit], relative)
 
 
 def short(number: float) -> str:

@@ -13,6 +13,7 @@ from slimmer.errors import RecipeError
 from slimmer.recipe.method_entries import all_entries, find_method, read_options
 from slimmer.recipe.methods import MethodOptions, Taylor
 from slimmer.recipe.sections import (
+    OTHERS,
     BudgetSection,
     DataSection,
     ExportSection,
@@ -31,11 +32,9 @@ SHORT: Final = {
     "checkpoint": "model.checkpoint",
     "epochs": "finetune.epochs",
     "equal_splits": "model.equal_splits",
-    "flops": "budget.flops",
     "input_size": "model.input_size",
     "keep": "model.keep",
     "only": "model.only",
-    "params": "budget.params",
     "rewrite": "model.rewrite",
     "round_to": "budget.round_to",
     "trace": "model.trace",
@@ -163,6 +162,7 @@ def _tuples(value: Any) -> Any:
 def _explain(entry: Any, data: Mapping[str, Any]) -> str:
     """One mistake in words, of those that pydantic found in `data`."""
     keys = [str(part) for part in entry["loc"]]
+    keys = [key for key in keys if key != OTHERS]
     where = ".".join(keys) or "recipe"
     if entry["type"] == "extra_forbidden":
         return f"{where}: {_unknown(keys, data)}"
@@ -181,7 +181,7 @@ def _unknown(keys: list[str], data: Mapping[str, Any]) -> str:
     known: Any = Recipe
     for section in sections:
         known = known.model_fields[section].annotation
-    return f"is not known; {hint(name, known.model_fields)}"
+    return f"is not known; {hint(name, known.known_keys())}"
 
 
 def _unknown_option(name: str, method: str) -> str:

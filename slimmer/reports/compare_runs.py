@@ -14,14 +14,14 @@ from typing import Any
 from slimmer.errors import RunError
 from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import Recipe
+from slimmer.recipe.costs import cost_kinds, costs_in
 from slimmer.recipe.keys import differing, flat
 from slimmer.recipe.runtimes import DEFAULT
 from slimmer.runs.directory import Run, open_run
 
-COSTS = ("flops", "params")
 STAGES = ("dense", "removed", "slim")
 # They have columns of their own, or all runs of a comparison have the same.
-TOLD = ("method.name", "budget.flops", "budget.params", "finetune.epochs", "data.name", "data.path", "data.size")
+TOLD = ("method.name", "finetune.epochs", "data.name", "data.path", "data.size")
 RUNTIME = DEFAULT  # whose latencies are compared
 MACHINE = ("cpu", "gpu")
 
@@ -55,7 +55,7 @@ class Entry:
     @property
     def dense(self) -> str:
         """The dense network, in words."""
-        flops, params = (self.report[name]["dense"] for name in COSTS)
+        flops, params = self.report["flops"]["dense"], self.report["params"]["dense"]
         return f"{self.report['arch'] or 'module'} with {flops:,} FLOPs and {params:,} parameters"
 
 
@@ -103,6 +103,12 @@ def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]
         rows.setdefault(json.dumps(entry.settings, sort_keys=True), []).append(entry)
     groups = list(rows.values())
     report = entries[0].report
+    dense: dict[str, int] = {}
+    conventions: dict[str, str] = {}
+    for entry in entries:
+        for kind in costs_in(entry.report):
+            dense.setdefault(kind.name, entry.report[kind.name]["dense"])
+            conventions.setdefault(kind.name, entry.report[kind.name].get("convention", ""))
     machines = {tuple((entry.report.get("environment") or {}).get(key) for key in MACHINE) for entry in entries}
     return {
         "format": 1,
@@ -110,8 +116,8 @@ def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]
         "arch": report["arch"],
         "inputs": report["inputs"],
         "data": entries[0].data,
-        "dense": {cost: report[cost]["dense"] for cost in COSTS},
-        "convention": report["flops"].get("convention", ""),
+        "dense": dense,
+        "conventions": conventions,
         "rows": [_row(group, _telling(group[0], groups)) for group in groups],
         "notes": [
             *notes,
@@ -163,7 +169,10 @@ def _row(group: Sequence[Entry], telling: Mapping[str, Any]) -> dict[str, Any]:
         "settings": telling,
         "runs": [_short(entry.run.path) for entry in group],
         "seeds": [report["seed"] for report in reports],
-        **{cost: _cost(cost, reports, group[0].settings[f"budget.{cost}"]) for cost in COSTS},
+        **{
+            kind.name: _cost(kind.name, reports, group[0].settings.get(f"budget.{kind.name}"))
+            for kind in costs_in(*reports)
+        },
         "masks_left": _masks_left(reports),
         "accuracy": accuracy,
         "epochs": reports[0]["epochs"],
@@ -177,11 +186,14 @@ def _masks_left(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     left = [report.get("before_projection") for report in reports]
     if not all(left):
         return None
-    return {cost: _stat([each[cost] for each in left if each]) for cost in COSTS}
+    return {
+        kind.name: _stat([each[kind.name] for each in left if each and kind.name in each])
+        for kind in costs_in(*(each for each in left if each))
+    }
 
 
 def _cost(name: str, reports: Sequence[Mapping[str, Any]], budget: str | float | None) -> dict[str, Any]:
-    costs = [report[name] for report in reports]
+    costs = [report[name] for report in reports if name in report]
     limit = costs[0]["limit_ratio"]
     return {
         "budget": budget,
@@ -227,7 +239,8 @@ def _telling(entry: Entry, groups: Sequence[Sequence[Entry]]) -> dict[str, Any]:
     alike = [group[0].settings for group in groups if group[0].report["method"] == entry.report["method"]]
     own = [key for key in differing(alike) if key.startswith("method.")]
     others = [key for key in differing(group[0].settings for group in groups) if not key.startswith("method.")]
-    return {key: entry.settings.get(key) for key in [*own, *others] if key not in TOLD}
+    told = {*TOLD, *(f"budget.{kind.name}" for kind in cost_kinds())}
+    return {key: entry.settings.get(key) for key in [*own, *others] if key not in told}
 
 
 def _repeated(groups: Sequence[Sequence[Entry]]) -> list[str]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from slimmer.atomic_files import read_json, write_json, write_text
 from slimmer.errors import RunError
-from slimmer.recipe.amounts import short
+from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.recipe.keys import flat, label
-from slimmer.reports.compare_runs import COSTS, STAGES
+from slimmer.reports.compare_runs import STAGES
 from slimmer.reports.figures import draw_runs
 from slimmer.reports.figures.tradeoff import draw_tradeoff
 from slimmer.reports.markdown import plain
@@ -21,7 +21,6 @@ from slimmer.runs.directory import Run
 
 Row = Mapping[str, Any]
 
-LABELS = {"flops": "FLOPs", "params": "params"}
 WORDS = {("method",), ("settings",)}
 BRIEF = {("runs",), ("epochs",), ("top-1", "dense %")}
 WRITTEN = ("compare.md", "compare.csv", "compare.json", "compare*.png", "masks*")
@@ -71,7 +70,7 @@ def columns(comparison: Mapping[str, Any]) -> list[Column]:
         _column(rows, 99, lambda row: row["method"], "method"),
         _column(rows, 98, lambda row: label(row["settings"]).replace(",", ", "), "settings"),
         _column(rows, 60, lambda row: str(len(row["runs"])), "runs"),
-        *(column for rank, cost in ((10, "flops"), (0, "params")) for column in _cost_columns(rows, rank, cost)),
+        *_all_cost_columns(rows),
         *(_accuracy_column(rows, rank, stage) for rank, stage in zip((30, 70, 97), STAGES, strict=True)),
         _column(rows, 45, lambda row: f"{row['epochs']:g}", "epochs"),
         _column(rows, 55, lambda row: _spread(row["seconds"], 0), "seconds"),
@@ -95,16 +94,19 @@ def fitting(found: Sequence[Column], width: int) -> list[Column]:
 
 def title(comparison: Mapping[str, Any]) -> str:
     """What was compared: network, data, costs of the dense network."""
-    costs = ", ".join(f"{short(comparison['dense'][cost])} {LABELS[cost]}" for cost in COSTS)
+    dense = comparison["dense"]
+    costs = ", ".join(kind.said(dense[kind.name]) for kind in costs_in(dense))
     return f"{comparison['arch'] or 'module'}, {PurePath(comparison['data']).name}; dense: {costs}"
 
 
 def legend(comparison: Mapping[str, Any]) -> list[str]:
     """What a reader must know of the figures, and the notes."""
+    told = comparison["conventions"]
     merged = any(len(row["runs"]) > 1 for row in comparison["rows"])
     masked = any(row["masks_left"] for row in comparison["rows"])
     return [
-        f"FLOPs: {comparison['convention']}. Left: share of dense that remains. Miss: the limit less what is left.",
+        *(f"{kind.label}: {told[kind.name]}." for kind in costs_in(told)),
+        "Left: share of dense that remains. Miss: the limit less what is left.",
         *(["Masks: what trained masks left by themselves, before the exact projection."] if masked else []),
         *(["Runs that differ only by their seed share a row: mean ± standard deviation."] if merged else []),
         *comparison["notes"],
@@ -211,13 +213,26 @@ def _column(rows: Sequence[Row], rank: int, cell: Callable[[Row], str], *head: s
     return Column(head, tuple(map(cell, rows)), rank, folds=head == ("settings",), brief=head in BRIEF)
 
 
-def _cost_columns(rows: Sequence[Row], rank: int, cost: str) -> list[Column]:
-    name = LABELS[cost]
+def _all_cost_columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns of every cost; where there is no room, those of the first go last."""
+    first, *others = costs_in(*rows)
+    found = _cost_columns(rows, 10, first)
+    for kind in others:
+        found += _cost_columns(rows, 0, kind)
+    return found
+
+
+def _cost_columns(rows: Sequence[Row], rank: int, kind: CostKind) -> list[Column]:
+    cost, name = kind.name, kind.short_head
+
+    def of(row: Row, key: str) -> Any:
+        return row.get(cost, {}).get(key)
+
     return [
-        _column(rows, 80 + rank, lambda row: _percent(row[cost]["ratio"]), name, "left %"),
-        _column(rows, 5 + rank, lambda row: _percent(row[cost]["sparsity"]), name, "gone %"),
-        _column(rows, 75 + rank, lambda row: _limit(row[cost]["limit_ratio"]), name, "limit %"),
-        _column(rows, 40 + rank, lambda row: _percent(row[cost]["miss"]), name, "miss %"),
+        _column(rows, 80 + rank, lambda row: _percent(of(row, "ratio")), name, "left %"),
+        _column(rows, 5 + rank, lambda row: _percent(of(row, "sparsity")), name, "gone %"),
+        _column(rows, 75 + rank, lambda row: _limit(of(row, "limit_ratio")), name, "limit %"),
+        _column(rows, 40 + rank, lambda row: _percent(of(row, "miss")), name, "miss %"),
         _column(rows, 15 + rank, lambda row: _percent((row["masks_left"] or {}).get(cost)), name, "masks %"),
     ]
 
@@ -254,8 +269,8 @@ def _speed(figures: Mapping[str, Any] | None) -> str:
 
 
 def _budgets(row: Mapping[str, Any]) -> str:
-    named = [f"{LABELS[cost]} {row[cost]['budget']}" for cost in COSTS if row[cost]["budget"] is not None]
-    return ", ".join(named)
+    limited = [kind for kind in costs_in(row) if row[kind.name]["budget"] is not None]
+    return ", ".join(f"{kind.short_head} {row[kind.name]['budget']}" for kind in limited)
 
 
 def _line(cells: Any) -> str:

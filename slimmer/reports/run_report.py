@@ -5,12 +5,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from slimmer.costs import Budget, Cost
-from slimmer.costs.flops import CONVENTION
 from slimmer.graph import ChannelGraph, slim_width
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.limits import ROUNDED
 from slimmer.pruning.plan import Plan
-from slimmer.recipe.amounts import short
+from slimmer.recipe.costs import COSTS, CostKind, cost_kinds, costs_in
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.markdown import plain
 
@@ -21,7 +20,6 @@ FIGURES = {
     "widths": "Channels of every group, dense and slim",
 }
 EXPORT_HEADS = ("takes", "MB", "images", "max abs", "max rel", "same top-1", "top-1 of the file")
-CONVENTIONS = {"flops": CONVENTION, "params": "elements of all parameters, buffers not counted"}
 
 
 def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, 
     slim = cost.exact(plan.widths)
     limit = next((budget.limit for budget in budgets if budget.cost.name == cost.name), None)
     return {
-        "convention": CONVENTIONS[cost.name],
+        "convention": COSTS[cost.name].convention,
         "dense": cost.dense,
         "slim": slim,
         "ratio": cost.share(slim),
@@ -79,17 +77,9 @@ def to_markdown(
         "",
     ]
     lines += ["| | dense | slim | remains | sparsity | budget |", "|---|---|---|---|---|---|"]
-    for name, label in (("flops", "FLOPs"), ("params", "parameters")):
-        lines.append(_cost_row(label, report[name]))
-    lines += [
-        "",
-        (
-            f"FLOPs: {report['flops']['convention']}, {report['inputs']}. "
-            f"Recount of the slim network: fvcore {report['recount']['fvcore']:,}; torch.utils.flop_counter "
-            f"{report['recount']['torch']:,} (two per multiply-add, convolutions and linear layers)."
-        ),
-        "",
-    ]
+    lines += [_cost_row(kind, report[kind.name]) for kind in costs_in(report)]
+    said = [*convention_hint(report), f"Counted for {report['inputs']}", _recounted(report)]
+    lines += ["", *(f"- {plain(text)}" for text in said), ""]
     lines += [line for text in uncounted_hint(report) for line in (text, "")]
     lines += [line for text in traced_hint(report) for line in (plain(text), "")]
     lines += _before_projection(report.get("before_projection"))
@@ -106,6 +96,19 @@ def to_markdown(
         for row in report["fixed"]
     ]
     return "\n".join([*lines, ""])
+
+
+def convention_hint(report: Mapping[str, Any]) -> list[str]:
+    """How each cost of a report or an inspection is counted."""
+    return [f"{kind.label}: {report[kind.name]['convention']}" for kind in costs_in(report)]
+
+
+def _recounted(report: Mapping[str, Any]) -> str:
+    counters: dict[str, str] = {}
+    for kind in cost_kinds():
+        counters |= kind.counters
+    counts = [f"{counters.get(name, name)}: {value:,}" for name, value in report["recount"].items()]
+    return f"Recount of the slim network: {'; '.join(counts)}"
 
 
 def traced_hint(report: Mapping[str, Any]) -> list[str]:
@@ -169,7 +172,7 @@ def _before_projection(left: Mapping[str, float] | None) -> list[str]:
     """How near the masks came by themselves, where there were any."""
     if left is None:
         return []
-    shares = f"{left['flops']:.2%} of the FLOPs and {left['params']:.2%} of the parameters"
+    shares = " and ".join(f"{left[kind.name]:.2%} of the {kind.label}" for kind in costs_in(left))
     return [f"The masks alone left {shares}; the exact projection did the rest.", ""]
 
 
@@ -229,11 +232,10 @@ def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def _cost_row(label: str, cost: Mapping[str, Any]) -> str:
-    limit = "none" if cost["limit"] is None else f"at most {short(cost['limit'])} ({cost['limit_ratio']:.2%})"
-    return (
-        f"| {label} | {cost['dense']:,} | {cost['slim']:,} | {cost['ratio']:.2%} | {cost['sparsity']:.2%} | {limit} |"
-    )
+def _cost_row(kind: CostKind, cost: Mapping[str, Any]) -> str:
+    limit = "none" if cost["limit"] is None else f"at most {kind.short(cost['limit'])} ({cost['limit_ratio']:.2%})"
+    counts = f"{cost['dense']:,} | {cost['slim']:,}"
+    return f"| {kind.head} | {counts} | {cost['ratio']:.2%} | {cost['sparsity']:.2%} | {limit} |"
 
 
 def _accuracy(accuracy: Mapping[str, float] | None) -> list[str]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slimmer.recipe.costs import costs_in
 from slimmer.reports.figures.canvas import (
     BLACK,
     BLUE,
-    COLOURS,
     GREY,
     ORANGE,
     PALE,
@@ -17,8 +17,9 @@ from slimmer.reports.figures.canvas import (
     names_height,
     new_figure,
     save,
+    style,
 )
-from slimmer.reports.figures.series import COSTS, Event, mask_moments, over_epochs, removal, running_mean, sparsity
+from slimmer.reports.figures.series import Event, mask_moments, over_epochs, removal, running_mean, sparsity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,12 +70,14 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
 
 
 def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
-    """Sparsity of FLOPs and parameters under the masks and, after the removal, of the slim network; with targets."""
-    if not sparsity(events, "flops").epochs:
+    """Sparsity of every cost under the masks and, after the removal, of the slim network; with targets."""
+    kinds = [kind for kind in costs_in(report) if sparsity(events, kind.name).epochs]
+    if not kinds:
         return None
     figure, (axes,) = new_figure(3.4)
     top = 0.0
-    for (cost, label), colour in zip(COSTS.items(), COLOURS, strict=False):
+    for number, kind in enumerate(kinds):
+        cost, label, (colour, _) = kind.name, kind.label, style(number)
         epochs, values = sparsity(events, cost)
         end = max(epochs[-1], report["epochs"])
         percent = [100 * value for value in [*values, values[-1]]]

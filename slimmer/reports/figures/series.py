@@ -5,7 +5,6 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 Event = Mapping[str, Any]
-COSTS = {"flops": "FLOPs", "params": "parameters"}
 
 
 class Series(NamedTuple):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimmer.errors import RunError
+from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.reports.figures.canvas import GREY, PALE, legend, name_groups, names_height, new_figure, save, style
-from slimmer.reports.figures.series import COSTS, Event, sparsity
+from slimmer.reports.figures.series import Event, sparsity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,27 +30,40 @@ def over_time_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
 
     A panel for each cost that a run limits; a target that they all have is drawn.
     """
-    masked = {name: run for name, run in named_runs.items() if sparsity(run[0], "flops").epochs}
-    costs = [cost for cost in COSTS if any(report[cost]["limit_ratio"] is not None for _, report in masked.values())]
+    masked = {name: run for name, run in named_runs.items() if _masked(run)}
+    reports = [report for _, report in masked.values()]
+    costs = [kind for kind in costs_in(*reports) if any(_limit(kind, report) is not None for report in reports)]
     if not costs:
         return None
     figure, panels = new_figure(3.8, columns=len(costs))
-    for axes, cost in zip(panels, costs, strict=True):
+    for axes, kind in zip(panels, costs, strict=True):
         for number, (name, (events, _)) in enumerate(named_runs.items()):
             if name in masked:
                 colour, dash = style(number)  # a run's colour is the same in both pictures
-                epochs, values = sparsity(events, cost)
+                epochs, values = sparsity(events, kind.name)
                 axes.plot(epochs, [100 * v for v in values], color=colour, linestyle=dash, linewidth=1.6, label=name)
-        limits = {report[cost]["limit_ratio"] for _, report in masked.values()}
-        if len(limits) == 1:
-            (limit,) = limits
+        limits = {_limit(kind, report) for report in reports}
+        limit = limits.pop()
+        if not limits and limit is not None:
             axes.axhline(100 * (1 - limit), color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="target")
         axes.set_ylim(0, None)
         axes.set_xlim(0, None)
         axes.set_xlabel("epochs", fontsize=9)
-        axes.set_ylabel(f"sparsity of {COSTS[cost]}, %", fontsize=9)
+        axes.set_ylabel(f"sparsity of {kind.label}, %", fontsize=9)
     legend(figure, panels)
     return figure
+
+
+def _masked(run: Recorded) -> bool:
+    """Whether a run was trained under masks."""
+    events, report = run
+    return any(sparsity(events, kind.name).epochs for kind in costs_in(report))
+
+
+def _limit(kind: CostKind, report: Mapping[str, Any]) -> float | None:
+    """The budget on a cost as a share of dense, or None."""
+    limit: float | None = report.get(kind.name, {}).get("limit_ratio")
+    return limit
 
 
 def by_group_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
@@ -65,7 +79,7 @@ def by_group_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
         gone = [100 * (1 - group["slim"] / group["dense"]) for group in report["groups"]]
         axes.bar(range(len(gone)), [100] * len(gone), width=0.8, color=PALE, alpha=0.35)
         axes.bar(range(len(gone)), gone, width=0.8, color=style(number)[0])
-        left = ", ".join(f"{label} {report[cost]['sparsity']:.1%}" for cost, label in COSTS.items())
+        left = ", ".join(f"{kind.label} {report[kind.name]['sparsity']:.1%}" for kind in costs_in(report))
         axes.set_title(f"{name}  ({left})", loc="left", fontsize=9)
         axes.set_ylim(0, 100)
         axes.set_yticks([0, 50, 100])

@@ -1,12 +1,13 @@
 """What all schemas of a run's files share, and how a file is held against its schema."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from slimmer.atomic_files import read_json
 from slimmer.errors import RunError, first_line
+from slimmer.recipe.costs import costs_in
 
 LONGEST = 200  # characters of a message
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -20,6 +21,26 @@ class Filed(BaseModel):
     """A part of a file: keys may be added by a newer slimmer, and those named here are there with their types."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+AMOUNT: TypeAdapter[float] = TypeAdapter(Amount, config=ConfigDict(strict=True, allow_inf_nan=False))
+COUNT: TypeAdapter[int] = TypeAdapter(Count, config=ConfigDict(strict=True))
+
+
+class OfCosts(Filed):
+    """A part of a file with a key for each cost, those of other packages by their names.
+
+    `cost_kind` says what stands under them.
+    """
+
+    cost_kind: ClassVar[TypeAdapter[Any]]
+
+    @model_validator(mode="after")
+    def _others(self) -> Self:
+        others = self.model_extra or {}
+        for kind in costs_in(others) if others else ():
+            self.cost_kind.validate_python(others[kind.name])
+        return self
 
 
 class Environment(Filed):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from slimmer.runs.schemas.base import Amount, Count, Filed, Share
+from slimmer.runs.schemas.base import AMOUNT, Amount, Count, Filed, OfCosts, Share
 
 
 class Event(Filed):
@@ -35,9 +35,10 @@ class Scores(Event):
     groups: Count
 
 
-class Step(Event):
+class Step(OfCosts, Event):
     """A step of training; under masks with what remains of each cost, as a share of dense."""
 
+    cost_kind = AMOUNT
     step: Count
     steps: Count
     epoch: Amount
@@ -57,9 +58,10 @@ class Masks(Event):
     widths: list[Count]
 
 
-class Removed(Event):
+class Removed(OfCosts, Event):
     """Channels went for real; `accuracy` is top-1 right behind it, None without data."""
 
+    cost_kind = AMOUNT
     step: Count
     accuracy: Share | None
     flops: Amount

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from slimmer.runs.schemas.base import Amount, Count, Filed, Share
+from slimmer.runs.schemas.base import COUNT, Amount, Count, Filed, OfCosts, Share
 
 
 class ParityFigures(Filed):
@@ -14,12 +14,13 @@ class ParityFigures(Filed):
     images: Count | None
 
 
-class ExportedFile(Filed):
+class ExportedFile(OfCosts):
     """One exported file; `sha256` is of its bytes, and of those beside it.
 
     `run_on` are the test images that the file itself was run on for its accuracy.
     """
 
+    cost_kind = COUNT
     file: str
     bytes: Count
     sha256: str

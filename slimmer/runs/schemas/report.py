@@ -2,24 +2,38 @@
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import TypeAdapter, model_validator
 
-from slimmer.runs.schemas.base import Amount, Count, Environment, Filed, ImageSize, Share, Size, together
+from slimmer.runs.schemas.base import (
+    AMOUNT,
+    COUNT,
+    Amount,
+    Count,
+    Environment,
+    Filed,
+    ImageSize,
+    OfCosts,
+    Share,
+    Size,
+    together,
+)
 
 
-class Left(Filed):
+class Left(OfCosts):
     """What masks left of each cost before the exact projection, as a share of dense."""
 
+    cost_kind = AMOUNT
     flops: Amount
     params: Amount
 
 
-class Measured(Filed):
+class Measured(OfCosts):
     """dense.json: what is known of the dense network, and of which recipe and weights the run is made.
 
     Costs are in their own units. `recipe_sha256` is of recipe.yaml and `dense_sha256` of dense.safetensors.
     """
 
+    cost_kind = COUNT
     flops: Count
     params: Count
     accuracy_dense: Share | None
@@ -47,7 +61,7 @@ class CostReport(Filed):
 
 
 class Recount(Filed):
-    """FLOPs of the slim network as two other counters have them."""
+    """The slim network as counters have it: FLOPs by two, other costs by the counters' names."""
 
     fvcore: Count
     torch: Count
@@ -125,9 +139,10 @@ class AttributesReport(Filed):
     unequal_splits: list[UnequalSplit]
 
 
-class ReportFile(Filed):
+class ReportFile(OfCosts):
     """report.json: all that was measured while pruning; with it a run is finished."""
 
+    cost_kind = TypeAdapter(CostReport)
     format: Literal[1]
     slimmer: str
     date: str
