@@ -1,6 +1,6 @@
 """A registry: name -> value, no duplicates, near names in the error; other packages add to it by entry points."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -34,19 +34,22 @@ def plugin_names(group: str) -> list[str]:
     return sorted(entry_points(group=group).names)
 
 
-def load(reference: str) -> Any:
-    """What "package.module:name" names. Raises PluginError where it can't be imported.
+def load(function: str | Callable[..., Any]) -> Callable[..., Any]:
+    """A function, or the one that "package.module:name" names. Raises PluginError where that fails.
 
     >>> load("math:floor")(2.5)
     2
     """
-    module, _, name = reference.partition(":")
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
     try:
-        return getattr(import_module(module), name)
+        found: Callable[..., Any] = getattr(import_module(module), name)
     except Exception as error:
-        found = f"can't be loaded: {type(error).__name__}: {first_line(error)}"
+        said = f"can't be loaded: {type(error).__name__}: {first_line(error)}"
         right = "an entry names its function as package.module:function"
-        raise PluginError(reference, found, right) from error
+        raise PluginError(function, said, right) from error
+    return found
 
 
 class Registry(Mapping[str, T]):

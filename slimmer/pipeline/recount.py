@@ -30,7 +30,7 @@ def costs_of(subject: Subject, wanted: Collection[str] = ()) -> tuple[Cost, ...]
         if not isinstance(cost, Cost) or cost.name != kind.name:
             said = f"gave {type(cost).__name__} {getattr(cost, 'name', '')!r}"
             right = f"it must return a slimmer.costs.Cost with the name {kind.name!r}"
-            raise PluginError(kind.build, said, right)
+            raise PluginError(f"cost {kind.name}", said, right)
         found.append(cost)
     return tuple(found)
 

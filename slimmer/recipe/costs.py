@@ -1,14 +1,15 @@
 """What a budget can be on: one entry a cost, with all that other rooms need of it. No torch here."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from slimmer.errors import RecipeError
 from slimmer.recipe.amounts import short
 from slimmer.registry import Registry, load
 
+Function: TypeAlias = str | Callable[..., Any]  # itself, or "module:function", imported when used
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -21,11 +22,12 @@ class CostKind:
         label: what people call it, such as "FLOPs".
         unit: what is counted: "bytes". The same as `label` where the cost is a number of things.
         convention: how it is counted, in one sentence without a full stop.
-        build: "module:function". The function takes a `slimmer.costs.Subject`, the dense network,
-            and returns its `slimmer.costs.Cost`.
-        count: "module:function", or None for a cost that can't be counted to the unit. The
-            function takes the `Subject` of a slim network and returns its cost counted without
-            the formula: counts by the counter's name, the first one in the cost's unit.
+        build: a function, or "module:function" to import it when it is used. It takes a
+            `slimmer.costs.Subject`, the dense network, and returns its `slimmer.costs.Cost`, which
+            has the entry's name.
+        count: a function likewise, or None for a cost that can't be counted to the unit. It takes
+            the `Subject` of a slim network and returns its cost counted without `build`: counts by
+            the counters' names, the first one in the cost's unit.
         counters: how people call those counters, where that is not the name.
         column: a shorter label, for narrow tables; the label where left out.
         units: further units that amounts may be written in, with their factor: {"KiB": 1024}.
@@ -41,8 +43,8 @@ class CostKind:
     label: str
     unit: str
     convention: str
-    build: str
-    count: str | None = None
+    build: Function
+    count: Function | None = None
     counters: Mapping[str, str] = field(default_factory=dict)
     column: str = ""
     units: Mapping[str, float] = field(default_factory=dict)
@@ -86,8 +88,7 @@ class CostKind:
         return {} if self.count is None else dict(load(self.count)(subject))
 
 
-COSTS: Final[Registry[CostKind]] = Registry("cost", RecipeError, entry_points="slimmer.costs", kind=CostKind)
-for _kind in (
+BUILT_IN: Final = (
     CostKind(
         name="flops",
         label="FLOPs",
@@ -108,7 +109,9 @@ for _kind in (
         column="params",
         order=1,
     ),
-):
+)
+COSTS: Final[Registry[CostKind]] = Registry("cost", RecipeError, entry_points="slimmer.costs", kind=CostKind)
+for _kind in BUILT_IN:
     COSTS.add(_kind.name, _kind)
 
 

@@ -60,13 +60,6 @@ class CostReport(Filed):
         return self
 
 
-class Recount(Filed):
-    """The slim network as counters have it: FLOPs by two, other costs by the counters' names."""
-
-    fvcore: Count
-    torch: Count
-
-
 class Accuracy(Filed):
     """Top-1 of the dense network, right behind the removal, and of the slim network in the end."""
 
@@ -158,7 +151,7 @@ class ReportFile(OfCosts):
     plan_hash: str
     flops: CostReport
     params: CostReport
-    recount: Recount
+    recount: dict[str, Count]  # the slim network's costs by the counters' names
     uncounted: list[str]
     before_projection: Left | None
     accuracy: Accuracy | None
