@@ -174,7 +174,16 @@ def test_prune_prints_its_result_on_stdout_and_its_talk_on_stderr(main_job):
     assert f"{report['flops']['slim']:,}" in stdout
     assert f"{report['params']['slim']:,}" in stdout
     assert "fvcore, 1 FLOP per multiply-add" in stdout
-    assert stdout.splitlines()[-1] == f"report: runs/{ARCH}-1/report.md"
+    run = f"runs/{ARCH}-1"
+    assert stdout.splitlines()[-2:] == [f"report: {run}/report.md", f"next: slimmer export {run}"]
+    assert main_job.export.stdout.splitlines()[-1] == f"next: slimmer profile {run}"
+    told = stderr.splitlines()
+    assert told[:3] == [
+        "loading PyTorch",
+        "loading the network and the data",
+        "tracing the network and checking its channel groups",
+    ]
+    assert {"measuring the dense network", "scoring the channels"} <= set(told)
     for part in ("dense:", "channels removed:", "epoch 1", "budget 50.0%", "budget 60.0%"):
         assert part in stderr
         assert part not in stdout

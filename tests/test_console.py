@@ -104,7 +104,7 @@ def shown(show, found):
 
 
 @pytest.mark.parametrize("accuracy", [None, {"dense": 0.987, "removed": 0.4, "slim": 0.9631}])
-def test_the_report_shows_both_sides_and_its_place_last(accuracy):
+def test_the_report_shows_both_sides_and_the_next_command_last(accuracy):
     cost = {"dense": 3024512, "slim": 1509102, "ratio": 0.49896, "limit": 1512256, "limit_ratio": 0.5}
     report = {
         "arch": "cifar_resnet8",
@@ -120,7 +120,7 @@ def test_the_report_shows_both_sides_and_its_place_last(accuracy):
         assert part in text
     assert ("96.31%" in text) == (accuracy is not None)
     assert ("No data was given" in text) == (accuracy is None)
-    assert text.splitlines()[-1] == "report: runs/x/report.md"
+    assert text.splitlines()[-2:] == ["report: runs/x/report.md", "next: slimmer export runs/x"]
 
 
 def test_the_export_shows_every_comparison():
@@ -136,9 +136,10 @@ def test_the_export_shows_every_comparison():
         "image_size": "any size",
         "notes": ["calibrated on 256 images"],
     }
-    text = shown(show_export, {"networks": {"slim": network}})
+    text = shown(show_export, {"run": "runs/x", "networks": {"slim": network}})
     for part in ("1.23", "64 random", "64 test", "1.3e-06", "7.0e-05", "100.00%", "96.31%", "int8, batch 8, any size"):
         assert part in text
+    assert text.splitlines()[-1] == "next: slimmer profile runs/x"
     for part in ("1.0e-06", "slim.onnx (unchanged); calibrated on 256 images"):
         assert part in text
 

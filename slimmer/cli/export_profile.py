@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from slimmer.cli.options import as_json, numbers, place_of, show_result, trust_code, words
+from slimmer.runs.events import loading_pytorch
 
 
 @click.command()
@@ -44,11 +45,13 @@ def export(
     tested on the run's data.
     """
     from slimmer.cli.progress import watching
-    from slimmer.pipeline.export_run import export_run
     from slimmer.runs.directory import open_run
 
     chosen = {key: value for key, value in options.items() if value is not None}
     with watching() as observe:
+        observe(loading_pytorch())
+        from slimmer.pipeline.export_run import export_run
+
         place = data and place_of(data)
         found = export_run(open_run(run), chosen, data=place, observe=observe, trust_code=trust_code)
     show_result(found, "show_export", as_json=as_json)
@@ -101,8 +104,10 @@ def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     are timed beside one another, files against the first of them. p99 needs 1000 runs: --runs 100.
     """
     from slimmer.cli.progress import watching
-    from slimmer.pipeline.profile_runs import profile_targets
 
     with watching() as observe:
+        observe(loading_pytorch())
+        from slimmer.pipeline.profile_runs import profile_targets
+
         found = profile_targets(targets, observe=observe, **options)
     show_result(found, "show_profile", as_json=as_json)

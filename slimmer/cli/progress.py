@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 from rich.console import Console
@@ -34,7 +35,7 @@ def watching(
         task = progress.add_task("", total=None)
 
         def move(done: int, steps: int, text: str) -> None:
-            progress.update(task, completed=done, total=steps, description=text)
+            progress.update(task, completed=done, total=steps or None, description=text)
 
         yield Watch(lambda text: say(console, text), move, clock, every=float("inf"))
 
@@ -65,6 +66,11 @@ class Watch:
 
     def _on_note(self, event: Event) -> None:
         self._say(event["text"])
+
+    def _on_stage(self, event: Event) -> None:
+        self._move(0, 0, event["text"])
+        if isfinite(self._every):  # no bar shows it
+            self._say(event["text"])
 
     def _on_begun(self, event: Event) -> None:
         self._say(f"run {event['run']}")

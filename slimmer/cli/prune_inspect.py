@@ -24,6 +24,7 @@ from slimmer.cli.options import (
     trace,
     trust_code,
 )
+from slimmer.runs.events import loading_pytorch
 
 
 @click.command()
@@ -107,9 +108,11 @@ def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: An
     options["budget"] += tuple((name, options.pop(name)) for name in ("flops", "params"))
     resolved = read_recipe(None if recipe is None else find_recipe(recipe), given(**options))
     from slimmer.cli.progress import watching
-    from slimmer.pipeline import stages
 
     with watching() as observe:
+        observe(loading_pytorch())
+        from slimmer.pipeline import stages
+
         _, report = stages.start(resolved, out, remembering(observe), trust_code=trust_code)
     return report
 
@@ -117,7 +120,6 @@ def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: An
 def _resume(path: Path, *, trust_code: bool) -> Any:
     """The report of a run that was stopped, or that was finished already."""
     from slimmer.cli.progress import watching
-    from slimmer.pipeline import stages
     from slimmer.runs.directory import open_run
 
     run = open_run(path, finished=False)
@@ -125,4 +127,7 @@ def _resume(path: Path, *, trust_code: bool) -> Any:
         click.echo(f"{path} is finished already; this is its report", err=True)
     click.get_current_context().meta[RUN] = str(path)
     with watching() as observe:
+        observe(loading_pytorch())
+        from slimmer.pipeline import stages
+
         return stages.resume(run, observe, trust_code=trust_code)

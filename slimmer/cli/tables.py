@@ -1,7 +1,8 @@
 """Results as tables on stdout."""
 
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from shlex import quote
 from typing import Any
 
 from rich import box
@@ -44,6 +45,7 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
     for hint in (*width_hint(report), *attribute_notes(untrue)):
         say(console, hint)
     say(console, f"report: {report['run']}/report.md")
+    say(console, f"next: slimmer export {_typed(report['run'])}")
 
 
 def show_export(found: Mapping[str, Any], console: Console | None = None) -> None:
@@ -56,6 +58,7 @@ def show_export(found: Mapping[str, Any], console: Console | None = None) -> Non
     console.print(table)
     for entry in found["networks"].values():
         say(console, "; ".join([f"{entry['file']}{' (unchanged)' if entry['reused'] else ''}", *entry["notes"]]))
+    say(console, f"next: slimmer profile {_typed(found['run'])}")
 
 
 def show_profile(found: Mapping[str, Any], console: Console | None = None) -> None:
@@ -154,3 +157,9 @@ def _table(title: str, first: str, *heads: str) -> Table:
     for head in heads:
         table.add_column(head)
     return table
+
+
+def _typed(run: str) -> str:
+    """A run's directory as one types it here."""
+    path, here = Path(run), Path.cwd()
+    return quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

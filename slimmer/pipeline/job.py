@@ -23,7 +23,7 @@ from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
 from slimmer.recipe import Recipe
 from slimmer.recipe.sections import BudgetSection, DataSection, ModelSection
-from slimmer.runs.events import Observe
+from slimmer.runs.events import Observe, stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,7 @@ def prepare(
     Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
     """
     _check_cut(recipe)
+    observe(stage("loading the network and the data"))
     if data is None:
         data = load_data(recipe.data)
     else:
@@ -80,6 +81,7 @@ def prepare(
         check_takes_data(model, data.input_size, trained=recipe.finetune.epochs > 0)
     check_again(identity, rewrite=recipe.model.rewrite)
     given = model
+    observe(stage("tracing the network and checking its channel groups"))
     model, graph, costs, cut, scope = examine(given, identity, recipe.model, recipe.budget.amounts())
     limits = _limits(graph, recipe.budget)
     by_name = {cost.name: cost for cost in costs}

@@ -41,7 +41,7 @@ from slimmer.reports.figures import draw_run
 from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
-from slimmer.runs.events import Observe
+from slimmer.runs.events import Observe, stage
 from slimmer.runs.trust import check_code, remember
 from slimmer.training.devices import make_engine, place_, synchronised_
 from slimmer.training.evaluate import accuracy
@@ -141,7 +141,8 @@ def resume(run: Run, observe: Observe = lambda _: None, *, trust_code: bool = Fa
     with ExitStack() as held:
         claim = held.enter_context(old_run(run)) if fabric.global_rank == 0 else None
         network, identity = load_identified(run.dense, trust_code=trust_code)
-        task = prepare(recipe, network, identity=identity)
+        tell = observe if fabric.global_rank == 0 else _silent
+        task = prepare(recipe, network, identity=identity, observe=tell)
         job = _job(fabric, run, claim, recipe, task, observe)
         measured = run.read_measured()
         if task.data is None and measured["accuracy_dense"] is not None:
@@ -229,6 +230,7 @@ def _sparsify(run: Run, job: Job, teacher: nn.Module, stand: Stand) -> tuple[Pla
     """
     task = job.task
     stop = sparsify_steps(job.recipe, task, job.training)
+    job.tell(stage("scoring the channels"))
     method = choose_method(job.recipe, task, stop, resumed=bool(stand.tensors), observe=job.tell)
     network = Masked(task.model, task.graph, method.start(), method.gate)
     learner = make_learner(job.fabric.to_device(network), job.training, train_masks=method.trains_masks)
@@ -303,6 +305,7 @@ def _train(job: Job, learner: Learner, teacher: nn.Module, data: Data, plan: Pla
 def _measure_dense(job: Job) -> dict[str, Any]:
     """What is known of the dense network. Raises DataError where it is near chance on the data."""
     data = job.task.data
+    job.tell(stage("measuring the dense network"))
     top1 = _accuracy(job.task.model, data)
     found: dict[str, Any] = {cost.name: cost.dense for cost in job.task.costs}
     job.tell({"event": "dense", "accuracy": top1, **found, "limits": {b.cost.name: b.ratio for b in job.task.budgets}})
@@ -335,7 +338,7 @@ def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
             return
         claim.check()
         observe(event)
-        if event["event"] != "dense" and (event["event"] != "step" or event["step"] % 10 == 0):
+        if event["event"] not in {"dense", "stage"} and (event["event"] != "step" or event["step"] % 10 == 0):
             at = round(time.monotonic() - began, 3)
             run.record({"time": at, **{key: value for key, value in event.items() if key != "report"}})
 
