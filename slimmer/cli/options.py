@@ -75,7 +75,9 @@ def given(
 
 def place_of(data: str) -> str:
     """What --data names, so that it means the same from everywhere."""
-    return data if data == "digits" else str(_absolute(data))
+    from slimmer.data.sources import named_alone
+
+    return data if data in named_alone() else str(_absolute(data))
 
 
 def _absolute(path: str | None) -> str | None:

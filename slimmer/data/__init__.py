@@ -1,23 +1,22 @@
 """Data sets by name, and their batches for training and testing classifiers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from slimmer.data.batches import Batch, batches, evaluation_batches, steps
-from slimmer.data.cifar10 import cifar10, locate
-from slimmer.data.digits import digits
-from slimmer.data.folder import folder, is_folder
 from slimmer.data.images import Data, Images, InMemory, Wanted, check, fingerprint, in_order
-from slimmer.data.user_data import from_file, is_reference
+from slimmer.data.sources import SOURCES, DataSource, check_path, guess, source_of
+from slimmer.data.user_data import from_value
 from slimmer.errors import DataError
-from slimmer.registry import Registry, hint
 
 __all__ = [
     "Batch",
     "Data",
+    "DataSource",
     "Images",
     "InMemory",
+    "Wanted",
     "batches",
     "check",
     "evaluation_batches",
@@ -28,19 +27,14 @@ __all__ = [
     "steps",
 ]
 
-_SOURCES: Registry[Callable[[Wanted], Data]] = Registry("data set", DataError)
-_SOURCES.add("digits", digits)
-_SOURCES.add("cifar10", cifar10)
-_SOURCES.add("folder", folder)
-
 
 def names() -> tuple[str, ...]:
     """The data sets that have a name; FILE.py:FUNCTION is another way to give one.
 
-    >>> names()
+    >>> names()[:3]
     ('digits', 'cifar10', 'folder')
     """
-    return tuple(_SOURCES)
+    return tuple(SOURCES)
 
 
 def load(
@@ -62,12 +56,9 @@ def load(
     sides = (size, size) if isinstance(size, int) else size and (size[0], size[1])
     grey = mean is not None and len(mean) == 1
     wanted = Wanted(None if path is None else Path(path), sides, augment, grey)
-    if is_reference(name):
-        data = from_file(name, wanted)
-    elif name in _SOURCES:
-        data = _SOURCES[name](wanted)
-    else:
-        raise DataError("data", f"{name!r} is not known", f"{hint(name, _SOURCES)}, or FILE.py:FUNCTION")
+    source = source_of(name)
+    check_path(source, wanted)
+    data = from_value(name, source.load(wanted))
     if sides is not None and sides != data.size:
         raise DataError(data.name, f"images are {data.size}, not {sides}", f"use size {data.size}, or leave it out")
     order = data.classes if classes is None else _class_names(classes)
@@ -83,35 +74,6 @@ def load(
     )
     check(data)
     return data
-
-
-def guess(path: str | Path) -> str:
-    """The name under which `load` reads what lies at `path`: "cifar10", "folder" or FILE.py:FUNCTION.
-
-    The name of data that needs no path is its own. Raises DataError that says what was looked for.
-    """
-    place = Path(path)
-    looked = (
-        "looked for CIFAR-10 in the binary layout (data_batch_1.bin), a folder of images by class "
-        "(train/<class>/ and test/<class>/, or <class>/), and FILE.py:FUNCTION"
-    )
-    if is_reference(str(path)):
-        return str(path)
-    if place.is_dir():
-        if locate(place) is not None:
-            return "cifar10"
-        if is_folder(place):
-            return "folder"
-        entries = sorted(entry.name for entry in place.iterdir())
-        held = f"it holds {', '.join(entries[:8])}" if entries else "it is empty"
-        raise DataError(str(path), f"no data that is known; {held}", looked)
-    if place.suffix == ".py" and place.is_file():
-        raise DataError(str(path), "the function is not named", f"write {path}:FUNCTION")
-    if place.exists():
-        raise DataError(str(path), "is a file, not a folder; an archive has to be unpacked", looked)
-    if str(path) == "digits":
-        return "digits"
-    raise DataError(str(path), "does not exist", f"{looked}; or the name 'digits'")
 
 
 def _class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:

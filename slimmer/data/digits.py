@@ -15,14 +15,12 @@ MEAN, STD = (0.3052,), (0.3191,)
 def digits(wanted: Wanted) -> Data:
     """1,797 grey digits, enlarged from 8x8 to 16x16 or the wanted size; each fifth is a test image.
 
-    Raises DataError for a path (the images are embedded), a size below 8x8, and mirroring.
+    Raises DataError for a size below 8x8, and mirroring.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998).
     """
     from sklearn.datasets import load_digits  # noqa: PLC0415  (a second to import; most runs read other data)
 
     size = wanted.size or SIZE
-    if wanted.path is not None and str(wanted.path) != "digits":
-        raise DataError("digits", f"the path {wanted.path} is given", "the digits are embedded; leave the path out")
     if min(size) < 8:
         raise DataError("digits", f"size {size}", "8x8 is the smallest size")
     if wanted.augment is not None and "flip" in wanted.augment:

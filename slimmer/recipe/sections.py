@@ -67,7 +67,9 @@ class ModelSection(Section):
 class DataSection(Section):
     """The images, and how the network wants to see them."""
 
-    name: str | None = Field(None, description="digits, cifar10, folder or path/to/file.py:factory")
+    name: str | None = Field(
+        None, description="digits, cifar10, folder, path/to/file.py:factory, or a name that an installed package adds"
+    )
     path: str | None = Field(None, description="of the files; what they are is found where name is left out")
     size: int | None = Field(None, gt=0, description="side of an image in pixels")
     mean: tuple[float, ...] | None = Field(None, description="per channel, in units of 0..1")
