@@ -67,6 +67,25 @@ def add_profile(folder, dense, slim, provider="CPUExecutionProvider"):
 # What a row says
 
 
+def test_a_row_has_the_latencies_of_the_float32_files_alone():
+    run = make("runs/a")
+    names = {"dense": 4.0, "slim": 2.0, "slim.int8": 1.0}
+    timings = [run_samples.timing(value, model=name) for name, value in names.items()]
+    found = run_samples.profile(
+        timings, [run_samples.comparison(4.0 / names[name], model=name) for name in list(names)[1:]]
+    )
+    found["subjects"] = [{**found["subjects"][0], "name": name} for name in names]
+    found["layers"] = {name: [] for name in names}
+    (run / "profile.json").write_text(json.dumps(found))
+    [row] = compare_runs([run])["rows"]
+    [latency] = row["latency"].values()
+    assert {key: (each["mean"], each["n"]) for key, each in latency.items()} == {
+        "dense_ms": (4.0, 1),
+        "slim_ms": (2.0, 1),
+        "speedup": (2.0, 1),
+    }
+
+
 def test_runs_that_differ_only_by_their_seed_share_a_row():
     slim = [0.90, 0.92, 0.97]
     runs = [make(f"runs/{seed}", seed=seed, slim=top1) for seed, top1 in enumerate(slim)]

@@ -93,8 +93,12 @@ PROFILE = {
     },
     "environment": {"cpu": "A CPU", "usable_cores": 2, "load": 0.5, "onnxruntime": "1.31.1", "torch": "2.13.0"},
     "gpu": {"before": None, "after": None},
-    "subjects": [{"name": "dense", "size_bytes": 300_000}, {"name": "slim", "size_bytes": 164_936}],
+    "subjects": [
+        {"name": name, "size_bytes": size, "runtime": "onnxruntime", "precision": "fp32", "origin": {}}
+        for name, size in (("dense", 300_000), ("slim", 164_936))
+    ],
     "timings": [TIMING, {**TIMING, **SLIM, "median_ms": 0.25, "p99_ms": None, "images_per_s": 4000.0}],
+    "among": [],
     "comparisons": [
         {
             **SLIM,

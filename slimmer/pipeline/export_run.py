@@ -20,6 +20,7 @@ from slimmer.exporting.variants import NETWORKS, Variant, variants
 from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.pipeline.export_metadata import provenance, weights_of
 from slimmer.pipeline.job import check_fit, load_data
+from slimmer.pipeline.profiled_forms import said_by_profile
 from slimmer.pipeline.verify_export import Job, check_asked, judge, measure, program_for
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.slim_file import Identity, load_network
@@ -72,7 +73,11 @@ def export_run(
         _take_places(run)
         job = Job(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
         check_asked(job)
-        return _export_all(job, observe)
+        found = _export_all(job, observe)
+        asked = [found["networks"][each.name] for each in variants(recipe.export)]
+        for text in said_by_profile(run.read_profile(PROFILE_SCHEMA), asked, report["plan_hash"]):
+            observe({"event": "note", "text": text})
+        return found
 
 
 def _export_all(job: Job, observe: Observe) -> dict[str, Any]:

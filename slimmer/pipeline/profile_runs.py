@@ -12,6 +12,7 @@ from slimmer.errors import ExportError, RunError
 from slimmer.exporting.onnx import read_batch, read_input_size
 from slimmer.exporting.variants import NETWORKS
 from slimmer.pipeline.export_run import earlier, export_run, tell_report
+from slimmer.pipeline.profiled_forms import forms_to_time
 from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
 from slimmer.profiling.runtimes.known import check_runtimes
 from slimmer.profiling.runtimes.session_options import Options
@@ -63,14 +64,16 @@ def profile_run(
 ) -> dict[str, Any]:
     """The latency of a run's dense network against its slim one; profile.json is then in the run.
 
-    What is not given comes from the run's recipe. A run without ONNX files is exported first. `model` is the dense
+    What is not given comes from the run's recipe. A run without ONNX files is exported first. Files in fp16 and int8
+    that it has for any batch are timed too, in ONNX Runtime and where nodes may run where they do. `model` is the dense
     module of a run that was started from Python without an architecture's name.
     Raises RecipeError for a setting that makes no sense, RuntimeUnavailableError where a provider or a runtime is
     not active, and what `export_run` raises.
     """
     section = _section(run.recipe_file, settings)
     _export(run, model, observe, trust_code=trust_code)
-    found = _profile([_network(run, name, name, model, trust_code=trust_code) for name in NETWORKS], section, observe)
+    networks = [_network(run, name, name, model, trust_code=trust_code) for name in NETWORKS]
+    found = _profile([*networks, *forms_to_time(earlier(run, run.read_report()), section)], section, observe)
     write_json(run.profile, found)
     tell_report(run)
     return found

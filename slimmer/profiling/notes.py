@@ -17,6 +17,11 @@ WHEN = {"before": "before the runs", "loaded": "at their end, under load", "afte
 _SHOWN = 6
 
 
+def threads_told(number: int | None) -> str:
+    """A number of threads in words."""
+    return "one thread per core" if number is None else f"{number} thread{'s' if number > 1 else ''}"
+
+
 def load_note(machine: Mapping[str, object]) -> Iterator[str]:
     """What else the machine did before the first run."""
     load, cores = machine.get("load"), machine.get("usable_cores")

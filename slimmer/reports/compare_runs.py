@@ -217,6 +217,8 @@ def _latency(group: Sequence[Entry]) -> dict[str, Any]:
         for each in profile["comparisons"]:
             if {each.get("runtime", RUNTIME), each.get("against_runtime", RUNTIME)} != {RUNTIME}:
                 continue
+            if (each["model"], each["against"]) != ("slim", "dense"):  # the forms are in the runs' own reports
+                continue
             number = each.get("threads")
             threads = "" if number is None else f"{number} thread{'s' if number > 1 else ''}, "
             figures = found.setdefault(f"{provider}, {threads}batch {each['batch']}", {})

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slimmer.profiling.notes import threads_told
 from slimmer.recipe.runtimes import DEFAULT, OWN
 
 CPU = "CPUExecutionProvider"
@@ -22,11 +23,6 @@ class Part:
     heads: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     says: tuple[str, ...] = ()
-
-
-def threads_told(number: int | None) -> str:
-    """A number of threads in words."""
-    return "one thread per core" if number is None else f"{number} thread{'s' if number > 1 else ''}"
 
 
 def several(found: Profile, condition: str) -> bool:

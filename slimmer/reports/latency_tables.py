@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from slimmer.profiling.notes import threads_told
+from slimmer.profiling.reduced_precision import not_faster
 from slimmer.reports.latency_limits import (
     CPU,
     ON_CPU,
@@ -12,7 +14,6 @@ from slimmer.reports.latency_limits import (
     names_runtimes,
     nodes,
     several,
-    threads_told,
     versions,
     where,
     widths,
@@ -26,7 +27,10 @@ TELLING = (
 
 
 def headline(found: Profile) -> list[str]:
-    """How much faster each network is than the first, and later ones than the second, a sentence a batch size."""
+    """How much faster each network is than the first, and later ones than the second, a sentence a batch size.
+
+    Then, where fp16 or int8 is no faster than float32, that.
+    """
     told = []
     for one in (*found["comparisons"], *found.get("among", ())):
         if one["runtime"] == one["against_runtime"]:
@@ -35,7 +39,7 @@ def headline(found: Profile) -> list[str]:
                 share = _share(one)
                 promise = f"; its FLOPs promise {one['promise']:.2f}, it has {share} of that."
             told.append(f"{_place(found, one)}: {_verdict(found, one)}{promise}")
-    return told
+    return [*told, *map(str, not_faster(found))]
 
 
 def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
