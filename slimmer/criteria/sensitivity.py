@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from scipy.optimize import isotonic_regression
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
@@ -64,26 +66,21 @@ def sensitivity_scores(
 def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list[float]:
     """What each of `size` units adds, the first to go first, where `counts` of them together add `rises`.
 
-    Never negative, never falling: the slopes of the largest convex curve below the running maximum of `rises`, which
-    pooling of adjacent violators finds. Behind the last count the slope stays as it is.
+    Never negative, never falling: the slopes of the largest convex curve below the running maximum of `rises`, by
+    isotonic regression. Behind the last count the slope stays as it is.
 
     >>> increments([2, 4], [1.0, 5.0], 5)
     [0.5, 0.5, 2.0, 2.0, 2.0]
     >>> increments([1, 2, 3], [4.0, 1.0, 4.0], 3)
     [1.3333333333333333, 1.3333333333333333, 1.3333333333333333]
     """
-    pooled: list[tuple[float, int]] = []  # (rise, units) of each straight piece
-    before, reached = 0, 0.0
-    for count, rise in zip(counts, rises, strict=True):
-        top = max(reached, rise)
-        piece = (top - reached, count - before)
-        while pooled and pooled[-1][0] * piece[1] >= piece[0] * pooled[-1][1]:
-            last = pooled.pop()
-            piece = (last[0] + piece[0], last[1] + piece[1])
-        pooled.append(piece)
-        before, reached = count, top
-    slopes = [rise / units for rise, units in pooled for _ in range(units)]
-    return slopes + [slopes[-1] if slopes else 0.0] * (size - len(slopes))
+    if not counts:
+        return [0.0] * size
+    units = np.diff(counts, prepend=0)
+    highest = np.maximum.accumulate([0.0, *rises])
+    rising = isotonic_regression(np.diff(highest) / units, weights=units).x
+    found: list[float] = np.repeat(rising, units).tolist()
+    return found + [found[-1]] * (size - len(found))
 
 
 def _answers(masked: Masked, images: Sequence[Tensor]) -> Tensor:
