@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import onnxruntime
+import pynvml
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -17,7 +18,8 @@ from torch import nn
 
 from slimmer.errors import DataError, ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.profiling.runtimes import onnxruntime as runtime
-from slimmer.profiling.runtimes.environment import environment, gpu_state
+from slimmer.profiling.runtimes.environment import environment
+from slimmer.profiling.runtimes.gpu import gpu_count, gpu_state
 from slimmer.profiling.runtimes.onnxruntime import accuracy, open_session
 from slimmer.profiling.runtimes.providers import asked_for, check_provider
 from slimmer.profiling.runtimes.pytorch import open_model
@@ -483,33 +485,55 @@ def test_the_environment_is_json_and_has_the_versions_that_are_imported():
     assert found["cpu"]
 
 
-SMI = """#!/bin/sh
-case "$*" in
-  *name,driver*) echo 'NVIDIA H100, 570.1' ;;
-  *clocks_event_reasons*) exit 2 ;;
-  *clocks_throttle_reasons*) echo '0x0000000000000024' ;;
-  *) echo '1980, 2619, 1980, 34, 70.10, 700.00, 12, [N/A]' ;;
-esac
-"""
+class Card:
+    """NVML as it answers for one GPU; what is not here the card does not give."""
+
+    NVMLError = pynvml.NVMLError
+
+    def __init__(self, patch, **answers):
+        for name in [name for name in dir(pynvml) if name.startswith("nvmlDeviceGet")]:
+            patch.setattr(pynvml, name, self.not_supported)
+        given = {"Init": None, "Shutdown": None, "SystemGetDriverVersion": "570.1", **answers}
+        for name, answer in given.items():
+            patch.setattr(pynvml, f"nvml{name}", answer if callable(answer) else lambda *_, answer=answer: answer)
+
+    @staticmethod
+    def not_supported(*_):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
 
-def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
-    program = tmp_path / "nvidia-smi"
-    program.write_text(SMI)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+def test_the_gpu_is_what_nvml_says(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5f,1")
+    Card(
+        monkeypatch,
+        DeviceGetHandleByUUID=lambda named: named,
+        DeviceGetName=lambda gpu: {"GPU-5f": "NVIDIA H100"}[gpu],
+        DeviceGetClockInfo=lambda _, kind: {pynvml.NVML_CLOCK_SM: 1980, pynvml.NVML_CLOCK_MEM: 2619}[kind],
+        DeviceGetTemperature=34,
+        DeviceGetPowerUsage=70_100,
+        DeviceGetUtilizationRates=SimpleNamespace(gpu=12, memory=3),
+        DeviceGetCurrentClocksEventReasons=0x24,
+        DeviceGetCount=2,
+    )
     found = environment()
     assert (found["gpu"], found["gpu_driver"]) == ("NVIDIA H100", "570.1")
     state = gpu_state()
-    assert (state["clock_sm_mhz"], state["temperature_c"], state["power_w"]) == (1980, 34, 70.1)
-    assert state["memory_used_mib"] is None  # what the card does not say
+    assert (state["clock_sm_mhz"], state["clock_memory_mhz"], state["temperature_c"]) == (1980, 2619, 34)
+    assert (state["power_w"], state["busy_percent"]) == (70.1, 12)
+    assert state["memory_used_mib"] is None  # what the card does not give
     assert state["throttled_by"] == ["power cap", "thermal slowdown, software"]
+    assert gpu_count() == 2
 
 
-@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", None])
-def test_without_a_gpu_nothing_is_said_of_one(script, tmp_path, monkeypatch):
-    if script is not None:
-        (tmp_path / "nvidia-smi").write_text(script)
-        (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert (environment()["gpu"], gpu_state()) == (None, None)
+def test_a_gpu_that_tells_no_reasons_is_not_said_to_run_free(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    Card(monkeypatch, DeviceGetHandleByIndex=lambda number: {0: "first"}[number])
+    assert set(gpu_state().values()) == {None}
+
+
+def test_without_a_gpu_nothing_is_said_of_one(monkeypatch):
+    def no_driver():
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
+    assert (environment()["gpu"], gpu_state(), gpu_count()) == (None, None, 0)

@@ -143,7 +143,7 @@ def test_a_first_use_that_fails_is_none_and_quiet(net, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_memory_of_a_gpu_is_what_nvidia_smi_saw_it_rise_by(net, monkeypatch):
+def test_the_memory_of_a_gpu_is_what_nvml_saw_it_rise_by(net, monkeypatch):
     used = iter([100.0, 612.0])
     monkeypatch.setattr(fresh_module, "gpu_state", lambda: {"memory_used_mib": next(used)})
     monkeypatch.setattr(fresh_module, "_resident", lambda key: None)

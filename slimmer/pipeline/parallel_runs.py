@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+
+from slimmer.profiling.runtimes.gpu import gpu_count
 
 GRACE = 10.0  # seconds that a process has to end after it was told to
-GPUS = Path("/proc/driver/nvidia/gpus")  # a folder a GPU
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def share(slot: int, jobs: int) -> dict[str, str]:
     if visible is not None:
         gpus = visible.split(",")
     else:
-        gpus = [str(number) for number in range(len(list(GPUS.iterdir())) if GPUS.is_dir() else 0)]
+        gpus = [str(number) for number in range(gpu_count())]
     return found | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {})
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from slimmer.exporting.onnx import read_metadata
 from slimmer.profiling.clocks import Clock, not_known
 from slimmer.profiling.runtimes import Array, Session
-from slimmer.profiling.runtimes.environment import GpuState, environment, gpu_state
+from slimmer.profiling.runtimes.environment import environment
 from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.gpu import GpuState, gpu_state
 from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.widths import Layer, read_layers
 

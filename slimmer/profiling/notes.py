@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from slimmer.profiling import statistics
 from slimmer.profiling.results import Case, Comparison, Conditions, Subject, Timing, TracedRun
-from slimmer.profiling.runtimes.environment import GpuState
+from slimmer.profiling.runtimes.gpu import GpuState
 from slimmer.profiling.runtimes.node_times import listed
 from slimmer.profiling.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.profiling.widths import Layer

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from slimmer.errors import RecipeError
-from slimmer.profiling.runtimes.environment import GpuState
 from slimmer.profiling.runtimes.first_use import Fresh
+from slimmer.profiling.runtimes.gpu import GpuState
 from slimmer.profiling.runtimes.known import RUNTIMES
 from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options

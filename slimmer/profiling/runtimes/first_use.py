@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from slimmer.profiling.runtimes.environment import gpu_state
+from slimmer.profiling.runtimes.gpu import gpu_state
 from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.runtimes.providers import ON_GPU, first_choice
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
