@@ -17,8 +17,10 @@ from main_job import slimmer
 
 import slimmer as package
 from slimmer.errors import RecipeError
+from slimmer.exporting.onnx import read_metadata
 from slimmer.recipe import costs, method_entries, read_recipe
 from slimmer.registry import Registry
+from slimmer.runs.schemas import TAKEN
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
@@ -184,6 +186,35 @@ def test_what_an_installed_cost_says_in_a_report_is_checked_when_it_is_read(peak
     assert "is damaged" in result.output
 
 
+def test_no_key_that_stands_beside_costs_can_be_a_costs_name(main_job):
+    """Else a package's cost could take the place of something else in a file."""
+    run = main_job.run.path
+    found = [json.loads((run / name).read_text()) for name in ("report.json", "dense.json")]
+    found += [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    exported = json.loads((run / "export.json").read_text())["networks"].values()
+    found += [*exported, *(read_metadata(Path(each["file"])) for each in exported)]
+    found += package.compare(run)["rows"]
+    found.append(package.inspect(run / "slim.safetensors"))
+    own = {kind.name for kind in costs.BUILT_IN}
+    ends = ("_convention", "budget_flops", "budget_params")
+    left = {key for each in found for key in each if not key.endswith(ends)} - own - TAKEN
+    assert left <= {"limits", "text"}, left
+
+
+def test_masks_are_trained_toward_a_budget_on_an_installed_cost(peak_memory):
+    options = ["--set", "method.name=maskconvnet", "--budget", "peak_memory=0.5", "--flops", "0.7"]
+    words = ["--data", "digits", "--epochs", "2", "--out", "run"]
+    result = slimmer("prune", "digits_resnet8.safetensors", *words, *options)
+    assert result.exit_code == 0, result.output
+    report = json.loads(Path("run/report.json").read_text())
+    assert report["peak_memory"]["ratio"] <= 0.5
+    assert 0 < report["before_projection"]["peak_memory"] <= 1
+    assert "of the peak memory" in Path("run/report.md").read_text()
+    steps = [each for each in map(json.loads, Path("run/events.jsonl").read_text().splitlines()) if "loss" in each]
+    assert any(each.get("peak_memory", 0) > 0 for each in steps)
+    assert "figures/sparsity.png" in report["figures"]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -215,3 +246,13 @@ def test_a_cost_that_is_not_always_computed_is_there_with_a_budget_on_it_alone(p
     assert compared.exit_code == 0, compared.output
     assert ["peak_memory" in row for row in json.loads(compared.stdout)["rows"]] == [False, True]
     assert slimmer("compare", "flops", "budget").exit_code == 0
+
+
+def test_a_package_that_cannot_be_imported_is_one_error_and_help_is_still_there(tmp_path, fresh_costs):
+    entries = {"slimmer.costs": {"broken": "broken:COST"}}
+    plugins.install(tmp_path / "site", fresh_costs, "broken", "import no_such_module", entries)
+    result = slimmer("prune", "no_such_file.pth", "--flops", "0.5", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "broken 1.0, entry point slimmer.costs:broken: 'broken:COST' can't be loaded" in result.output
+    assert not (tmp_path / "run").exists()
+    assert slimmer("prune", "--help").exit_code == 0

@@ -27,6 +27,17 @@ __all__ = [
     "read_checked",
 ]
 
-_BESIDE_COSTS: tuple[type[BaseModel], ...] = (Measured, ReportFile, ExportedFile, BudgetSection, *KINDS.values())
-TAKEN = frozenset(key for each in _BESIDE_COSTS for key in each.model_fields) - Left.model_fields.keys()
-"""Keys that stand beside those of costs in a run's files, so that no cost can have such a name."""
+# Keys beside those of costs in what has no schema: exported files' metadata, an inspection, a comparison's rows.
+_METADATA = (
+    *("slimmer", "torch", "network", "weights_sha256", "opset", "int8_images", "seed", "data_sha256"),
+    *("input_layout", "input_range", "input_mean", "input_std", "classes"),
+)
+_INSPECTION = ("notes", "held", "layers")
+_ROW = ("settings", "runs", "seeds", "masks_left", "latency")
+_BESIDE_COSTS: tuple[type[BaseModel], ...] = (
+    *(Measured, ReportFile, ExportedFile, BudgetSection),
+    *KINDS.values(),
+)
+_FIELDS = frozenset(key for each in _BESIDE_COSTS for key in each.model_fields) - Left.model_fields.keys()
+TAKEN = _FIELDS.union(_METADATA, _INSPECTION, _ROW)
+"""Keys that stand beside those of costs in a run's files and results, so that no cost has such a name."""
