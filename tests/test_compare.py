@@ -170,6 +170,17 @@ def test_latencies_on_several_threads_are_kept_apart_and_other_runtimes_left_out
     assert told == {"cpu, 1 thread, batch 1": (8.0, 4.0), "cpu, 2 threads, batch 1": (6.0, 2.0)}
 
 
+def test_runs_that_were_timed_in_another_runtime_alone_are_compared_under_its_name():
+    run = make("one")
+    case = {"runtime": "tflite", "threads": 1, "batch": 8}
+    timings = [run_samples.timing(ms, **case, model=name) for name, ms in (("dense", 9.0), ("slim", 3.0))]
+    comparisons = [run_samples.comparison(3.0, **case, against_runtime="tflite")]
+    (run / "profile.json").write_text(json.dumps(run_samples.profile(timings, comparisons)))
+    [row] = compare_runs([run])["rows"]
+    told = {place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"]) for place, found in row["latency"].items()}
+    assert told == {"tflite, cpu, 1 thread, batch 8": (9.0, 3.0)}
+
+
 def test_a_seed_that_is_there_twice_and_several_machines_are_said():
     runs = [
         make("a", environment={**run_samples.ENVIRONMENT, "cpu": "one"}),

@@ -214,7 +214,7 @@ def test_the_page_on_recipes_lists_every_key():
 
 def test_the_page_on_recipes_names_every_recipe():
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    assert all(f"`recipes/{file.name}`" in text for file in ROOT.glob("recipes/*.yaml"))
+    assert all(f"| `{file.stem}` |" in text for file in ROOT.glob("recipes/*.yaml"))
 
 
 def test_the_page_on_tests_names_every_file_of_tests():

@@ -16,13 +16,12 @@ from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.recipe.costs import cost_kinds, costs_in
 from slimmer.recipe.keys import differing, flat
-from slimmer.recipe.runtimes import DEFAULT
+from slimmer.reports.run_latencies import latencies
 from slimmer.runs.directory import Run, open_run
 
 STAGES = ("dense", "removed", "slim")
 # They have columns of their own, or all runs of a comparison have the same.
 TOLD = ("method.name", "finetune.epochs", "data.name", "data.path", "data.size")
-RUNTIME = DEFAULT  # whose latencies are compared
 MACHINE = ("cpu", "gpu")
 
 
@@ -205,35 +204,9 @@ def _cost(name: str, reports: Sequence[Mapping[str, Any]], budget: str | float |
 
 
 def _latency(group: Sequence[Entry]) -> dict[str, Any]:
-    """Median milliseconds of dense and slim and the speed-up, by provider, threads and batch, over the runs with them.
-
-    ONNX Runtime's alone: what else was timed for comparison is in the runs' own reports.
-    """
-    found: dict[str, dict[str, list[float]]] = {}
-    for entry in group:
-        profile = entry.profile or {"timings": [], "comparisons": [], "provider": ""}
-        provider = profile["provider"].removesuffix("ExecutionProvider").lower()
-        timed = {(row["model"], *_where(row)): row["median_ms"] for row in profile["timings"]}
-        for each in profile["comparisons"]:
-            if {each.get("runtime", RUNTIME), each.get("against_runtime", RUNTIME)} != {RUNTIME}:
-                continue
-            if (each["model"], each["against"]) != ("slim", "dense"):  # the forms are in the runs' own reports
-                continue
-            number = each.get("threads")
-            threads = "" if number is None else f"{number} thread{'s' if number > 1 else ''}, "
-            figures = found.setdefault(f"{provider}, {threads}batch {each['batch']}", {})
-            for key, value in (
-                ("dense_ms", timed[each["against"], *_where(each)]),
-                ("slim_ms", timed[each["model"], *_where(each)]),
-                ("speedup", each["speedup"]),
-            ):
-                figures.setdefault(key, []).append(value)
+    """Latencies and speedup by place, over the runs that were profiled there."""
+    found = latencies([entry.profile for entry in group if entry.profile])
     return {place: {key: _stat(values) for key, values in figures.items()} for place, figures in found.items()}
-
-
-def _where(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a timing and a comparison must share to belong together."""
-    return row.get("runtime", RUNTIME), row.get("threads"), row["batch"]
 
 
 def _telling(entry: Entry, groups: Sequence[Sequence[Entry]]) -> dict[str, Any]:
