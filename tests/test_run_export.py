@@ -185,6 +185,25 @@ def test_two_exports_of_a_run_are_one_at_a_time(main_job, tmp_path):
     assert "is at work there already" in refused.stderr
 
 
+def test_an_export_that_is_begun_while_another_is_at_work_is_refused_and_the_first_is_whole(main_job, tmp_path):
+    run = copied(main_job.run, tmp_path)
+    for file in (run.onnx("dense"), run.onnx("slim"), run.exported):
+        file.unlink()
+    refused = []
+
+    def begin_another(event):
+        if event["event"] == "export" and event["file"] == "slim.onnx":  # dense.onnx is written, and listed
+            before = tree(run.path)
+            refused.append(slimmer("export", run.path, "--fp16"))
+            assert tree(run.path) == before
+
+    found = package.export(run.path, observe=begin_another)
+    assert [(one.exit_code, "at work there already" in one.stderr) for one in refused] == [(2, True)]
+    assert written(run) == {"dense.onnx", "slim.onnx"}
+    assert json.loads(run.exported.read_text()) == found
+    assert not list(run.path.glob(".*"))
+
+
 def test_the_initializers_have_the_slim_shapes(exported):
     """No zeros of removed channels: weight by weight the slim checkpoint's, which is smaller than the dense one."""
     run, _ = exported
