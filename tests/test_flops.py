@@ -124,6 +124,7 @@ COUNTED = {
     "einsum of three": (Calling(lambda x: torch.einsum("bij,jk,kl->bil", x, ones(8, 2), ones(2, 5))), TOKENS, 78),
     "einsum, summed before": (Calling(lambda x: torch.einsum("bij,jk->bk", x, ones(8, 2))), TOKENS, 8 * 2),
     "einsum, any axes": (Calling(lambda x: torch.einsum("...j,jk->...k", x, ones(8, 2))), TOKENS, 3 * 8 * 2),
+    "einsum, over one": (Calling(lambda x: torch.einsum("bij,jk->bik", x[..., :1], ones(1, 2))), TOKENS, 3 * 1 * 2),
     "einsum, large": (Calling(lambda x: torch.einsum("bij,jk->bik", x, ones(8, 1234))), TOKENS, 3 * 8 * 1234),
     "outer product": (
         Calling(lambda x: torch.einsum("bij,k->bijk", x, ones(2)) + torch.outer(x[0, 0], ones(8))[0, :2]),

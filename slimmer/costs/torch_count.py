@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from slimmer.costs.contraction import sums_over_one
 from slimmer.costs.fvcore_count import plain_attention
 from slimmer.errors import ModelError, first_line
-from slimmer.graph import Inputs, evaluating, example_inputs, following_calls, place_of
+from slimmer.graph import Inputs, evaluating, example_inputs, following_calls, place_of, tensors_in
 
 Shape = Sequence[int]
 
@@ -32,7 +34,7 @@ def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
     counter.mod_tracker = _Whole()  # type: ignore[assignment]
 
     def counted() -> Counter[str]:
-        with _by_module(model, counter) as own, counter:
+        with _by_module(model, counter) as own, counter, _SumsOverOne(counter):
             model(*example)
         return +own
 
@@ -54,6 +56,21 @@ class _Whole:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class _SumsOverOne(TorchFunctionMode):
+    """Adds to a counter what an einsum sums over a single channel, where PyTorch multiplies and counts nothing."""
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What `func` gives, unchanged."""
+        if getattr(func, "__name__", "").partition(".")[0] == "einsum" and args and isinstance(args[0], str):
+            shapes = [tensor.shape for tensor in tensors_in(args[1:])]
+            self._counter.flop_counts["Global"][torch.ops.aten.einsum] += 2 * sums_over_one(args[0], shapes)
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from slimmer.graph.channels import (
     Split,
     slim_width,
 )
+from slimmer.graph.equation import letters_of
 from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, several_images, shapes
 from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
@@ -43,6 +44,7 @@ __all__ = [
     "following_calls",
     "is_image",
     "is_inside",
+    "letters_of",
     "logits",
     "own_inputs",
     "own_line",

@@ -22,6 +22,7 @@ from slimmer.graph.ops import HANDLERS, READS_WEIGHTS
 from slimmer.graph.ops.computed import HANDLERS as WEIGHT_NORMS
 from slimmer.graph.ops.computed import computed, stored_value
 from slimmer.graph.ops.elementwise import FILLED
+from slimmer.graph.ops.product import EITHER_SIDE
 from slimmer.graph.program import export_program
 from slimmer.graph.walk import Computed, Stored, Walk, shape_of
 
@@ -196,7 +197,8 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) 
     if args and isinstance(args[0], Stored) and name not in WEIGHT_NORMS:  # reshaped or scaled before it meets anything
         args = tuple(stored_value(walk, value, node) for value in args)
         entering += [value for value in args if isinstance(value, Tensor)]
-    if any(isinstance(value, Computed) for value in (args[:1] if name in READS_WEIGHTS else args)):
+    leads = name in EITHER_SIDE and isinstance(args[1], Tensor)  # a weight on the left of an activation
+    if not leads and any(isinstance(value, Computed) for value in (args[:1] if name in READS_WEIGHTS else args)):
         if handler is not None:
             handler = None if name in READS_WEIGHTS or not of_parameters else partial(computed, handler=handler)
     elif not entering and name not in {"getitem", *WEIGHT_NORMS, *(FILLED if walk.rewrite else ())}:

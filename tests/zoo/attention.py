@@ -162,7 +162,7 @@ class Bilinear(nn.Module):
 
 
 class Einsum(nn.Module):
-    """A product of activations in index notation: fvcore rounds its count, so what enters it stays.
+    """A product of activations in index notation that sums over channels: what enters it stays.
 
     x -> conv1 -> conv2 -+-> bchw,bc->bhw -> conv3 -> fc (after the mean) ->
                          +-> mean --^

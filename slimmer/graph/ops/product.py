@@ -1,5 +1,6 @@
-"""Products of activations, as in attention: what is summed over stays; the other side's channels pass through."""
+"""Products of tensors, as in attention and in weights without a layer, brought to letters for their axes."""
 
+import string
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -7,67 +8,62 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node
 
-from slimmer.graph.channels import Axis
+from slimmer.graph.equation import letters_of
 from slimmer.graph.labels import along, spread, varying_dims
+from slimmer.graph.ops.computed import parts_of
+from slimmer.graph.ops.contraction import STORED, SUMMED, labelled, product
 from slimmer.graph.ops.linear import layer
 from slimmer.graph.walk import Computed, Handler, Stored, Walk, shape_of
 
-SUMMED = "a product of activations over channels"
-
 
 def matmul(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels of `a @ b`: those along a's rows or along b's columns, or along a batch axis of both.
-
-    No weight reads what is summed over, so no mask could stand for its removal: it stays. With a parameter on the
-    right it is a linear layer.
-    """
+    """Labels of `a @ b`. With a parameter of two axes on the right it is a linear layer."""
     a, b = args
     kind = str(node.target).split(".")[1]
     if isinstance(a, Tensor) and isinstance(b, (Stored, Computed)) and len(b.shape) == 2:
         return layer(walk, node, kind, (a, b, None), (1, 0))
-    shape = shape_of(node)
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or min(a.dim(), b.dim()) < 2:
-        walk.count(node, kind, (), prod(shape) * (a.shape[-1]))
-        return walk.refuse(node, [a, b], "a product with a stored tensor")
-    found = _passed(walk, node, a, b)
-    volume = prod(shape) * a.shape[-1]
-    if found is None:
-        walk.count(node, kind, (), volume)
-        return walk.refuse(node, [a, b], SUMMED)
-    labels, dim = found
-    walk.count(node, kind, (_labelled(walk, node, dim, labels),), volume // len(labels))
-    return spread(labels, dim, shape)
+    if min(len(a.shape), len(b.shape)) < 2:
+        walk.count(node, kind, (), prod(shape_of(node)) * a.shape[-1])
+        return walk.refuse(node, [*parts_of(a), *parts_of(b)], STORED)
+    batch = string.ascii_lowercase[: max(len(a.shape), len(b.shape)) - 2]
+    terms = (f"{_last(batch, len(a.shape) - 2)}XY", f"{_last(batch, len(b.shape) - 2)}YZ", f"{batch}XZ")
+    return product(walk, node, kind, (a, b), terms)
 
 
-def _passed(walk: Walk, node: Node, a: Tensor, b: Tensor) -> tuple[Tensor, int] | None:
-    """The labels that pass through `a @ b` and the axis of the result along which they lie; None where none do."""
-    rank = max(a.dim(), b.dim())
-    in_a, in_b = varying_dims(a), varying_dims(b)
-    alone = "one value for several channels"
-    if in_a == [a.dim() - 2] and not in_b:
-        walk.book.fix(b, walk.reason(node, alone))
-        return _one(a, a.dim() - 2), rank - 2
-    if in_b == [b.dim() - 1] and not in_a:
-        walk.book.fix(a, walk.reason(node, alone))
-        return _one(b, b.dim() - 1), rank - 1
-    batch = [dim - a.dim() for dim in in_a]
-    if len(batch) == 1 and batch == [dim - b.dim() for dim in in_b] and batch[0] < -2:
-        walk.book.tie(_one(a, in_a[0]), _one(b, in_b[0]))
-        return _one(a, in_a[0]), rank + batch[0]
-    return None
+def _last(letters: str, number: int) -> str:
+    return letters[len(letters) - number :]
 
 
-def _one(labels: Tensor, dim: int) -> Tensor:
-    """The labels along `dim`, the only axis along which they vary."""
-    found = along(labels, dim)
-    assert found is not None
-    return found
+def addmm(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+    """Labels of `torch.addmm(bias, a, b)`, a linear layer whose weight is `b`."""
+    bias, a, b = args[:3]
+    if isinstance(bias, Tensor) and bias.dim() == 1 and isinstance(a, Tensor) and isinstance(b, (Stored, Computed)):
+        return layer(walk, node, "addmm", (a, b, bias), (1, 0))
+    walk.count(node, "addmm", (), prod(shape_of(node)) * a.shape[-1])
+    return walk.refuse(node, [*parts_of(bias), *parts_of(a), *parts_of(b)], STORED)
 
 
 def einsum(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Fixed labels: fvcore rounds its count of an einsum to four digits, so no closed form could be exact."""
-    walk.count(node, "einsum", (), prod(shape_of(node)))
-    return walk.refuse(node, list(args[1]), SUMMED)
+    """Labels of an einsum of two operands; those of more stay."""
+    equation, operands = args[:2]
+    if len(operands) != 2:
+        walk.count(node, "einsum", (), prod(shape_of(node)))
+        return walk.refuse(node, [part for value in operands for part in parts_of(value)], SUMMED)
+    [left, right], result = letters_of(equation, [len(value.shape) for value in operands])
+    return product(walk, node, "einsum", operands, (left, right, result))
+
+
+def tensordot(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+    """Labels of a product that is summed over the axes that are named for either side."""
+    a, b, of_a, of_b = args[:4]
+    names = iter(string.ascii_letters)
+    left = [next(names) for _ in a.shape]
+    right = [next(names) for _ in b.shape]
+    for mine, other in zip(of_a, of_b, strict=True):
+        right[other] = left[mine]
+    summed = {left[dim] for dim in of_a}
+    result = [letter for letter in (*left, *right) if letter not in summed]
+    return product(walk, node, "tensordot", (a, b), ("".join(left), "".join(right), "".join(result)))
 
 
 def attention(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -87,31 +83,34 @@ def attention(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any
         walk.book.fix(k, walk.reason(node, SUMMED))
         labels, dim = _one(v, v.dim() - 1), len(shape) - 1
         walk.count(node, kind, (), rows * width)
-        walk.count(node, kind, (_labelled(walk, node, dim, labels),), rows)
+        walk.count(node, kind, (labelled(walk, node, dim, labels),), rows)
         return spread(labels, dim, shape)
     heads = [varying_dims(value) for value in (q, k, v)] if tensors else []
     if not others and heads == [[v.dim() - 3]] * 3:
         q, k, v = (_one(value, value.dim() - 3) for value in (q, k, v))
         walk.book.tie(q, k)
         walk.book.tie(q, v)
-        axis = _labelled(walk, node, len(shape) - 3, v)
+        axis = labelled(walk, node, len(shape) - 3, v)
         walk.count(node, kind, (axis,), rows * (width + shape[-1]) // len(v))
         return spread(v, len(shape) - 3, shape)
     walk.count(node, kind, (), rows * (width + shape[-1]))
     return walk.refuse(node, [q, k, v, *others], SUMMED)
 
 
-def _labelled(walk: Walk, node: Node, dim: int, labels: Tensor) -> Axis:
-    """The axis along which the channels of what `node` makes lie."""
-    axis = Axis(f"@{node.name}", dim)
-    walk.label_axis(axis, labels)
-    return axis
+def _one(labels: Tensor, dim: int) -> Tensor:
+    """The labels along `dim`, the only axis along which they vary."""
+    found = along(labels, dim)
+    assert found is not None
+    return found
 
 
 HANDLERS: dict[str, Handler] = {
     "matmul": matmul,
     "bmm": matmul,
     "mm": matmul,
+    "addmm": addmm,
     "einsum": einsum,
+    "tensordot": tensordot,
     "scaled_dot_product_attention": attention,
 }
+EITHER_SIDE = frozenset({"matmul", "bmm", "mm", "tensordot"})  # a weight may stand on the left too

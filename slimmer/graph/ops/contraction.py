@@ -1,0 +1,153 @@
+"""Products of two tensors whose axes are named by letters, as einsum names them: with a weight, or of activations."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Node
+
+from slimmer.graph.channels import Axis, Layer
+from slimmer.graph.labels import along, spread, varying_dims
+from slimmer.graph.ops.computed import lies_along, made_along, parts_of, read_along
+from slimmer.graph.walk import VARYING, Computed, Stored, Walk, layer_name, shape_of, source_of
+
+SUMMED = "a product of activations over channels"
+STORED = "a product with a stored tensor"
+ALONE = "one value for several channels"
+Terms = tuple[str, str, str]
+"""The letters of the left side's axes, the right side's and the result's."""
+
+
+def product(walk: Walk, node: Node, kind: str, operands: Sequence[Any], terms: Terms) -> Tensor:
+    """Labels of a product of two, counted as `kind`: letters that the result lacks are summed over.
+
+    A parameter on one side is a layer's weight: the letter of the activation's channels is read along it, and its first
+    letter of its own makes channels. Of two activations, the channels of one side pass, or those of both together.
+    """
+    first, second = operands
+    left, right, result = terms
+    total = _multiply_adds(first, second, terms)
+    if any(len(set(term)) < len(term) for term in terms):
+        found = None  # a diagonal
+    elif isinstance(first, Tensor) and isinstance(second, Tensor):
+        found = _of_activations(walk, node, kind, (first, second), terms, total)
+    elif isinstance(second, Tensor):
+        found = _with_weight(walk, node, kind, (second, first), (right, left, result), total)
+    elif isinstance(first, Tensor):
+        found = _with_weight(walk, node, kind, (first, second), terms, total)
+    else:
+        found = None
+    if found is not None:
+        return found
+    _count(walk, node, kind, (), total)
+    both = isinstance(first, Tensor) and isinstance(second, Tensor)
+    return walk.refuse(node, [*parts_of(first), *parts_of(second)], SUMMED if both else STORED)
+
+
+def _of_activations(
+    walk: Walk, node: Node, kind: str, operands: tuple[Tensor, Tensor], terms: Terms, total: int
+) -> Tensor | None:
+    """Labels of a product of activations; None where channels are summed over.
+
+    No weight reads what is summed over, so no mask could stand for its removal: it stays.
+    """
+    first, second = operands
+    left, right, result = terms
+    in_first = [left[dim] for dim in varying_dims(first)]
+    in_second = [right[dim] for dim in varying_dims(second)]
+    letters = {*in_first, *in_second}
+    if len(letters) != 1 or not letters.issubset(result):
+        return None
+    [letter] = letters
+    if in_first and in_second:
+        labels = _along(first, left.index(letter))
+        walk.book.tie(labels, _along(second, right.index(letter)))
+    elif letter in left and letter in right:
+        return None
+    elif in_first:
+        walk.book.fix(second, walk.reason(node, ALONE))
+        labels = _along(first, left.index(letter))
+    else:
+        walk.book.fix(first, walk.reason(node, ALONE))
+        labels = _along(second, right.index(letter))
+    return _passed(walk, node, kind, labels, result.index(letter), total)
+
+
+def _with_weight(
+    walk: Walk, node: Node, kind: str, operands: tuple[Tensor, Stored | Computed], terms: Terms, total: int
+) -> Tensor | None:
+    """Labels of a product of an activation with a parameter; None where it can't be followed."""
+    entering, weight = operands
+    own, stored, result = terms
+    long = [letter for letter, size in zip(stored, weight.shape, strict=True) if size > 1]
+    varying = [own[dim] for dim in varying_dims(entering)]
+    read = varying or [letter for letter in long if letter in own and letter not in result]
+    made = [letter for letter in long if letter in result and letter not in own]
+    if len(varying) > 1 or not read:
+        return None
+    letter = read[0]
+    labels = walk.read(entering, own.index(letter), node)
+    if letter not in long and letter in result:  # positions are mixed, channels pass
+        walk.pinned.setdefault(weight.name, walk.reason(node, VARYING))
+        return _passed(walk, node, kind, labels, result.index(letter), total)
+    if letter in result and isinstance(weight, Stored):  # every channel has its own weights
+        _fix_others(walk, node, weight, stored, letter)
+        axis = Axis(weight.name, stored.index(letter))
+        walk.label_axis(axis, labels)
+        _count(walk, node, kind, (axis,), total)
+        return spread(labels, result.index(letter), shape_of(node))
+    if letter in result or letter not in long or not made or not lies_along(weight, stored.index(made[0])):
+        return None
+    _fix_others(walk, node, weight, stored, letter + made[0])
+    inner = read_along(walk, node, weight, stored.index(letter), labels)
+    rows, out = made_along(walk, weight, stored.index(made[0]))
+    axes = (out,) if inner is None else (out, inner)
+    walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
+    _count(walk, node, kind, axes, total)
+    return spread(rows, result.index(made[0]), shape_of(node))
+
+
+def _fix_others(walk: Walk, node: Node, weight: Stored | Computed, letters: str, followed: str) -> None:
+    """Fix the axes of a weight that are not followed here; something else may read it along them."""
+    if isinstance(weight, Computed):
+        return  # its rows and columns are followed or fixed where they are read
+    for dim, letter in enumerate(letters):
+        if letter not in followed:
+            fixed = walk.book.fixed((weight.shape[dim],), walk.reason(node, "positions of a weight"))
+            walk.label_axis(Axis(weight.name, dim), fixed)
+
+
+def _passed(walk: Walk, node: Node, kind: str, labels: Tensor, dim: int, total: int) -> Tensor:
+    """Labels that pass through to `dim` of the result, along which the operation's FLOPs grow."""
+    _count(walk, node, kind, (labelled(walk, node, dim, labels),), total)
+    return spread(labels, dim, shape_of(node))
+
+
+def labelled(walk: Walk, node: Node, dim: int, labels: Tensor) -> Axis:
+    """The axis along which the channels of what `node` makes lie."""
+    axis = Axis(f"@{node.name}", dim)
+    walk.label_axis(axis, labels)
+    return axis
+
+
+def _count(walk: Walk, node: Node, kind: str, axes: tuple[Axis, ...], total: int) -> None:
+    """Note multiply-adds, `total` of the dense network, that grow with the widths of `axes`; none where there are none."""
+    if total:
+        walk.count(node, kind, axes, total // prod(walk.axes[axis].numel() for axis in axes))
+
+
+def _along(labels: Tensor, dim: int) -> Tensor:
+    """The labels along `dim`, the only axis along which they vary."""
+    found = along(labels, dim)
+    assert found is not None
+    return found
+
+
+def _multiply_adds(first: Any, second: Any, terms: Terms) -> int:
+    """The multiply-adds of a product; 0 where nothing is added up, since a product of elements is none."""
+    left, right, result = terms
+    of_left, of_right = dict(zip(left, first.shape, strict=True)), dict(zip(right, second.shape, strict=True))
+    alike = [letter for letter, size in of_left.items() if letter not in result and of_right.get(letter) == size]
+    sizes = [max(of_left.get(letter, 1), of_right.get(letter, 1)) for letter in result]
+    return prod(sizes) * prod(of_left[letter] for letter in alike) if alike else 0
