@@ -279,3 +279,39 @@ class TwiceWeighted(nn.Module):
         x = self.loop(self.loop(self.stem(x).relu()).relu()).relu()  # fixes
         x = functional.conv2d(x, self.large + (self.down @ self.up)[:, :, None, None])  # fixes
         return self.fc2(self.fc1(x.mean((2, 3))).relu())
+
+
+class WeightParts(nn.Module):
+    """One weight whose four parts are layers of their own, as in octave convolutions: the numbers that cut it fix it.
+
+    x -> conv1 -+-> conv2d(weight[:2, :3]) -+-> cat with the same of weight[2:, :3], weight[2:, 3:] ->
+    x -> conv2 -+-> conv2d(weight[:2, 3:]) -+ (added)         relu -> conv3 -> fc (after the mean) ->
+
+    Groups:
+        conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
+    Fixed:
+        conv1 3/3: channels counted in the code: aten.slice
+        conv2 2/2: channels counted in the code: aten.slice
+        weight 5/5: channels counted in the code: aten.slice
+        fc 2/2: the network's output
+    Rewritten:
+        conv1 3: conv1.weight[0] conv1.bias[0] weight[1]
+        conv2 2: conv2.weight[0] conv2.bias[0] weight[1]=3,4
+        weight 2: weight[0] bias[0] conv3.weight[1]
+        weight#2 3: weight[0]=2,3,4 bias[0]=2,3,4 conv3.weight[1]=2,3,4
+        conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 2, 3), nn.Conv2d(5, 4, 3)
+        self.fc = nn.Linear(4, 2)
+        self.weight, self.bias = nn.Parameter(torch.randn(5, 5, 1, 1)), nn.Parameter(torch.randn(5))
+
+    def forward(self, x):
+        first, second = self.conv1(x).relu(), self.conv2(x).relu()
+        high = functional.conv2d(first, self.weight[:2, :3], self.bias[:2])  # fixes
+        high = high + functional.conv2d(second, self.weight[:2, 3:])
+        low = functional.conv2d(first, self.weight[2:, :3], self.bias[2:])
+        low = low + functional.conv2d(second, self.weight[2:, 3:])
+        return self.fc(self.conv3(torch.cat([high, low], 1).relu()).mean((2, 3)))

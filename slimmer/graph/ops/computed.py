@@ -14,6 +14,7 @@ from slimmer.graph.walk import Computed, Handler, Stored, Walk
 
 SCALES = ("mul", "mul_", "div", "div_")
 TOGETHER = "weights that are computed from all inputs together"
+PARTS = ("slice", "narrow")
 AS_IT_IS = ("neg", "contiguous", "clone", "detach", "alias", "to", "_to_copy", "type_as", "float", "double", "half")
 
 
@@ -33,7 +34,7 @@ def computed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]
     name = str(node.target).split(".")[1]
     first: Any = args[0]
     alone = isinstance(first, Computed) and not any(isinstance(value, (Computed, Tensor, Stored)) for value in args[1:])
-    if alone and first.columns is not None and name in {*MOVES, *RESHAPES, *AS_IT_IS, *SCALES}:
+    if alone and first.columns is not None and name in {*MOVES, *RESHAPES, *PARTS, *AS_IT_IS, *SCALES}:
         rows, columns = (handler(walk, node, [part, *args[1:]], kwargs) for part in (first.rows, first.columns))
         return Computed(first.name, rows, columns)
     if isinstance(first, Computed) and name in SCALES and not isinstance(args[1], Computed):
@@ -100,6 +101,22 @@ def read_along(walk: Walk, node: Node, weight: Stored | Computed, dim: int, read
         return None
     walk.book.tie(found[0], read)
     return found[1]
+
+
+def made_width(walk: Walk, node: Node, axis: Axis, labels: Tensor, dim: int) -> Axis:
+    """What the FLOPs of a layer grow with on its output's side: `axis` of its weight, or where only a part of that is
+    read, `dim` of what `node` makes."""
+    return axis if walk.axes[axis].numel() == labels.numel() else _own(walk, Axis(f"@{node.name}", dim), labels)
+
+
+def read_width(walk: Walk, node: Node, axis: Axis, labels: Tensor) -> Axis:
+    """The same on its input's side."""
+    return axis if walk.axes[axis].numel() == labels.numel() else _own(walk, Axis(f"@{node.name}.input", 0), labels)
+
+
+def _own(walk: Walk, axis: Axis, labels: Tensor) -> Axis:
+    walk.label_axis(axis, labels)
+    return axis
 
 
 def parts_of(weight: Any) -> list[Any]:

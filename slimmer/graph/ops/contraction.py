@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import along, spread, varying_dims
-from slimmer.graph.ops.computed import lies_along, made_along, parts_of, read_along
+from slimmer.graph.ops.computed import lies_along, made_along, made_width, parts_of, read_along, read_width
 from slimmer.graph.walk import VARYING, Computed, Stored, Walk, layer_name, shape_of, source_of
 
 SUMMED = "a product of activations over channels"
@@ -102,7 +102,9 @@ def _with_weight(
     _fix_others(walk, node, weight, stored, letter + made[0])
     inner = read_along(walk, node, weight, stored.index(letter), labels)
     rows, out = made_along(walk, weight, stored.index(made[0]))
-    axes = (out,) if inner is None else (out, inner)
+    axes = (made_width(walk, node, out, rows, result.index(made[0])),)
+    if inner is not None:
+        axes += (read_width(walk, node, inner, labels),)
     walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
     _count(walk, node, kind, axes, total)
     return spread(rows, result.index(made[0]), shape_of(node))

@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread, varying_dims
-from slimmer.graph.ops.computed import lies_along, made_along, parts_of, read_along
+from slimmer.graph.ops.computed import lies_along, made_along, made_width, parts_of, read_along, read_width
 from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk, argument, layer_name, shape_of, source_of
 
 COMPUTED = "a convolution whose weights are computed"
@@ -32,10 +32,11 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
     alike = groups == 1 or weight.name in walk.evenly
     inner = read_along(walk, node, weight, 1, _alike(walk, read, groups)) if alike else None
     rows, out = made_along(walk, weight, 0)
+    made = made_width(walk, node, out, rows, dim)
     if alike:
         _alike(walk, rows, groups)
-        counted = (out, Axis(weight.name, 1)) if inner is None or inner.dim == 1 else (out, inner)
-        walk.count(node, "conv", counted, positions * prod(kernel[2:]))
+        entering_axis = read_width(walk, node, inner or Axis(weight.name, 1), _alike(walk, read, groups))
+        walk.count(node, "conv", (made, entering_axis), positions * prod(kernel[2:]))
     else:
         ones = _by_group(walk, read, groups)
         if kernel[1] > 1:  # not a depthwise one
@@ -43,7 +44,7 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
         walk.book.tie(ones.repeat_interleave(kernel[0] // groups), rows)
         _note_counter(walk, node, weight, "groups", ones)
         walk.note_count(node, "groups", ones)
-        walk.count(node, "conv", (out,), positions * prod(kernel[1:]))
+        walk.count(node, "conv", (made,), positions * prod(kernel[1:]))
     _note_counter(walk, node, weight, "in_channels", read)
     _note_counter(walk, node, weight, "out_channels", rows)
     _label_bias(walk, bias, rows)
@@ -68,7 +69,8 @@ def transposed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, An
     else:
         inner = read_along(walk, node, weight, 0, read)
         rows, out = made_along(walk, weight, 1)
-        walk.count(node, "conv", (Axis(weight.name, 0), out), positions * prod(kernel[2:]))
+        widths = (read_width(walk, node, inner or Axis(weight.name, 0), read), made_width(walk, node, out, rows, dim))
+        walk.count(node, "conv", widths, positions * prod(kernel[2:]))
         _note_counter(walk, node, weight, "in_channels", read)
         _note_counter(walk, node, weight, "out_channels", rows)
     _label_bias(walk, bias, rows)

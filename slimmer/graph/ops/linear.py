@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread
-from slimmer.graph.ops.computed import lies_along, made_along, parts_of, read_along
+from slimmer.graph.ops.computed import lies_along, made_along, made_width, parts_of, read_along, read_width
 from slimmer.graph.walk import Handler, Stored, Walk, layer_name, shape_of, source_of
 
 
@@ -38,7 +38,8 @@ def layer(walk: Walk, node: Node, kind: str, operands: tuple[Any, Any, Any], dim
     elif isinstance(bias, Tensor):  # computed from parameters
         walk.book.tie(bias, rows)
     walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
-    walk.count(node, kind, (out, inner or Axis(weight.name, 1)), prod(shape[:-1]))
+    made = made_width(walk, node, out, rows, len(shape) - 1)
+    walk.count(node, kind, (made, read_width(walk, node, inner or Axis(weight.name, 1), read)), prod(shape[:-1]))
     return spread(rows, len(shape) - 1, shape)
 
 
