@@ -1,4 +1,4 @@
-"""Python's own copies of an activation (`copy.copy`, `copy.deepcopy`) inside a forward."""
+"""Python's own copies of an activation (`copy.copy`, `copy.deepcopy`, `x.data`) inside a forward."""
 
 import copy
 
@@ -31,8 +31,12 @@ class Copied(nn.Module):
         return self.head(self.two(x).relu().mean((2, 3)))
 
 
+def data(x):
+    return x.data
+
+
 @pytest.mark.parametrize("where", ["image", "inside"])
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, data])
 def test_channels_are_followed_through_a_copy_and_removed(tmp_path, copied, where):
     torch.manual_seed(0)
     dense = Copied(copied, where)
@@ -50,3 +54,6 @@ def test_copies_are_python_s_own_again_afterwards():
     tensor = torch.ones(2)
     assert copy.copy(tensor).data_ptr() == tensor.data_ptr()
     assert copy.deepcopy(tensor).data_ptr() != tensor.data_ptr()
+    assert "data" not in vars(torch.Tensor)
+    tensor.data = torch.zeros(3)
+    assert tensor.shape == (3,)

@@ -126,6 +126,11 @@ COUNTED = {
     "einsum, any axes": (Calling(lambda x: torch.einsum("...j,jk->...k", x, ones(8, 2))), TOKENS, 3 * 8 * 2),
     "einsum, over one": (Calling(lambda x: torch.einsum("bij,jk->bik", x[..., :1], ones(1, 2))), TOKENS, 3 * 1 * 2),
     "einsum, large": (Calling(lambda x: torch.einsum("bij,jk->bik", x, ones(8, 1234))), TOKENS, 3 * 8 * 1234),
+    "unpooling": (
+        Calling(lambda x: nn.functional.max_unpool2d(*nn.functional.max_pool2d(x, 2, return_indices=True), 2) @ x),
+        (1, 4, 4),
+        4 * 4 * 4,
+    ),
     "outer product": (
         Calling(lambda x: torch.einsum("bij,k->bijk", x, ones(2)) + torch.outer(x[0, 0], ones(8))[0, :2]),
         TOKENS,

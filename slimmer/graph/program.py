@@ -17,6 +17,7 @@ from torch.fx.experimental import proxy_tensor
 from torch.jit import ScriptModule
 
 from slimmer.errors import ModelError, first_line
+from slimmer.graph.followed import checks, copies, detached
 from slimmer.graph.inputs import Captured, Inputs, example_inputs, several_images, shapes
 from slimmer.models.copying import duplicate, set_mode_
 
@@ -153,35 +154,11 @@ def tracing() -> Iterator[None]:
     if tracer:
         tracer.path_of_module = path_of_module
     try:
-        with _copies():
+        with copies(), detached(), checks():
             yield
     finally:
         if tracer:
             tracer.path_of_module = named
-
-
-@contextmanager
-def _copies() -> Iterator[None]:
-    """Python's copies of a tensor as operations: it makes them from the tensor's storage, which no trace sees."""
-
-    def shallow(tensor: Tensor) -> Tensor:
-        if isinstance(tensor, nn.Parameter):
-            return nn.Parameter(tensor.detach(), tensor.requires_grad)
-        return tensor.view_as(tensor)
-
-    def deep(tensor: Tensor, memo: dict[int, Any]) -> Any:
-        if isinstance(tensor, nn.Parameter):
-            return known(tensor, memo)
-        return memo.setdefault(id(tensor), tensor.clone())
-
-    whole: Any = Tensor
-    known = whole.__deepcopy__
-    whole.__copy__, whole.__deepcopy__ = shallow, deep
-    try:
-        yield
-    finally:
-        del whole.__copy__
-        whole.__deepcopy__ = known
 
 
 @contextmanager
