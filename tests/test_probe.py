@@ -418,3 +418,32 @@ def test_a_network_that_can_not_be_compared_is_refused_with_the_reason(kind, fou
     model = kind().eval()
     with pytest.raises(ModelError, match=found):
         probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)
+
+
+class Counting(nn.Module):
+    """A block whose code holds a number of channels, which stays between its two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        y = self.first(x)
+        return x + self.second(y.view(len(y), 6, *y.shape[2:]).relu())
+
+
+def test_the_groups_at_fault_are_looked_for_in_the_module_that_fails():
+    blocks = 12
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), *(Counting() for _ in range(blocks)), nn.Conv2d(4, 2, 1))
+    cuts = []
+
+    def counted(*given):
+        cuts.append(given)
+        return prune(*given)
+
+    checked = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE, counted)
+    assert [group.name for group in checked.groups] == ["0"]
+    assert {row.layer for row in checked.fixed if "the code holds" in row.reason} == {
+        f"{number}.first" for number in range(1, blocks + 1)
+    }
+    assert len(cuts) <= 2 * blocks + 3  # all together and one alone for each, then the checks that nothing fails

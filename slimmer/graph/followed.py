@@ -52,13 +52,13 @@ def detached() -> Iterator[None]:
 def checks() -> Iterator[None]:
     """A block in which PyTorch's checks of sizes take what torch.jit.trace makes of a size, a tensor (unpooling)."""
     whole: Any = torch
-    known = whole._check_with
+    known = whole._check_with  # noqa: SLF001 - PyTorch calls it by this name alone
 
     def check(error_type: type[Exception], cond: Any, message: Any) -> None:
         known(error_type, bool(cond) if isinstance(cond, Tensor) else cond, message)
 
-    whole._check_with = check
+    whole._check_with = check  # noqa: SLF001
     try:
         yield
     finally:
-        whole._check_with = known
+        whole._check_with = known  # noqa: SLF001

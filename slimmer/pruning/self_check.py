@@ -1,8 +1,8 @@
 """The self-check: what slicing alone gets wrong is found by running it, and fixed before anyone relies on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,14 +18,16 @@ from slimmer.graph import (
     Inputs,
     evaluating,
     example_inputs,
+    following_calls,
     own_line,
     tensors_in,
 )
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.pruning.apply import Cut, prune
+from slimmer.pruning.at_fault import Failure, at_fault
 from slimmer.pruning.float64 import in_double, widen_
 from slimmer.pruning.masks import Masked, hard_mask
-from slimmer.pruning.plan import Plan, make_plan
+from slimmer.pruning.plan import Plan
 
 TOLERANCE = 1e-9  # of the output's scale, in float64
 LEAST_SCALE = 1e-5  # what is smaller may be rounding itself
@@ -46,26 +48,28 @@ def probe(
     """The graph without the groups that can't be cut: slim against masked, on two plans.
 
     First one unit leaves every group at once, then every second unit (a count that is rounded in the code survives
-    the loss of one). Where the two differ, or the slim network fails, the groups at fault are found by halving, until
-    the others are right together; their layers are listed as fixed with the error and its line as the reason. The same
-    where the slim network fails in training, though the network itself does not, and where `also` finds a fault.
+    the loss of one). Where the two differ, or the slim network fails, the groups at fault are found, first among those
+    of the module that fails, else by halving, until the others are right together; their layers are listed as fixed
+    with the error and its line as the reason. The same where the slim network fails in training, though the network
+    itself does not, and where `also` finds a fault.
 
     Raises ModelError where the network can't be run, or gives no numbers, or not twice the same ones.
     """
     model = widen_(duplicate(model))
     enliven_(model)
     drawn = example(model, inputs)
-    differ = partial(_difference, model, graph, drawn=drawn, cut=cut or prune)
+    runs = cache(partial(_answer, model, model, drawn))
+    differ = partial(_difference, model, graph, drawn=drawn, cut=cut or prune, runs=runs)
     trains = partial(_fails_in_training, model, drawn=drawn, cut=cut or prune)
     bad: dict[str, str] = {}
     for kept_units, check in (
         (_all_but_one, differ),
         (_every_second, differ),
         (_all_but_one, trains),
-        (_all_but_one, also),
+        (_all_but_one, partial(_as_failure, also)),
     ):
         suspects = [group for group in graph.groups if group.size > 1 and group.name not in bad]
-        while found := _at_fault(graph, suspects, kept_units, check):
+        while found := at_fault(graph, suspects, kept_units, check):
             if not bad:
                 _check_steady(model, drawn)
             bad |= found
@@ -115,11 +119,12 @@ def enliven_(model: nn.Module) -> None:
 def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None) -> None:
     """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
     model = widen_(duplicate(model))
-    fault = _difference(model, graph, plan, drawn=example(model, inputs), cut=cut or prune)
+    drawn = example(model, inputs)
+    fault = _difference(model, graph, plan, drawn=drawn, cut=cut or prune, runs=partial(_answer, model, model, drawn))
     if fault is not None:
         raise ModelError(
             type(model).__name__,
-            f"the slim network is not the masked one: {fault}",
+            f"the slim network is not the masked one: {fault.says}",
             "code that decides by a number of channels would do that; if it has none, please report it with the model",
         )
 
@@ -132,52 +137,55 @@ def _every_second(size: int) -> range:
     return range(0, size, 2)
 
 
-def _at_fault(
-    graph: ChannelGraph,
-    suspects: Sequence[ChannelGroup],
-    kept_units: Callable[[int], range],
-    differ: Fault,
-) -> dict[str, str]:
-    """The groups among `suspects` that fail by themselves, with how they fail."""
-    if not suspects:
-        return {}
-    plan = make_plan(graph, {group.name: kept_units(group.size) for group in suspects})
-    fault = differ(plan)
-    if fault is None:
-        return {}
-    if len(suspects) == 1:
-        return {suspects[0].name: fault}
-    half = len(suspects) // 2
-    parts = (_at_fault(graph, part, kept_units, differ) for part in (suspects[:half], suspects[half:]))
-    found = {name: reason for part in parts for name, reason in part.items()}
-    return found or {group.name: fault for group in suspects}  # they fail only together
+def _as_failure(also: Fault, plan: Plan) -> Failure | None:
+    found = also(plan)
+    return None if found is None else Failure(found)
 
 
-def _difference(model: nn.Module, graph: ChannelGraph, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> str | None:
-    """How the slim network's outputs differ from the masked network's, or None where they agree.
-
-    Raises ModelError where the network itself can't be run.
-    """
-    place = next(model.parameters()).device
-    masked = Masked(model, graph, hard_mask(plan, torch.float64).to(place))
+def _answer(model: nn.Module, network: nn.Module, drawn: tuple[Any, ...]) -> list[Tensor]:
+    """What `model` gives, or `network` in which it stands under a mask. Raises ModelError where it can't be run."""
     try:
         with evaluating(model), torch.no_grad(), in_double():
-            wanted = tensors_in(masked(*drawn))
+            return tensors_in(network(*drawn))
     except FAULTS as error:
         found = f"the self-check can't run it in float64: {told(error)}"
         raise ModelError(type(model).__name__, found, "compute in the type of the inputs, x.dtype") from error
+
+
+def _difference(
+    model: nn.Module,
+    graph: ChannelGraph,
+    plan: Plan,
+    *,
+    drawn: tuple[Any, ...],
+    cut: Cut,
+    runs: Callable[[], object],
+) -> Failure | None:
+    """How the slim network's outputs differ from the masked network's, or None where they agree.
+
+    Where the slim network fails, `runs` is asked whether the network itself does not.
+    """
+    slim = set_mode_(cut(model, plan), training=False)
+    inside = [""]
+
+    def leave() -> None:
+        inside.pop()
+
     try:
-        slim = set_mode_(cut(model, plan), training=False)
-        with torch.no_grad(), in_double():
+        with torch.no_grad(), in_double(), following_calls(slim, inside.append, leave):
             got = tensors_in(slim(*drawn))
     except FAULTS as error:
-        return told(error)
+        runs()
+        return Failure(told(error), inside[-1])
+    place = next(model.parameters()).device
+    masked = Masked(model, graph, hard_mask(plan, torch.float64).to(place))
+    wanted = _answer(model, masked, drawn)
     for ours, theirs in zip(got, wanted, strict=True):
         if ours.shape != theirs.shape:
-            return f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}"
+            return Failure(f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}")
         off, scale = _apart(ours, theirs)
         if not off <= TOLERANCE * scale:
-            return f"outputs differ by {off:.2g}"
+            return Failure(f"outputs differ by {off:.2g}")
     return None
 
 
@@ -189,15 +197,15 @@ def _apart(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
     return float((ours - theirs).abs().max()), max(LEAST_SCALE, float(theirs.abs().max()))
 
 
-def _fails_in_training(model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> str | None:
+def _fails_in_training(model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> Failure | None:
     """How a slim network fails in training where `model` does not: code that only training runs may hold counts too."""
 
-    def fault(network: nn.Module) -> str | None:
+    def fault(network: nn.Module) -> Failure | None:
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad(), in_double():
                 set_mode_(network, training=True)(*drawn)
         except FAULTS as error:
-            return f"in training, {told(error)}"
+            return Failure(f"in training, {told(error)}")
         return None
 
     found = fault(cut(model, plan))

@@ -104,8 +104,7 @@ def read_along(walk: Walk, node: Node, weight: Stored | Computed, dim: int, read
 
 
 def made_width(walk: Walk, node: Node, axis: Axis, labels: Tensor, dim: int) -> Axis:
-    """What the FLOPs of a layer grow with on its output's side: `axis` of its weight, or where only a part of that is
-    read, `dim` of what `node` makes."""
+    """What a layer's FLOPs grow with on its output's side: `axis` of its weight, or, of a part, `dim` of its output."""
     return axis if walk.axes[axis].numel() == labels.numel() else _own(walk, Axis(f"@{node.name}", dim), labels)
 
 

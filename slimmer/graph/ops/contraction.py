@@ -134,7 +134,7 @@ def labelled(walk: Walk, node: Node, dim: int, labels: Tensor) -> Axis:
 
 
 def _count(walk: Walk, node: Node, kind: str, axes: tuple[Axis, ...], total: int) -> None:
-    """Note multiply-adds, `total` of the dense network, that grow with the widths of `axes`; none where there are none."""
+    """Note multiply-adds, `total` of the dense network, that grow with the widths of `axes`, if there are any."""
     if total:
         walk.count(node, kind, axes, total // prod(walk.axes[axis].numel() for axis in axes))
 
