@@ -56,6 +56,8 @@ def _transformers(kind: str, options: Mapping[str, Any]) -> nn.Module:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.reset_parameters()  # drawn so small that deep networks say the same of all images
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)  # PyTorch's own shrink what passes, down to the norms' epsilon
     return network
 
 

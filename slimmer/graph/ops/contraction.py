@@ -102,7 +102,7 @@ def _with_weight(
     _fix_others(walk, node, weight, stored, letter + made[0])
     inner = read_along(walk, node, weight, stored.index(letter), labels)
     rows, out = made_along(walk, weight, stored.index(made[0]))
-    axes = (made_width(walk, node, out, rows, result.index(made[0])),)
+    axes: tuple[Axis, ...] = (made_width(walk, node, out, rows, result.index(made[0])),)
     if inner is not None:
         axes += (read_width(walk, node, inner, labels),)
     walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
