@@ -54,10 +54,8 @@ def _transformers(kind: str, options: Mapping[str, Any]) -> nn.Module:
     config = getattr(transformers, f"{kind}Config")(num_labels=10, **options)
     network = getattr(transformers, f"{kind}ForImageClassification")(config)
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
             module.reset_parameters()  # drawn so small that deep networks say the same of all images
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)  # PyTorch's own shrink what passes, down to the norms' epsilon
     return network
 
 
