@@ -89,6 +89,10 @@ class ModelError(SlimmerError):
     """An architecture that is not known, can't be built or can't be traced."""
 
 
+class UntraceableError(ModelError):
+    """A network that torch.export can't follow as a whole; parts of it may be traced."""
+
+
 class CheckpointError(SlimmerError):
     """A file of weights that is missing, broken, hostile or of another architecture."""
 

@@ -161,11 +161,46 @@ def test_lazy_layers_that_never_ran_are_named_and_pruned_once_they_ran():
 def test_layers_made_in_the_first_call_are_named_and_pruned_once_they_are_made(rewrite):
     model = MadeInForward().eval()
     found = "MadeInForward: makes layers in its first call (extra)\n  call it once"
-    assert found in refused(model, rewrite=rewrite)
+    message = refused(model, rewrite=rewrite)
+    assert found in message
+    assert "--trace" not in message  # called once, the whole network can be traced
     assert model.extra is None
     model(torch.zeros(1, *SIZE))
     result = slimmer.prune(model, flops=0.5, input_size=SIZE, rewrite=rewrite)
     assert_slim_is_masked(result, model, torch.randn(2, *SIZE))
+
+
+class Listed(nn.Module):
+    """Its convolutions lie in a plain list or dictionary, where PyTorch does not find them; so does what is unused."""
+
+    def __init__(self, kind):
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)]
+        self.head = nn.Module()
+        self.head.layers = layers if kind is list else {"a": {"first": layers[0]}, "b": layers[1]}
+        self.fc = nn.Linear(8, 2)
+        self.unused = [nn.Conv2d(3, 3, 1)]
+
+    def forward(self, x):
+        held = self.head.layers
+        layers = held if isinstance(held, list) else [held["a"]["first"], held["b"]]
+        for layer in layers:
+            x = layer(x).relu()
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_layers_in_a_plain_list_are_named_with_what_to_use(kind):
+    wanted = {list: "nn.ModuleList", dict: "nn.ModuleDict"}[kind]
+    message = refused(Listed(kind))
+    assert f"Listed: keeps layers in a plain {kind.__name__}, head.layers, where PyTorch does not find" in message
+    assert f"use {wanted}: self.layers = {wanted}(self.layers)" in message
+
+
+def test_layers_in_a_plain_list_that_are_registered_too_or_never_called_are_no_matter():
+    model = Listed(list)
+    model.head.registered = nn.ModuleList(model.head.layers)
+    assert_slim_is_masked(slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE))
 
 
 @pytest.mark.parametrize("part", ["one", "norm", ""])

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.fx.experimental import proxy_tensor
 from torch.jit import ScriptModule
 
-from slimmer.errors import ModelError, first_line
+from slimmer.errors import ModelError, UntraceableError, first_line
 from slimmer.graph.followed import checks, copies, detached
 from slimmer.graph.inputs import Captured, Inputs, example_inputs, several_images, shapes
+from slimmer.graph.unregistered import check_registered, noting_unregistered
 from slimmer.models.copying import duplicate, set_mode_
 
 MOST_SAID = 300  # characters of torch.export's reason
@@ -44,14 +45,20 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
     def export() -> Any:
         return torch.export.export(traced, example, dynamic_shapes=sizes if any_batch else None, strict=False)
 
-    with quiet(), tracing():  # torch logs what fails, tracebacks and all, beside raising it
+    with (
+        quiet(),
+        tracing(),
+        noting_unregistered(traced) as called,
+    ):  # torch logs what fails, tracebacks and all, beside raising it
         try:
             program = export()
         except Exception as error:  # torch.export raises many kinds, all of them about the network
+            check_registered(traced, called)
             _check_complete(model, traced)
             mode = " in training" * training
             found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {_short(error)}"
-            raise ModelError(type(model).__name__, found, _remedy(model, error, training=training)) from error
+            raise UntraceableError(type(model).__name__, found, _remedy(model, error, training=training)) from error
+    check_registered(traced, called)
     _check_complete(model, traced)
     return program
 

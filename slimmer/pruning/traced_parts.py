@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_map_only
 
-from slimmer.errors import ModelError
+from slimmer.errors import ModelError, UntraceableError
 from slimmer.graph import (
     Call,
     ChannelGraph,
@@ -86,7 +86,7 @@ def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> C
     """
     try:
         graph = build_graph(scope.of(model), scope.inputs, equal_splits=equal_splits)
-    except ModelError as error:
+    except UntraceableError as error:
         if scope.parts:
             raise
         found = traceable(model, example(model, scope.inputs, images=1))
