@@ -581,16 +581,36 @@ def test_a_network_without_gradients_says_so_and_is_pruned_without_data():
     assert_slim_is_masked(slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE))
 
 
-def test_an_answer_of_a_registered_class_is_compared_and_not_rewritten():
-    torch.export.register_dataclass(Known)
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_an_answer_of_a_registered_dataclass_is_compared_and_keeps_its_class(rewrite):
     torch.manual_seed(0)
     model = KnownAnswer().eval()
-    result = slimmer.prune(model, flops=0.5, input_size=SIZE)
+    result = slimmer.prune(model, flops=0.5, input_size=SIZE, rewrite=rewrite)
     image = torch.randn(2, *SIZE)
     with torch.no_grad():
         mask_(model, result.plan)
-        torch.testing.assert_close(result.model(image).scores, model(image).scores, rtol=1e-4, atol=1e-5)
-    assert "its answer holds a Known, which a program can't make" in refused(model, rewrite=True)
+        answer = copy.deepcopy(result.model)(image)
+        torch.testing.assert_close(answer.scores, model(image).scores, rtol=1e-4, atol=1e-5)
+    assert type(answer) is Known
+
+
+class Box:
+    """An answer that PyTorch is told to open, and that is no dataclass."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+
+class BoxAnswer(Plain):
+    def forward(self, x):
+        return Box(super().forward(x))
+
+
+def test_an_answer_of_a_class_that_a_program_cannot_make_is_not_rewritten():
+    torch.utils._pytree.register_pytree_node(Box, lambda box: ([box.scores], None), lambda held, _: Box(*held))
+    model = BoxAnswer().eval()
+    assert slimmer.prune(model, flops=0.5, input_size=SIZE).report["flops"]["ratio"] <= 0.5
+    assert "its answer holds a Box, which a program can't make" in refused(model, rewrite=True)
     wrong = KnownAnswer()
     wrong.counted = True
     assert "no channel of the network may go" in refused(wrong)
@@ -599,6 +619,9 @@ def test_an_answer_of_a_registered_class_is_compared_and_not_rewritten():
 @dataclass
 class Known:
     scores: Tensor
+
+
+torch.export.register_dataclass(Known)
 
 
 class KnownAnswer(Plain):

@@ -1,7 +1,7 @@
 """One program for both modes: a network's evaluated and trained programs, laid side by side and found to be one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -111,7 +111,16 @@ class _Merge:
         if not same or any(self.key(e) != self.stand(t) for e, t in zip(ours, theirs, strict=True)):
             raise self.refuse("in training it returns something else than in eval mode, which would be lost")
         values = [self.made[t] if isinstance(t, Node) else t for t in theirs]
-        self.graph.output(torch.utils._pytree.tree_unflatten(values, evaluated.call_spec.out_spec))  # noqa: SLF001
+        self.graph.output(self.written(torch.utils._pytree.tree_unflatten(values, evaluated.call_spec.out_spec)))  # noqa: SLF001
+
+    def written(self, answer: Any) -> Any:
+        """The same answer; an object of a dataclass (transformers' ModelOutput) is made by a call of its class."""
+        if is_dataclass(answer) and not isinstance(answer, type):
+            held = {each.name: self.written(getattr(answer, each.name)) for each in fields(answer) if each.init}
+            return self.graph.call_function(type(answer), kwargs=held)
+        if type(answer) in (list, tuple):
+            return type(answer)(map(self.written, answer))
+        return {name: self.written(value) for name, value in answer.items()} if isinstance(answer, dict) else answer
 
     def path(self, node: Node) -> str:
         """The path of the module that made `node`; of none for sizes of an open batch."""
