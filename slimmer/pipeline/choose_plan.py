@@ -1,10 +1,8 @@
 """A recipe's method made ready: its steps, its masks, its first scores, and the exact plan that it ends with."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from pkgutil import resolve_name
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +18,9 @@ from slimmer.pruning.allocate import allocate
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
-from slimmer.recipe.method_entries import Criterion, Function, TrainedMethod, find_method
+from slimmer.recipe.method_entries import Criterion, TrainedMethod, find_method
 from slimmer.recipe.methods import Allocation, MethodOptions
+from slimmer.registry import load
 from slimmer.runs.events import Observe
 from slimmer.training.loop import Training
 
@@ -72,7 +71,7 @@ def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, obser
         return _trained_method(entry, recipe, task, stop, resumed=resumed)
     if resumed:  # the saved state holds the scores
         return Taylor(torch.ones(task.graph.units, dtype=torch.float32), _projection(recipe, task), stop)
-    scores: Tensor = _call(entry.scores)(_request(recipe, task, stop))
+    scores: Tensor = load(entry.scores)(_request(recipe, task, stop))
     if recipe.method.sensitivity_batches() and not stop:
         scores = _measured(recipe, task, scores, observe)
     return Taylor(scores, _projection(recipe, task), stop)
@@ -92,7 +91,7 @@ def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:
     """The exact projection: the plan inside every budget that keeps the highest scores, or the method's own cut."""
     entry = method_entry(recipe, task)
     if recipe.method.own_cut() and entry.cut is not None:
-        plan: Plan = _call(entry.cut)(_request(recipe, task), scores)
+        plan: Plan = load(entry.cut)(_request(recipe, task), scores)
         return plan
     return _allocate(recipe, task, scores - scores.min().clamp(max=0), task.budgets)
 
@@ -102,11 +101,6 @@ def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "
     size = recipe.finetune.batch_size
     of_epoch = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment=augment)
     return (images for images, _ in islice(of_epoch, number))
-
-
-def _call(function: Function) -> Callable[..., Any]:
-    """The function that an entry names."""
-    return resolve_name(function) if isinstance(function, str) else function
 
 
 def _request(recipe: Recipe, task: Task, stop: int = 0) -> ScoreRequest[MethodOptions]:
@@ -133,7 +127,7 @@ def _trained_method(entry: TrainedMethod, recipe: Recipe, task: Task, stop: int,
         share, epochs = recipe.method.share_under_masks(), recipe.finetune.epochs
         found = f"{share:g} of {epochs:g} epochs is no step: nothing would be learnt"
         raise RecipeError("method.sparsify", found, "raise it or finetune.epochs, or take a one-shot method")
-    method: Method = _call(entry.build)(_setup(recipe, task, stop, resumed=resumed))
+    method: Method = load(entry.build)(_setup(recipe, task, stop, resumed=resumed))
     return method
 
 

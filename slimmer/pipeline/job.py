@@ -22,7 +22,8 @@ from slimmer.pruning.rewrite import read_program
 from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
 from slimmer.recipe import Recipe
-from slimmer.recipe.sections import BudgetSection, DataSection, ModelSection
+from slimmer.recipe.budget import BudgetSection
+from slimmer.recipe.sections import DataSection, ModelSection
 from slimmer.runs.events import Observe, stage
 
 

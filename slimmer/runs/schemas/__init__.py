@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from slimmer.recipe.sections import BudgetSection
+from slimmer.recipe.budget import BudgetSection
 from slimmer.runs.schemas.base import check, read_checked
 from slimmer.runs.schemas.events import KINDS, is_event
 from slimmer.runs.schemas.export import ExportedFile, ExportFile
