@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,6 @@ def openvino(job: Job, folder: Path) -> Numbers:
 def ncnn(job: Job, folder: Path) -> Numbers:
     """In ncnn, which pnnx has converted the file for; one image at a time, since it knows no batch."""
     import ncnn as runtime
-    import pnnx
 
     images = images_of(job, folder)
     net = folder / f"ncnn-{Path(job['file']).stem}"
@@ -55,7 +55,8 @@ def ncnn(job: Job, folder: Path) -> Numbers:
     shutil.copy(folder / job["file"], net / "net.onnx")
     sides = ",".join(map(str, (job["batch"] or 1, *images.shape[1:])))
     kind = "f16" if job["type"] == "float16" else ""
-    words = [Path(pnnx.__file__).parent / "pnnx", "net.onnx", f"inputshape=[{sides}]{kind}", "fp16=0"]
+    places = find_spec("pnnx").submodule_search_locations  # importing it would want PyTorch
+    words = [Path(places[0]) / "pnnx", "net.onnx", f"inputshape=[{sides}]{kind}", "fp16=0"]
     done = subprocess.run(words, cwd=net, capture_output=True, text=True, timeout=120, check=False)
     written = net / "net.ncnn.param"
     if done.returncode or not written.exists():

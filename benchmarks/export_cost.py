@@ -36,7 +36,7 @@ def main(run: Path, out: Path) -> None:
         listed = read_json(copy / "export.json")["networks"]
         arch = read_json(copy / "report.json")["arch"]
     found = {
-        "command": f"python benchmarks/export_cost.py {run.name} --out {out}",
+        "command": f"python benchmarks/export_cost.py {run.name} --out {out.name}",
         "arch": arch,
         "export": " ".join(["slimmer export RUN", *FORMS]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
