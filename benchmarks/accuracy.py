@@ -27,7 +27,7 @@ from slimmer.data import Data, batches, evaluation_batches
 from slimmer.exporting.onnx import export_onnx
 from slimmer.exporting.parity import check_parity
 from slimmer.pipeline.choose_plan import training_images, training_of
-from slimmer.pipeline.job import Task, prepare
+from slimmer.pipeline.job import PruningJob, prepare
 from slimmer.pipeline.stages import start
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.profiling.runtimes.onnxruntime import accuracy as onnx_accuracy
@@ -94,24 +94,24 @@ def main(
             update={"finetune": recipe.finetune.model_copy(update={"distill": recipe.finetune.distill * distill})}
         )
     began = time.perf_counter()
-    slim, task, found = run_slimmer(recipe) if method in METHODS else run_peer(recipe, method)
-    assert task.data is not None
-    budgets = {budget.cost.name: budget.ratio for budget in task.budgets}
-    size, dense = task.identity.input_size, count_flops(task.model, task.identity.input_size)
+    slim, job, found = run_slimmer(recipe) if method in METHODS else run_peer(recipe, method)
+    assert job.data is not None
+    budgets = {budget.cost.name: budget.ratio for budget in job.budgets}
+    size, dense = job.identity.input_size, count_flops(job.model, job.identity.input_size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slim.onnx"
         export_onnx(slim, path, size, metadata={})
         parity = check_parity(slim, path, torch.randn(16, *size))
-        top1 = onnx_accuracy(path, evaluation_batches(task.data.test, task.data, 500))
+        top1 = onnx_accuracy(path, evaluation_batches(job.data.test, job.data, 500))
     result = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "net": task.identity.arch,
+        "net": job.identity.arch,
         "method": method,
         "distill": recipe.finetune.distill,
         "seed": recipe.seed,
         "epochs": recipe.finetune.epochs,
-        "images": round(recipe.finetune.epochs * len(task.data.train)),
+        "images": round(recipe.finetune.epochs * len(job.data.train)),
         "convention": COSTS["flops"].convention,
         "budgets": budgets,
         "flops_ratio": count_flops(slim, size) / dense,
@@ -126,7 +126,7 @@ def main(
         "recipe": json.loads(recipe.model_dump_json()),
     }
     out.mkdir(parents=True, exist_ok=True)
-    name = row_name(task.identity.arch, method, budgets, recipe.seed, distill=distill)
+    name = row_name(job.identity.arch, method, budgets, recipe.seed, distill=distill)
     (out / name).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {top1:.2%} at {result['flops_ratio']:.2%} of the FLOPs")
 
@@ -137,7 +137,7 @@ def row_name(arch: str, method: str, budgets: dict[str, float], seed: int, *, di
     return f"{arch}-{method}{'-distill' * distill}-{limits}-seed{seed}.json"
 
 
-def run_slimmer(recipe: Recipe) -> tuple[nn.Module, Task, dict[str, Any]]:
+def run_slimmer(recipe: Recipe) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
     """The network that a run of slimmer ends with."""
     with tempfile.TemporaryDirectory() as folder:
         run, report = start(recipe, Path(folder) / "run", _say)
@@ -150,25 +150,25 @@ def run_slimmer(recipe: Recipe) -> tuple[nn.Module, Task, dict[str, Any]]:
     )
 
 
-def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, Task, dict[str, Any]]:
+def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
     """The network that Torch-Pruning gives, trained by slimmer's own loop on the same images."""
-    task = prepare(recipe)
-    data = task.data
+    job = prepare(recipe)
+    data = job.data
     assert data is not None
-    flops = task.budgets[0].ratio
+    flops = job.budgets[0].ratio
     size = recipe.finetune.batch_size
     labelled = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
     some = islice(labelled, TAYLOR_BATCHES)
-    slim = prune_by_peer(method, task.model, task.identity.input_size, flops, some, global_pruning=True)
+    slim = prune_by_peer(method, job.model, job.identity.input_size, flops, some, global_pruning=True)
     slim = slim.to(memory_format=torch.channels_last)
     recalibrate_(slim, training_images(data, recipe, recipe.finetune.recalibrate, augment=data.augment))
-    top1 = {"accuracy_dense": _top1(task.model, data), "accuracy_removed": _top1(slim, data)}
-    training = training_of(recipe, task)
+    top1 = {"accuracy_dense": _top1(job.model, data), "accuracy_removed": _top1(slim, data)}
+    training = training_of(recipe, job)
     fabric = make_engine(recipe.device)
     learner = make_learner(slim, training)
-    train_(fabric, learner, task.model.eval(), data, training, stop=training.steps(data), observe=_say)
-    params = sum(parameter.numel() for parameter in task.model.parameters())
-    return slim.eval(), task, {"params": params, **top1}
+    train_(fabric, learner, job.model.eval(), data, training, stop=training.steps(data), observe=_say)
+    params = sum(parameter.numel() for parameter in job.model.parameters())
+    return slim.eval(), job, {"params": params, **top1}
 
 
 def _top1(model: nn.Module, data: Data) -> float:

@@ -25,7 +25,7 @@ from slimmer.data import evaluation_batches
 from slimmer.graph import Axis
 from slimmer.models.copying import duplicate
 from slimmer.pipeline.choose_plan import deal, target_plan, training_images
-from slimmer.pipeline.job import Task, prepare
+from slimmer.pipeline.job import PruningJob, prepare
 from slimmer.pruning.apply import prune
 from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.compensate import compensate_
@@ -48,38 +48,38 @@ def main(recipe_file: Path, checkpoint: Path, data_path: Path, flops: float, bat
     torch.set_num_threads(1)
     given = {"model.checkpoint": str(checkpoint), "data.path": str(data_path), "budget.flops": flops}
     recipe = read_recipe(recipe_file, given.items())
-    task = prepare(recipe)
-    scores = taylor_scores(task.model, task.graph, as_trained(recipe, task, 64), recipe.seed)
-    plan = target_plan(task, recipe, deal(scores, magnitude_scores(task.model, task.graph), task.graph))
-    found: dict[str, float] = {"removed alone": top1(task, recalibrated(recipe, task, prune(task.model, plan)))}
-    today = duplicate(task.model)
-    compensate_(today, task.graph, plan, as_trained(recipe, task, 40))
-    found["compensated"] = top1(task, recalibrated(recipe, task, prune(today, plan)))
+    job = prepare(recipe)
+    scores = taylor_scores(job.model, job.graph, as_trained(recipe, job, 64), recipe.seed)
+    plan = target_plan(job, recipe, deal(scores, magnitude_scores(job.model, job.graph), job.graph))
+    found: dict[str, float] = {"removed alone": top1(job, recalibrated(recipe, job, prune(job.model, plan)))}
+    today = duplicate(job.model)
+    compensate_(today, job.graph, plan, as_trained(recipe, job, 40))
+    found["compensated"] = top1(job, recalibrated(recipe, job, prune(today, plan)))
     for residual in (False, True):
-        slim, began = prune(task.model, plan).eval(), time.perf_counter()
-        refit_(slim, task.model.eval(), plan, list(as_trained(recipe, task, batches)), residual=residual)
+        slim, began = prune(job.model, plan).eval(), time.perf_counter()
+        refit_(slim, job.model.eval(), plan, list(as_trained(recipe, job, batches)), residual=residual)
         name = "refitted" + ", shortcuts made up for" * residual
-        found[name] = top1(task, slim)
-        found[f"{name}, recalibrated"] = top1(task, recalibrated(recipe, task, slim))
+        found[name] = top1(job, slim)
+        found[f"{name}, recalibrated"] = top1(job, recalibrated(recipe, job, slim))
         found[f"{name}, seconds"] = round(time.perf_counter() - began, 1)
     command = " ".join(["python", *sys.argv])
     print(json.dumps({"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **found}, indent=2))
 
 
-def as_trained(recipe: Recipe, task: Task, number: int) -> Iterable[Tensor]:
-    assert task.data is not None
-    return training_images(task.data, recipe, number, augment=task.data.augment)
+def as_trained(recipe: Recipe, job: PruningJob, number: int) -> Iterable[Tensor]:
+    assert job.data is not None
+    return training_images(job.data, recipe, number, augment=job.data.augment)
 
 
-def recalibrated(recipe: Recipe, task: Task, slim: nn.Module) -> nn.Module:
+def recalibrated(recipe: Recipe, job: PruningJob, slim: nn.Module) -> nn.Module:
     slim = duplicate(slim)
-    recalibrate_(slim, as_trained(recipe, task, 40))
+    recalibrate_(slim, as_trained(recipe, job, 40))
     return slim
 
 
-def top1(task: Task, network: nn.Module) -> float:
-    assert task.data is not None
-    return accuracy(network, evaluation_batches(task.data.test, task.data, 500))
+def top1(job: PruningJob, network: nn.Module) -> float:
+    assert job.data is not None
+    return accuracy(network, evaluation_batches(job.data.test, job.data, 500))
 
 
 def refit_(slim: nn.Module, dense: nn.Module, plan: Plan, images: list[Tensor], *, residual: bool) -> None:

@@ -325,7 +325,7 @@ def test_the_cpu_is_never_timed_in_place_of_a_gpu(provider, main_job):
     for target in (main_job.run.path, main_job.run.onnx("slim")):
         result = slimmer("profile", target, "--provider", provider, "--batch", "1")
         assert result.exit_code == 2
-        assert result.stderr.startswith(f"Error: provider {provider}: ")
+        assert f"\nError: provider {provider}: " in result.stderr
         assert not result.stdout
     assert main_job.run.profile.read_bytes() == before
 

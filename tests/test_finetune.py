@@ -109,9 +109,9 @@ def softmax(values, temperature):
 @pytest.mark.parametrize(("distill", "temperature"), [(0.9, 2.0), (0.5, 1.0), (0.0, 4.0), (1.0, 3.0)])
 def test_the_loss_by_hand(distill, temperature):
     logits, target, labels = [[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]], [[0.0, 1.0, 0.0], [1.0, 2.0, 3.0]], [0, 1]
-    task = distance = 0.0
+    job = distance = 0.0
     for row, wanted, label in zip(logits, target, labels, strict=True):
-        task -= math.log(softmax(row, 1.0)[label]) / 2
+        job -= math.log(softmax(row, 1.0)[label]) / 2
         ours, theirs = softmax(row, temperature), softmax(wanted, temperature)
         distance += sum(q * math.log(q / p) for p, q in zip(ours, theirs, strict=True)) / 2
     found = objective(
@@ -120,7 +120,7 @@ def test_the_loss_by_hand(distill, temperature):
         torch.tensor(target),
         training(distill=distill, temperature=temperature),
     )
-    assert float(found) == pytest.approx((1 - distill) * task + distill * temperature**2 * distance, rel=1e-5)
+    assert float(found) == pytest.approx((1 - distill) * job + distill * temperature**2 * distance, rel=1e-5)
 
 
 def test_without_a_target_it_is_cross_entropy():

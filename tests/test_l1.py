@@ -218,25 +218,25 @@ def test_a_one_shot_criterion_ends_inside_the_budget(name, checkpoint, tmp_path)
     assert report["method"] == name
 
 
-def planned(task, *settings):
-    """The plan that a recipe's one-shot method makes of a task."""
+def planned(job, *settings):
+    """The plan that a recipe's one-shot method makes of a job."""
     recipe = read_recipe(None, settings)
-    return target_plan(task, recipe, choose_method(recipe, task, 0, resumed=False).scores(torch.zeros(0)))
+    return target_plan(job, recipe, choose_method(recipe, job, 0, resumed=False).scores(torch.zeros(0)))
 
 
 def test_options_reach_the_criterion(checkpoint):
-    task = prepare(recipe_of(checkpoint, ("method.name", "l1"), ("budget.flops", 0.5), ("data.size", 8)))
+    job = prepare(recipe_of(checkpoint, ("method.name", "l1"), ("budget.flops", 0.5), ("data.size", 8)))
     sensitive = (("method.sensitivity", 1),)
     plans = {
-        planned(task, ("method.name", "random")),
-        planned(task, ("method.name", "random"), ("seed", 0)),
-        planned(task, ("method.name", "random"), ("seed", 1)),
-        planned(task, ("method.name", "l1")),
-        planned(task, ("method.name", "l1"), ("method.priced", True)),
-        planned(task, ("method.name", "l1"), *sensitive),
+        planned(job, ("method.name", "random")),
+        planned(job, ("method.name", "random"), ("seed", 0)),
+        planned(job, ("method.name", "random"), ("seed", 1)),
+        planned(job, ("method.name", "l1")),
+        planned(job, ("method.name", "l1"), ("method.priced", True)),
+        planned(job, ("method.name", "l1"), *sensitive),
     }
     assert len(plans) == 5
-    assert all(0.45 < task.costs[0].exact(plan.widths) / task.costs[0].dense <= 0.5 for plan in plans)
+    assert all(0.45 < job.costs[0].exact(plan.widths) / job.costs[0].dense <= 0.5 for plan in plans)
 
 
 # Bad input

@@ -317,11 +317,11 @@ def test_a_network_without_batch_norm_is_refused():
 
 
 @pytest.mark.parametrize(("start", "resumed"), [(0.5, False), (0.5, True), (None, False)])
-def test_scales_are_set_at_a_fresh_start_only(task, start, resumed):
-    scales = find_scales(task.model, task.graph)
+def test_scales_are_set_at_a_fresh_start_only(job, start, resumed):
+    scales = find_scales(job.model, job.graph)
     before = [scale.detach().clone() for scale in scales]
     pairs = [("method.name", "network_slimming"), ("method.scale_start", start)]
-    method = choose_method(recipe_of(*pairs), task, 3, resumed=resumed)
+    method = choose_method(recipe_of(*pairs), job, 3, resumed=resumed)
     wanted = [torch.full_like(each, 0.5) if start and not resumed else each for each in before]
     assert all(torch.equal(*pair) for pair in zip(scales, wanted, strict=True))
     with torch.no_grad():
@@ -530,96 +530,95 @@ def prepared():
 
 
 @pytest.fixture
-def task(prepared):
-    """A task whose network may be trained."""
+def job(prepared):
+    """A job whose network may be trained."""
     return replace(prepared, model=copy.deepcopy(prepared.model))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_method_ends_inside_both_budgets(task, name):
+def test_every_method_ends_inside_both_budgets(job, name):
     """By fvcore's count and the parameters of the network that the plan gives."""
     recipe = recipe_of(("method.name", name))
-    training = training_of(recipe, task)
-    stop = sparsify_steps(recipe, task, training)
+    training = training_of(recipe, job)
+    stop = sparsify_steps(recipe, job, training)
     assert stop == (3 if ("method.sparsify", 0.3) in OPTIONS.get(name, []) else 0)
-    method = choose_method(recipe, task, stop, resumed=False)
-    network = Masked(task.model, task.graph, method.start(), method.gate)
+    method = choose_method(recipe, job, stop, resumed=False)
+    network = Masked(job.model, job.graph, method.start(), method.gate)
     learner = make_learner(network, training, train_masks=method.trains_masks)
     fabric = make_engine("cpu", "32-true")
-    train_(fabric, learner, copy.deepcopy(task.model), task.data, training, stop=stop, method=method)
-    plan = target_plan(task, recipe, method.scores(network.variables))
-    slim = prune(task.model, plan)
+    train_(fabric, learner, copy.deepcopy(job.model), job.data, training, stop=stop, method=method)
+    plan = target_plan(job, recipe, method.scores(network.variables))
+    slim = prune(job.model, plan)
     counted = (count_flops(slim, (1, 16, 16)), sum(parameter.numel() for parameter in slim.parameters()))
-    dense = (count_flops(task.model, (1, 16, 16)), sum(parameter.numel() for parameter in task.model.parameters()))
+    dense = (count_flops(job.model, (1, 16, 16)), sum(parameter.numel() for parameter in job.model.parameters()))
     assert counted[0] <= 0.5 * dense[0]
     assert counted[1] <= 0.6 * dense[1]
     assert counted[0] > 0.45 * dense[0] or counted[1] > 0.55 * dense[1]
 
 
-def test_a_resumed_run_takes_no_scores_anew(task, monkeypatch):
+def test_a_resumed_run_takes_no_scores_anew(job, monkeypatch):
     monkeypatch.setattr("slimmer.criteria.taylor.taylor_scores", None)
-    method = choose_method(recipe_of(("method.name", "taylor")), task, 3, resumed=True)
-    assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": task.graph.units}
+    method = choose_method(recipe_of(("method.name", "taylor")), job, 3, resumed=True)
+    assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": job.graph.units}
 
 
-def test_fisher_ranks_within_groups_are_compared_by_what_cutting_a_group_does(task):
+def test_fisher_ranks_within_groups_are_compared_by_what_cutting_a_group_does(job):
     """How far that is, is told group by group; the ranks inside a group stay."""
     told = []
     measured = recipe_of(("method.sensitivity", 2))
-    method = choose_method(measured, task, 0, resumed=False, observe=told.append)
-    groups = len(task.graph.groups)
+    method = choose_method(measured, job, 0, resumed=False, observe=told.append)
+    groups = len(job.graph.groups)
     assert told == [{"event": "scores", "done": done, "groups": groups} for done in range(groups)]
-    plain = choose_method(recipe_of(), task, 0, resumed=False, observe=told.append)
+    plain = choose_method(recipe_of(), job, 0, resumed=False, observe=told.append)
     assert len(told) == groups
     found, ranks = method.scores(None), plain.scores(None)
     assert not torch.allclose(found, ranks)
-    for ours, theirs in zip(*(each.split([g.size for g in task.graph.groups]) for each in (found, ranks)), strict=True):
+    for ours, theirs in zip(*(each.split([g.size for g in job.graph.groups]) for each in (found, ranks)), strict=True):
         assert torch.equal(ours.argsort(), theirs.argsort(stable=True))
 
 
-def test_magnitudes_say_which_channels_go_and_fisher_scores_how_many(task):
-    sizes = [group.size for group in task.graph.groups]
+def test_magnitudes_say_which_channels_go_and_fisher_scores_how_many(job):
+    sizes = [group.size for group in job.graph.groups]
     plain, dealt = (
-        choose_method(recipe_of(("method.order", order)), task, 0, resumed=False).scores(None).split(sizes)
+        choose_method(recipe_of(("method.order", order)), job, 0, resumed=False).scores(None).split(sizes)
         for order in ("taylor", "magnitude")
     )
-    for fisher, found, norms in zip(plain, dealt, magnitude_scores(task.model, task.graph).split(sizes), strict=True):
+    for fisher, found, norms in zip(plain, dealt, magnitude_scores(job.model, job.graph).split(sizes), strict=True):
         torch.testing.assert_close(found.sort().values, fisher.sort().values)  # gradients twice: not to the last bit
         assert torch.equal(found.argsort(stable=True), norms.argsort(stable=True))
     assert not all(map(torch.equal, plain, dealt))
     widths = [
-        target_plan(task, recipe_of(), torch.cat([part.double() for part in scores])).widths
-        for scores in (plain, dealt)
+        target_plan(job, recipe_of(), torch.cat([part.double() for part in scores])).widths for scores in (plain, dealt)
     ]
     assert widths[0] == widths[1]
 
 
-def test_under_masks_the_scores_keep_their_order(task):
+def test_under_masks_the_scores_keep_their_order(job):
     methods = [
-        choose_method(recipe_of(("method.order", order)), task, 3, resumed=False) for order in ("taylor", "magnitude")
+        choose_method(recipe_of(("method.order", order)), job, 3, resumed=False) for order in ("taylor", "magnitude")
     ]
     assert torch.equal(*(method.scores(None) for method in methods))
 
 
-def test_scores_that_run_on_under_masks_are_not_compared(task):
+def test_scores_that_run_on_under_masks_are_not_compared(job):
     told = []
-    method = choose_method(recipe_of(("method.sensitivity", 2)), task, 3, resumed=False, observe=told.append)
-    plain = choose_method(recipe_of(), task, 3, resumed=False)
+    method = choose_method(recipe_of(("method.sensitivity", 2)), job, 3, resumed=False, observe=told.append)
+    plain = choose_method(recipe_of(), job, 3, resumed=False)
     assert told == []
     assert torch.equal(method.scores(None), plain.scores(None))
 
 
-def test_taylors_masks_are_inside_the_budgets_of_the_moment(task):
-    method = choose_method(recipe_of(("method.name", "taylor")), task, 3, resumed=False)
-    sizes = [group.size for group in task.graph.groups]
+def test_taylors_masks_are_inside_the_budgets_of_the_moment(job):
+    method = choose_method(recipe_of(("method.name", "taylor")), job, 3, resumed=False)
+    sizes = [group.size for group in job.graph.groups]
     left = []
     for way in (0.0, 0.5, 1.0):
         mask = method._project(method.scores(None), way)
         widths = [int(part.sum()) for part in mask.split(sizes)]
-        shares = [budget.cost.exact(widths) / budget.cost.dense for budget in task.budgets]
-        assert all(share <= 1 - way * (1 - b.ratio) for share, b in zip(shares, task.budgets, strict=True))
+        shares = [budget.cost.exact(widths) / budget.cost.dense for budget in job.budgets]
+        assert all(share <= 1 - way * (1 - b.ratio) for share, b in zip(shares, job.budgets, strict=True))
         left.append(int(mask.sum()))
-    assert left[0] == task.graph.units > left[1] > left[2]
+    assert left[0] == job.graph.units > left[1] > left[2]
 
 
 @pytest.mark.parametrize(
@@ -644,34 +643,34 @@ def test_multipliers_are_not_below_zero(key, values):
 
 
 @pytest.mark.parametrize(("values", "both"), [([3.0], [3.0, 3.0]), ([3.0, 5.0], [3.0, 5.0])])
-def test_each_budget_is_a_target_with_its_multipliers(task, values, both):
+def test_each_budget_is_a_target_with_its_multipliers(job, values, both):
     pairs = [("method.name", "maskconvnet"), ("method.lambda_m", values), ("method.lambda_v", [0.5])]
     recipe = recipe_of(*pairs, ("method.warmup", 0.1))
-    method = choose_method(recipe, task, 12, resumed=False)
+    method = choose_method(recipe, job, 12, resumed=False)
     assert [target.sparsity for target in method._targets] == pytest.approx([0.5, 0.4])
     assert [target.lambda_m for target in method._targets] == both
     assert [target.lambda_v for target in method._targets] == [0.5, 0.5]
-    steps = len(task.data.train) // 64
+    steps = len(job.data.train) // 64
     assert method._warmup == round(0.1 * steps)
-    soft = torch.full((task.graph.units,), 0.01)
+    soft = torch.full((job.graph.units,), 0.01)
     assert [target.measure(soft) for target in method._targets] == pytest.approx([0, 0])
 
 
-def test_a_warm_up_that_fills_the_masked_part_is_refused(task):
+def test_a_warm_up_that_fills_the_masked_part_is_refused(job):
     recipe = recipe_of(("method.name", "maskconvnet"), ("method.warmup", 0.14))  # of 0.15 epochs: the same 3 steps
     with pytest.raises(RecipeError, match="the masks never move"):
-        choose_method(recipe, task, 3, resumed=False)
+        choose_method(recipe, job, 3, resumed=False)
 
 
-def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(task):
-    method = choose_method(recipe_of(("method.name", "maskconvnet")), task, 3, resumed=False)
-    plan = target_plan(task, recipe_of(), torch.rand(task.graph.units, generator=torch.Generator().manual_seed(0)))
-    slim = prune(task.model, plan)
-    params = [sum(parameter.numel() for parameter in network.parameters()) for network in (slim, task.model)]
-    flops = [count_flops(network, (1, 16, 16)) for network in (slim, task.model)]
+def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(job):
+    method = choose_method(recipe_of(("method.name", "maskconvnet")), job, 3, resumed=False)
+    plan = target_plan(job, recipe_of(), torch.rand(job.graph.units, generator=torch.Generator().manual_seed(0)))
+    slim = prune(job.model, plan)
+    params = [sum(parameter.numel() for parameter in network.parameters()) for network in (slim, job.model)]
+    flops = [count_flops(network, (1, 16, 16)) for network in (slim, job.model)]
     measured = [target.measure(0.3 * hard_mask(plan)) for target in method._targets]
     assert measured == pytest.approx([1 - flops[0] / flops[1], 1 - params[0] / params[1]])
-    assert plan != full_plan(task.graph)
+    assert plan != full_plan(job.graph)
 
 
 @pytest.mark.parametrize("name", ["taylor", "maskconvnet", "network_slimming", "bar"])
@@ -681,12 +680,12 @@ def test_a_method_that_needs_data_says_so_without_any(prepared, name):
 
 
 @pytest.mark.parametrize("name", ["maskconvnet", "network_slimming", "bar"])
-def test_masks_that_are_never_trained_are_refused(task, name):
+def test_masks_that_are_never_trained_are_refused(job, name):
     with pytest.raises(RecipeError, match=r"method.sparsify: nothing would be learnt.*found 0"):
         recipe_of(("method.name", name), ("method.sparsify", 0))
     recipe = recipe_of(("method.name", name), ("finetune.epochs", 0))
     with pytest.raises(RecipeError, match=r"0.3 of 0 epochs is no step: nothing would be learnt"):
-        choose_method(recipe, task, sparsify_steps(recipe, task, training_of(recipe, task)), resumed=False)
+        choose_method(recipe, job, sparsify_steps(recipe, job, training_of(recipe, job)), resumed=False)
     assert recipe_of(("method.name", "taylor"), ("method.sparsify", 0)).method.sparsify == 0
 
 
@@ -697,22 +696,22 @@ def test_a_negative_strength_is_refused(name):
 
 
 @pytest.mark.parametrize(("pairs", "rise"), [([], 0.0), ([("method.controller", "dual")], 4 / (12 - 2))])
-def test_maskconvnets_options_reach_it(task, pairs, rise):
+def test_maskconvnets_options_reach_it(job, pairs, rise):
     chosen = [("method.forward", "hard"), ("method.pull", "cost"), ("method.warmup", 0.1)]
-    method = choose_method(recipe_of(("method.name", "maskconvnet"), *chosen, *pairs), task, 12, resumed=False)
+    method = choose_method(recipe_of(("method.name", "maskconvnet"), *chosen, *pairs), job, 12, resumed=False)
     assert method._rise == pytest.approx(rise)
-    variables = torch.full((task.graph.units,), 0.3)
+    variables = torch.full((job.graph.units,), 0.3)
     assert set(method.gate(variables, training=True).tolist()) == {1.0}
-    widths = torch.tensor([float(group.size) for group in task.graph.groups], requires_grad=True)
-    (slope,) = torch.autograd.grad(task.budgets[0].cost.value(widths), widths)
-    sizes = torch.tensor([group.size for group in task.graph.groups])
-    found, wanted = method._targets[0].price(torch.ones(task.graph.units)), slope.repeat_interleave(sizes)
+    widths = torch.tensor([float(group.size) for group in job.graph.groups], requires_grad=True)
+    (slope,) = torch.autograd.grad(job.budgets[0].cost.value(widths), widths)
+    sizes = torch.tensor([group.size for group in job.graph.groups])
+    found, wanted = method._targets[0].price(torch.ones(job.graph.units)), slope.repeat_interleave(sizes)
     assert torch.allclose(found / found.sum(), (wanted / wanted.sum()).float())
 
 
-def test_bars_options_reach_it(task):
+def test_bars_options_reach_it(job):
     chosen = [("method.gate_start", 1.5), ("method.strength", 2e-5), ("method.steepness", 4.0)]
-    method = choose_method(recipe_of(("method.name", "bar"), *chosen), task, 12, resumed=False)
+    method = choose_method(recipe_of(("method.name", "bar"), *chosen), job, 12, resumed=False)
     assert set(method.start().tolist()) == {1.5}
     assert (method._steps, method._strength, method._steepness) == (12, pytest.approx(0.2), 4.0)
     assert [barrier.limit for barrier in method._barriers] == pytest.approx([0.5, 0.6], abs=1e-4)

@@ -29,7 +29,7 @@ def pictures(side=6, channels=3, classes=3):
 
 
 def chain():
-    """A copy: a task's model is trained in place."""
+    """A copy: a job's model is trained in place."""
     return copy.deepcopy(zoo.traced("Chain")[0])
 
 
@@ -63,10 +63,10 @@ def test_what_is_kept_narrows_what_can_be_reached():
 
 def test_budgets_are_shares_or_numbers_of_what_the_network_costs():
     pairs = [("model.input_size", SIZE), ("budget.flops", "50%"), ("budget.params", {"sparsity": 0.25})]
-    task = prepare(read_recipe(None, pairs), chain())
-    flops, params = task.budgets
+    job = prepare(read_recipe(None, pairs), chain())
+    flops, params = job.budgets
     assert (flops.cost.name, params.cost.name) == ("flops", "params")
-    assert params.cost.dense == sum(parameter.numel() for parameter in task.model.parameters())
+    assert params.cost.dense == sum(parameter.numel() for parameter in job.model.parameters())
     assert (flops.limit, flops.ratio) == (flops.cost.dense / 2, 0.5)
     assert (params.limit, params.ratio) == (0.75 * params.cost.dense, 0.75)
     absolute = [("model.input_size", SIZE), ("budget.flops", flops.cost.dense - 1), ("budget.params", "0.2K")]
@@ -90,9 +90,9 @@ def test_no_budget_is_refused_before_anything_is_read():
 
 def test_a_module_and_data_that_fit():
     data = pictures()
-    task = prepare(read_recipe(None, [HALF]), chain().float(), data)
-    assert task.identity == Identity("", 3, zoo.SIZE)
-    assert task.data is data
+    job = prepare(read_recipe(None, [HALF]), chain().float(), data)
+    assert job.identity == Identity("", 3, zoo.SIZE)
+    assert job.data is data
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from slimmer.data import Data, batches, steps
 from slimmer.errors import RecipeError
 from slimmer.methods import Method, MethodSetup, Taylor
 from slimmer.methods.taylor import Project
-from slimmer.pipeline.job import Task
+from slimmer.pipeline.job import PruningJob
 from slimmer.pruning.allocate import allocate
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan
@@ -25,11 +25,11 @@ from slimmer.runs.events import Observe
 from slimmer.training.loop import Training
 
 
-def training_of(recipe: Recipe, task: Task) -> Training:
+def training_of(recipe: Recipe, job: PruningJob) -> Training:
     """The recipe's training section as plain numbers; no epochs where there are no data."""
     section, method = recipe.finetune, recipe.method
     return Training(
-        epochs=section.epochs if task.data is not None else 0.0,
+        epochs=section.epochs if job.data is not None else 0.0,
         batch_size=section.batch_size,
         lr=section.lr,
         momentum=section.momentum,
@@ -46,54 +46,56 @@ def training_of(recipe: Recipe, task: Task) -> Training:
     )
 
 
-def method_entry(recipe: Recipe, task: Task) -> Criterion | TrainedMethod:
+def method_entry(recipe: Recipe, job: PruningJob) -> Criterion | TrainedMethod:
     """The method that the recipe names. Raises RecipeError where it needs data and there are none."""
-    entry = find_method(recipe.method.name, with_data=task.data is not None)
-    if task.data is None and (isinstance(entry, TrainedMethod) or entry.needs_data):
+    entry = find_method(recipe.method.name, with_data=job.data is not None)
+    if job.data is None and (isinstance(entry, TrainedMethod) or entry.needs_data):
         raise RecipeError("method.name", f"{entry.name} needs data", "give --data, or method.name=magnitude")
     return entry
 
 
-def sparsify_steps(recipe: Recipe, task: Task, training: Training) -> int:
+def sparsify_steps(recipe: Recipe, job: PruningJob, training: Training) -> int:
     """How many steps the network is trained under masks before channels go for real."""
-    if task.data is None:
+    if job.data is None:
         return 0
-    return round(recipe.method.share_under_masks() * training.steps(task.data))
+    return round(recipe.method.share_under_masks() * training.steps(job.data))
 
 
-def choose_method(recipe: Recipe, task: Task, stop: int, *, resumed: bool, observe: Observe = lambda _: None) -> Method:
+def choose_method(
+    recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool, observe: Observe = lambda _: None
+) -> Method:
     """The recipe's method with its first scores or targets; a resumed one gets its scores from the saved state.
 
     `observe` hears how far the scores are, where that takes long.
     """
-    entry = method_entry(recipe, task)
+    entry = method_entry(recipe, job)
     if isinstance(entry, TrainedMethod):
-        return _trained_method(entry, recipe, task, stop, resumed=resumed)
+        return _trained_method(entry, recipe, job, stop, resumed=resumed)
     if resumed:  # the saved state holds the scores
-        return Taylor(torch.ones(task.graph.units, dtype=torch.float32), _projection(recipe, task), stop)
-    scores: Tensor = load(entry.scores)(_request(recipe, task, stop))
+        return Taylor(torch.ones(job.graph.units, dtype=torch.float32), _projection(recipe, job), stop)
+    scores: Tensor = load(entry.scores)(_request(recipe, job, stop))
     if recipe.method.sensitivity_batches() and not stop:
-        scores = _measured(recipe, task, scores, observe)
-    return Taylor(scores, _projection(recipe, task), stop)
+        scores = _measured(recipe, job, scores, observe)
+    return Taylor(scores, _projection(recipe, job), stop)
 
 
-def check_method(recipe: Recipe, task: Task) -> None:
+def check_method(recipe: Recipe, job: PruningJob) -> None:
     """Raise RecipeError where the method's options don't fit the data, the budgets or the steps; nothing is changed."""
-    entry = method_entry(recipe, task)
+    entry = method_entry(recipe, job)
     if isinstance(entry, TrainedMethod):
-        stop = sparsify_steps(recipe, task, training_of(recipe, task))
-        _trained_method(entry, recipe, task, stop, resumed=True)  # as if resumed: the weights stay
+        stop = sparsify_steps(recipe, job, training_of(recipe, job))
+        _trained_method(entry, recipe, job, stop, resumed=True)  # as if resumed: the weights stay
     if recipe.method.own_cut():
-        target_plan(task, recipe, torch.ones(task.graph.units, dtype=torch.float64))
+        target_plan(job, recipe, torch.ones(job.graph.units, dtype=torch.float64))
 
 
-def target_plan(task: Task, recipe: Recipe, scores: Tensor) -> Plan:
+def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor) -> Plan:
     """The exact projection: the plan inside every budget that keeps the highest scores, or the method's own cut."""
-    entry = method_entry(recipe, task)
+    entry = method_entry(recipe, job)
     if recipe.method.own_cut() and entry.cut is not None:
-        plan: Plan = load(entry.cut)(_request(recipe, task), scores)
+        plan: Plan = load(entry.cut)(_request(recipe, job), scores)
         return plan
-    return _allocate(recipe, task, scores - scores.min().clamp(max=0), task.budgets)
+    return _allocate(recipe, job, scores - scores.min().clamp(max=0), job.budgets)
 
 
 def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "none") -> Iterator[Tensor]:
@@ -103,59 +105,59 @@ def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "
     return (images for images, _ in islice(of_epoch, number))
 
 
-def _request(recipe: Recipe, task: Task, stop: int = 0) -> ScoreRequest[MethodOptions]:
+def _request(recipe: Recipe, job: PruningJob, stop: int = 0) -> ScoreRequest[MethodOptions]:
     """What the recipe's criterion is asked."""
 
     def images(number: int) -> Iterator[Tensor]:
-        if task.data is None:
+        if job.data is None:
             raise RecipeError("method.name", f"{recipe.method.name} asks for images", "give --data")
-        return training_images(task.data, recipe, number)
+        return training_images(job.data, recipe, number)
 
-    return ScoreRequest(task.model, task.graph, recipe.method, recipe.seed, images, under_masks=stop > 0)
+    return ScoreRequest(job.model, job.graph, recipe.method, recipe.seed, images, under_masks=stop > 0)
 
 
-def _setup(recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> MethodSetup[MethodOptions]:
+def _setup(recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool) -> MethodSetup[MethodOptions]:
     """What the recipe's trained method is built for."""
-    assert task.data is not None
-    per_epoch = steps(task.data.train, recipe.finetune.batch_size)
-    return MethodSetup(task.model, task.graph, task.budgets, recipe.method, stop, per_epoch, resumed)
+    assert job.data is not None
+    per_epoch = steps(job.data.train, recipe.finetune.batch_size)
+    return MethodSetup(job.model, job.graph, job.budgets, recipe.method, stop, per_epoch, resumed)
 
 
-def _trained_method(entry: TrainedMethod, recipe: Recipe, task: Task, stop: int, *, resumed: bool) -> Method:
+def _trained_method(entry: TrainedMethod, recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool) -> Method:
     """The method, to be trained for `stop` steps. Raises RecipeError where these are none."""
     if stop < 1:
         share, epochs = recipe.method.share_under_masks(), recipe.finetune.epochs
         found = f"{share:g} of {epochs:g} epochs is no step: nothing would be learnt"
         raise RecipeError("method.sparsify", found, "raise it or finetune.epochs, or take a one-shot method")
-    method: Method = load(entry.build)(_setup(recipe, task, stop, resumed=resumed))
+    method: Method = load(entry.build)(_setup(recipe, job, stop, resumed=resumed))
     return method
 
 
-def _allocate(recipe: Recipe, task: Task, scores: Tensor, budgets: Sequence[Budget]) -> Plan:
-    entry = method_entry(recipe, task)
+def _allocate(recipe: Recipe, job: PruningJob, scores: Tensor, budgets: Sequence[Budget]) -> Plan:
+    entry = method_entry(recipe, job)
     ranks = isinstance(entry, Criterion) and entry.ranks
     how = Allocation() if ranks else recipe.method.allocation()
-    limits = replace(task.limits, even=how.even, stream=how.stream)
-    return allocate(scores, task.graph, budgets, limits, priced=how.priced)
+    limits = replace(job.limits, even=how.even, stream=how.stream)
+    return allocate(scores, job.graph, budgets, limits, priced=how.priced)
 
 
-def _projection(recipe: Recipe, task: Task) -> Project:
+def _projection(recipe: Recipe, job: PruningJob) -> Project:
     """Scores and a share of the way into the mask of that moment."""
 
     def project(scores: Tensor, way: float) -> Tensor:
-        now = [Budget(b.cost, b.cost.dense + way * (b.limit - b.cost.dense)) for b in task.budgets]
-        return hard_mask(_allocate(recipe, task, scores, now))
+        now = [Budget(b.cost, b.cost.dense + way * (b.limit - b.cost.dense)) for b in job.budgets]
+        return hard_mask(_allocate(recipe, job, scores, now))
 
     return project
 
 
-def _measured(recipe: Recipe, task: Task, scores: Tensor, observe: Observe) -> Tensor:
+def _measured(recipe: Recipe, job: PruningJob, scores: Tensor, observe: Observe) -> Tensor:
     """The scores on each group's measured curve."""
-    assert task.data is not None
-    images = list(training_images(task.data, recipe, recipe.method.sensitivity_batches()))
-    groups = len(task.graph.groups)
+    assert job.data is not None
+    images = list(training_images(job.data, recipe, recipe.method.sensitivity_batches()))
+    groups = len(job.graph.groups)
 
     def tell(done: int) -> None:
         observe({"event": "scores", "done": done, "groups": groups})
 
-    return sensitivity_scores(task.model, task.graph, scores, images, tell)
+    return sensitivity_scores(job.model, job.graph, scores, images, tell)

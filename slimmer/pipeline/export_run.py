@@ -21,7 +21,7 @@ from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.pipeline.export_metadata import provenance, weights_of
 from slimmer.pipeline.job import check_fit, load_data
 from slimmer.pipeline.profiled_forms import said_by_profile
-from slimmer.pipeline.verify_export import Job, check_asked, judge, measure, program_for
+from slimmer.pipeline.verify_export import ExportJob, check_asked, judge, measure, program_for
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
@@ -71,7 +71,7 @@ def export_run(
     networks = {name: load_network(weights_of(run, name), model, trust_code=trust_code) for name in NETWORKS}
     with claimed(run.path, "slimmer"):
         _take_places(run)
-        job = Job(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
+        job = ExportJob(run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report))
         check_asked(job)
         found = _export_all(job, observe)
         asked = [found["networks"][each.name] for each in variants(recipe.export)]
@@ -80,7 +80,7 @@ def export_run(
         return found
 
 
-def _export_all(job: Job, observe: Observe) -> dict[str, Any]:
+def _export_all(job: ExportJob, observe: Observe) -> dict[str, Any]:
     """Each file that the recipe asks for, made and checked apart, then listed, then put in its place."""
     done: dict[str, Any] = {}
     try:
@@ -133,7 +133,7 @@ def earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {**listed["networks"][name], "file": str(files[name]), "reused": True} for name in same}
 
 
-def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
+def _list(job: ExportJob, done: Mapping[str, Any]) -> dict[str, Any]:
     """What export.json then holds: what was done now, and what earlier exports wrote and is still there."""
     kept = {name: each for name, each in job.known.items() if name not in done and Path(each["file"]).is_file()}
     found = {
@@ -148,7 +148,7 @@ def _list(job: Job, done: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _export(job: Job, variant: Variant, done: Mapping[str, Any], stage: Path) -> dict[str, Any]:
+def _export(job: ExportJob, variant: Variant, done: Mapping[str, Any], stage: Path) -> dict[str, Any]:
     """One file of the run, and how it stands to PyTorch; a file that computes something else goes.
 
     A new one is made in the folder `stage`. It is listed before it is moved, which the next export would go on with.
@@ -186,7 +186,7 @@ def _export(job: Job, variant: Variant, done: Mapping[str, Any], stage: Path) ->
     return entry
 
 
-def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> None:
+def _write(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, str]) -> None:
     section, shape = job.recipe.export, variant.shape
     network = job.networks[variant.network]
     source = job.run.path / Variant(variant.network, "fp32", shape).file
@@ -205,7 +205,7 @@ def _write(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) 
             write_int8(source, path, images, metadata=metadata, symmetric=section.int8_symmetric)
 
 
-def _is_current(job: Job, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
+def _is_current(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
     """Whether `path` is the file that would be written again; it may know more, where the data are gone."""
     if variant.name not in job.known:  # none, one of another plan, or not as it was when it was checked
         return False

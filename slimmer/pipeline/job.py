@@ -28,7 +28,7 @@ from slimmer.runs.events import Observe, stage
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class PruningJob:
     """A network and what is to become of it.
 
     `model` is the dense network that is masked, trained and cut: the one that was `given`, or its program where
@@ -55,8 +55,8 @@ def prepare(
     *,
     trust_code: bool = False,
     observe: Observe = lambda _: None,
-) -> Task:
-    """The task of a recipe; `model` (and how to build it) and `data` stand in for its model and data sections.
+) -> PruningJob:
+    """The job of a recipe; `model` (and how to build it) and `data` stand in for its model and data sections.
 
     `observe` hears what is to be known of the checkpoint; `trust_code` takes an architecture that it names as code.
     Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
@@ -99,7 +99,7 @@ def prepare(
         check_reachable(budgets, graph, limits, narrowing)
     except BudgetError as error:
         raise for_budget(error, given, budgets, rewritten) from None
-    return Task(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
+    return PruningJob(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
 
 
 def _limits(graph: ChannelGraph, section: BudgetSection) -> Limits:

@@ -10,7 +10,7 @@ from torch import nn
 from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
 from slimmer.pipeline.choose_plan import method_entry
-from slimmer.pipeline.job import Task
+from slimmer.pipeline.job import PruningJob
 from slimmer.pipeline.recount import recount, subject_of
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.plan import Plan
@@ -20,53 +20,53 @@ from slimmer.runs.directory import Run, worked
 
 
 def make_report(
-    run: Run, recipe: Recipe, task: Task, plan: Plan, slim: nn.Module, measured: Mapping[str, Any]
+    run: Run, recipe: Recipe, job: PruningJob, plan: Plan, slim: nn.Module, measured: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that is known of a finished run, as data.
 
     `measured` holds the accuracies and, of masks that were trained, what they left before projection. The closed
     forms have to agree with a recount of the slim network to the unit: raises ModelError where they do not.
     """
-    slim_subject = subject_of(slim, task.model, task.graph, task.scope, task.cut)
+    slim_subject = subject_of(slim, job.model, job.graph, job.scope, job.cut)
     top1 = {key: measured[f"accuracy_{key}"] for key in ("dense", "removed", "slim")}
     return {
         "format": 1,
         "slimmer": version("slimmer"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": str(run.path),
-        "arch": task.identity.arch,
-        "input_size": list(task.identity.input_size),
-        "inputs": task.scope.described,
-        "traced": _traced(task, slim),
+        "arch": job.identity.arch,
+        "input_size": list(job.identity.input_size),
+        "inputs": job.scope.described,
+        "traced": _traced(job, slim),
         "seed": recipe.seed,
-        "method": method_entry(recipe, task).name,
-        "epochs": recipe.finetune.epochs if task.data is not None else 0.0,
+        "method": method_entry(recipe, job).name,
+        "epochs": recipe.finetune.epochs if job.data is not None else 0.0,
         "recipe_hash": recipe.hash(),
         "plan_hash": plan.hash,
-        **{cost.name: cost_report(cost, plan, task.budgets) for cost in task.costs},
-        "recount": recount(slim_subject, task.costs, plan),
-        "uncounted": uncounted(task.scope.of(slim), task.scope.inputs),
+        **{cost.name: cost_report(cost, plan, job.budgets) for cost in job.costs},
+        "recount": recount(slim_subject, job.costs, plan),
+        "uncounted": uncounted(job.scope.of(slim), job.scope.inputs),
         "before_projection": measured.get("before_projection"),
-        "accuracy": None if task.data is None else top1,
+        "accuracy": None if job.data is None else top1,
         "groups": [
             {"name": group.name, "dense": group.size, "slim": width, "channels_each": _channels_each(group)}
             for group, width in zip(plan.groups, plan.widths, strict=True)
         ],
-        "attributes": attribute_report(task.graph, plan),
-        "fixed": [vars(row) for row in task.graph.fixed],
+        "attributes": attribute_report(job.graph, plan),
+        "fixed": [vars(row) for row in job.graph.fixed],
         "seconds": round(worked(run.read_events()), 1),
         "environment": environment(),
     }
 
 
-def _traced(task: Task, slim: nn.Module) -> dict[str, Any] | None:
+def _traced(job: PruningJob, slim: nn.Module) -> dict[str, Any] | None:
     """The parts that alone were traced, and their share of the parameters; None where all of the network was."""
-    if not task.scope.parts:
+    if not job.scope.parts:
         return None
     dense, left = (
-        sum(parameter.numel() for parameter in task.scope.of(each).parameters()) for each in (task.model, slim)
+        sum(parameter.numel() for parameter in job.scope.of(each).parameters()) for each in (job.model, slim)
     )
-    return {"parts": list(task.scope.parts), "params": {"dense": dense, "slim": left}}
+    return {"parts": list(job.scope.parts), "params": {"dense": dense, "slim": left}}
 
 
 def _channels_each(group: ChannelGroup) -> int:

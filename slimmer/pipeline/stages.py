@@ -1,41 +1,31 @@
 """The stages of a run in order: network, channel groups, masks, plan, slim network, report."""
 
 import hashlib
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from slimmer.atomic_files import digest, write_json, write_text
-from slimmer.data import Data, evaluation_batches, steps
-from slimmer.errors import DataError, RunError, first_line
-from slimmer.graph import example_inputs
+from slimmer.data import Data, steps
+from slimmer.errors import DataError, RunError
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.pipeline.choose_plan import (
     check_method,
-    choose_method,
-    sparsify_steps,
-    target_plan,
-    training_images,
-    training_of,
 )
-from slimmer.pipeline.job import Task, prepare
+from slimmer.pipeline.job import prepare
 from slimmer.pipeline.make_report import make_report
-from slimmer.pipeline.saved_state import DELETE, SavedState, Stand
-from slimmer.pruning.batch_norms import recalibrate_
-from slimmer.pruning.compensate import compensate_
-from slimmer.pruning.masks import Masked, fold_, hard_mask
+from slimmer.pipeline.remove_channels import remove_channels
+from slimmer.pipeline.run_context import Context, fitting, make_context, remaining, slim_network, test_top1
+from slimmer.pipeline.saved_state import Stand
+from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_identified, save_network
-from slimmer.pruning.traced_parts import check_scope
 from slimmer.recipe import Recipe
 from slimmer.reports.figures import draw_run
 from slimmer.reports.run_report import to_markdown
@@ -43,26 +33,9 @@ from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
 from slimmer.runs.events import Observe, stage
 from slimmer.runs.trust import check_code, remember
-from slimmer.training.devices import make_engine, place_, synchronised_
-from slimmer.training.evaluate import accuracy
-from slimmer.training.loop import Learner, Training, make_learner, train_
-from slimmer.training.mask_events import mask_event
-from slimmer.training.optimizer_state import restore_, sliced_state
+from slimmer.training.devices import make_engine
+from slimmer.training.loop import Learner, make_learner, train_
 from slimmer.training.optimizers import check_optimizer
-
-MASK_EVENTS = 50  # records of the masks' values while they are trained
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What every stage of one run works with."""
-
-    fabric: Fabric
-    recipe: Recipe
-    task: Task
-    training: Training
-    saved: SavedState
-    tell: Observe
 
 
 def start(
@@ -89,15 +62,15 @@ def start(
     with ExitStack() as held:
         place = None if out is None else _claim(fabric, held, new_run(out, ""))
         tell = observe if fabric.global_rank == 0 else _silent
-        task = prepare(recipe, model, data, trust_code=trust_code, observe=tell)
-        check_method(recipe, task)
-        place = _claim(fabric, held, new_run(None, task.identity.arch)) if place is None else place
+        job = prepare(recipe, model, data, trust_code=trust_code, observe=tell)
+        check_method(recipe, job)
+        place = _claim(fabric, held, new_run(None, job.identity.arch)) if place is None else place
         run, claim = place
-        job = _job(fabric, run, claim, recipe, task, observe)
-        measured = _measure_dense(job)
+        context = make_context(fabric, run, claim, recipe, job, observe)
+        measured = _measure_dense(context)
         if fabric.global_rank == 0:
             with all_or_nothing(run):
-                save_network(run.dense, task.given, task.identity, None, {})
+                save_network(run.dense, job.given, job.identity, None, {})
                 text = recipe.to_yaml()
                 measured["recipe_sha256"] = hashlib.sha256(text.encode()).hexdigest()
                 measured["dense_sha256"] = digest(run.dense)
@@ -106,9 +79,9 @@ def start(
                 if latest:
                     mark_latest(run)
         fabric.barrier()
-        stand, _ = _standing(run, job, measured)
-        job.tell({"event": "begun", "run": str(run.path)})
-        return run, _stages(run, job, measured, stand, None)
+        stand, _ = _standing(run, context, measured)
+        context.tell({"event": "begun", "run": str(run.path)})
+        return run, _stages(run, context, measured, stand, None)
 
 
 def _silent(_event: dict[str, Any]) -> None:
@@ -142,65 +115,57 @@ def resume(run: Run, observe: Observe = lambda _: None, *, trust_code: bool = Fa
         claim = held.enter_context(old_run(run)) if fabric.global_rank == 0 else None
         network, identity = load_identified(run.dense, trust_code=trust_code)
         tell = observe if fabric.global_rank == 0 else _silent
-        task = prepare(recipe, network, identity=identity, observe=tell)
-        job = _job(fabric, run, claim, recipe, task, observe)
+        job = prepare(recipe, network, identity=identity, observe=tell)
+        context = make_context(fabric, run, claim, recipe, job, observe)
         measured = run.read_measured()
-        if task.data is None and measured["accuracy_dense"] is not None:
+        if job.data is None and measured["accuracy_dense"] is not None:
             raise RunError(str(run.path), "its data came from Python and are not here", "start it anew from Python")
-        stand, plan = _standing(run, job, measured)
-        job.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in task.budgets}})
-        return _stages(run, job, measured, stand, plan)
+        stand, plan = _standing(run, context, measured)
+        context.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in job.budgets}})
+        return _stages(run, context, measured, stand, plan)
 
 
-def _job(fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, task: Task, observe: Observe) -> Job:
-    if recipe.finetune.sync_batch_norm:
-        task = replace(task, model=synchronised_(fabric, task.model))
-    place_(fabric, task.model, _call(task))
-    saved = SavedState(fabric, run, recipe.finetune.save_every)
-    return Job(fabric, recipe, task, training_of(recipe, task), saved, _teller(run, claim, observe))
-
-
-def _stages(run: Run, job: Job, measured: dict[str, Any], stand: Stand, plan: Plan | None) -> dict[str, Any]:
+def _stages(run: Run, context: Context, measured: dict[str, Any], stand: Stand, plan: Plan | None) -> dict[str, Any]:
     """Masks, removal, training of the slim network, report; masks are skipped where there is a `plan` already."""
-    task = job.task
-    teacher = set_mode_(duplicate(task.model), training=False).requires_grad_(requires_grad=False)
+    job = context.job
+    teacher = set_mode_(duplicate(job.model), training=False).requires_grad_(requires_grad=False)
     if plan is not None:
-        learner = make_learner(_slim(job, plan), job.training)
-        with _fitting(run):
+        learner = make_learner(slim_network(context, plan), context.training)
+        with fitting(run):
             learner.restore_(stand.tensors, stand.step)
     else:
-        plan, learner, measured["before_projection"] = _sparsify(run, job, teacher, stand)
-        measured["accuracy_removed"] = _accuracy(learner.network, task.data)
-        if job.fabric.global_rank == 0:
+        plan, learner, measured["before_projection"] = remove_channels(run, context, teacher, stand)
+        measured["accuracy_removed"] = test_top1(learner.network, job.data)
+        if context.fabric.global_rank == 0:
             write_text(run.plan, plan.to_json())
             write_json(run.measured, measured)
-        job.saved.write("slim", learner, {}, plan.hash)
-        left = remaining(task, hard_mask(plan) > 0)
-        job.tell({"event": "removed", "step": learner.step, "accuracy": measured["accuracy_removed"], **left})
-    if task.data is not None:
-        _train(job, learner, teacher, task.data, plan)
-    measured["accuracy_slim"] = _accuracy(learner.network, task.data)
-    report = make_report(run, job.recipe, job.task, plan, learner.network, measured)
-    if job.fabric.global_rank == 0:
-        notes = {"slimmer": version("slimmer"), "recipe_hash": job.recipe.hash(), "plan_hash": plan.hash}
-        rewritten = job.recipe.model.rewrite
-        save_network(run.slim, learner.network.cpu(), task.identity, plan, notes, rewritten=rewritten)
+        context.saved.write("slim", learner, {}, plan.hash)
+        left = remaining(job, hard_mask(plan) > 0)
+        context.tell({"event": "removed", "step": learner.step, "accuracy": measured["accuracy_removed"], **left})
+    if job.data is not None:
+        _train(context, learner, teacher, job.data, plan)
+    measured["accuracy_slim"] = test_top1(learner.network, job.data)
+    report = make_report(run, context.recipe, context.job, plan, learner.network, measured)
+    if context.fabric.global_rank == 0:
+        notes = {"slimmer": version("slimmer"), "recipe_hash": context.recipe.hash(), "plan_hash": plan.hash}
+        rewritten = context.recipe.model.rewrite
+        save_network(run.slim, learner.network.cpu(), job.identity, plan, notes, rewritten=rewritten)
         drawn = draw_run(run.read_events(), report, run.path / "figures")
         report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
         write_text(run.text, to_markdown(report))
         write_json(run.report, report)
         run.state.unlink(missing_ok=True)
-    job.tell({"event": "done", "report": report})
-    job.fabric.barrier()
+    context.tell({"event": "done", "report": report})
+    context.fabric.barrier()
     return report
 
 
-def _standing(run: Run, job: Job, measured: Mapping[str, Any]) -> tuple[Stand, Plan | None]:
+def _standing(run: Run, context: Context, measured: Mapping[str, Any]) -> tuple[Stand, Plan | None]:
     """The last state, and the plan that its network was cut by; None before that.
 
     Raises RunError where one of them is damaged, gone or of another run.
     """
-    stand = job.saved.load(0 if job.task.data is None else job.training.steps(job.task.data))
+    stand = context.saved.load(0 if context.job.data is None else context.training.steps(context.job.data))
     if stand.stage == "masks":
         return stand, None
     right = f"delete {run.state} and resume: the plan is made anew"
@@ -212,104 +177,27 @@ def _standing(run: Run, job: Job, measured: Mapping[str, Any]) -> tuple[Stand, P
     return stand, plan
 
 
-@contextmanager
-def _fitting(run: Run) -> Iterator[None]:
-    """A block that puts a state back; raises RunError where it is not of this run's network."""
-    try:
-        yield
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        found = f"does not fit the run's network ({first_line(error)})"
-        raise RunError(str(run.state), found, DELETE) from error
-
-
-def _sparsify(run: Run, job: Job, teacher: nn.Module, stand: Stand) -> tuple[Plan, Learner, dict[str, float] | None]:
-    """Train under masks toward the budgets, project exactly into them, and remove the channels for real.
-
-    Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what the masks alone
-    left of each cost (None where there were none).
-    """
-    task = job.task
-    stop = sparsify_steps(job.recipe, task, job.training)
-    job.tell(stage("scoring the channels"))
-    method = choose_method(job.recipe, task, stop, resumed=bool(stand.tensors), observe=job.tell)
-    network = Masked(task.model, task.graph, method.start(), method.gate)
-    learner = make_learner(job.fabric.to_device(network), job.training, train_masks=method.trains_masks)
-    if stand.tensors:
-        with _fitting(run):
-            learner.restore_(stand.tensors, stand.step)
-            for name, tensor in method.state.items():
-                tensor.copy_(stand.tensors[f"method.{name}"])
-    if task.data is not None and learner.step < stop:
-        keep = partial(job.saved.maybe, "masks", learner, method.state)
-        often = max(1, stop // MASK_EVENTS)
-
-        def tell(event: dict[str, Any]) -> None:
-            mask = method.gate(network.variables.detach(), training=False)
-            job.tell({**event, **remaining(task, mask.cpu() > 0)})
-            if method.has_masks and (event["step"] % often == 0 or event["step"] == stop):
-                told = {key: event[key] for key in ("step", "epoch")}
-                job.tell({"event": "masks", **told, **mask_event(mask, [group.size for group in task.graph.groups])})
-
-        train_(job.fabric, learner, teacher, task.data, job.training, stop=stop, method=method, observe=tell, save=keep)
-    plan = target_plan(task, job.recipe, method.scores(network.variables))
-    set_mode_(network, training=False)
-    before = remaining(task, network.mask().cpu() > 0) if stop and method.has_masks else None
-    if method.trains_masks:
-        fold_(task.model, task.graph, network.mask())
-    number = job.recipe.finetune.recalibrate if task.data is not None else 0
-    if number and job.recipe.method.compensate:
-        compensate_(task.model, task.graph, plan, _as_trained(job, number))
-    check_scope(task.model, task.graph, plan, task.scope, task.cut)
-    slim = make_learner(_slim(job, plan), job.training)
-    remembered = sliced_state(learner.optimizer, network.model, plan)
-    restore_(slim.optimizer, slim.network, remembered)
-    slim.step = learner.step
-    if number:
-        recalibrate_(slim.network, _as_trained(job, number))
-    return plan, slim, before
-
-
-def _slim(job: Job, plan: Plan) -> nn.Module:
-    """The slim network where it is trained."""
-    return place_(job.fabric, job.task.cut(job.task.model, plan), _call(job.task))
-
-
-def _call(task: Task) -> tuple[Any, ...]:
-    """The arguments of one call of the task's network."""
-    return example_inputs(task.model, task.identity.inputs(task.given), images=2)
-
-
-def _as_trained(job: Job, number: int) -> Iterator[Tensor]:
-    """Batches of training images, augmented as in training: see docs/decisions.md, 8."""
-    assert job.task.data is not None
-    return training_images(job.task.data, job.recipe, number, augment=job.task.data.augment)
-
-
-def remaining(task: Task, alive: Tensor) -> dict[str, float]:
-    """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that do."""
-    widths = torch.stack([part.sum() for part in alive.split([group.size for group in task.graph.groups])])
-    return {cost.name: cost.share(float(cost.value(widths))) for cost in task.costs}
-
-
-def _train(job: Job, learner: Learner, teacher: nn.Module, data: Data, plan: Plan) -> None:
+def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, plan: Plan) -> None:
     """Train the slim network to the end of the run, with its accuracy told after every epoch."""
-    total, per_epoch = job.training.steps(data), steps(data.train, job.training.batch_size)
-    keep = partial(job.saved.maybe, "slim", learner, {}, plan.hash)
+    total, per_epoch = context.training.steps(data), steps(data.train, context.training.batch_size)
+    keep = partial(context.saved.maybe, "slim", learner, {}, plan.hash)
     while learner.step < total:
         stop = min(total, (learner.step // per_epoch + 1) * per_epoch)
-        train_(job.fabric, learner, teacher, data, job.training, stop=stop, observe=job.tell, save=keep)
-        top1 = _accuracy(learner.network, data)
-        job.tell({"event": "epoch", "step": learner.step, "epoch": learner.step / per_epoch, "accuracy": top1})
+        train_(context.fabric, learner, teacher, data, context.training, stop=stop, observe=context.tell, save=keep)
+        top1 = test_top1(learner.network, data)
+        context.tell({"event": "epoch", "step": learner.step, "epoch": learner.step / per_epoch, "accuracy": top1})
 
 
-def _measure_dense(job: Job) -> dict[str, Any]:
+def _measure_dense(context: Context) -> dict[str, Any]:
     """What is known of the dense network. Raises DataError where it is near chance on the data."""
-    data = job.task.data
-    job.tell(stage("measuring the dense network"))
-    top1 = _accuracy(job.task.model, data)
-    found: dict[str, Any] = {cost.name: cost.dense for cost in job.task.costs}
-    job.tell({"event": "dense", "accuracy": top1, **found, "limits": {b.cost.name: b.ratio for b in job.task.budgets}})
-    if data is not None and top1 is not None and not (job.recipe.data.trust or job.recipe.model.scratch):
+    data = context.job.data
+    context.tell(stage("measuring the dense network"))
+    top1 = test_top1(context.job.model, data)
+    found: dict[str, Any] = {cost.name: cost.dense for cost in context.job.costs}
+    context.tell(
+        {"event": "dense", "accuracy": top1, **found, "limits": {b.cost.name: b.ratio for b in context.job.budgets}}
+    )
+    if data is not None and top1 is not None and not (context.recipe.data.trust or context.recipe.model.scratch):
         chance = 1 / data.num_classes
         if top1 <= chance + 0.1 * (1 - chance):
             raise DataError(
@@ -319,27 +207,3 @@ def _measure_dense(job: Job) -> dict[str, Any]:
                 "order, the architecture is another; to go on all the same: --set data.trust=true",
             )
     return {**found, "accuracy_dense": top1}
-
-
-def _accuracy(model: nn.Module, data: Data | None) -> float | None:
-    """Top-1 on the test images, or None without data."""
-    return None if data is None else accuracy(model, evaluation_batches(data.test, data, 500))
-
-
-def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
-    """What happens goes to the caller, and what is no single step into the run's events, from the first process.
-
-    That is the one that has the claim; it ends with RunError where the run's directory was removed.
-    """
-    began = time.monotonic()
-
-    def tell(event: dict[str, Any]) -> None:
-        if claim is None:
-            return
-        claim.check()
-        observe(event)
-        if event["event"] not in {"dense", "stage"} and (event["event"] != "step" or event["step"] % 10 == 0):
-            at = round(time.monotonic() - began, 3)
-            run.record({"time": at, **{key: value for key, value in event.items() if key != "report"}})
-
-    return tell

@@ -36,7 +36,7 @@ EVALUATION_BATCH = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class ExportJob:
     """What the export of a run works on; `known` are the files that earlier exports listed, by name.
 
     What is needed for several files is made once: `programs` by network and shape, and by network how its float32 file
@@ -66,7 +66,7 @@ class Job:
         return own
 
 
-def program_for(job: Job, variant: Variant, path: Path) -> ExportedProgram:
+def program_for(job: ExportJob, variant: Variant, path: Path) -> ExportedProgram:
     """The program of a variant's network in its shape, traced once for all forms of it. Raises ExportError."""
     key = variant.network, variant.shape
     if key in job.programs:
@@ -77,7 +77,7 @@ def program_for(job: Job, variant: Variant, path: Path) -> ExportedProgram:
     return program
 
 
-def check_asked(job: Job) -> None:
+def check_asked(job: ExportJob) -> None:
     """Nothing; raises ExportError where a file is asked for that the run's network or its data can't give."""
     section = job.recipe.export
     if job.recipe.model.trace:
@@ -93,13 +93,13 @@ def check_asked(job: Job) -> None:
         raise ExportError("export.int8 (--int8)", found, right)
 
 
-def measure(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
+def measure(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
     """A file's parity with PyTorch by kind of inputs, and its top-1 on the test data where there are any."""
     inputs = job.inputs
     return _measure_images(job, variant, path, inputs) if is_image(inputs) else _measure_calls(job, variant, path)
 
 
-def _measure_calls(job: Job, variant: Variant, path: Path) -> dict[str, Any]:
+def _measure_calls(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
     """Parity on the network's example, and on one with random numbers in place of its own."""
     network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
     dense = eval_copy(job.networks["dense"])
@@ -114,7 +114,7 @@ def _call(variant: Variant, path: Path) -> Call:
     return call_program(path, load_program(path)) if variant.form == "torch" else call_file(path)
 
 
-def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...]) -> dict[str, Any]:
+def _measure_images(job: ExportJob, variant: Variant, path: Path, size: tuple[int, ...]) -> dict[str, Any]:
     network, batch = job.networks[variant.network], variant.shape.batch
     images = _images(job, variant, size)
     tolerance = TOLERANCES[variant.form]
@@ -136,7 +136,7 @@ def _measure_images(job: Job, variant: Variant, path: Path, size: tuple[int, ...
 
 
 def _judge_images(
-    job: Job, variant: Variant, data: Data, path: Path, answer: Callable[[Array], Array]
+    job: ExportJob, variant: Variant, data: Data, path: Path, answer: Callable[[Array], Array]
 ) -> tuple[float, int]:
     """A file's top-1 on the test images, and on how many of them it was run.
 
@@ -167,7 +167,7 @@ def _several(batch: int) -> int:
     return batch * -(-EVALUATION_BATCH // batch)
 
 
-def _images(job: Job, variant: Variant, size: tuple[int, ...]) -> dict[str, Tensor]:
+def _images(job: ExportJob, variant: Variant, size: tuple[int, ...]) -> dict[str, Tensor]:
     """The images to compare on, by kind: random, of another size where that is open, drawn from the test data."""
     number = job.recipe.export.images
     generator = torch.Generator().manual_seed(job.recipe.seed)
@@ -181,7 +181,9 @@ def _images(job: Job, variant: Variant, size: tuple[int, ...]) -> dict[str, Tens
     return images
 
 
-def judge(job: Job, variant: Variant, measured: Mapping[str, Any], done: Mapping[str, Any], path: Path) -> list[str]:
+def judge(
+    job: ExportJob, variant: Variant, measured: Mapping[str, Any], done: Mapping[str, Any], path: Path
+) -> list[str]:
     """What is to be said about a file. Raises ExportError where the slim network loses more in int8 than it may."""
     if variant.form == "fp16":
         single = ", ".join(f"{number} {kind}" for kind, number in float32_ops(path).items())

@@ -1,0 +1,86 @@
+"""From the dense network to the slim one: masks, the plan inside the budgets, the channels removed."""
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from slimmer.models.copying import set_mode_
+from slimmer.pipeline.choose_plan import (
+    choose_method,
+    sparsify_steps,
+    target_plan,
+)
+from slimmer.pipeline.run_context import Context, as_trained, fitting, remaining, slim_network
+from slimmer.pipeline.saved_state import Stand
+from slimmer.pruning.batch_norms import recalibrate_
+from slimmer.pruning.compensate import compensate_
+from slimmer.pruning.masks import Masked, fold_
+from slimmer.pruning.plan import Plan
+from slimmer.pruning.traced_parts import check_scope
+from slimmer.runs.directory import Run
+from slimmer.runs.events import stage
+from slimmer.training.loop import Learner, make_learner, train_
+from slimmer.training.mask_events import mask_event
+from slimmer.training.optimizer_state import restore_, sliced_state
+
+MASK_EVENTS = 50  # records of the masks' values while they are trained
+
+
+def remove_channels(
+    run: Run, context: Context, teacher: nn.Module, stand: Stand
+) -> tuple[Plan, Learner, dict[str, float] | None]:
+    """Train under masks toward the budgets, project exactly into them, and remove the channels for real.
+
+    Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what the masks alone
+    left of each cost (None where there were none).
+    """
+    job = context.job
+    stop = sparsify_steps(context.recipe, job, context.training)
+    context.tell(stage("scoring the channels"))
+    method = choose_method(context.recipe, job, stop, resumed=bool(stand.tensors), observe=context.tell)
+    network = Masked(job.model, job.graph, method.start(), method.gate)
+    learner = make_learner(context.fabric.to_device(network), context.training, train_masks=method.trains_masks)
+    if stand.tensors:
+        with fitting(run):
+            learner.restore_(stand.tensors, stand.step)
+            for name, tensor in method.state.items():
+                tensor.copy_(stand.tensors[f"method.{name}"])
+    if job.data is not None and learner.step < stop:
+        keep = partial(context.saved.maybe, "masks", learner, method.state)
+        often = max(1, stop // MASK_EVENTS)
+
+        def tell(event: dict[str, Any]) -> None:
+            mask = method.gate(network.variables.detach(), training=False)
+            context.tell({**event, **remaining(job, mask.cpu() > 0)})
+            if method.has_masks and (event["step"] % often == 0 or event["step"] == stop):
+                told = {key: event[key] for key in ("step", "epoch")}
+                context.tell({"event": "masks", **told, **mask_event(mask, [group.size for group in job.graph.groups])})
+
+        train_(
+            context.fabric,
+            learner,
+            teacher,
+            job.data,
+            context.training,
+            stop=stop,
+            method=method,
+            observe=tell,
+            save=keep,
+        )
+    plan = target_plan(job, context.recipe, method.scores(network.variables))
+    set_mode_(network, training=False)
+    before = remaining(job, network.mask().cpu() > 0) if stop and method.has_masks else None
+    if method.trains_masks:
+        fold_(job.model, job.graph, network.mask())
+    number = context.recipe.finetune.recalibrate if job.data is not None else 0
+    if number and context.recipe.method.compensate:
+        compensate_(job.model, job.graph, plan, as_trained(context, number))
+    check_scope(job.model, job.graph, plan, job.scope, job.cut)
+    slim = make_learner(slim_network(context, plan), context.training)
+    remembered = sliced_state(learner.optimizer, network.model, plan)
+    restore_(slim.optimizer, slim.network, remembered)
+    slim.step = learner.step
+    if number:
+        recalibrate_(slim.network, as_trained(context, number))
+    return plan, slim, before

@@ -1,0 +1,108 @@
+"""What every stage of a run works with."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from slimmer.data import Data, evaluation_batches
+from slimmer.errors import RunError, first_line
+from slimmer.graph import example_inputs
+from slimmer.pipeline.choose_plan import (
+    training_images,
+    training_of,
+)
+from slimmer.pipeline.job import PruningJob
+from slimmer.pipeline.saved_state import DELETE, SavedState
+from slimmer.pruning.plan import Plan
+from slimmer.recipe import Recipe
+from slimmer.runs.claim import Claim
+from slimmer.runs.directory import Run
+from slimmer.runs.events import Observe
+from slimmer.training.devices import place_, synchronised_
+from slimmer.training.evaluate import accuracy
+from slimmer.training.loop import Training
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What every stage of one run works with."""
+
+    fabric: Fabric
+    recipe: Recipe
+    job: PruningJob
+    training: Training
+    saved: SavedState
+    tell: Observe
+
+
+def make_context(
+    fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, job: PruningJob, observe: Observe
+) -> Context:
+    """The context of a run whose network lies where it is trained, batch norms synchronised where that is asked for."""
+    if recipe.finetune.sync_batch_norm:
+        job = replace(job, model=synchronised_(fabric, job.model))
+    place_(fabric, job.model, example_call(job))
+    saved = SavedState(fabric, run, recipe.finetune.save_every)
+    return Context(fabric, recipe, job, training_of(recipe, job), saved, _teller(run, claim, observe))
+
+
+def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
+    """What happens goes to the caller, and what is no single step into the run's events, from the first process.
+
+    That is the one that has the claim; it ends with RunError where the run's directory was removed.
+    """
+    began = time.monotonic()
+
+    def tell(event: dict[str, Any]) -> None:
+        if claim is None:
+            return
+        claim.check()
+        observe(event)
+        if event["event"] not in {"dense", "stage"} and (event["event"] != "step" or event["step"] % 10 == 0):
+            at = round(time.monotonic() - began, 3)
+            run.record({"time": at, **{key: value for key, value in event.items() if key != "report"}})
+
+    return tell
+
+
+def example_call(job: PruningJob) -> tuple[Any, ...]:
+    """The arguments of one call of the job's network."""
+    return example_inputs(job.model, job.identity.inputs(job.given), images=2)
+
+
+def slim_network(context: Context, plan: Plan) -> nn.Module:
+    """The slim network where it is trained."""
+    return place_(context.fabric, context.job.cut(context.job.model, plan), example_call(context.job))
+
+
+@contextmanager
+def fitting(run: Run) -> Iterator[None]:
+    """A block that puts a state back; raises RunError where it is not of this run's network."""
+    try:
+        yield
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        found = f"does not fit the run's network ({first_line(error)})"
+        raise RunError(str(run.state), found, DELETE) from error
+
+
+def as_trained(context: Context, number: int) -> Iterator[Tensor]:
+    """Batches of training images, augmented as in training: see docs/decisions.md, 8."""
+    assert context.job.data is not None
+    return training_images(context.job.data, context.recipe, number, augment=context.job.data.augment)
+
+
+def remaining(job: PruningJob, alive: Tensor) -> dict[str, float]:
+    """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that do."""
+    widths = torch.stack([part.sum() for part in alive.split([group.size for group in job.graph.groups])])
+    return {cost.name: cost.share(float(cost.value(widths))) for cost in job.costs}
+
+
+def test_top1(model: nn.Module, data: Data | None) -> float | None:
+    """Top-1 on the test images, or None without data."""
+    return None if data is None else accuracy(model, evaluation_batches(data.test, data, 500))
