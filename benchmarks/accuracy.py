@@ -1,10 +1,14 @@
-"""Accuracy at a FLOP budget: slimmer beside Torch-Pruning, same data, images, optimizer and schedule.
+"""Accuracy at a FLOP budget: slimmer beside Torch-Pruning, same data, images, optimizer and
+schedule.
 
-One network and one method a call; the result is a JSON file that `benchmarks/table.py` puts into a table:
+One network and one method a call; the result is a JSON file that `benchmarks/table.py` puts into a
+table:
 
-    python benchmarks/accuracy.py recipes/cifar_resnet20.yaml CHECKPOINT CIFAR_DIR slimmer --out benchmarks/results
+    python benchmarks/accuracy.py recipes/cifar_resnet20.yaml CHECKPOINT CIFAR_DIR slimmer --out
+    benchmarks/results
 
-METHOD is `slimmer` (the default), another method of slimmer's, or a pruner of Torch-Pruning's (tp-...).
+METHOD is `slimmer` (the default), another method of slimmer's, or a pruner of Torch-Pruning's
+(tp-...).
 """
 
 import json
@@ -39,7 +43,8 @@ from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
 from slimmer.training.loop import make_learner, train_
 
-# Slimmer's methods by the name that the tables have for them: what their recipe's method section says.
+# Slimmer's methods by the name that the tables have for them: what their recipe's method section
+# says.
 METHODS: dict[str, dict[str, Any]] = {
     "slimmer": {"name": "auto"},
     "maskconvnet": {"name": "maskconvnet", "sparsify": 0.5, "mask_lr": 0.5},
@@ -72,7 +77,9 @@ TAYLOR_BATCHES = 64  # from which Torch-Pruning's Taylor scores are taken, as ma
 @click.argument("data_path", type=Path)
 @click.argument("method", type=click.Choice([*METHODS, *IMPORTANCES]))
 @click.option("--out", type=Path, required=True)
-@click.option("--distill/--no-distill", default=False, help="give the peer slimmer's distillation too")
+@click.option(
+    "--distill/--no-distill", default=False, help="give the peer slimmer's distillation too"
+)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--set", "settings", multiple=True)
 def main(
@@ -91,7 +98,11 @@ def main(
     recipe = read_recipe(recipe_file, [*fixed, *chosen, *map(parse_setting, settings)])
     if method in IMPORTANCES:
         recipe = recipe.model_copy(
-            update={"finetune": recipe.finetune.model_copy(update={"distill": recipe.finetune.distill * distill})}
+            update={
+                "finetune": recipe.finetune.model_copy(
+                    update={"distill": recipe.finetune.distill * distill}
+                )
+            }
         )
     began = time.perf_counter()
     slim, job, found = run_slimmer(recipe) if method in METHODS else run_peer(recipe, method)
@@ -146,7 +157,11 @@ def run_slimmer(recipe: Recipe) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
     return (
         slim,
         prepare(recipe),
-        {"params": report["params"]["dense"], "accuracy_dense": top1["dense"], "accuracy_removed": top1["removed"]},
+        {
+            "params": report["params"]["dense"],
+            "accuracy_dense": top1["dense"],
+            "accuracy_removed": top1["removed"],
+        },
     )
 
 
@@ -159,14 +174,20 @@ def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[s
     size = recipe.finetune.batch_size
     labelled = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
     some = islice(labelled, TAYLOR_BATCHES)
-    slim = prune_by_peer(method, job.model, job.identity.input_size, flops, some, global_pruning=True)
+    slim = prune_by_peer(
+        method, job.model, job.identity.input_size, flops, some, global_pruning=True
+    )
     slim = slim.to(memory_format=torch.channels_last)
-    recalibrate_(slim, training_images(data, recipe, recipe.finetune.recalibrate, augment=data.augment))
+    recalibrate_(
+        slim, training_images(data, recipe, recipe.finetune.recalibrate, augment=data.augment)
+    )
     top1 = {"accuracy_dense": _top1(job.model, data), "accuracy_removed": _top1(slim, data)}
     training = training_of(recipe, job)
     fabric = make_engine(recipe.device)
     learner = make_learner(slim, training)
-    train_(fabric, learner, job.model.eval(), data, training, stop=training.steps(data), observe=_say)
+    train_(
+        fabric, learner, job.model.eval(), data, training, stop=training.steps(data), observe=_say
+    )
     params = sum(parameter.numel() for parameter in job.model.parameters())
     return slim.eval(), job, {"params": params, **top1}
 

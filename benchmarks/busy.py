@@ -1,11 +1,12 @@
-"""Two networks whose true ratio is known, timed beside busy processes: what CPU time says, and what wall time says.
+"""Two networks whose true ratio is known, timed beside busy processes: what CPU time says, and what
+wall time says.
 
     python benchmarks/busy.py --out benchmarks/results/busy.json
 
-The second network is the first ones of the layers of the first. Both are timed by `slimmer profile`'s own
-means, on one thread and on two, first as the machine is, then beside so many processes that only compute. The load
-that others make is in the result: a ratio "without load" is a quiet one only where that is near 0. It takes five
-minutes at most, and its processes end with it.
+The second network is the first ones of the layers of the first. Both are timed by `slimmer
+profile`'s own means, on one thread and on two, first as the machine is, then beside so many
+processes that only compute. The load that others make is in the result: a ratio "without load" is a
+quiet one only where that is near 0. It takes five minutes at most, and its processes end with it.
 """
 
 import os
@@ -35,7 +36,12 @@ BUSY = f"import time\nend = time.time() + {LONGEST}\nwhile time.time() < end: su
 
 @click.command(help=__doc__)
 @click.option("--out", type=Path, required=True)
-@click.option("--layers", default="40,2;4,2", show_default=True, help="of the first and the second network; pairs")
+@click.option(
+    "--layers",
+    default="40,2;4,2",
+    show_default=True,
+    help="of the first and the second network; pairs",
+)
 @click.option("--load", default=4, show_default=True, help="processes that only compute")
 @click.option("--threads", default="1,2", show_default=True)
 @click.option("--blocks", default=11, show_default=True)
@@ -82,12 +88,18 @@ def busy(processes: int) -> Iterator[None]:
 def timed(pair: Sequence[int], processes: int, conditions: Conditions) -> Iterator[dict[str, Any]]:
     """How a network of so many layers compares with one of fewer, a row for each number of threads."""
     with tempfile.TemporaryDirectory(prefix="slimmer-busy-") as folder:
-        networks = [Network(f"{depth} layers", chain(Path(folder) / f"{depth}.onnx", depth)) for depth in pair]
+        networks = [
+            Network(f"{depth} layers", chain(Path(folder) / f"{depth}.onnx", depth))
+            for depth in pair
+        ]
         found = profile(networks, conditions)
     milliseconds = {(row.model, row.threads): row for row in found.timings}
     for one in found.comparisons:
         row = milliseconds[one.model, one.threads]
-        print(f"{pair}, {one.threads} threads, {processes} processes: {one.wall} {one.cpu}", file=sys.stderr)
+        print(
+            f"{pair}, {one.threads} threads, {processes} processes: {one.wall} {one.cpu}",
+            file=sys.stderr,
+        )
         yield {
             "layers": list(pair),
             "processes": processes,
@@ -99,16 +111,26 @@ def timed(pair: Sequence[int], processes: int, conditions: Conditions) -> Iterat
             "quoted": one.by,
             "waited": row.waited,
             "median_ms": [milliseconds[name.name, one.threads].median_ms for name in networks],
-            "cpu_median_ms": [milliseconds[name.name, one.threads].cpu_median_ms for name in networks],
+            "cpu_median_ms": [
+                milliseconds[name.name, one.threads].cpu_median_ms for name in networks
+            ],
         }
 
 
 def to_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The rows as Markdown."""
-    lines = ["| layers | threads | processes | load | by wall time | by CPU time | waited | quoted |", "|---" * 8 + "|"]
+    lines = [
+        "| layers | threads | processes | load | by wall time | by CPU time | waited | quoted |",
+        "|---" * 8 + "|",
+    ]
     for row in rows:
         waited = "" if row["waited"] is None else f"{row['waited']:.0%}"
-        cells = [" against ".join(map(str, row["layers"])), row["threads"], row["processes"], f"{row['load']:.1f}"]
+        cells = [
+            " against ".join(map(str, row["layers"])),
+            row["threads"],
+            row["processes"],
+            f"{row['load']:.1f}",
+        ]
         cells += [told(row["wall"]), told(row["cpu"]), waited, row["quoted"]]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
@@ -129,14 +151,18 @@ def chain(path: Path, layers: int) -> Path:
     for layer in range(layers):
         weight = (draw.standard_normal(shape) / np.sqrt(9 * CHANNELS)).astype(np.float32)
         weights.append(numpy_helper.from_array(weight, f"weight_{layer}"))
-        nodes.append(helper.make_node("Conv", [last, f"weight_{layer}"], [f"sum_{layer}"], pads=[1, 1, 1, 1]))
+        nodes.append(
+            helper.make_node("Conv", [last, f"weight_{layer}"], [f"sum_{layer}"], pads=[1, 1, 1, 1])
+        )
         last = "logits" if layer == layers - 1 else f"made_{layer}"
         nodes.append(helper.make_node("Relu", [f"sum_{layer}"], [last]))
     images = ["batch", CHANNELS, SIDE, SIDE]
     value = helper.make_tensor_value_info
     ends = [value("input", TensorProto.FLOAT, images)], [value("logits", TensorProto.FLOAT, images)]
     graph = helper.make_graph(nodes, "chain", *ends, weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path
+    )
     return path
 
 

@@ -1,9 +1,10 @@
-"""Files run by one consumer, in a process that holds nothing else: called by consumers.py, with NumPy alone.
+"""Files run by one consumer, in a process that holds nothing else: called by consumers.py, with
+NumPy alone.
 
     python consume.py CONSUMER FOLDER
 
-FOLDER/jobs.json lists files with their inputs; outputs go beside them as raw numbers, what happened to standard output,
-a line of JSON each.
+FOLDER/jobs.json lists files with their inputs; outputs go beside them as raw numbers, what happened
+to standard output, a line of JSON each.
 """
 
 # ruff: noqa: PLC0415 - each consumer is imported in its own process alone
@@ -27,12 +28,16 @@ def onnxruntime(job: Job, folder: Path) -> Numbers:
     """In ONNX Runtime on the CPU."""
     import onnxruntime as runtime
 
-    session = runtime.InferenceSession(str(folder / job["file"]), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(
+        str(folder / job["file"]), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"input": images_of(job, folder)})[0]
 
 
 def openvino(job: Job, folder: Path) -> Numbers:
-    """In OpenVINO on the CPU, float32 inside as the file has it; a program of torch.export by its PyTorch frontend."""
+    """In OpenVINO on the CPU, float32 inside as the file has it; a program of torch.export by its
+    PyTorch frontend.
+    """
     import openvino as runtime
 
     path = folder / job["file"]
@@ -105,7 +110,9 @@ def main() -> None:
     print(json.dumps({"version": told, "numpy": np.__version__}), flush=True)
     for job in json.loads((folder / "jobs.json").read_text()):
         try:
-            np.ascontiguousarray(run(job, folder)).astype(job["type"], copy=False).tofile(folder / job["answer"])
+            np.ascontiguousarray(run(job, folder)).astype(job["type"], copy=False).tofile(
+                folder / job["answer"]
+            )
             said = {}
         except Exception as error:  # noqa: BLE001 - a consumer may raise anything, and that is the result
             said = {"error": f"{type(error).__name__}: {error}"}

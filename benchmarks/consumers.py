@@ -1,10 +1,12 @@
 """Which runtimes take slimmer's files, and how near their outputs are to PyTorch's.
 
-    python benchmarks/consumers.py --ort117 DIR --openvino DIR --ncnn DIR --web DIR --out benchmarks/results
+    python benchmarks/consumers.py --ort117 DIR --openvino DIR --ncnn DIR --web DIR --out
+    benchmarks/results
 
-Every form that slimmer exports, of three networks at half their FLOPs with random weights, is run by each consumer in
-a process of its own. DIR is where `pip install --target DIR` put it (a virtual environment does too), for --web where
-`npm install` did; without one a consumer is skipped. Today's ONNX Runtime and PyTorch are slimmer's own.
+Every form that slimmer exports, of three networks at half their FLOPs with random weights, is run
+by each consumer in a process of its own. DIR is where `pip install --target DIR` put it (a virtual
+environment does too), for --web where `npm install` did; without one a consumer is skipped. Today's
+ONNX Runtime and PyTorch are slimmer's own.
 """
 
 import json
@@ -43,18 +45,24 @@ LIMIT = 600  # seconds for all files of a network in one consumer
 
 @dataclass(frozen=True)
 class Consumer:
-    """What runs files: its name, how consume.py calls it, where it is installed (None: beside slimmer)."""
+    """What runs files: its name, how consume.py calls it, where it is installed (None: beside
+    slimmer).
+    """
 
     name: str
     kind: str
     where: Path | None = None
-    programs: bool = False  # whether it takes torch.export programs, for which it needs PyTorch beside it
+    programs: bool = (
+        False  # whether it takes torch.export programs, for which it needs PyTorch beside it
+    )
     onnx: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """An exported file: its form in words, the type and batch of its images, the images, what PyTorch makes of them."""
+    """An exported file: its form in words, the type and batch of its images, the images, what
+    PyTorch makes of them.
+    """
 
     form: str
     path: Path
@@ -65,12 +73,18 @@ class File:
 
 
 @click.command(help=__doc__)
-@click.option("--ort117", type=click.Path(exists=True, path_type=Path), help="onnxruntime 1.17.3 and numpy 1.26.4")
+@click.option(
+    "--ort117",
+    type=click.Path(exists=True, path_type=Path),
+    help="onnxruntime 1.17.3 and numpy 1.26.4",
+)
 @click.option("--openvino", type=click.Path(exists=True, path_type=Path))
 @click.option("--ncnn", type=click.Path(exists=True, path_type=Path), help="ncnn and pnnx")
 @click.option("--web", type=click.Path(exists=True, path_type=Path), help="onnxruntime-web, by npm")
 @click.option("--nets", default=NETS, show_default=True)
-@click.option("--out", type=Path, required=True, help="the folder of consumers.json and consumers.md")
+@click.option(
+    "--out", type=Path, required=True, help="the folder of consumers.json and consumers.md"
+)
 def main(nets: str, out: Path, **places: Path | None) -> None:
     consumers, skipped = available(places)
     versions: dict[str, Any] = {}
@@ -85,7 +99,9 @@ def main(nets: str, out: Path, **places: Path | None) -> None:
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     words = [f"--{name} DIR" for name, place in places.items() if place is not None]
     found = {
-        "command": " ".join(["python benchmarks/consumers.py", *words, f"--nets {nets}", "--out", out.name]),
+        "command": " ".join(
+            ["python benchmarks/consumers.py", *words, f"--nets {nets}", "--out", out.name]
+        ),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions,
         "skipped": skipped,
@@ -120,7 +136,9 @@ def available(places: Mapping[str, Path | None]) -> tuple[list[Consumer], dict[s
 
 
 def exported(net: str, folder: Path) -> Iterator[File]:
-    """Every form of a slim network, as the export of a run writes it, made apart so that none stops the others."""
+    """Every form of a slim network, as the export of a run writes it, made apart so that none stops
+    the others.
+    """
     model, size = slim(net)
     images, other = torch.randn(IMAGES, *size), torch.randn(IMAGES, *larger(size))
 
@@ -155,7 +173,9 @@ def exported(net: str, folder: Path) -> Iterator[File]:
 
 
 def slim(net: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """A network by name with half its FLOPs, random weights and batch norm that has seen images; and their size."""
+    """A network by name with half its FLOPs, random weights and batch norm that has seen images;
+    and their size.
+    """
     torch.manual_seed(0)
     model, size = build(net), find(net).input_size
     size = (size[0], min(size[1], SIDE), min(size[2], SIDE))
@@ -171,7 +191,11 @@ def consumed(
     consumer: Consumer, files: Sequence[File], folder: Path, versions: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """What came of each file that a consumer takes; its version is put into `versions`."""
-    taken = [file for file in files if (consumer.programs if file.path.suffix == ".pt2" else consumer.onnx)]
+    taken = [
+        file
+        for file in files
+        if (consumer.programs if file.path.suffix == ".pt2" else consumer.onnx)
+    ]
     jobs = [job(file, folder) for file in taken]
     (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
     done = subprocess.run(
@@ -190,13 +214,19 @@ def consumed(
     died = {"error": f"the process ended with {done.returncode}"}
     for file, asked in zip(taken, jobs, strict=True):
         error = said.get(file.form, died).get("error")
-        found = {"error": " ".join(error.split())[:300]} if error else held(file, folder / asked["answer"])
+        found = (
+            {"error": " ".join(error.split())[:300]}
+            if error
+            else held(file, folder / asked["answer"])
+        )
         (folder / asked["answer"]).unlink(missing_ok=True)
         yield {"form": file.form, "consumer": consumer.name, **found}
 
 
 def command(consumer: Consumer, folder: Path) -> list[str]:
-    """What runs the files in `folder`; a consumer with a place of its own sees no other packages, if it can."""
+    """What runs the files in `folder`; a consumer with a place of its own sees no other packages,
+    if it can.
+    """
     if consumer.kind == "web":
         return ["node", str(FOLDER / "consume_web.cjs"), str(consumer.where), str(folder)]
     alone = ["-S"] if consumer.where is not None and not consumer.programs else []
@@ -228,7 +258,9 @@ def job(file: File, folder: Path) -> dict[str, Any]:
 
 
 def held(file: File, answer: Path) -> dict[str, Any]:
-    """How near an answer comes: the largest difference over the largest output, and the share of equal top-1."""
+    """How near an answer comes: the largest difference over the largest output, and the share of
+    equal top-1.
+    """
     got = np.fromfile(answer, file.kind).astype(np.float32)
     if got.size != file.expected.size:
         return {"error": f"it gives {got.size} numbers in place of {file.expected.size}"}
@@ -242,16 +274,33 @@ def held(file: File, answer: Path) -> dict[str, Any]:
 
 def to_table(found: Mapping[str, Any]) -> list[str]:
     """The rows as Markdown: a table for each network, a row a form, a column a consumer."""
-    lines = ["# Which runtimes take the files", "", f"`{found['command']}`, {found['date']}, {machine(found)}.", ""]
-    lines += ["Cells: largest difference over the largest output, and the share of images with PyTorch's top-1."]
-    lines += ["Weights are random, so that outputs lie near one another and int8 may change the top-1."]
+    lines = [
+        "# Which runtimes take the files",
+        "",
+        f"`{found['command']}`, {found['date']}, {machine(found)}.",
+        "",
+    ]
+    lines += [
+        "Cells: largest difference over the largest output, and the share of images with PyTorch's top-1."
+    ]
+    lines += [
+        "Weights are random, so that outputs lie near one another and int8 may change the top-1."
+    ]
     lines += [f"Skipped: {name}, {why}." for name, why in found["skipped"].items()]
     rows = {(row["network"], row["form"], row["consumer"]): row for row in found["rows"]}
     consumers, reasons = list(found["versions"]), list[str]()
     heads = [f"{name}, {found['versions'][name]['version']}" for name in consumers]
     for network in dict.fromkeys(row["network"] for row in found["rows"]):
-        lines += ["", f"## {network}", "", f"| form | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
-        for form in dict.fromkeys(row["form"] for row in found["rows"] if row["network"] == network):
+        lines += [
+            "",
+            f"## {network}",
+            "",
+            f"| form | {' | '.join(heads)} |",
+            "|---" * (1 + len(heads)) + "|",
+        ]
+        for form in dict.fromkeys(
+            row["form"] for row in found["rows"] if row["network"] == network
+        ):
             cells = [told(rows.get((network, form, consumer)), reasons) for consumer in consumers]
             lines.append(f"| {form} | {' | '.join(cells)} |")
     return [*lines, "", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))]
@@ -271,7 +320,9 @@ def told(row: Mapping[str, Any] | None, reasons: list[str]) -> str:
 
 def machine(found: Mapping[str, Any]) -> str:
     """The hardware and the versions that the files were written with."""
-    return ", ".join(f"{name} {found['environment'][name]}" for name in ("cpu", "torch", "onnx", "onnxruntime"))
+    return ", ".join(
+        f"{name} {found['environment'][name]}" for name in ("cpu", "torch", "onnx", "onnxruntime")
+    )
 
 
 if __name__ == "__main__":

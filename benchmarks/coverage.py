@@ -1,19 +1,23 @@
-"""Which networks prune right: torchvision's classifiers and segmentation nets, timm's convnets, and on request others.
+"""Which networks prune right: torchvision's classifiers and segmentation nets, timm's convnets, and
+on request others.
 
-    python benchmarks/coverage.py --out benchmarks/results/coverage.jsonl
-    python benchmarks/coverage.py --out benchmarks/results/coverage.jsonl --table > benchmarks/results/coverage.md
-    python benchmarks/coverage.py --only packages --only peers --stages graph --out coverage_packages.jsonl
+    python benchmarks/coverage.py --out benchmarks/results/coverage.jsonl python
+    benchmarks/coverage.py --out benchmarks/results/coverage.jsonl --table >
+    benchmarks/results/coverage.md python benchmarks/coverage.py --only packages --only peers
+    --stages graph --out coverage_packages.jsonl
 
-Each network, with random weights and the smallest image that it takes, goes through slimmer in a fresh process and
-through Torch-Pruning to the same FLOPs in another (`coverage_child.py`); what does not reach half its FLOPs goes
-through slimmer once more, with `--rewrite`. One JSON line a network; those that have theirs are passed over. timm's
-are chosen so: of every module with convolutional nets, the smallest of each kind (the letters that a name begins
-with), then the second smallest, six to fourteen by the module's size, below 60 million parameters where it has such,
-and a few well-known ones; of nets that also mix positions otherwise (attention, state spaces), two a module. Pure
-transformers, ports (tf_), test nets and mere variants of training are left out.
+Each network, with random weights and the smallest image that it takes, goes through slimmer in a
+fresh process and through Torch-Pruning to the same FLOPs in another (`coverage_child.py`); what
+does not reach half its FLOPs goes through slimmer once more, with `--rewrite`. One JSON line a
+network; those that have theirs are passed over. timm's are chosen so: of every module with
+convolutional nets, the smallest of each kind (the letters that a name begins with), then the second
+smallest, six to fourteen by the module's size, below 60 million parameters where it has such, and a
+few well-known ones; of nets that also mix positions otherwise (attention, state spaces), two a
+module. Pure transformers, ports (tf_), test nets and mere variants of training are left out.
 
-`--only packages` takes the networks of `package_networks.py`, as far as their packages are installed, and `--only
-peers` those of `peer_networks.py`; whole detectors among them are pruned in the parts that can be traced.
+`--only packages` takes the networks of `package_networks.py`, as far as their packages are
+installed, and `--only peers` those of `peer_networks.py`; whole detectors among them are pruned in
+the parts that can be traced.
 """
 
 import json
@@ -104,12 +108,29 @@ vit_tiny_r_s16_p8_224 vit_small_r26_s32_224 vitamin_small_224
 @click.command(help=__doc__)
 @click.option("--out", type=Path, required=True, help="The JSON lines, read and appended to.")
 @click.option("--names", help="torchvision/resnet18,timm/resnet10t,… instead of all.")
-@click.option("--only", type=click.Choice(LISTS), multiple=True, help="These lists.  [default: torchvision and timm]")
-@click.option("--limit-s", default=300.0, show_default=True, help="Seconds a process of slimmer; one or two a net.")
-@click.option("--peer-limit-s", default=120.0, show_default=True, help="Seconds the process of Torch-Pruning.")
+@click.option(
+    "--only",
+    type=click.Choice(LISTS),
+    multiple=True,
+    help="These lists.  [default: torchvision and timm]",
+)
+@click.option(
+    "--limit-s",
+    default=300.0,
+    show_default=True,
+    help="Seconds a process of slimmer; one or two a net.",
+)
+@click.option(
+    "--peer-limit-s", default=120.0, show_default=True, help="Seconds the process of Torch-Pruning."
+)
 @click.option("--memory-gb", default=16.0, show_default=True, help="What a process may hold.")
 @click.option("--jobs", default=1, show_default=True)
-@click.option("--stages", type=click.Choice(["all", "graph"]), default="all", help="graph: no ONNX, no Torch-Pruning.")
+@click.option(
+    "--stages",
+    type=click.Choice(["all", "graph"]),
+    default="all",
+    help="graph: no ONNX, no Torch-Pruning.",
+)
 @click.option("--table", is_flag=True, help="Only print the table of what is there.")
 def main(
     out: Path,
@@ -126,10 +147,18 @@ def main(
     done = {row["net"] for row in rows if row["stages_asked"] in ("all", stages)}
     chosen = [] if table else names.split(",") if names else list(all_names(only or LISTS[:2]))
     known = {*all_names(LISTS[2:])} if names else set()
-    odd = [net for net in chosen if net.partition("/")[0] not in LISTS[:2] and net not in known] if names else []
+    odd = (
+        [net for net in chosen if net.partition("/")[0] not in LISTS[:2] and net not in known]
+        if names
+        else []
+    )
     if odd:
-        raise click.UsageError(f"--names: {odd[0]!r} is neither torchvision/NAME nor timm/NAME, nor on a list of ours")
-    run = partial(measure, stages=stages, limit_s=limit_s, peer_limit_s=peer_limit_s, memory_gb=memory_gb)
+        raise click.UsageError(
+            f"--names: {odd[0]!r} is neither torchvision/NAME nor timm/NAME, nor on a list of ours"
+        )
+    run = partial(
+        measure, stages=stages, limit_s=limit_s, peer_limit_s=peer_limit_s, memory_gb=memory_gb
+    )
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(run, net) for net in chosen if net not in done]
         try:
@@ -137,20 +166,30 @@ def main(
                 row = future.result()
                 rows = [other for other in rows if other["net"] != row["net"]] + [row]
                 write_text(out, "".join(json.dumps(each) + "\n" for each in rows))
-                print(row["net"], *verdict(row), "| Torch-Pruning:", *peer_verdict(row), file=sys.stderr, flush=True)
+                print(
+                    row["net"],
+                    *verdict(row),
+                    "| Torch-Pruning:",
+                    *peer_verdict(row),
+                    file=sys.stderr,
+                    flush=True,
+                )
         finally:
             pool.shutdown(cancel_futures=True)
     print("\n".join(markdown(rows)))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The JSON lines of a file, none where it is not there; a last line that was cut off is left out."""
+    """The JSON lines of a file, none where it is not there; a last line that was cut off is left
+    out.
+    """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def all_names(lists: Sequence[str]) -> Iterator[str]:
-    """Every network of the lists: torchvision's own, timm's as chosen above, other packages' and peers'.
+    """Every network of the lists: torchvision's own, timm's as chosen above, other packages' and
+    peers'.
 
     Packages that are not installed are passed over.
     """
@@ -160,24 +199,40 @@ def all_names(lists: Sequence[str]) -> Iterator[str]:
         import_torchvision()
         from torchvision import models  # noqa: PLC0415
 
-        found = [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
+        found = [
+            *models.list_models(module=models),
+            *models.list_models(module=models.segmentation),
+        ]
         yield from (f"torchvision/{name}" for name in found)
     if "timm" in lists:
         yield from (f"timm/{name}" for name in (*CONVNETS, *HYBRIDS))
     if "packages" in lists:
-        yield from (net for net in networks("package_networks") if find_spec(PACKAGES[net.partition("/")[0]]))
+        yield from (
+            net
+            for net in networks("package_networks")
+            if find_spec(PACKAGES[net.partition("/")[0]])
+        )
     if "peers" in lists:
         yield from (f"peers/{name}" for name in networks("peer_networks"))
 
 
 def measure(net: str, *, stages: str, limit_s: float, peer_limit_s: float, memory_gb: float) -> Row:
-    """What happened to one network, with slimmer and then with Torch-Pruning to the same share of the FLOPs."""
+    """What happened to one network, with slimmer and then with Torch-Pruning to the same share of
+    the FLOPs.
+    """
     options = ["--memory-gb", str(memory_gb)]
     ours = _child("slimmer", net, [*options, "--stages", stages], limit_s)
     build, plan = ours["stages"].get("build", {}), ours["stages"].get("plan", {})
-    row = {"net": net, "family": build.get("family", net.rpartition("/")[2]), "stages_asked": stages, **ours}
+    row = {
+        "net": net,
+        "family": build.get("family", net.rpartition("/")[2]),
+        "stages_asked": stages,
+        **ours,
+    }
     if verdict(row)[0] in ("part", "failed") and "error" not in build and ours["stages"]:
-        row["rewritten"] = _child("slimmer", net, [*options, "--stages", stages, "--rewrite"], limit_s)
+        row["rewritten"] = _child(
+            "slimmer", net, [*options, "--stages", stages, "--rewrite"], limit_s
+        )
     if stages == "all" and "error" not in build and ours["stages"]:
         share = plan["limit"] / plan["dense"] if "limit" in plan else 0.5
         row["peer"] = _child("peer", net, [*options, "--share", str(share)], peer_limit_s)
@@ -185,14 +240,19 @@ def measure(net: str, *, stages: str, limit_s: float, peer_limit_s: float, memor
 
 
 def _child(who: str, net: str, options: Sequence[str], limit_s: float) -> Row:
-    """The stages that a process got through, and how it ended: done, timeout, or its exit code and last words."""
+    """The stages that a process got through, and how it ended: done, timeout, or its exit code and
+    last words.
+    """
     with tempfile.TemporaryDirectory() as folder:
         events = Path(folder) / "events.jsonl"
-        # -P: this folder must not be searched, where this script would pass for the package called coverage
+        # -P: this folder must not be searched, where this script would pass for the package called
+        # coverage
         command = [sys.executable, "-P", str(CHILD), who, net, str(events), *options]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         try:
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=limit_s, env=env)
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, timeout=limit_s, env=env
+            )
             last = (done.stderr.strip().splitlines() or [""])[-1]
             ended = "done" if done.returncode == 0 else f"exit code {done.returncode}: {last}"
         except subprocess.TimeoutExpired:
@@ -202,10 +262,11 @@ def _child(who: str, net: str, options: Sequence[str], limit_s: float) -> Row:
 
 
 def verdict(row: Row) -> tuple[str, str]:
-    """(half | rewritten | part | wrong | failed, why): how right a network was pruned, or what --rewrite made of it.
+    """(half | rewritten | part | wrong | failed, why): how right a network was pruned, or what
+    --rewrite made of it.
 
-    That is to half the FLOPs, as it is or with --rewrite; as far as can be; wrongly, which is what ran through and is
-    not equal, not what was counted, or over the budget; or not at all.
+    That is to half the FLOPs, as it is or with --rewrite; as far as can be; wrongly, which is what
+    ran through and is not equal, not what was counted, or over the budget; or not at all.
     """
     word, why = _verdict(row)
     if word == "wrong" or "rewritten" not in row:
@@ -262,7 +323,9 @@ def _failure(row: Row, names: Sequence[str]) -> str:
 
 
 def later_failures(row: Row) -> Iterator[str]:
-    """What a network that was pruned right does not do: train, tell its own counts, be exported and equal."""
+    """What a network that was pruned right does not do: train, tell its own counts, be exported and
+    equal.
+    """
     asked = STAGES[6:] if row["stages_asked"] == "all" else STAGES[6:8]
     if _verdict(row)[0] != "half" and "rewritten" in row:
         row = {**row, **row["rewritten"]}
@@ -270,14 +333,20 @@ def later_failures(row: Row) -> Iterator[str]:
         failure = _failure(row, [name])
         dense = row["stages"].get(name, {}).get("dense", "is exported and equal")
         if failure:
-            yield failure if dense == "is exported and equal" else f"{failure} (the dense network too: {dense})"
+            yield (
+                failure
+                if dense == "is exported and equal"
+                else f"{failure} (the dense network too: {dense})"
+            )
     untrue = row["stages"].get("attributes", {}).get("untrue")
     if untrue:
         yield f"attributes: {untrue[0]}, {len(untrue)} in all"
 
 
 def peer_verdict(row: Row) -> tuple[str, str]:
-    """(ok | error | wrong | timeout | not run, why); wrong: it does not run, its output changed, or it is too large."""
+    """(ok | error | wrong | timeout | not run, why); wrong: it does not run, its output changed, or
+    it is too large.
+    """
     peer = row.get("peer")
     if peer is None:
         return "not run", ""
@@ -314,28 +383,48 @@ def markdown(rows: Sequence[Row]) -> Iterator[str]:
     yield "Torch-Pruning *ok*: its network runs in eval mode with outputs of the same shapes and is as small as asked; "
     yield "there is no masked network to hold it against.\n"
     yield from _counts("list", kind, rows)
-    yield from _counts("family", lambda row: f"{row['net'].partition('/')[0]}/{row['family']}", rows)
+    yield from _counts(
+        "family", lambda row: f"{row['net'].partition('/')[0]}/{row['family']}", rows
+    )
     yield from _each([row for row in rows if row["net"].partition("/")[0] not in LISTS[:2]])
     judged = [(row, *verdict(row)) for row in rows]
-    for title, words in (("Wrong", ["wrong"]), ("Failed", ["failed"]), ("Pruned in part", ["part"])):
+    for title, words in (
+        ("Wrong", ["wrong"]),
+        ("Failed", ["failed"]),
+        ("Pruned in part", ["part"]),
+    ):
         yield from _list(title, [(row["net"], why) for row, word, why in judged if word in words])
     pruned = [row for row, word, _ in judged if word in RIGHT]
-    yield from _list("Pruned right, but", [(row["net"], why) for row in pruned for why in later_failures(row)])
+    yield from _list(
+        "Pruned right, but", [(row["net"], why) for row in pruned for why in later_failures(row)]
+    )
     reasons = Counter(_alike(why) for _, word, why in judged if word == "failed")
-    yield from _list("Failures by reason", [(str(number), why) for why, number in reasons.most_common()])
+    yield from _list(
+        "Failures by reason", [(str(number), why) for why, number in reasons.most_common()]
+    )
     peers = [(row["net"], *peer_verdict(row)) for row in rows]
     told = [(net, f"{word}: {why}") for net, word, why in peers if why]
     yield from _list("Torch-Pruning", told)
     yield "\n## Seconds and memory\n\n| stage | median s | most s | network | most MB | network |"
     yield f"|{'---|' * 6}"
     for name in STAGES:
-        yield from _slowest(name, [(row["net"], row["stages"][name]) for row in rows if name in row["stages"]])
-    graphs = [(row["net"], row["stages"]["graph"]) for row in rows if "walk_s" in row["stages"].get("graph", {})]
-    yield from _slowest("label walk alone", [(net, {**found, "s": found["walk_s"]}) for net, found in graphs])
+        yield from _slowest(
+            name, [(row["net"], row["stages"][name]) for row in rows if name in row["stages"]]
+        )
+    graphs = [
+        (row["net"], row["stages"]["graph"])
+        for row in rows
+        if "walk_s" in row["stages"].get("graph", {})
+    ]
+    yield from _slowest(
+        "label walk alone", [(net, {**found, "s": found["walk_s"]}) for net, found in graphs]
+    )
 
 
 def _counts(title: str, key: Any, rows: Sequence[Row]) -> Iterator[str]:
-    """One row a value of `key`: how many networks came to what end, with slimmer and with Torch-Pruning."""
+    """One row a value of `key`: how many networks came to what end, with slimmer and with
+    Torch-Pruning.
+    """
     heads = (*RIGHT, "wrong", "failed", "of these: also train, true, ONNX equal")
     peers = ("ok", "wrong", "error", "timeout")
     yield f"\n| {title} | networks | {' | '.join(heads)} | Torch-Pruning {' | '.join(peers)} |"
@@ -347,12 +436,20 @@ def _counts(title: str, key: Any, rows: Sequence[Row]) -> Iterator[str]:
         words = Counter(verdict(row)[0] for row in group)
         whole = sum(verdict(row)[0] in RIGHT and not list(later_failures(row)) for row in group)
         theirs = Counter(peer_verdict(row)[0] for row in group)
-        cells = [value, len(group), *(words[head] for head in heads[:-1]), whole, *(theirs[peer] for peer in peers)]
+        cells = [
+            value,
+            len(group),
+            *(words[head] for head in heads[:-1]),
+            whole,
+            *(theirs[peer] for peer in peers),
+        ]
         yield f"| {' | '.join(map(str, cells))} |"
 
 
 def _each(rows: Sequence[Row]) -> Iterator[str]:
-    """One line a network of other packages and of the rebuilt ones: how right, FLOPs that are left, why, seconds."""
+    """One line a network of other packages and of the rebuilt ones: how right, FLOPs that are left,
+    why, seconds.
+    """
     if rows:
         yield "\n## One by one\n\n| network | result | FLOPs left | s | why |\n|---|---|---|---|---|"
     for row in sorted(rows, key=lambda row: str(row["net"])):
@@ -383,7 +480,10 @@ def _alike(reason: str) -> str:
 def _slowest(name: str, found: Iterable[tuple[str, Row]]) -> Iterator[str]:
     rows = list(found)
     if rows:
-        slow, large = max(rows, key=lambda row: row[1]["s"]), max(rows, key=lambda row: row[1]["mb"])
+        slow, large = (
+            max(rows, key=lambda row: row[1]["s"]),
+            max(rows, key=lambda row: row[1]["mb"]),
+        )
         median = statistics.median(row["s"] for _, row in rows)
         yield f"| {name} | {median:.2f} | {slow[1]['s']:.2f} | {slow[0]} | {large[1]['mb']} | {large[0]} |"
 

@@ -3,8 +3,9 @@
     python -P benchmarks/coverage_child.py slimmer timm/resnet10t events.jsonl
     python -P benchmarks/coverage_child.py peer timm/resnet10t events.jsonl --share 0.5
 
-`coverage.py` starts it. Every stage that ends is one line of the events: its name, seconds, the process's peak memory
-in MB while it ran, what was found, and the error where it failed; so a process that is stopped says how far it came.
+`coverage.py` starts it. Every stage that ends is one line of the events: its name, seconds, the
+process's peak memory in MB while it ran, what was found, and the error where it failed; so a
+process that is stopped says how far it came.
 """
 
 import importlib.util
@@ -44,7 +45,9 @@ from slimmer.pruning.self_check import enliven_, example
 from slimmer.pruning.traced_parts import Scope, probe_scope, scope_of
 
 SIDES = (64, 96, 128, 224, 256)  # the first at which the network runs in eval and in train mode
-WINDOWED = ("swin",)  # names of networks that pad what is smaller than a window, in some layers most of it
+WINDOWED = (
+    "swin",
+)  # names of networks that pad what is smaller than a window, in some layers most of it
 SHARE = 0.5  # of the FLOPs, that may remain
 EXACT = 1e-10  # largest difference over the output's largest magnitude, float64
 PEER_STEPS = 50
@@ -58,11 +61,19 @@ class StoppedError(Exception):
 @click.argument("who", type=click.Choice(["slimmer", "peer"]))
 @click.argument("net")
 @click.argument("events", type=Path)
-@click.option("--stages", type=click.Choice(["all", "graph"]), default="all", help="graph: no export to ONNX.")
+@click.option(
+    "--stages", type=click.Choice(["all", "graph"]), default="all", help="graph: no export to ONNX."
+)
 @click.option("--rewrite", is_flag=True, help="Prune the network's own program (slimmer).")
 @click.option("--share", default=SHARE, help="What may remain of the FLOPs (peer).")
-@click.option("--memory-gb", default=16.0, help="The process may hold so much data; more is an error of the stage.")
-def main(who: str, net: str, events: Path, stages: str, rewrite: bool, share: float, memory_gb: float) -> None:
+@click.option(
+    "--memory-gb",
+    default=16.0,
+    help="The process may hold so much data; more is an error of the stage.",
+)
+def main(
+    who: str, net: str, events: Path, stages: str, rewrite: bool, share: float, memory_gb: float
+) -> None:
     limit = int(memory_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     torch.set_num_threads(1)
@@ -79,9 +90,13 @@ def main(who: str, net: str, events: Path, stages: str, rewrite: bool, share: fl
 
 @contextmanager
 def stage(events: Path, name: str, *, needed: bool = False) -> Iterator[dict[str, Any]]:
-    """What the stage finds; written to `events` with its time, memory and error. StoppedError where it was `needed`."""
+    """What the stage finds; written to `events` with its time, memory and error. StoppedError where
+    it was `needed`.
+    """
     found: dict[str, Any] = {}
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # starts the peak of the resident memory anew
+    Path("/proc/self/clear_refs").write_text(
+        "5", encoding="ascii"
+    )  # starts the peak of the resident memory anew
     began = time.perf_counter()
     try:
         yield found
@@ -100,11 +115,15 @@ def _peak_mb() -> int:
 
 
 def build(net: str, found: dict[str, Any]) -> tuple[nn.Module, tuple[int, ...], Sequence[str]]:
-    """The network with random weights that make it speak, the image that it takes, and the parts to trace alone."""
+    """The network with random weights that make it speak, the image that it takes, and the parts to
+    trace alone.
+    """
     import_torchvision()
     torch.manual_seed(0)
     model, sizes, parts, module = _named(net)
-    found.update(family=module.rpartition(".")[2], params=sum(p.numel() for p in model.parameters()))
+    found.update(
+        family=module.rpartition(".")[2], params=sum(p.numel() for p in model.parameters())
+    )
     enliven_(model)
     size = sizes[0] if len(sizes) == 1 else smallest_size(model, sizes)
     found["side"] = size[-1]
@@ -114,7 +133,9 @@ def build(net: str, found: dict[str, Any]) -> tuple[nn.Module, tuple[int, ...], 
         first, second = (tensors_in(model.eval()(torch.randn(1, *size))) for _ in range(2))
     found["spread"] = max(_spread(*pair) for pair in zip(first, second, strict=False))
     if not parts and not found["spread"] > 1e-6:
-        raise ValueError(f"two images get the same answer (spread {found['spread']:.2g}): nothing could be compared")
+        raise ValueError(
+            f"two images get the same answer (spread {found['spread']:.2g}): nothing could be compared"
+        )
     return model, size, parts
 
 
@@ -122,7 +143,11 @@ def _spread(first: Tensor, second: Tensor) -> float:
     """How far two answers are apart, as a share of the first's size; of other shapes, all of it."""
     if first.shape != second.shape:
         return 1.0
-    return float((first - second).abs().max() / first.abs().max().clamp_min(1e-30)) if first.numel() else 0.0
+    return (
+        float((first - second).abs().max() / first.abs().max().clamp_min(1e-30))
+        if first.numel()
+        else 0.0
+    )
 
 
 def _named(net: str) -> tuple[nn.Module, list[tuple[int, ...]], Sequence[str], str]:
@@ -139,7 +164,9 @@ def _named(net: str) -> tuple[nn.Module, list[tuple[int, ...]], Sequence[str], s
 
 
 def networks(file: str) -> dict[str, Any]:
-    """The NETWORKS of a file beside this one; this folder is not searched for modules (see coverage.py)."""
+    """The NETWORKS of a file beside this one; this folder is not searched for modules (see
+    coverage.py).
+    """
     spec = importlib.util.spec_from_file_location(file, Path(__file__).with_name(f"{file}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -151,7 +178,9 @@ def networks(file: str) -> dict[str, Any]:
 
 
 def import_torchvision() -> None:
-    """Import torchvision where it is; with operators in Python where its own don't fit the installed torch."""
+    """Import torchvision where it is; with operators in Python where its own don't fit the
+    installed torch.
+    """
     if importlib.util.find_spec("torchvision") is None:
         return
     try:
@@ -167,7 +196,9 @@ def import_torchvision() -> None:
 
         library.impl("nms", partial(_nms, ops.box_iou), "CPU")
         library.impl("roi_align", sys.modules["torchvision.ops.roi_align"]._roi_align, "CPU")  # noqa: SLF001
-        for module in [module for name, module in sys.modules.items() if name.startswith("torchvision.ops")]:
+        for module in [
+            module for name, module in sys.modules.items() if name.startswith("torchvision.ops")
+        ]:
             if hasattr(module, "_assert_has_ops"):
                 module._assert_has_ops = lambda: None  # noqa: SLF001
 
@@ -205,7 +236,11 @@ def _timm(name: str) -> tuple[nn.Module, int, str]:
     import timm  # noqa: PLC0415
 
     model = timm.create_model(name, pretrained=False)
-    return model, int(model.pretrained_cfg["input_size"][-1]), timm.model_entrypoint(name).__module__
+    return (
+        model,
+        int(model.pretrained_cfg["input_size"][-1]),
+        timm.model_entrypoint(name).__module__,
+    )
 
 
 def smallest_size(model: nn.Module, sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -225,7 +260,9 @@ def smallest_size(model: nn.Module, sizes: Sequence[tuple[int, ...]]) -> tuple[i
 
 @torch.no_grad()
 def settle_(model: nn.Module, size: tuple[int, ...]) -> None:
-    """Let the batch norms take their statistics from random images, so that no signal dies or explodes."""
+    """Let the batch norms take their statistics from random images, so that no signal dies or
+    explodes.
+    """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -240,12 +277,18 @@ def settle_(model: nn.Module, size: tuple[int, ...]) -> None:
 
 
 def through_slimmer(
-    whole: nn.Module, image: tuple[int, ...], parts: Sequence[str], events: Path, *, onnx: bool, rewrite: bool
+    whole: nn.Module,
+    image: tuple[int, ...],
+    parts: Sequence[str],
+    events: Path,
+    *,
+    onnx: bool,
+    rewrite: bool,
 ) -> None:
     """Groups, self-check, plan, and what must hold of the network that the plan leaves.
 
-    Of a network that is traced in parts, all is held of the parts on their captured inputs; the whole slim network has
-    to run too.
+    Of a network that is traced in parts, all is held of the parts on their captured inputs; the
+    whole slim network has to run too.
     """
     cut: Cut = prune
     with stage(events, "graph", needed=True) as found:
@@ -298,16 +341,22 @@ def read_graph(model: nn.Module, size: Inputs, found: dict[str, Any]) -> Channel
     return graph
 
 
-def checked(model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut, found: dict[str, Any]) -> ChannelGraph:
+def checked(
+    model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut, found: dict[str, Any]
+) -> ChannelGraph:
     """The graph without what the self-check fixed."""
     kept = probe_scope(model, graph, scope, cut)
     found["groups"] = len(kept.groups)
-    found["fixed_by_check"] = [f"{row.layer}: {row.reason}" for row in kept.fixed[len(graph.fixed) :]][:5]
+    found["fixed_by_check"] = [
+        f"{row.layer}: {row.reason}" for row in kept.fixed[len(graph.fixed) :]
+    ][:5]
     return kept
 
 
 def half(model: nn.Module, graph: ChannelGraph, size: Inputs, found: dict[str, Any]) -> Plan:
-    """The plan with half the FLOPs, from random scores; where the least is more, one half way down to the least."""
+    """The plan with half the FLOPs, from random scores; where the least is more, one half way down
+    to the least.
+    """
     cost, params = flops_cost(model, graph, size), params_cost(model, graph)
     least, dense = reachable(cost, graph)
     found.update(dense=dense, least=least, holds=holding(model, graph, size))
@@ -320,22 +369,30 @@ def half(model: nn.Module, graph: ChannelGraph, size: Inputs, found: dict[str, A
 
 
 def holding(model: nn.Module, graph: ChannelGraph, size: Inputs) -> list[list[Any]]:
-    """The reasons that keep most FLOPs whole: [reason, share of the dense FLOPs that the layers it fixes compute]."""
+    """The reasons that keep most FLOPs whole: [reason, share of the dense FLOPs that the layers it
+    fixes compute].
+    """
     flops: dict[str, int] = {}
     for (module, _), count in count_by_module(model, size).items():
         flops[module] = flops.get(module, 0) + count
     shares: dict[str, float] = {}
     for row in graph.fixed:
         share = flops.get(row.layer, 0) / sum(flops.values()) * row.channels / row.of
-        reason = re.sub(r" in [\w.]+ \(", " (", row.reason)  # the same line of code in whichever module
+        reason = re.sub(
+            r" in [\w.]+ \(", " (", row.reason
+        )  # the same line of code in whichever module
         shares[reason] = shares.get(reason, 0.0) + share
     ranked = sorted(shares.items(), key=lambda item: -item[1])
     return [[reason, round(share, 4)] for reason, share in ranked[:5]]
 
 
 @torch.no_grad()
-def compare(model: nn.Module, graph: ChannelGraph, plan: Plan, size: Inputs, cut: Cut, found: dict[str, Any]) -> None:
-    """Masked against pruned in float64; `moved` says how far the mask moved the dense network's answer."""
+def compare(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, size: Inputs, cut: Cut, found: dict[str, Any]
+) -> None:
+    """Masked against pruned in float64; `moved` says how far the mask moved the dense network's
+    answer.
+    """
     double = deepcopy(model).double().eval()
     given = example(double, size)
     dense = tensors_in(double(*given))
@@ -347,7 +404,9 @@ def compare(model: nn.Module, graph: ChannelGraph, plan: Plan, size: Inputs, cut
 
 
 def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
-    """The largest difference over the output's largest magnitude; infinite where shapes differ or a NaN is met."""
+    """The largest difference over the output's largest magnitude; infinite where shapes differ or a
+    NaN is met.
+    """
     if [part.shape for part in ours] != [part.shape for part in theirs]:
         return float("inf")
     pairs = [(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True) if a.numel()]
@@ -356,7 +415,9 @@ def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
 
 
 def train(slim: nn.Module, size: Inputs) -> None:
-    """One forward and backward pass in train mode. Raises where it fails or a gradient is no number."""
+    """One forward and backward pass in train mode. Raises where it fails or a gradient is no
+    number.
+    """
     slim.train()
     answers = [answer for answer in tensors_in(slim(*example(slim, size))) if answer.requires_grad]
     torch.stack([answer.square().mean() for answer in answers]).sum().backward()
@@ -372,7 +433,11 @@ def untrue_attributes(slim: nn.Module) -> list[str]:
     wrong = []
     for name, module in slim.named_modules():
         said = {key: getattr(module, key) for key in _COUNTS if hasattr(module, key)}
-        wrong += [f"{name}.{key} {said[key]}, is {count}" for key, count in _counts(module) if said[key] != count]
+        wrong += [
+            f"{name}.{key} {said[key]}, is {count}"
+            for key, count in _counts(module)
+            if said[key] != count
+        ]
     return wrong
 
 
@@ -408,7 +473,9 @@ def _counts(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def export(model: nn.Module, slim: nn.Module, size: Inputs, found: dict[str, Any]) -> None:
-    """Export to ONNX, held against PyTorch in float32; where it fails, `dense` says whether the dense network's too."""
+    """Export to ONNX, held against PyTorch in float32; where it fails, `dense` says whether the
+    dense network's too.
+    """
     if not is_image(size):
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -429,7 +496,9 @@ def _parity(model: nn.Module, size: tuple[int, ...], path: Path) -> float:
 
 
 def through_peer(model: nn.Module, size: tuple[int, ...], events: Path, share: float) -> None:
-    """Torch-Pruning to `share` of the FLOPs, and whether its network runs, trains and is as small as asked."""
+    """Torch-Pruning to `share` of the FLOPs, and whether its network runs, trains and is as small
+    as asked.
+    """
     import torch_pruning as tp  # noqa: PLC0415
 
     images = torch.randn(2, *size)
@@ -456,7 +525,9 @@ def through_peer(model: nn.Module, size: tuple[int, ...], events: Path, share: f
         found["flops"] = count_flops(model, size) / dense
         found["reached"] = count_conv_linear(model, size) <= share * counted
         with torch.no_grad():
-            found["same_shapes"] = [answer.shape for answer in tensors_in(model.eval()(images))] == shapes
+            found["same_shapes"] = [
+                answer.shape for answer in tensors_in(model.eval()(images))
+            ] == shapes
     with stage(events, "train"):
         train(model, size)
 

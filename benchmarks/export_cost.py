@@ -1,10 +1,11 @@
-"""CPU seconds of exporting one run in every form: dense and slim; float32, fp16, int8, torch.export; a fixed batch.
+"""CPU seconds of exporting one run in every form: dense and slim; float32, fp16, int8,
+torch.export; a fixed batch.
 
     python benchmarks/export_cost.py RUN --out benchmarks/results/export_cost.json
 
-The run is a finished one with data; a copy of it, without what it has exported, is exported. The export is one call of
-the command in a process of its own, on one thread, from the start of Python to its end; every file is tested on the
-run's test images, as always.
+The run is a finished one with data; a copy of it, without what it has exported, is exported. The
+export is one call of the command in a process of its own, on one thread, from the start of Python
+to its end; every file is tested on the run's test images, as always.
 """
 
 import os
@@ -22,7 +23,17 @@ import click
 from slimmer.atomic_files import read_json, write_json
 from slimmer.profiling.runtimes.environment import environment
 
-FORMS = ("--fp16", "--int8", "--int8-drop", "1", "--torch", "--dense", "--batch", "8", "--dynamic-size")
+FORMS = (
+    "--fp16",
+    "--int8",
+    "--int8-drop",
+    "1",
+    "--torch",
+    "--dense",
+    "--batch",
+    "8",
+    "--dynamic-size",
+)
 
 
 @click.command(help=__doc__)
@@ -31,7 +42,9 @@ FORMS = ("--fp16", "--int8", "--int8-drop", "1", "--torch", "--dense", "--batch"
 def main(run: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="slimmer-export-cost-") as folder:
         copy = Path(folder) / "run"
-        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("export.json", "*.onnx*", "*.pt2", ".*"))
+        shutil.copytree(
+            run, copy, ignore=shutil.ignore_patterns("export.json", "*.onnx*", "*.pt2", ".*")
+        )
         cpu, wall = spent([sys.executable, "-m", "slimmer", "export", str(copy), *FORMS])
         listed = read_json(copy / "export.json")["networks"]
         arch = read_json(copy / "report.json")["arch"]
@@ -50,7 +63,9 @@ def main(run: Path, out: Path) -> None:
 
 
 def spent(command: list[str]) -> tuple[float, float]:
-    """The CPU seconds of a command and of what it starts, and the seconds by the clock; one thread an operation."""
+    """The CPU seconds of a command and of what it starts, and the seconds by the clock; one thread
+    an operation.
+    """
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,11 +1,13 @@
 """Bytes and accuracy of a slim network's exported files: float32, fp16, int8, torch.export.
 
-    python benchmarks/exports.py runs/digits_resnet8.safetensors digits --recipe recipes/digits.yaml --out FOLDER
-    python benchmarks/exports.py CHECKPOINT CIFAR_DIR --recipe recipes/cifar_resnet20.yaml --epochs 0.1 \
+    python benchmarks/exports.py runs/digits_resnet8.safetensors digits --recipe recipes/digits.yaml
+    --out FOLDER python benchmarks/exports.py CHECKPOINT CIFAR_DIR --recipe
+    recipes/cifar_resnet20.yaml --epochs 0.1 \
         --test-images 2000 --out FOLDER
     python benchmarks/exports.py --table FOLDER > benchmarks/results/export.md
 
-Each of the first two prunes, exports every file (int8 may lose what it likes here) and writes a JSON file.
+Each of the first two prunes, exports every file (int8 may lose what it likes here) and writes a
+JSON file.
 """
 
 import json
@@ -36,16 +38,22 @@ HEADS = "file | precision | KB | of fp32 | max abs | max rel | same top-1 | top-
 @click.option("--test-images", type=int, help="The first so many; all where left out.")
 @click.option("--out", type=Path)
 @click.option("--table", type=Path)
-def main(checkpoint: str, data: str, recipe: Path, out: Path, table: Path | None, **options: Any) -> None:
+def main(
+    checkpoint: str, data: str, recipe: Path, out: Path, table: Path | None, **options: Any
+) -> None:
     if table is not None:
         _print_table(table)
         return
     found = _measure(checkpoint, data, recipe, **options)
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"export-{found['arch']}.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    (out / f"export-{found['arch']}.json").write_text(
+        json.dumps(found, indent=2) + "\n", encoding="utf-8"
+    )
 
 
-def _measure(checkpoint: str, data: str, recipe: Path, epochs: float | None, test_images: int | None) -> dict[str, Any]:
+def _measure(
+    checkpoint: str, data: str, recipe: Path, epochs: float | None, test_images: int | None
+) -> dict[str, Any]:
     section = read_recipe(recipe, [("data.name", None), ("data.path", data)]).data
     images = load_data(section)
     if images is None:
@@ -57,7 +65,9 @@ def _measure(checkpoint: str, data: str, recipe: Path, epochs: float | None, tes
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         pruned = slimmer.prune(checkpoint, images, recipe=recipe, out=run, **settings)
-        files = slimmer.export(run, images, fp16=True, int8=True, int8_drop=1.0, torch=True)["networks"]
+        files = slimmer.export(run, images, fp16=True, int8=True, int8_drop=1.0, torch=True)[
+            "networks"
+        ]
     return {
         "command": " ".join(["python benchmarks/exports.py", *map(_short, sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -65,7 +75,9 @@ def _measure(checkpoint: str, data: str, recipe: Path, epochs: float | None, tes
         "flops_ratio": pruned.report["flops"]["ratio"],
         "epochs": pruned.report["epochs"],
         "test_images": len(images.test),
-        "files": {name: {**entry, "file": Path(entry["file"]).name} for name, entry in files.items()},
+        "files": {
+            name: {**entry, "file": Path(entry["file"]).name} for name, entry in files.items()
+        },
         "environment": environment(),
     }
 
@@ -78,7 +90,9 @@ def _short(argument: str) -> str:
 
 def _print_table(folder: Path) -> None:
     print("# What the exported files weigh and get right\n")
-    print("By `benchmarks/exports.py`, ONNX Runtime on the CPU (slim.pt2: PyTorch); differences are against PyTorch in")
+    print(
+        "By `benchmarks/exports.py`, ONNX Runtime on the CPU (slim.pt2: PyTorch); differences are against PyTorch in"
+    )
     print(
         "float32, on test images. ONNX Runtime's CPU computes fp16 files in float32 with the fp16 weights. The networks"
     )
@@ -87,7 +101,9 @@ def _print_table(folder: Path) -> None:
         found = json.loads(path.read_text())
         left = f"{found['flops_ratio']:.1%} of the FLOPs left, {found['epochs']:g} epochs"
         print(f"\n## {found['arch']}, {left}, {found['test_images']:,} test images\n")
-        where = ", ".join(f"{key} {found['environment'][key]}" for key in ("torch", "onnxruntime", "cpu"))
+        where = ", ".join(
+            f"{key} {found['environment'][key]}" for key in ("torch", "onnxruntime", "cpu")
+        )
         print(f"`{found['command']}`, {found['date']}, {where}\n")
         print(f"| {HEADS} |\n|{'---|' * 8}")
         single = found["files"]["slim"]["bytes"]

@@ -1,11 +1,13 @@
-"""How long the channel graph takes, by the size of the network: torch.export, the label walk, Torch-Pruning beside.
+"""How long the channel graph takes, by the size of the network: torch.export, the label walk,
+Torch-Pruning beside.
 
     python benchmarks/graph_speed.py --out benchmarks/results
 
-Each network of torchvision's ResNets and DenseNets (264 from its parts), random weights, one image of 224 x 224, in a
-process of its own, one thread; the median of three. Torch-Pruning traces with autograd and builds its dependency graph.
-Channels are those of all activations: a DenseNet's concatenations pass each channel on through every later layer of its
-block, so that they grow faster than its layers, and labels are per channel.
+Each network of torchvision's ResNets and DenseNets (264 from its parts), random weights, one image
+of 224 x 224, in a process of its own, one thread; the median of three. Torch-Pruning traces with
+autograd and builds its dependency graph. Channels are those of all activations: a DenseNet's
+concatenations pass each channel on through every later layer of its block, so that they grow faster
+than its layers, and labels are per channel.
 """
 
 import json
@@ -29,8 +31,22 @@ from slimmer.graph.trace import channel_graph, walk_program
 from slimmer.profiling.runtimes.environment import environment
 
 SIZE = (3, 224, 224)
-NETS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121", "densenet169", "densenet201"]
-DENSENET264 = (6, 12, 64, 48)  # Huang et al., Densely Connected Convolutional Networks (2017), table 1
+NETS = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "densenet121",
+    "densenet169",
+    "densenet201",
+]
+DENSENET264 = (
+    6,
+    12,
+    64,
+    48,
+)  # Huang et al., Densely Connected Convolutional Networks (2017), table 1
 REPEATS = 3
 HEADS = (
     "network",
@@ -83,12 +99,24 @@ def measure(net: str) -> dict[str, Any]:
         programs.append(seconds)
         walk, seconds = timed(lambda: channel_graph(walk_program(model, program), model))  # noqa: B023 - called at once
         walks.append(seconds)
-        _, seconds = timed(lambda: tp.DependencyGraph().build_dependency(model, torch.zeros(1, *SIZE)))
+        _, seconds = timed(
+            lambda: tp.DependencyGraph().build_dependency(model, torch.zeros(1, *SIZE))
+        )
         peers.append(seconds)
     layers = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in model.modules())
-    activations = [node.meta.get("val") for node in program.graph.nodes if node.op == "call_function"]
-    channels = sum(value.shape[1] for value in activations if isinstance(value, torch.Tensor) and value.dim() > 1)
-    parts = {"export_s": median(programs), "walk_s": median(walks), "torch_pruning_s": median(peers)}
+    activations = [
+        node.meta.get("val") for node in program.graph.nodes if node.op == "call_function"
+    ]
+    channels = sum(
+        value.shape[1]
+        for value in activations
+        if isinstance(value, torch.Tensor) and value.dim() > 1
+    )
+    parts = {
+        "export_s": median(programs),
+        "walk_s": median(walks),
+        "torch_pruning_s": median(peers),
+    }
     return {"net": net, "layers": layers, "channels": channels, "groups": len(walk.groups), **parts}
 
 
@@ -113,7 +141,9 @@ def row_text(row: dict[str, Any]) -> str:
     layer = 1e3 * (row["export_s"] + row["walk_s"]) / row["layers"]
     channel = 1e6 * row["walk_s"] / row["channels"]
     seconds = (row["export_s"], row["walk_s"], layer, channel, row["torch_pruning_s"])
-    told = " | ".join(f"{number:.{digits}f}" for number, digits in zip(seconds, (2, 2, 1, 2, 2), strict=True))
+    told = " | ".join(
+        f"{number:.{digits}f}" for number, digits in zip(seconds, (2, 2, 1, 2, 2), strict=True)
+    )
     return f"| {row['net']} | {row['layers']} | {row['channels']} | {row['groups']} | {told} |"
 
 

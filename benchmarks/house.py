@@ -1,4 +1,5 @@
-"""How readable the code is, in figures: rooms, import layers, dense expressions, long lines, files and functions.
+"""How readable the code is, in figures: rooms, import layers, dense expressions, long lines, files
+and functions.
 
 python benchmarks/house.py [FOLDER]: one line a figure; FOLDER is a checkout, by default this one.
 """
@@ -27,7 +28,9 @@ def main(root: Path) -> None:
     print(f"import layers {layers(root)}")
     per_thousand("comprehensions", sum(isinstance(node, COMPREHENSIONS) for node in nodes), lines)
     per_thousand("comprehensions with two for", sum(nested(node) for node in nodes), lines)
-    per_thousand("conditional expressions", sum(isinstance(node, ast.IfExp) for node in nodes), lines)
+    per_thousand(
+        "conditional expressions", sum(isinstance(node, ast.IfExp) for node in nodes), lines
+    )
     print(f"conditional expressions inside another {sum(inside_another(node) for node in nodes)}")
     print(
         f"lines over {LONG} characters {sum(len(line) > LONG for text in texts.values() for line in text.splitlines())}"

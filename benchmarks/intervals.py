@@ -1,16 +1,17 @@
-"""How often the interval of a speed-up holds the truth, by the number of blocks: simulated on series.
+"""How often the interval of a speed-up holds the truth, by the number of blocks: simulated on
+series.
 
     python benchmarks/intervals.py --series runs/series --record quiet
     python benchmarks/intervals.py --series runs/series --record busy --load 4
     python benchmarks/intervals.py --series runs/series --out benchmarks/results/intervals.json
 
 `--record` times two networks in turns (8 and 4 layers of benchmarks/busy.py, one thread) for 300
-blocks of 0.1 s and keeps every run's wall time and CPU time. Without it, stretches of so many blocks
-are taken from each recorded series, and made anew for each generated one, and it is counted how many
-of their intervals hold the speed-up: of a generated series the known one, of a recorded series that
-of all its blocks. Wall times that CPU times do not agree with are left out, as no interval is claimed
-for them. Last, the whole protocol: blocks are added, up to four times as many, until the interval is
-within 1.5 %.
+blocks of 0.1 s and keeps every run's wall time and CPU time. Without it, stretches of so many
+blocks are taken from each recorded series, and made anew for each generated one, and it is counted
+how many of their intervals hold the speed-up: of a generated series the known one, of a recorded
+series that of all its blocks. Wall times that CPU times do not agree with are left out, as no
+interval is claimed for them. Last, the whole protocol: blocks are added, up to four times as many,
+until the interval is within 1.5 %.
 """
 
 import os
@@ -95,7 +96,10 @@ def keep(path: Path, load: int) -> None:
             tell=say_nothing,
             precise=lambda _: True,
         )
-    kept: dict[str, Any] = {"load": np.array([before, os.getloadavg()[0]]), "processes": np.array(load)}
+    kept: dict[str, Any] = {
+        "load": np.array([before, os.getloadavg()[0]]),
+        "processes": np.array(load),
+    }
     for which, one in zip(("long", "short"), found, strict=True):
         kept[f"{which}_wall"] = np.concatenate(one.blocks)
         kept[f"{which}_cpu"] = np.concatenate(one.cpu or ())
@@ -119,7 +123,9 @@ def about(file: Path) -> Iterator[tuple[str, Any]]:
 def series_of(kept: Mapping[str, Any], clock: str) -> tuple[Blocks, Blocks]:
     """The blocks of both networks by one clock."""
     ends = [np.cumsum(kept[f"{which}_runs"])[:-1] for which in ("long", "short")]
-    long, short = (np.split(kept[f"{w}_{clock}"], end) for w, end in zip(("long", "short"), ends, strict=True))
+    long, short = (
+        np.split(kept[f"{w}_{clock}"], end) for w, end in zip(("long", "short"), ends, strict=True)
+    )
     return long, short
 
 
@@ -158,7 +164,9 @@ def generated(draw: Draw) -> dict[str, tuple[float, Stretch]]:
         made: Samples = scale * draw.gamma(400, 1 / 400, RUNS)
         return made
 
-    def made(own: float, *, drift: float = 0.0, spikes: float = 0.0, spells: bool = False) -> Stretch:
+    def made(
+        own: float, *, drift: float = 0.0, spikes: float = 0.0, spells: bool = False
+    ) -> Stretch:
         def stretch(blocks: int) -> tuple[Blocks, Blocks]:
             pair: list[list[Samples]] = [[], []]
             trend = 1 + drift * np.linspace(0, 1, blocks)
@@ -166,7 +174,9 @@ def generated(draw: Draw) -> dict[str, tuple[float, Stretch]]:
                 slow = spells and draw.random() < 0.4
                 for which, scale in enumerate((TRUTH, 1.0)):
                     wander = np.exp(own * draw.standard_normal())
-                    samples = runs(scale * trend[block] * wander * ((1.5, 1.4)[which] if slow else 1))
+                    samples = runs(
+                        scale * trend[block] * wander * ((1.5, 1.4)[which] if slow else 1)
+                    )
                     hit = draw.random(RUNS) < spikes
                     samples[hit] *= draw.uniform(2, 10, hit.sum())
                     pair[which].append(samples)
@@ -186,10 +196,15 @@ def generated(draw: Draw) -> dict[str, tuple[float, Stretch]]:
 
 
 def coverage(truth: float, stretch: Stretch, trials: int) -> dict[str, Any]:
-    """The share of intervals that hold the truth, for each number of blocks, and for the whole protocol."""
+    """The share of intervals that hold the truth, for each number of blocks, and for the whole
+    protocol.
+    """
     fixed = {}
     for blocks in BLOCKS:
-        held = [holds(truth, statistics.speedup_interval(*stretch(blocks), seed=seed)) for seed in range(trials)]
+        held = [
+            holds(truth, statistics.speedup_interval(*stretch(blocks), seed=seed))
+            for seed in range(trials)
+        ]
         fixed[str(blocks)] = float(np.mean(held))
     begun = {}
     for start in STARTS:
@@ -224,7 +239,10 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         shares = [*row["fixed"].values(), *row["begun"].values()]
-        cells = [row["series"], *("none" if share is None else f"{100 * share:.0f}" for share in shares)]
+        cells = [
+            row["series"],
+            *("none" if share is None else f"{100 * share:.0f}" for share in shares),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

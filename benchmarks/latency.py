@@ -1,15 +1,17 @@
-"""Dense against slim in ONNX Runtime on the CPU, beside Torch-Pruning: speed-up over what the FLOPs promise.
+"""Dense against slim in ONNX Runtime on the CPU, beside Torch-Pruning: speed-up over what the FLOPs
+promise.
 
-    python benchmarks/latency.py --out benchmarks/results/latency
-    python benchmarks/latency.py --out benchmarks/results/latency --table > benchmarks/results/latency.md
+    python benchmarks/latency.py --out benchmarks/results/latency python benchmarks/latency.py --out
+    benchmarks/results/latency --table > benchmarks/results/latency.md
 
-A JSON file a network and share of the FLOPs; those that are there are passed over, so that it can be stopped at any
-time. Weights are random and the plans those of slimmer without data (magnitude ranks, every group cut alike), for
-each multiple in --rounds (`unasked` is what slimmer does where no multiple is asked for); one that can't meet the share
-is left out, with the reason. Torch-Pruning prunes the same network to the same FLOPs with its defaults (group
-magnitude, no rounding), and once more with the largest of the multiples. All networks of a file are timed in turns in
-one process, which wants the machine for itself; the number of blocks is fixed, since with five networks one of ten
-intervals is always wide.
+A JSON file a network and share of the FLOPs; those that are there are passed over, so that it can
+be stopped at any time. Weights are random and the plans those of slimmer without data (magnitude
+ranks, every group cut alike), for each multiple in --rounds (`unasked` is what slimmer does where
+no multiple is asked for); one that can't meet the share is left out, with the reason. Torch-Pruning
+prunes the same network to the same FLOPs with its defaults (group magnitude, no rounding), and once
+more with the largest of the multiples. All networks of a file are timed in turns in one process,
+which wants the machine for itself; the number of blocks is fixed, since with five networks one of
+ten intervals is always wide.
 """
 
 import json
@@ -48,11 +50,15 @@ Size = tuple[int, int, int]
 @click.command(help=__doc__)
 @click.option("--out", type=Path, required=True)
 @click.option("--nets", default=NETS, show_default=True)
-@click.option("--shares", default="0.7,0.5,0.3", show_default=True, help="of the FLOPs that may remain")
+@click.option(
+    "--shares", default="0.7,0.5,0.3", show_default=True, help="of the FLOPs that may remain"
+)
 @click.option("--rounds", default="1,unasked,8,16", show_default=True)
 @click.option("--batches", default="1,32", show_default=True)
 @click.option("--threads", default="1,2", show_default=True)
-@click.option("--runs", default=3, show_default=True, help="runs of each network in a block at least")
+@click.option(
+    "--runs", default=3, show_default=True, help="runs of each network in a block at least"
+)
 @click.option("--seconds", default=0.5, show_default=True, help="and seconds")
 @click.option("--blocks", default=11, show_default=True)
 @click.option("--table", is_flag=True, help="print what is there as Markdown and measure nothing")
@@ -95,7 +101,9 @@ def measured(
     with tempfile.TemporaryDirectory(prefix="slimmer-latency-") as folder:
         models = pruned(net, share, rounds, size, peer=True, left_out=left_out)
         networks = list(export_all(models, Path(folder), size))
-        timed = profile(networks, conditions, lambda done, steps, text: say(f"{net}: {text}", done, steps))
+        timed = profile(
+            networks, conditions, lambda done, steps, text: say(f"{net}: {text}", done, steps)
+        )
     return {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,7 +128,8 @@ def pruned(
 ) -> Iterator[tuple[str, nn.Module, int]]:
     """The dense network and its slim ones, each with its name and its FLOPs.
 
-    Where widths of a multiple can't meet the share, the reason is put into `left_out`, and is an error without it.
+    Where widths of a multiple can't meet the share, the reason is put into `left_out`, and is an
+    error without it.
     """
     torch.manual_seed(0)
     model = build(net).eval()
@@ -140,7 +149,9 @@ def pruned(
         yield name, prune(model, plan).eval(), cost.exact(plan.widths)
     largest = max(multiple or 1 for multiple in rounds)
     for multiple in (None, *((largest,) if largest > 1 else ())) if peer else ():
-        slim = prune_by_peer("tp-magnitude", model, size, share, (), global_pruning=False, round_to=multiple)
+        slim = prune_by_peer(
+            "tp-magnitude", model, size, share, (), global_pruning=False, round_to=multiple
+        )
         flops, name = count_flops(slim, size), named(PEER, multiple)
         if flops <= share * cost.dense:
             yield name, slim, flops
@@ -153,7 +164,9 @@ def named(who: str, multiple: int | None) -> str:
     return who if multiple is None else f"{who}, multiples of {multiple}"
 
 
-def export_all(models: Iterator[tuple[str, nn.Module, int]], folder: Path, size: Size) -> Iterator[Network]:
+def export_all(
+    models: Iterator[tuple[str, nn.Module, int]], folder: Path, size: Size
+) -> Iterator[Network]:
     """The networks as ONNX files that say what they cost."""
     for number, (name, model, flops) in enumerate(models):
         params = sum(parameter.numel() for parameter in model.parameters())
@@ -164,9 +177,20 @@ def export_all(models: Iterator[tuple[str, nn.Module, int]], folder: Path, size:
 
 def to_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """The results as Markdown: a row a network, a column for each batch size and number of threads."""
-    cases = sorted({(c["batch"], c["threads"]) for result in results for c in result["profile"]["comparisons"]})
-    heads = ["network", "FLOPs", "promise", *(f"batch {batch}, {threads} thr." for batch, threads in cases)]
-    lines = ["# Speed-up in ONNX Runtime on the CPU", "", "Speed-up over dense (95 % interval), and its share of"]
+    cases = sorted(
+        {(c["batch"], c["threads"]) for result in results for c in result["profile"]["comparisons"]}
+    )
+    heads = [
+        "network",
+        "FLOPs",
+        "promise",
+        *(f"batch {batch}, {threads} thr." for batch, threads in cases),
+    ]
+    lines = [
+        "# Speed-up in ONNX Runtime on the CPU",
+        "",
+        "Speed-up over dense (95 % interval), and its share of",
+    ]
     lines += ["what the FLOPs promise. Random weights.", ""]
     for result in results:
         timed = result["profile"]
@@ -174,13 +198,26 @@ def to_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
         lines += [f"## {result['net']}, at most {result['share']:.0%} of the FLOPs", ""]
         lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
         for name in list(flops)[1:]:
-            found = {(c["batch"], c["threads"]): c for c in timed["comparisons"] if c["model"] == name}
+            found = {
+                (c["batch"], c["threads"]): c for c in timed["comparisons"] if c["model"] == name
+            }
             ratio = flops[name] / flops["dense"]
-            cells = [name, f"{ratio:.1%}", f"{1 / ratio:.2f}", *(told(found.get(case)) for case in cases)]
+            cells = [
+                name,
+                f"{ratio:.1%}",
+                f"{1 / ratio:.2f}",
+                *(told(found.get(case)) for case in cases),
+            ]
             lines.append(f"| {' | '.join(cells)} |")
         machine = timed["environment"]
-        lines += [f"\n{name}: {' '.join(reason.split())}" for name, reason in result.get("left_out", {}).items()]
-        lines += ["", f"{result['date']}, {machine['cpu']}, load {machine['load']}, `{result['command']}`"]
+        lines += [
+            f"\n{name}: {' '.join(reason.split())}"
+            for name, reason in result.get("left_out", {}).items()
+        ]
+        lines += [
+            "",
+            f"{result['date']}, {machine['cpu']}, load {machine['load']}, `{result['command']}`",
+        ]
         lines += ["", *(f"- {note}" for note in timed["notes"]), ""]
     return lines
 
@@ -189,8 +226,12 @@ def told(one: Mapping[str, Any] | None) -> str:
     """A comparison in a cell."""
     if one is None:
         return ""
-    interval = ", no interval" if one["low"] is None else f" ({one['low']:.2f} to {one['high']:.2f})"
-    by_cpu_time = " by CPU time" if one.get("by") == "CPU time" else ""  # older results are of wall time
+    interval = (
+        ", no interval" if one["low"] is None else f" ({one['low']:.2f} to {one['high']:.2f})"
+    )
+    by_cpu_time = (
+        " by CPU time" if one.get("by") == "CPU time" else ""
+    )  # older results are of wall time
     return f"{one['speedup']:.2f}{by_cpu_time}{interval}, {one['efficiency']:.2f}"
 
 

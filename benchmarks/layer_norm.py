@@ -1,11 +1,13 @@
-"""What is lost by never cutting channels that a layer norm takes statistics of: one small transformer, two ways.
+"""What is lost by never cutting channels that a layer norm takes statistics of: one small
+transformer, two ways.
 
     python benchmarks/layer_norm.py
 
-A pre-norm transformer learns scikit-learn's digits. It is then cut to the same FLOPs in two ways and trained on by one
-loop: as slimmer does (hidden widths alone, exact), and by hand through the residual stream with the norms over what is
-left (approximate). Printed: FLOPs, top-1 of both before and after training, and how far one removed stream channel
-takes the outputs from the masked network's.
+A pre-norm transformer learns scikit-learn's digits. It is then cut to the same FLOPs in two ways
+and trained on by one loop: as slimmer does (hidden widths alone, exact), and by hand through the
+residual stream with the norms over what is left (approximate). Printed: FLOPs, top-1 of both before
+and after training, and how far one removed stream channel takes the outputs from the masked
+network's.
 """
 
 import torch
@@ -32,8 +34,15 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, tokens, width) -> the same."""
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, 2, INNER // 2)).permute(2, 0, 3, 1, 4).unbind(0)
-        x = x + self.proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        q, k, v = (
+            self.qkv(self.norm1(x))
+            .unflatten(-1, (3, 2, INNER // 2))
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
+        x = x + self.proj(
+            functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        )
         return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
 
 
@@ -53,7 +62,9 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.blocks(x)).mean(1))
 
 
-def train(model: nn.Module, teacher: nn.Module | None, split: Split, epochs: int, lr: float) -> None:
+def train(
+    model: nn.Module, teacher: nn.Module | None, split: Split, epochs: int, lr: float
+) -> None:
     """AdamW along a cosine, towards the labels and a teacher's answers."""
     images, labels = split
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.01)
@@ -86,12 +97,24 @@ def by_norm(*tensors: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def cut(dense: Transformer, width: int, hidden: int) -> Transformer:
-    """The transformer with `width` channels in the stream and `hidden` in each MLP; norms over what is left."""
+    """The transformer with `width` channels in the stream and `hidden` in each MLP; norms over what
+    is left.
+    """
     slim = Transformer(width, hidden)
-    inside = [(each.qkv.weight.t(), each.proj.weight, each.fc1.weight.t(), each.fc2.weight) for each in dense.blocks]
-    makers = (dense.patch.weight, dense.head.weight.t(), *(tensor for block in inside for tensor in block))
+    inside = [
+        (each.qkv.weight.t(), each.proj.weight, each.fc1.weight.t(), each.fc2.weight)
+        for each in dense.blocks
+    ]
+    makers = (
+        dense.patch.weight,
+        dense.head.weight.t(),
+        *(tensor for block in inside for tensor in block),
+    )
     keep = by_norm(*makers)[:width].sort().values
-    inner = [by_norm(block.fc1.weight, block.fc2.weight.t())[:hidden].sort().values for block in dense.blocks]
+    inner = [
+        by_norm(block.fc1.weight, block.fc2.weight.t())[:hidden].sort().values
+        for block in dense.blocks
+    ]
     own = dense.state_dict()
     for name, tensor in slim.state_dict().items():
         source = own[name]
@@ -106,13 +129,23 @@ def cut(dense: Transformer, width: int, hidden: int) -> Transformer:
 
 @torch.no_grad()
 def one_channel(dense: Transformer, images: torch.Tensor) -> float:
-    """How far a stream without its weakest channel is from the same network masked, as a share of the outputs."""
+    """How far a stream without its weakest channel is from the same network masked, as a share of
+    the outputs.
+    """
     slim = cut(dense, WIDTH - 1, HIDDEN)
-    inside = [(each.qkv.weight.t(), each.proj.weight, each.fc1.weight.t(), each.fc2.weight) for each in dense.blocks]
-    gone = by_norm(dense.patch.weight, dense.head.weight.t(), *(tensor for block in inside for tensor in block))[-1]
+    inside = [
+        (each.qkv.weight.t(), each.proj.weight, each.fc1.weight.t(), each.fc2.weight)
+        for each in dense.blocks
+    ]
+    gone = by_norm(
+        dense.patch.weight, dense.head.weight.t(), *(tensor for block in inside for tensor in block)
+    )[-1]
     masked = Transformer()
     masked.load_state_dict(dense.state_dict())
-    for reader in (masked.head, *(layer for block in masked.blocks for layer in (block.qkv, block.fc1))):
+    for reader in (
+        masked.head,
+        *(layer for block in masked.blocks for layer in (block.qkv, block.fc1)),
+    ):
         reader.weight[:, gone] = 0
     wanted = masked(images)
     return float((slim(images) - wanted).abs().max() / wanted.abs().max())
@@ -124,7 +157,9 @@ def main() -> None:
     split = {}
     for name, part in (("train", data.train), ("test", data.test)):
         split[name] = ((part.images.float() / 255 - mean) / std, part.labels)
-    print("| seed | FLOPs | hidden alone: after the cut, trained | stream too: after the cut, trained |")
+    print(
+        "| seed | FLOPs | hidden alone: after the cut, trained | stream too: after the cut, trained |"
+    )
     print("|---|---|---|---|")
     for seed in range(3):
         torch.manual_seed(seed)
@@ -134,11 +169,19 @@ def main() -> None:
         whole = count_flops(dense, SIZE)
         least = slimmer.inspect(dense, input_size=SIZE)["flops"]["least_ratio"]
         off = one_channel(dense, split["test"][0])
-        print(f"seed {seed}: dense {top1(dense, split['test']):.2%}, least {least:.1%}, one channel {off:.2g}")
+        print(
+            f"seed {seed}: dense {top1(dense, split['test']):.2%}, least {least:.1%}, one channel {off:.2g}"
+        )
         for ratio in (0.65, 0.5, 0.3):
             cells = []
-            exact = slimmer.prune(dense, flops=ratio, input_size=SIZE).model if ratio > least else None
-            width = max(w for w in range(1, WIDTH + 1) if count_flops(Transformer(w, 2 * w), SIZE) <= ratio * whole)
+            exact = (
+                slimmer.prune(dense, flops=ratio, input_size=SIZE).model if ratio > least else None
+            )
+            width = max(
+                w
+                for w in range(1, WIDTH + 1)
+                if count_flops(Transformer(w, 2 * w), SIZE) <= ratio * whole
+            )
             for slim in (exact, cut(dense, width, 2 * width)):
                 if slim is None:
                     cells.append("out of reach")

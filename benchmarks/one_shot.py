@@ -1,9 +1,10 @@
-"""Seconds to prune a ResNet-50 of ImageNet's size in one shot, slimmer beside Torch-Pruning, each a whole process.
+"""Seconds to prune a ResNet-50 of ImageNet's size in one shot, slimmer beside Torch-Pruning, each a
+whole process.
 
     python benchmarks/one_shot.py --out benchmarks/results/one_shot.json
 
-Both read the same checkpoint (random weights), leave at most half the FLOPs and write the slim network; slimmer
-also checks the slim network against the masked one and recounts it.
+Both read the same checkpoint (random weights), leave at most half the FLOPs and write the slim
+network; slimmer also checks the slim network against the masked one and recounts it.
 """
 
 import json
@@ -50,7 +51,17 @@ def main(repeats: int, out: Path) -> None:
         folder = Path(name)
         checkpoint = folder / "resnet50.safetensors"
         save_weights(checkpoint, build("resnet50"), {})
-        slimmer = [sys.executable, "-m", "slimmer", "prune", str(checkpoint), "--flops", "0.5", "--epochs", "0"]
+        slimmer = [
+            sys.executable,
+            "-m",
+            "slimmer",
+            "prune",
+            str(checkpoint),
+            "--flops",
+            "0.5",
+            "--epochs",
+            "0",
+        ]
         seconds: dict[str, list[float]] = {"slimmer": [], "torch-pruning": []}
         ratios = {}
         for repeat in range(repeats):

@@ -1,10 +1,13 @@
-"""Tables 1, 2, 4, 5 and 6 of the MaskConvNet paper, trained from their recipes on one GPU, in pieces of some minutes.
+"""Tables 1, 2, 4, 5 and 6 of the MaskConvNet paper, trained from their recipes on one GPU, in
+pieces of some minutes.
 
-    python benchmarks/paper_tables.py --table 1 --data CIFAR_DIR --out benchmarks/results/paper --minutes 9
+    python benchmarks/paper_tables.py --table 1 --data CIFAR_DIR --out benchmarks/results/paper
+    --minutes 9
 
-The same call goes on where the last one stopped. Each ends with OUT/tableN.md and .json: one row a recipe, whether
-finished or not. The exit code is 0 when all rows are finished, 1 when there is more to do, 2 when a row failed.
-Table 2 takes --data IMAGENET_DIR. The paper's own figures stand in the recipes' comments.
+The same call goes on where the last one stopped. Each ends with OUT/tableN.md and .json: one row a
+recipe, whether finished or not. The exit code is 0 when all rows are finished, 1 when there is more
+to do, 2 when a row failed. Table 2 takes --data IMAGENET_DIR. The paper's own figures stand in the
+recipes' comments.
 """
 
 import json
@@ -31,7 +34,16 @@ from slimmer.runs.directory import Run
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "paper"
 TO_PROFILE = 180.0  # seconds that exporting and timing a run may take
-HEADS = ("recipe", "state", "epochs", "FLOPs removed %", "params removed %", "top-1 %", "minutes", "ms dense > slim")
+HEADS = (
+    "recipe",
+    "state",
+    "epochs",
+    "FLOPs removed %",
+    "params removed %",
+    "top-1 %",
+    "minutes",
+    "ms dense > slim",
+)
 
 Settings = list[tuple[str, Any]]
 
@@ -57,14 +69,36 @@ class Row:
 
 @click.command(help=__doc__)
 @click.option("--table", type=click.Choice(["1", "2", "4", "5", "6"]), required=True)
-@click.option("--data", required=True, help="the folder of CIFAR-10 (table 2: of ImageNet), as for `slimmer prune`")
+@click.option(
+    "--data",
+    required=True,
+    help="the folder of CIFAR-10 (table 2: of ImageNet), as for `slimmer prune`",
+)
 @click.option("--out", type=Path, required=True, help="run directories and tables")
-@click.option("--device", type=click.Choice(["cuda", "cpu", "auto"]), default="cuda", show_default=True)
-@click.option("--minutes", type=float, help="stop after so many, and go on at the next call; without it, never")
-@click.option("--epochs", type=float, help="of the table's longest recipe; the others and warm-ups shrink alike")
-@click.option("--only", default="*", show_default=True, help="pattern of rows; a dense row comes with what needs it")
+@click.option(
+    "--device", type=click.Choice(["cuda", "cpu", "auto"]), default="cuda", show_default=True
+)
+@click.option(
+    "--minutes",
+    type=float,
+    help="stop after so many, and go on at the next call; without it, never",
+)
+@click.option(
+    "--epochs",
+    type=float,
+    help="of the table's longest recipe; the others and warm-ups shrink alike",
+)
+@click.option(
+    "--only",
+    default="*",
+    show_default=True,
+    help="pattern of rows; a dense row comes with what needs it",
+)
 @click.option("--set", "settings", multiple=True, help="KEY=VALUE, laid over every recipe")
-@click.option("--provider", help="what times the runs of table 6  [default: cuda with --device cuda, else cpu]")
+@click.option(
+    "--provider",
+    help="what times the runs of table 6  [default: cuda with --device cuda, else cpu]",
+)
 def main(
     table: str,
     data: str,
@@ -78,7 +112,12 @@ def main(
 ) -> None:
     deadline = time.time() + (60 * minutes if minutes else float("inf"))
     place = data if data == "digits" else str(Path(data).absolute())
-    given = [("device", device), ("data.name", None), ("data.path", place), *map(parse_setting, settings)]
+    given = [
+        ("device", device),
+        ("data.name", None),
+        ("data.path", place),
+        *map(parse_setting, settings),
+    ]
     torch.backends.cudnn.benchmark = True  # shapes stay the same for thousands of steps
     try:
         rows = list(choose(find_rows(table, out / f"table{table}", given, epochs), only))
@@ -91,7 +130,9 @@ def main(
                 bring_to_end(row, deadline)
                 if table == "6" and lacks_times(row):
                     spare(deadline, TO_PROFILE)
-                    profile_run(row.run, provider=provider or ("cuda" if device == "cuda" else "cpu"))
+                    profile_run(
+                        row.run, provider=provider or ("cuda" if device == "cuda" else "cpu")
+                    )
             except SlimmerError as error:
                 failed[row.name] = str(error)
                 print(f"{row.name}: {error}", flush=True)
@@ -106,8 +147,15 @@ def main(
 def find_rows(table: str, out: Path, given: Settings, epochs: float | None) -> list[Row]:
     """All rows of a table, the dense ones first; `out` holds their runs. Raises RecipeError."""
     sweep = RECIPES / f"table{table}.yaml"
-    files = sorted((RECIPES / f"table{table}").glob("*.yaml"), key=lambda file: ("dense" not in file.stem, file.stem))
-    recipes = plan_rows(sweep, given) if sweep.is_file() else {file.stem: read_recipe(file, given) for file in files}
+    files = sorted(
+        (RECIPES / f"table{table}").glob("*.yaml"),
+        key=lambda file: ("dense" not in file.stem, file.stem),
+    )
+    recipes = (
+        plan_rows(sweep, given)
+        if sweep.is_file()
+        else {file.stem: read_recipe(file, given) for file in files}
+    )
     longest = max(recipe.finetune.epochs for recipe in recipes.values())
     share = 1.0 if epochs is None else epochs / longest
     rows: dict[str, Row] = {}
@@ -138,16 +186,22 @@ def shortened(recipe: Recipe, share: float) -> Recipe:
 
 
 def lacks_times(row: Row) -> bool:
-    """Whether dense and slim are still to be timed; the dense rows' latency is what the slim ones are timed beside."""
+    """Whether dense and slim are still to be timed; the dense rows' latency is what the slim ones
+    are timed beside.
+    """
     return row.recipe.method.name == "maskconvnet" and not row.run.profile.is_file()
 
 
 def bring_to_end(row: Row, deadline: float) -> None:
-    """Start or resume the row's run, unless it is finished. Raises TimeIsUpError at the deadline, in seconds."""
+    """Start or resume the row's run, unless it is finished. Raises TimeIsUpError at the deadline,
+    in seconds.
+    """
     if row.finished:
         return
     if row.needs is not None and not row.needs.finished:
-        raise RunError(row.name, f"{row.needs.name} is not finished", "its network is where this one starts")
+        raise RunError(
+            row.name, f"{row.needs.name} is not finished", "its network is where this one starts"
+        )
     spare(deadline, 0)
     print(f"{row.name}: {progress(row)}", flush=True)
     watch = watching(row, deadline)
@@ -157,13 +211,18 @@ def bring_to_end(row: Row, deadline: float) -> None:
             raise RunError(str(row.run.path), "was begun with another recipe", right)
         resume(row.run, watch)
         return
-    for file in (row.run.dense, row.run.measured, *row.run.path.glob("*.part")):  # of a start that was killed
+    for file in (
+        row.run.dense,
+        row.run.measured,
+        *row.run.path.glob("*.part"),
+    ):  # of a start that was killed
         file.unlink(missing_ok=True)
     start(row.recipe, row.run.path, watch, latest=False)
 
 
 def watching(row: Row, deadline: float) -> Callable[[dict[str, Any]], None]:
-    """An observer of the run that raises TimeIsUpError at the deadline, or before, just after a state was saved.
+    """An observer of the run that raises TimeIsUpError at the deadline, or before, just after a
+    state was saved.
 
     So what a later call has to do again is little, however seldom states are saved.
     """
@@ -194,8 +253,16 @@ def write_table(stem: Path, rows: list[Row], failed: dict[str, str]) -> None:
     result = {"date": stamp, "command": command, "rows": found, "environment": environment()}
     write_json(stem.with_suffix(".json"), json.loads(json.dumps(result)))
     table = [HEADS, ("---",) * len(HEADS), *map(cells, found)]
-    lines = [f"# Table {stem.name.removeprefix('table')} of the MaskConvNet paper", "", f"`{command}`, {stamp}", ""]
-    write_text(stem.with_suffix(".md"), "\n".join([*lines, *(f"| {' | '.join(each)} |" for each in table), ""]))
+    lines = [
+        f"# Table {stem.name.removeprefix('table')} of the MaskConvNet paper",
+        "",
+        f"`{command}`, {stamp}",
+        "",
+    ]
+    write_text(
+        stem.with_suffix(".md"),
+        "\n".join([*lines, *(f"| {' | '.join(each)} |" for each in table), ""]),
+    )
 
 
 def describe(row: Row, error: str | None) -> dict[str, Any]:
@@ -234,7 +301,12 @@ def cells(found: dict[str, Any]) -> tuple[str, ...]:
         if model == "dense"
     ]
     figures = (found["flops"]["sparsity"], found["params"]["sparsity"], found["accuracy"]["slim"])
-    return (*head, *(f"{100 * figure:.2f}" for figure in figures), f"{found['seconds'] / 60:.1f}", "; ".join(pairs))
+    return (
+        *head,
+        *(f"{100 * figure:.2f}" for figure in figures),
+        f"{found['seconds'] / 60:.1f}",
+        "; ".join(pairs),
+    )
 
 
 if __name__ == "__main__":

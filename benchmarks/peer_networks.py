@@ -1,8 +1,8 @@
 """Small networks as the tests of pruning tools have them, each written anew from its description.
 
-What the projects (torch-pruning, NNI, NNCF, ModelOpt, SparseML, MMRazor, fvcore's and PyTorch's own examples) test is
-a way of coupling channels; a network here shows one or two of them, with a head of ten classes unless it says
-otherwise. All take images of three channels.
+What the projects (torch-pruning, NNI, NNCF, ModelOpt, SparseML, MMRazor, fvcore's and PyTorch's own
+examples) test is a way of coupling channels; a network here shows one or two of them, with a head
+of ten classes unless it says otherwise. All take images of three channels.
 """
 
 # ruff: noqa: D102 - a forward is what the class says
@@ -26,7 +26,11 @@ class LeNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * 5 * 5, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+        self.fc1, self.fc2, self.fc3 = (
+            nn.Linear(16 * 5 * 5, 120),
+            nn.Linear(120, 84),
+            nn.Linear(84, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
@@ -42,7 +46,9 @@ class LeNetCounted(LeNet):
         x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
         x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
         x = x.view(-1, 16 * 5 * 5)
-        return functional.log_softmax(self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(x))))), 1)
+        return functional.log_softmax(
+            self.fc3(functional.relu(self.fc2(functional.relu(self.fc1(x))))), 1
+        )
 
 
 class ReshapedBatch(nn.Module):
@@ -82,7 +88,9 @@ class Padded(nn.Module):
         super().__init__()
         modes = ("reflect", "circular", "replicate")
         sizes = zip((3, 16, 24), (16, 24, 32), modes, strict=True)
-        self.layers = nn.Sequential(*(nn.Conv2d(a, b, 3, padding=1, padding_mode=mode) for a, b, mode in sizes))
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(a, b, 3, padding=1, padding_mode=mode) for a, b, mode in sizes)
+        )
         self.head = nn.Linear(32, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,7 +129,12 @@ class Slices(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.part, self.end, self.head = _conv(3, 24), _conv(12, 12), _conv(36, 24), nn.Linear(24, 10)
+        self.stem, self.part, self.end, self.head = (
+            _conv(3, 24),
+            _conv(12, 12),
+            _conv(36, 24),
+            nn.Linear(24, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -173,7 +186,11 @@ class Grouped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.grouped(self.stem(x))
         images, channels, height, width = x.shape
-        x = x.view(images, 4, channels // 4, height, width).transpose(1, 2).reshape(images, channels, height, width)
+        x = (
+            x.view(images, 4, channels // 4, height, width)
+            .transpose(1, 2)
+            .reshape(images, channels, height, width)
+        )
         return self.head(self.end(self.depthwise(x)).mean((2, 3)))
 
 
@@ -192,7 +209,9 @@ class SharedTwice(nn.Module):
 
 
 class UpAndDown(nn.Module):
-    """A small U: transposed convolutions, joins across, pixel shuffle at the end; a map of one channel."""
+    """A small U: transposed convolutions, joins across, pixel shuffle at the end; a map of one
+    channel.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -224,7 +243,10 @@ class Norms(nn.Module):
             nn.InstanceNorm2d(32, affine=True),
             nn.Conv2d(32, 32, 3),
         )
-        self.norm, self.head = nn.LayerNorm(32), nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 10))
+        self.norm, self.head = (
+            nn.LayerNorm(32),
+            nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 10)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.norm(self.layers(x).mean((2, 3))))
@@ -251,13 +273,23 @@ class Perceptron(nn.Module):
 
 
 class Attention(nn.Module):
-    """A transformer block over patches: attention by PyTorch's own module, and two linears with a residual stream."""
+    """A transformer block over patches: attention by PyTorch's own module, and two linears with a
+    residual stream.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches, self.norm1, self.norm2 = nn.Conv2d(3, 32, 8, stride=8), nn.LayerNorm(32), nn.LayerNorm(32)
+        self.patches, self.norm1, self.norm2 = (
+            nn.Conv2d(3, 32, 8, stride=8),
+            nn.LayerNorm(32),
+            nn.LayerNorm(32),
+        )
         self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
-        self.wide, self.narrow, self.head = nn.Linear(32, 128), nn.Linear(128, 32), nn.Linear(32, 10)
+        self.wide, self.narrow, self.head = (
+            nn.Linear(32, 128),
+            nn.Linear(128, 32),
+            nn.Linear(32, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
@@ -272,7 +304,9 @@ class Recurrent(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(_conv(3, 24), nn.MaxPool2d(2), _conv(24, 32), nn.AdaptiveAvgPool2d((1, 16)))
+        self.layers = nn.Sequential(
+            _conv(3, 24), nn.MaxPool2d(2), _conv(24, 32), nn.AdaptiveAvgPool2d((1, 16))
+        )
         self.lstm, self.head = nn.LSTM(32, 16, batch_first=True), nn.Linear(16, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -290,7 +324,12 @@ class TwoHeads(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, object]:
         x = self.stem(x)
-        return {"kind": self.kind(self.body(x).mean((2, 3))), "place": self.place(x), "scale": 2, "none": None}
+        return {
+            "kind": self.kind(self.body(x).mean((2, 3))),
+            "place": self.place(x),
+            "scale": 2,
+            "none": None,
+        }
 
 
 class Normed(nn.Module):
@@ -303,7 +342,9 @@ class Normed(nn.Module):
         self.third, self.head = nn.Conv2d(32, 32, 3), nn.Linear(32, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.third(functional.relu(self.second(functional.relu(self.first(x))))))
+        x = functional.relu(
+            self.third(functional.relu(self.second(functional.relu(self.first(x)))))
+        )
         return self.head(x.mean((2, 3)))
 
 
@@ -326,7 +367,12 @@ class Choosing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.one, self.two, self.head = _conv(3, 24), _conv(24, 24), _conv(24, 24), nn.Linear(24, 10)
+        self.stem, self.one, self.two, self.head = (
+            _conv(3, 24),
+            _conv(24, 24),
+            _conv(24, 24),
+            nn.Linear(24, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -351,7 +397,10 @@ class Volumes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv3d(1, 16, 3, padding=1), nn.BatchNorm3d(16), nn.ReLU(), nn.Conv3d(16, 24, 3, padding="same")
+            nn.Conv3d(1, 16, 3, padding=1),
+            nn.BatchNorm3d(16),
+            nn.ReLU(),
+            nn.Conv3d(16, 24, 3, padding="same"),
         )
         self.head = nn.Linear(24, 10)
 
@@ -365,7 +414,10 @@ class Signals(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv1d(96, 48, 5, padding="same"), nn.ReLU(), nn.Conv1d(48, 32, 3, stride=2), nn.AdaptiveAvgPool1d(1)
+            nn.Conv1d(96, 48, 5, padding="same"),
+            nn.ReLU(),
+            nn.Conv1d(48, 32, 3, stride=2),
+            nn.AdaptiveAvgPool1d(1),
         )
         self.head = nn.Linear(32, 10)
 

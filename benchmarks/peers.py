@@ -31,10 +31,10 @@ def prune_by_peer(
 ) -> nn.Module:
     """A copy of `model` that Torch-Pruning's `name` pruned to at most `flops` of its FLOPs.
 
-    Its pruners take a ratio of channels, so they step in `steps` small steps until fvcore's count is inside the budget,
-    or, with multiples of `round_to`, as near as it comes. It can't trace a zero-padded (option-A) shortcut: while it
-    traces, such shortcuts are detached from its view, and every layer that writes to the residual stream is on its
-    ignore list, so those channels stay.
+    Its pruners take a ratio of channels, so they step in `steps` small steps until fvcore's count
+    is inside the budget, or, with multiples of `round_to`, as near as it comes. It can't trace a
+    zero-padded (option-A) shortcut: while it traces, such shortcuts are detached from its view, and
+    every layer that writes to the residual stream is on its ignore list, so those channels stay.
     """
     slim = deepcopy(model).eval()
     for parameter in slim.parameters():
@@ -44,8 +44,15 @@ def prune_by_peer(
     hidden = [module for module in slim.modules() if isinstance(module, ChannelPad)]
     ignored = [module for module in slim.modules() if isinstance(module, nn.Linear)]
     if hidden:
-        ignored += [module for path, module in slim.named_modules() if path == "conv1" or path.endswith(".conv2")]
-    hooks = [module.register_forward_hook(lambda _module, _inputs, out: out.detach()) for module in hidden]
+        ignored += [
+            module
+            for path, module in slim.named_modules()
+            if path == "conv1" or path.endswith(".conv2")
+        ]
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, out: out.detach())
+        for module in hidden
+    ]
     if name == "tp-taylor":
         for images, labels in batches:
             cross_entropy(slim(images), labels).backward()

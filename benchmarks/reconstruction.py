@@ -1,9 +1,10 @@
 """What refitting layer by layer is worth right after the removal, beside today's compensation.
 
-Today each removed channel is predicted from the kept ones at one position, once, on the dense network's activations.
-Here every convolution of the slim network is refitted in order, over its whole receptive field and on the slim net's
-own inputs, so that it gives the dense convolution's outputs; the second convolution of a residual block also makes up
-for what the shortcut has lost (He et al. 2017, section 3.2). For the CIFAR ResNets:
+Today each removed channel is predicted from the kept ones at one position, once, on the dense
+network's activations. Here every convolution of the slim network is refitted in order, over its
+whole receptive field and on the slim net's own inputs, so that it gives the dense convolution's
+outputs; the second convolution of a residual block also makes up for what the shortcut has lost (He
+et al. 2017, section 3.2). For the CIFAR ResNets:
 
     python benchmarks/reconstruction.py recipes/cifar_resnet20.yaml CHECKPOINT CIFAR_DIR --flops 0.5
 """
@@ -46,24 +47,37 @@ SHARE = 4  # one position in so many is looked at
 @click.option("--batches", default=16, show_default=True, help="of training images, for each layer")
 def main(recipe_file: Path, checkpoint: Path, data_path: Path, flops: float, batches: int) -> None:
     torch.set_num_threads(1)
-    given = {"model.checkpoint": str(checkpoint), "data.path": str(data_path), "budget.flops": flops}
+    given = {
+        "model.checkpoint": str(checkpoint),
+        "data.path": str(data_path),
+        "budget.flops": flops,
+    }
     recipe = read_recipe(recipe_file, given.items())
     job = prepare(recipe)
     scores = taylor_scores(job.model, job.graph, as_trained(recipe, job, 64), recipe.seed)
     plan = target_plan(job, recipe, deal(scores, magnitude_scores(job.model, job.graph), job.graph))
-    found: dict[str, float] = {"removed alone": top1(job, recalibrated(recipe, job, prune(job.model, plan)))}
+    found: dict[str, float] = {
+        "removed alone": top1(job, recalibrated(recipe, job, prune(job.model, plan)))
+    }
     today = duplicate(job.model)
     compensate_(today, job.graph, plan, as_trained(recipe, job, 40))
     found["compensated"] = top1(job, recalibrated(recipe, job, prune(today, plan)))
     for residual in (False, True):
         slim, began = prune(job.model, plan).eval(), time.perf_counter()
-        refit_(slim, job.model.eval(), plan, list(as_trained(recipe, job, batches)), residual=residual)
+        refit_(
+            slim, job.model.eval(), plan, list(as_trained(recipe, job, batches)), residual=residual
+        )
         name = "refitted" + ", shortcuts made up for" * residual
         found[name] = top1(job, slim)
         found[f"{name}, recalibrated"] = top1(job, recalibrated(recipe, job, slim))
         found[f"{name}, seconds"] = round(time.perf_counter() - began, 1)
     command = " ".join(["python", *sys.argv])
-    print(json.dumps({"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **found}, indent=2))
+    print(
+        json.dumps(
+            {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **found},
+            indent=2,
+        )
+    )
 
 
 def as_trained(recipe: Recipe, job: PruningJob, number: int) -> Iterable[Tensor]:
@@ -82,15 +96,21 @@ def top1(job: PruningJob, network: nn.Module) -> float:
     return accuracy(network, evaluation_batches(job.data.test, job.data, 500))
 
 
-def refit_(slim: nn.Module, dense: nn.Module, plan: Plan, images: list[Tensor], *, residual: bool) -> None:
+def refit_(
+    slim: nn.Module, dense: nn.Module, plan: Plan, images: list[Tensor], *, residual: bool
+) -> None:
     """Refit every convolution of `slim` in order; what its norm subtracts takes up the constant."""
     removed = plan.removed()
     for name in [name for name, module in slim.named_modules() if isinstance(module, nn.Conv2d)]:
         wide, conv = dense.get_submodule(name), slim.get_submodule(name)
         gone = set(removed.get(Axis(f"{name}.weight", 0), ()))
         kept = [channel for channel in range(wide.out_channels) if channel not in gone]
-        inputs, products = moments(slim, dense, name, kept, images, residual=residual and name.endswith("conv2"))
-        before = torch.cat([conv.weight.detach().flatten(1).T.double(), torch.zeros(1, len(kept)).double()])
+        inputs, products = moments(
+            slim, dense, name, kept, images, residual=residual and name.endswith("conv2")
+        )
+        before = torch.cat(
+            [conv.weight.detach().flatten(1).T.double(), torch.zeros(1, len(kept)).double()]
+        )
         ridge = RIDGE * inputs.diagonal().mean() * torch.eye(len(inputs)).double()
         after = before + torch.linalg.solve(inputs + ridge, products - inputs @ before)
         with torch.no_grad():
@@ -99,9 +119,17 @@ def refit_(slim: nn.Module, dense: nn.Module, plan: Plan, images: list[Tensor], 
 
 
 def moments(
-    slim: nn.Module, dense: nn.Module, name: str, kept: list[int], images: list[Tensor], *, residual: bool
+    slim: nn.Module,
+    dense: nn.Module,
+    name: str,
+    kept: list[int],
+    images: list[Tensor],
+    *,
+    residual: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Second moments of the slim convolution's patches and a constant, and their products with the wanted outputs."""
+    """Second moments of the slim convolution's patches and a constant, and their products with the
+    wanted outputs.
+    """
     conv, seen = slim.get_submodule(name), {}
     watched = {"x": conv, "y": dense.get_submodule(name)}
     if residual:
@@ -118,21 +146,29 @@ def moments(
         wanted = seen["y"][1][:, kept]
         if residual:
             wanted = wanted + scale * (
-                shortcut(dense, block, seen["dense"][0])[:, kept] - shortcut(slim, block, seen["slim"][0])
+                shortcut(dense, block, seen["dense"][0])[:, kept]
+                - shortcut(slim, block, seen["slim"][0])
             )
         patches = unfold(seen["x"][0], conv.kernel_size, padding=conv.padding, stride=conv.stride)
         places = torch.randperm(patches.shape[2])[: max(16, patches.shape[2] // SHARE)]
         rows = patches[:, :, places].transpose(1, 2).flatten(0, 1).double()
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
         targets = wanted.flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1).double()
-        patches_total, products_total = patches_total + rows.T @ rows, products_total + rows.T @ targets
+        patches_total, products_total = (
+            patches_total + rows.T @ rows,
+            products_total + rows.T @ targets,
+        )
     for hook in hooks:
         hook.remove()
     return patches_total, products_total
 
 
-def watch(module: nn.Module, seen: dict[str, tuple[Tensor, Tensor]], key: str) -> torch.utils.hooks.RemovableHandle:
-    return module.register_forward_hook(lambda _module, inputs, output: seen.update({key: (inputs[0], output)}))
+def watch(
+    module: nn.Module, seen: dict[str, tuple[Tensor, Tensor]], key: str
+) -> torch.utils.hooks.RemovableHandle:
+    return module.register_forward_hook(
+        lambda _module, inputs, output: seen.update({key: (inputs[0], output)})
+    )
 
 
 def shortcut(network: nn.Module, block: str, x: Tensor) -> Tensor:

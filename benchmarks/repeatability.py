@@ -3,9 +3,9 @@
     python benchmarks/repeatability.py --out benchmarks/results/repeatability.json
     python benchmarks/repeatability.py DENSE.onnx SLIM.onnx --out FILE.json
 
-Without files it compares ResNet-20 with its half (multiples of 8). It reports the spread of the reported speed-up
-(highest over lowest, less 1), how many of the printed 95 % intervals hold the median of all reports, and how many hold
-every report.
+Without files it compares ResNet-20 with its half (multiples of 8). It reports the spread of the
+reported speed-up (highest over lowest, less 1), how many of the printed 95 % intervals hold the
+median of all reports, and how many hold every report.
 """
 
 import json
@@ -30,14 +30,28 @@ from slimmer.models import find
 @click.option("--out", type=Path, required=True)
 @click.option("--net", default="cifar_resnet20", show_default=True)
 @click.option("--repeats", default=10, show_default=True)
-@click.option("--set", "options", default="--batch 1,32 --threads 1", show_default=True, help="of `slimmer profile`")
+@click.option(
+    "--set",
+    "options",
+    default="--batch 1,32 --threads 1",
+    show_default=True,
+    help="of `slimmer profile`",
+)
 def main(files: tuple[Path, ...], out: Path, net: str, repeats: int, options: str) -> None:
     with tempfile.TemporaryDirectory(prefix="slimmer-repeat-") as folder:
         if not files:
             size = find(net).input_size
             models = pruned(net, 0.5, (8,), size, peer=False)
             files = tuple(network.path for network in export_all(models, Path(folder), size))
-        command = [sys.executable, "-m", "slimmer", "profile", *map(str, files), *options.split(), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "slimmer",
+            "profile",
+            *map(str, files),
+            *options.split(),
+            "--json",
+        ]
         reports = [once(command, number, repeats) for number in range(repeats)]
     result = {
         "command": " ".join(["python", *sys.argv]),
@@ -64,7 +78,9 @@ def once(command: Sequence[str], number: int, repeats: int) -> dict[str, Any]:
 
 
 def summary(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For every comparison that the reports share: the median speed-up, its spread, and what the intervals hold."""
+    """For every comparison that the reports share: the median speed-up, its spread, and what the
+    intervals hold.
+    """
     cases: dict[tuple[str, int, int | None], list[dict[str, Any]]] = {}
     for report in reports:
         for one in report["comparisons"]:
@@ -85,7 +101,9 @@ def summary(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "highest": max(speedups),
                 "spread": max(speedups) / min(speedups) - 1,
                 "covered": sum(one["low"] <= middle <= one["high"] for one in with_one),
-                "hold_all": sum(one["low"] <= min(speedups) and max(speedups) <= one["high"] for one in with_one),
+                "hold_all": sum(
+                    one["low"] <= min(speedups) and max(speedups) <= one["high"] for one in with_one
+                ),
                 "interval_width": width_of(with_one),
             }
         )

@@ -1,10 +1,12 @@
-"""How far networks of timm can be pruned without and with --rewrite, and whether half their FLOPs are right with it.
+"""How far networks of timm can be pruned without and with --rewrite, and whether half their FLOPs
+are right with it.
 
 python benchmarks/rewrite.py --out benchmarks/results/rewrite.json
 
-Random weights, images of 64 pixels. The network at half its FLOPs is held against the masked one in double precision
-and recounted by fvcore, one step of training must reach every parameter and every batch-norm statistic, and the network
-is written, loaded and exported to ONNX, and compared each time.
+Random weights, images of 64 pixels. The network at half its FLOPs is held against the masked one in
+double precision and recounted by fvcore, one step of training must reach every parameter and every
+batch-norm statistic, and the network is written, loaded and exported to ONNX, and compared each
+time.
 """
 
 import json
@@ -47,7 +49,9 @@ SIZE = (3, 64, 64)
 
 
 @click.command(help=__doc__)
-@click.option("--networks", default=",".join(NETWORKS), help="Names in timm, with commas between them.")
+@click.option(
+    "--networks", default=",".join(NETWORKS), help="Names in timm, with commas between them."
+)
 @click.option("--out", type=Path, required=True)
 def main(networks: str, out: Path) -> None:
     import_torchvision()
@@ -94,14 +98,20 @@ def measure(arch: str) -> dict[str, Any]:
     }
 
 
-def brought_back(slim: nn.Module, identity: Identity, plan: Plan, images: torch.Tensor) -> dict[str, Any]:
-    """Whether the file of the slim network gives it again, and how far off ONNX Runtime is, as a share."""
+def brought_back(
+    slim: nn.Module, identity: Identity, plan: Plan, images: torch.Tensor
+) -> dict[str, Any]:
+    """Whether the file of the slim network gives it again, and how far off ONNX Runtime is, as a
+    share.
+    """
     with TemporaryDirectory() as folder, torch.no_grad():
         path = Path(folder) / "slim.safetensors"
         save_network(path, slim, identity, plan, {"rewrite": "true"})
         same = torch.equal(load_network(path)(images), slim(images))
         export_onnx(slim, path.with_suffix(".onnx"), SIZE, metadata={})
-        parity = check_parity(slim, path.with_suffix(".onnx"), images, tolerance=math.inf)  # told, not judged
+        parity = check_parity(
+            slim, path.with_suffix(".onnx"), images, tolerance=math.inf
+        )  # told, not judged
     return {"loads": same, "onnx_is_off_by": parity.max_rel}
 
 

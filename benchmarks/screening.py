@@ -1,9 +1,10 @@
-"""Every method at 50 and 30 % of the FLOPs, one row a process; rows whose result is there already are passed over.
+"""Every method at 50 and 30 % of the FLOPs, one row a process; rows whose result is there already
+are passed over.
 
     python benchmarks/screening.py CHECKPOINT CIFAR_DIR --out benchmarks/results/screening
 
-ResNet-20, 50,000 training images (one epoch), one seed. `--epochs 3 --seeds 0,1,2 --flops 0.5 --methods
-slimmer,maskconvnet,tp-magnitude` are the finals.
+ResNet-20, 50,000 training images (one epoch), one seed. `--epochs 3 --seeds 0,1,2 --flops 0.5
+--methods slimmer,maskconvnet,tp-magnitude` are the finals.
 """
 
 import subprocess
@@ -55,10 +56,19 @@ def main(
                 continue
             settings = {f"budget.{cost}": share for cost, share in limits.items()}
             settings |= {"seed": int(seed), "finetune.epochs": epochs, "finetune.lr": lr}
-            command = [sys.executable, str(HERE / "accuracy.py"), str(recipe), str(checkpoint), str(data_path), method]
+            command = [
+                sys.executable,
+                str(HERE / "accuracy.py"),
+                str(recipe),
+                str(checkpoint),
+                str(data_path),
+                method,
+            ]
             command += ["--out", str(out), "--threads", str(threads)]
             command += ["--distill"] if distill == "yes" else []
-            command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+            command += [
+                part for key, value in settings.items() for part in ("--set", f"{key}={value}")
+            ]
             print(name, flush=True)
             done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
             if done.returncode:

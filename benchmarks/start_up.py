@@ -34,7 +34,13 @@ def main(repeats: int, out: Path) -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     added = statistics.median(a - b for a, b in zip(seconds["help"], seconds["pass"], strict=True))
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    result = {"date": stamp, "median_s": medians, "added_s": added, "repeats": repeats, "environment": environment()}
+    result = {
+        "date": stamp,
+        "median_s": medians,
+        "added_s": added,
+        "repeats": repeats,
+        "environment": environment(),
+    }
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(medians, added)
 

@@ -33,7 +33,13 @@ def main(nets: str, batch: int, pairs: int, threads: int, out: Path) -> None:
     for row in rows:
         print(row)
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    result = {"date": stamp, "batch": batch, "threads": threads, "rows": rows, "environment": environment()}
+    result = {
+        "date": stamp,
+        "batch": batch,
+        "threads": threads,
+        "rows": rows,
+        "environment": environment(),
+    }
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

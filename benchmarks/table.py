@@ -1,4 +1,5 @@
-"""The JSON files of benchmarks/accuracy.py as Markdown: a table for each net, budget and length, seeds merged.
+"""The JSON files of benchmarks/accuracy.py as Markdown: a table for each net, budget and length,
+seeds merged.
 
 python benchmarks/table.py benchmarks/results/screening > benchmarks/results/screening.md
 """
@@ -19,7 +20,9 @@ HEADS = "method | distillation | seeds | FLOPs | params | after removal | after 
 def main(folder: Path) -> None:
     rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*-seed*.json"))]
     print("# Accuracy at a budget, CIFAR-10\n")
-    print("Top-1 of the ONNX file on all 10,000 test images, by ONNX Runtime; mean ± standard deviation over seeds.")
+    print(
+        "Top-1 of the ONNX file on all 10,000 test images, by ONNX Runtime; mean ± standard deviation over seeds."
+    )
     print("FLOPs as fvcore counts them. Seconds are of a shared machine: for scale only.")
     for (net, budgets, images), group in groupby(sorted(rows, key=_kind), _kind):
         same = list(group)
@@ -44,7 +47,11 @@ def main(folder: Path) -> None:
 
 def _kind(row: dict[str, Any]) -> tuple[str, str, int]:
     budgets = row.get("budgets", {"flops": 0.5})
-    return row["net"], ", ".join(f"{name} {share:.0%}" for name, share in budgets.items()), row["images"]
+    return (
+        row["net"],
+        ", ".join(f"{name} {share:.0%}" for name, share in budgets.items()),
+        row["images"],
+    )
 
 
 def _mean(rows: list[dict[str, Any]], key: str) -> float:

@@ -32,7 +32,9 @@ __all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A slim network in eval mode on the CPU, the plan that made it, all that was measured, and its run if kept."""
+    """A slim network in eval mode on the CPU, the plan that made it, all that was measured, and its
+    run if kept.
+    """
 
     model: nn.Module
     plan: Plan
@@ -83,7 +85,9 @@ def prune(
     ('CifarResNet', None)
     """
     given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
-    given += [(SHORT.get(key, key), _plain(value)) for key, value in settings.items() if value is not None]
+    given += [
+        (SHORT.get(key, key), _plain(value)) for key, value in settings.items() if value is not None
+    ]
     own = None if isinstance(model, str | Path) else accept(model)
     if own is None:
         given.append(("model.checkpoint", str(model)))
@@ -118,13 +122,15 @@ def load(
     arch: str | None = None,
     trust_code: bool = False,
 ) -> nn.Module:
-    """The network of a run (default: the latest), or of a .safetensors file that slimmer wrote, in eval mode.
+    """The network of a run (default: the latest), or of a .safetensors file that slimmer wrote, in
+    eval mode.
 
-    It is built from architecture, plan and weights; nothing is unpickled. Where the run was started from a module,
-    its dense `model` is needed, and left as it is. To go on training: `model = slimmer.load("RUN").train()`, and
-    an optimizer over `model.parameters()`. An architecture that is code (FILE.py:FUNC) is built where you named it
-    when the network was pruned, name it here as `arch`, or trust what the file names with `trust_code`.
-    Raises RunError, CheckpointError or TrustError.
+    It is built from architecture, plan and weights; nothing is unpickled. Where the run was started
+    from a module, its dense `model` is needed, and left as it is. To go on training: `model =
+    slimmer.load("RUN").train()`, and an optimizer over `model.parameters()`. An architecture that
+    is code (FILE.py:FUNC) is built where you named it when the network was pruned, name it here as
+    `arch`, or trust what the file names with `trust_code`. Raises RunError, CheckpointError or
+    TrustError.
     """
     path = None if run is None else Path(run)
     file = path if path is not None and path.is_file() else open_run(path).slim
@@ -161,30 +167,36 @@ def export(
     """
     made = str(data) if isinstance(data, str | Path) else None if data is None else _made(data)
     tell = observe or (lambda _: None)
-    return export_run(_run(run), settings, model=_accepted(model), data=made, observe=tell, trust_code=trust_code)
+    return export_run(
+        _run(run), settings, model=_accepted(model), data=made, observe=tell, trust_code=trust_code
+    )
 
 
 @undisturbed()
 def profile(
     *targets: str | Path, model: nn.Module | None = None, trust_code: bool = False, **settings: Any
 ) -> dict[str, Any]:
-    """The latencies of a run's dense and slim network (default: the latest run), of several runs, or of ONNX files.
+    """The latencies of a run's dense and slim network (default: the latest run), of several runs,
+    or of ONNX files.
 
-    `settings` are those of a recipe's profile section: batches, provider, runtimes, threads, runs, seconds, blocks,
-    precision, image_size, strict, cuda_graph, tf32, conv_search, prefer_nhwc. `model` is the dense module of a run
-    that was started from one, where it is not exported yet or PyTorch is among the runtimes. `trust_code` runs
-    code that a run names, though you have not named it yourself.
-    Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a provider is not active.
+    `settings` are those of a recipe's profile section: batches, provider, runtimes, threads, runs,
+    seconds, blocks, precision, image_size, strict, cuda_graph, tf32, conv_search, prefer_nhwc.
+    `model` is the dense module of a run that was started from one, where it is not exported yet or
+    PyTorch is among the runtimes. `trust_code` runs code that a run names, though you have not
+    named it yourself. Raises RunError, ExportError, RecipeError, or RuntimeUnavailableError where a
+    provider is not active.
     """
     paths = [Path(target) for target in targets]
     return profile_targets(paths, model=_accepted(model), trust_code=trust_code, **settings)
 
 
 def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:
-    """The finished runs side by side, under "rows"; a directory of runs stands for all that are finished in it.
+    """The finished runs side by side, under "rows"; a directory of runs stands for all that are
+    finished in it.
 
-    Runs that differ only by their seed share a row; every figure has mean, std and n. With `out`, compare.md, .csv,
-    .json and .png are written there. Raises RunError for runs of several networks or data, or not finished ones.
+    Runs that differ only by their seed share a row; every figure has mean, std and n. With `out`,
+    compare.md, .csv, .json and .png are written there. Raises RunError for runs of several networks
+    or data, or not finished ones.
     """
     found = compare_runs([Path(run) for run in runs])
     if out is not None:

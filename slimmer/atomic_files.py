@@ -1,4 +1,6 @@
-"""Files that appear whole or not at all, and are read where they are plain files of a size that fits."""
+"""Files that appear whole or not at all, and are read where they are plain files of a size that
+fits.
+"""
 
 import errno
 import hashlib
@@ -20,8 +22,8 @@ _PART: Final = re.compile(r"\.(?P<name>.+)\.\w{8}\.part")
 def whole(path: Path) -> Iterator[Path]:
     """A path to write to; it becomes `path` in one step when the block ends well, else it is gone.
 
-    What stood at `path` before stays untouched until then. Raises whatever the block raises; an OSError that names
-    no file, or the one written to, names `path`.
+    What stood at `path` before stays untouched until then. Raises whatever the block raises; an
+    OSError that names no file, or the one written to, names `path`.
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +43,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
-    """A block whose OSErrors name `path` where they name no file, or the one that it is written to at first."""
+    """A block whose OSErrors name `path` where they name no file, or the one that it is written to
+    at first.
+    """
     try:
         yield
     except OSError as error:
@@ -80,7 +84,8 @@ def write_json(path: Path, value: object) -> None:
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The bytes of a regular file of at most `most` bytes.
 
-    Raises OSError, also for what is no regular file (a pipe or a device may have no end) and for a larger one.
+    Raises OSError, also for what is no regular file (a pipe or a device may have no end) and for a
+    larger one.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "is no regular file", str(path))
@@ -92,12 +97,16 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a regular file in UTF-8. Raises OSError as `read_bytes` does, and UnicodeDecodeError."""
+    """The text of a regular file in UTF-8. Raises OSError as `read_bytes` does, and
+    UnicodeDecodeError.
+    """
     return read_bytes(path, most).decode("utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """The value that a JSON file holds. Raises OSError, and ValueError where it holds none or is nested too deep."""
+    """The value that a JSON file holds. Raises OSError, and ValueError where it holds none or is
+    nested too deep.
+    """
     return parse_json(read_text(path))
 
 

@@ -23,7 +23,8 @@ USAGE = "usage: python -m slimmer.demo FILE.safetensors"
 
 
 def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float:
-    """The test accuracy (0..1) of a digits classifier, 1 x 16 x 16 images, that is trained and written to `path`.
+    """The test accuracy (0..1) of a digits classifier, 1 x 16 x 16 images, that is trained and
+    written to `path`.
 
     The file holds the weights, and what they are of and for; a line an epoch goes to `say`.
     Raises CheckpointError where another file is there: nothing that was there before is lost.

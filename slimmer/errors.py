@@ -1,17 +1,16 @@
 """The errors that a user can mend; each says where, what was found and what would be right.
 
-SlimmerError                 exit code 2
-├── RecipeError              a recipe, an option or a unit that can't be read
-├── ModelError               an architecture that is not known, can't be built or can't be traced
-├── CheckpointError          a file of weights that is missing, broken, hostile or of another architecture
-├── DataError                a data set that is missing, empty, mislabelled or not the model's
-├── BudgetError              a budget that can't be met
-├── TrainingError            training that came to nothing: a loss that is not a number
-├── TrustError               code that a file names and the user does not
-├── RunError                 a run directory that is none, is another recipe's, or is not finished
-├── ExportError              a network that can't be exported, or whose export computes something else
-├── RuntimeUnavailableError  an execution provider that was asked for and is not active
-└── PluginError              an installed package that adds to slimmer and can't be used
+SlimmerError                 exit code 2 ├── RecipeError              a recipe, an option or a unit
+that can't be read ├── ModelError               an architecture that is not known, can't be built or
+can't be traced ├── CheckpointError          a file of weights that is missing, broken, hostile or
+of another architecture ├── DataError                a data set that is missing, empty, mislabelled
+or not the model's ├── BudgetError              a budget that can't be met ├── TrainingError
+training that came to nothing: a loss that is not a number ├── TrustError               code that a
+file names and the user does not ├── RunError                 a run directory that is none, is
+another recipe's, or is not finished ├── ExportError              a network that can't be exported,
+or whose export computes something else ├── RuntimeUnavailableError  an execution provider that was
+asked for and is not active └── PluginError              an installed package that adds to slimmer
+and can't be used
 """
 
 LONGEST = 20_000  # characters of a message
@@ -30,7 +29,8 @@ class SlimmerError(Exception):
 
 
 def readable(text: str) -> str:
-    r"""A text as a message may have it: what can't be shown is written as Python writes it, and its end is left out.
+    r"""A text as a message may have it: what can't be shown is written as Python writes it, and its
+    end is left out.
 
     Names of files and what is in them may hold anything, also what a terminal would obey.
 
@@ -38,7 +38,9 @@ def readable(text: str) -> str:
     ('a\\x1b[31mb\\udcff\n\\u202ec', 20001)
     """
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in cut)
+    return "".join(
+        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in cut
+    )
 
 
 def first_line(error: BaseException) -> str:
@@ -63,7 +65,8 @@ _NO_MEMORY = (
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that there is no memory left; whichever library raised it.
+    """Whether an error, or one that it came from, says that there is no memory left; whichever
+    library raised it.
 
     >>> lacks_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."))
     True

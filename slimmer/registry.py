@@ -1,4 +1,6 @@
-"""A registry: name -> value, no duplicates, near names in the error; other packages add to it by entry points."""
+"""A registry: name -> value, no duplicates, near names in the error; other packages add to it by
+entry points.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches

@@ -1,10 +1,14 @@
-"""A masked network by plain PyTorch: the weights that read what a plan removes are set to zero, nothing else."""
+"""A masked network by plain PyTorch: the weights that read what a plan removes are set to zero,
+nothing else.
+"""
 
 import torch
 
 
 def mask_(dense, plan):
-    """Set to zero what reads the channels that `plan` removes; axis 1 is the one that reads, but transposed."""
+    """Set to zero what reads the channels that `plan` removes; axis 1 is the one that reads, but
+    transposed.
+    """
     tensors = dict(dense.named_parameters())
     for axis, positions in plan.removed().items():
         if axis.dim == 1 and axis.tensor in tensors:
@@ -12,7 +16,8 @@ def mask_(dense, plan):
 
 
 def assert_slim_is_masked(result, dense, *inputs):
-    """The slim network of a result without training is the masked dense one, and at most half of it remains.
+    """The slim network of a result without training is the masked dense one, and at most half of it
+    remains.
 
     Both are float64 afterwards, and the dense one is masked.
     """

@@ -8,7 +8,9 @@ from torch import nn
 
 def block(entering, leaving):
     return nn.Sequential(
-        nn.Conv2d(entering, leaving, 3, padding=1, bias=False), nn.BatchNorm2d(leaving), nn.ReLU(inplace=True)
+        nn.Conv2d(entering, leaving, 3, padding=1, bias=False),
+        nn.BatchNorm2d(leaving),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -38,7 +40,10 @@ class Head(nn.Module):
 
     def forward(self, maps, *, scale):
         mids = [self.mid(each) for each in maps]
-        return {"scores": [self.score(mid) for mid in mids], "boxes": [self.box(mid) * scale for mid in mids]}
+        return {
+            "scores": [self.score(mid) for mid in mids],
+            "boxes": [self.box(mid) * scale for mid in mids],
+        }
 
 
 class Detector(nn.Module):
@@ -69,7 +74,9 @@ class Branching(nn.Module):
 
     def __init__(self, *, in_channels=1, num_classes=10):
         super().__init__()
-        self.body = nn.Sequential(block(in_channels, 16), nn.MaxPool2d(2), block(16, 24), nn.AdaptiveAvgPool2d(1))
+        self.body = nn.Sequential(
+            block(in_channels, 16), nn.MaxPool2d(2), block(16, 24), nn.AdaptiveAvgPool2d(1)
+        )
         self.linear = nn.Linear(24, num_classes)
 
     def forward(self, images):

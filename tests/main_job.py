@@ -1,4 +1,6 @@
-"""The main job on digits, done once for all tests: a small pretrained net, pruned, exported and profiled."""
+"""The main job on digits, done once for all tests: a small pretrained net, pruned, exported and
+profiled.
+"""
 
 import os
 from contextlib import chdir
@@ -49,7 +51,9 @@ def checkpoint(tmp_path_factory):
     data, model = load("digits"), build(ARCH, in_channels=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for epoch in range(2):
-        for images, labels in batches(data.train, data, batch_size=72, epoch=epoch, seed=0, augment="none"):
+        for images, labels in batches(
+            data.train, data, batch_size=72, epoch=epoch, seed=0, augment="none"
+        ):
             optimizer.zero_grad()
             cross_entropy(model(images), labels).backward()
             optimizer.step()
@@ -63,7 +67,18 @@ def main_job(checkpoint, tmp_path_factory):
     """The main job: one epoch to half of the FLOPs and 60 % of the parameters."""
     folder = tmp_path_factory.mktemp("main_job")
     with chdir(folder):
-        pruned = slimmer("prune", checkpoint, "--flops", "0.5", "--params", "60%", "--data", "digits", "--epochs", "1")
+        pruned = slimmer(
+            "prune",
+            checkpoint,
+            "--flops",
+            "0.5",
+            "--params",
+            "60%",
+            "--data",
+            "digits",
+            "--epochs",
+            "1",
+        )
         assert pruned.exit_code == 0, pruned.output
         exported = slimmer("export", "--onnx")
         assert exported.exit_code == 0, exported.output

@@ -1,4 +1,6 @@
-"""Packages that add to slimmer, installed as far as importlib.metadata sees: a module and its dist-info."""
+"""Packages that add to slimmer, installed as far as importlib.metadata sees: a module and its
+dist-info.
+"""
 
 import sys
 from importlib import invalidate_caches
@@ -9,8 +11,12 @@ import pytest
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
 
 
-def install(where: Path, patch: pytest.MonkeyPatch, name: str, code: str, points: dict[str, dict[str, str]]) -> Path:
-    """Write the module `name` with `code` and its entry points (group -> name -> value) into `where`, on sys.path."""
+def install(
+    where: Path, patch: pytest.MonkeyPatch, name: str, code: str, points: dict[str, dict[str, str]]
+) -> Path:
+    """Write the module `name` with `code` and its entry points (group -> name -> value) into
+    `where`, on sys.path.
+    """
     where.mkdir(exist_ok=True)
     (where / f"{name}.py").write_text(code)
     about = where / f"{name}-1.0.dist-info"

@@ -95,9 +95,28 @@ def comparison(speedup, **changes):
 def profile(timings, comparisons, provider="CPUExecutionProvider"):
     """All that profile.json holds."""
     effort = {"seconds": 1.0, "runs": 5, "blocks": 11, "precision": 0.015}
-    conditions = {"input_size": [1, 16, 16], "effort": effort, "batches": [1], "provider": "cpu", "seed": 0}
-    subject = {"name": "dense", "path": "dense.onnx", "sha256": "", "size_bytes": 1, "flops": None, "params": None}
-    subject |= {"precision": None, "origin": {}, "session_ms": 1.0, "runtime": "onnxruntime", "provider": provider}
+    conditions = {
+        "input_size": [1, 16, 16],
+        "effort": effort,
+        "batches": [1],
+        "provider": "cpu",
+        "seed": 0,
+    }
+    subject = {
+        "name": "dense",
+        "path": "dense.onnx",
+        "sha256": "",
+        "size_bytes": 1,
+        "flops": None,
+        "params": None,
+    }
+    subject |= {
+        "precision": None,
+        "origin": {},
+        "session_ms": 1.0,
+        "runtime": "onnxruntime",
+        "provider": provider,
+    }
     return {
         "schema": SCHEMA,
         "date_utc": "2026-01-01T00:00:00+00:00",

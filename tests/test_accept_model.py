@@ -1,4 +1,6 @@
-"""Networks as people give them: wrapped, compiled, of other types, half made; pruned right, or refused by name."""
+"""Networks as people give them: wrapped, compiled, of other types, half made; pruned right, or
+refused by name.
+"""
 
 import contextlib
 import copy
@@ -53,7 +55,11 @@ def data(kind=torch.float32):
 
 def refused(model, **settings):
     """What a SlimmerError says where `model` is not taken."""
-    settings = {"flops": 0.5, **({} if hasattr(model, "example_inputs") else {"input_size": SIZE}), **settings}
+    settings = {
+        "flops": 0.5,
+        **({} if hasattr(model, "example_inputs") else {"input_size": SIZE}),
+        **settings,
+    }
     with pytest.raises(SlimmerError) as error:
         slimmer.prune(model, **settings)
     return str(error.value)
@@ -116,7 +122,9 @@ def test_the_given_network_keeps_its_compiled_parts(dense):
 # TorchScript
 
 
-@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, torch.zeros(1, *SIZE))])
+@pytest.mark.parametrize(
+    "make", [torch.jit.script, lambda net: torch.jit.trace(net, torch.zeros(1, *SIZE))]
+)
 def test_torchscript_is_one_message_at_every_call(tmp_path, dense, make):
     run = slimmer.prune(dense, flops=0.5, input_size=SIZE, out=tmp_path / "run").run
     scripted = make(dense)
@@ -128,7 +136,9 @@ def test_torchscript_is_one_message_at_every_call(tmp_path, dense, make):
         lambda: slimmer.profile(run, model=scripted),
     )
     for call in calls:
-        with pytest.raises(ModelError, match="is compiled by TorchScript, which leaves no Python code to prune"):
+        with pytest.raises(
+            ModelError, match="is compiled by TorchScript, which leaves no Python code to prune"
+        ):
             call()
 
 
@@ -147,14 +157,21 @@ class MadeInForward(Plain):
 
 
 def lazy():
-    return nn.Sequential(nn.LazyConv2d(16, 3), nn.ReLU(), nn.LazyConv2d(24, 3), nn.Flatten(), nn.LazyLinear(5))
+    return nn.Sequential(
+        nn.LazyConv2d(16, 3), nn.ReLU(), nn.LazyConv2d(24, 3), nn.Flatten(), nn.LazyLinear(5)
+    )
 
 
 def test_lazy_layers_that_never_ran_are_named_and_pruned_once_they_ran():
     model = lazy()
-    assert "Sequential: layers have no size yet (0.weight, 0.bias, 2.weight, 2.bias and 2 more)" in refused(model)
+    assert (
+        "Sequential: layers have no size yet (0.weight, 0.bias, 2.weight, 2.bias and 2 more)"
+        in refused(model)
+    )
     model(torch.zeros(1, *SIZE))
-    assert_slim_is_masked(slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE))
+    assert_slim_is_masked(
+        slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE)
+    )
 
 
 @pytest.mark.parametrize("rewrite", [False, True])
@@ -171,7 +188,9 @@ def test_layers_made_in_the_first_call_are_named_and_pruned_once_they_are_made(r
 
 
 class Listed(nn.Module):
-    """Its convolutions lie in a plain list or dictionary, where PyTorch does not find them; so does what is unused."""
+    """Its convolutions lie in a plain list or dictionary, where PyTorch does not find them; so does
+    what is unused.
+    """
 
     def __init__(self, kind):
         super().__init__()
@@ -193,14 +212,19 @@ class Listed(nn.Module):
 def test_layers_in_a_plain_list_are_named_with_what_to_use(kind):
     wanted = {list: "nn.ModuleList", dict: "nn.ModuleDict"}[kind]
     message = refused(Listed(kind))
-    assert f"Listed: keeps layers in a plain {kind.__name__}, head.layers, where PyTorch does not find" in message
+    assert (
+        f"Listed: keeps layers in a plain {kind.__name__}, head.layers, where PyTorch does not find"
+        in message
+    )
     assert f"use {wanted}: self.layers = {wanted}(self.layers)" in message
 
 
 def test_layers_in_a_plain_list_that_are_registered_too_or_never_called_are_no_matter():
     model = Listed(list)
     model.head.registered = nn.ModuleList(model.head.layers)
-    assert_slim_is_masked(slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE))
+    assert_slim_is_masked(
+        slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE)
+    )
 
 
 @pytest.mark.parametrize("part", ["one", "norm", ""])
@@ -227,9 +251,12 @@ def prepared(kind):
         return quantization.convert(model) if kind == "converted" else model
 
 
-@pytest.mark.filterwarnings("ignore")  # PyTorch's own, about its quantisation and about observers that saw nothing
+@pytest.mark.filterwarnings(
+    "ignore"
+)  # PyTorch's own, about its quantisation and about observers that saw nothing
 @pytest.mark.parametrize(
-    ("kind", "named"), [("qat", "one"), ("static", "one.activation"), ("converted", "one"), ("dynamic", "head")]
+    ("kind", "named"),
+    [("qat", "one"), ("static", "one.activation"), ("converted", "one"), ("dynamic", "head")],
 )
 def test_quantised_and_prepared_networks_are_refused_by_name(kind, named):
     message = refused(prepared(kind))
@@ -252,7 +279,10 @@ def test_a_network_of_another_type_is_pruned_and_keeps_it(dense, kind, rewrite):
 @pytest.mark.parametrize("kind", [torch.float16, torch.float64])
 def test_with_float32_images_it_is_refused_and_says_so(dense, kind):
     message = refused(dense.to(kind), data=data(), input_size=None, epochs=0)
-    assert f"its weights are {str(kind)[6:]}, and images are float32\n  give it in float32, model.float()" in message
+    assert (
+        f"its weights are {str(kind)[6:]}, and images are float32\n  give it in float32, model.float()"
+        in message
+    )
 
 
 class Casting(Plain):
@@ -291,7 +321,9 @@ class Waves(Plain):
         self.filter = nn.Parameter(torch.randn(16, dtype=torch.complex64))
 
     def forward(self, x):
-        x = torch.fft.ifft2(torch.fft.fft2(self.norm(self.one(x))) * self.filter[None, :, None, None]).real
+        x = torch.fft.ifft2(
+            torch.fft.fft2(self.norm(self.one(x))) * self.filter[None, :, None, None]
+        ).real
         return self.head(self.three(self.two(x).relu()).mean((2, 3)))
 
 
@@ -309,7 +341,9 @@ def test_complex_weights_beside_real_ones():
 
 def test_complex_convolutions():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 16, 3, dtype=torch.complex64), nn.Conv2d(16, 4, 3, dtype=torch.complex64))
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, dtype=torch.complex64), nn.Conv2d(16, 4, 3, dtype=torch.complex64)
+    )
     result = slimmer.prune(model, flops=0.5, input_size=SIZE)
     image = torch.randn(2, *SIZE, dtype=torch.complex64)
     with torch.no_grad():
@@ -321,7 +355,11 @@ def test_complex_convolutions():
 # Where it is called
 
 
-CONTEXTS = (torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+CONTEXTS = (
+    torch.no_grad,
+    torch.inference_mode,
+    lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+)
 
 
 @pytest.mark.parametrize("inside", CONTEXTS)
@@ -333,7 +371,10 @@ def test_it_trains_the_same_whatever_stands_around_the_call(dense, inside):
     assert found.plan == wanted.plan
     for name, tensor in wanted.model.state_dict().items():
         assert torch.equal(found.model.state_dict()[name], tensor), name
-    assert all(parameter.requires_grad and not parameter.is_inference() for parameter in found.model.parameters())
+    assert all(
+        parameter.requires_grad and not parameter.is_inference()
+        for parameter in found.model.parameters()
+    )
 
 
 def test_networks_and_data_made_in_inference_mode_are_trained():
@@ -350,7 +391,9 @@ def test_the_random_state_of_whoever_calls_is_left_alone(tmp_path, dense):
         return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
 
     before = states()
-    run = slimmer.prune(dense, data(), flops=0.5, epochs=1, out=tmp_path / "run", **{"data.trust": True}).run
+    run = slimmer.prune(
+        dense, data(), flops=0.5, epochs=1, out=tmp_path / "run", **{"data.trust": True}
+    ).run
     slimmer.inspect(dense, rewrite=True)
     slimmer.load(run, model=dense)
     slimmer.export(run, data(), model=dense)
@@ -395,7 +438,9 @@ def test_one_image_that_a_norm_of_training_refuses_is_rewritten_too(shape):
 
     torch.manual_seed(0)
     model = Normed().eval()
-    assert_slim_is_masked(slimmer.prune(model, flops=0.5, rewrite=True), model, torch.randn(3, *SIZE))
+    assert_slim_is_masked(
+        slimmer.prune(model, flops=0.5, rewrite=True), model, torch.randn(3, *SIZE)
+    )
 
 
 def test_where_two_images_are_something_else_than_one_twice_the_example_stays():
@@ -420,7 +465,10 @@ class Answering(Plain):
 
 def test_an_answer_of_a_class_that_pytorch_does_not_know_says_how_to_make_it_known():
     message = refused(Answering())
-    assert "call torch.export.register_dataclass(Answer) first, or let forward return a tuple or a dict" in message
+    assert (
+        "call torch.export.register_dataclass(Answer) first, or let forward return a tuple or a dict"
+        in message
+    )
 
 
 class Named(Plain):
@@ -464,7 +512,9 @@ def test_spectral_norm_is_refused_by_name_and_its_advice_holds(norm, rewrite):
     for name in ("one", "two", "three"):
         exec(line.replace("model.one", f"model.{name}"), {"torch": torch, "model": model})
     torch.testing.assert_close(model(image), before)
-    assert_slim_is_masked(slimmer.prune(model, flops=0.5, input_size=SIZE, rewrite=rewrite), model, image)
+    assert_slim_is_masked(
+        slimmer.prune(model, flops=0.5, input_size=SIZE, rewrite=rewrite), model, image
+    )
 
 
 def test_where_spectral_norm_keeps_a_budget_from_being_met_it_is_named():
@@ -515,7 +565,8 @@ class Recurrent(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("make", "kind"), [(lambda: masks(Plain()), ModelError), (Blurred, ModelError), (Recurrent, BudgetError)]
+    ("make", "kind"),
+    [(lambda: masks(Plain()), ModelError), (Blurred, ModelError), (Recurrent, BudgetError)],
 )
 def test_rewrite_is_named_where_it_helps_and_then_it_does(make, kind):
     torch.manual_seed(0)
@@ -542,7 +593,8 @@ def test_rewrite_is_not_named_where_it_does_not_help():
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [(Plain, "is a class, Plain"), (Plain().state_dict(), "is a OrderedDict"), (None, "NoneType")]
+    ("given", "found"),
+    [(Plain, "is a class, Plain"), (Plain().state_dict(), "is a OrderedDict"), (None, "NoneType")],
 )
 def test_what_is_no_network_is_named(given, found):
     for call in (slimmer.prune, slimmer.inspect):
@@ -569,7 +621,9 @@ def test_a_frozen_network_is_not_trained_and_says_so_and_its_channels_go_all_the
     torch.manual_seed(0)
     model = Plain().requires_grad_(requires_grad=False)
     trust = {"data.trust": True}
-    assert "all of its parameters are frozen" in refused(model, data=data(), input_size=None, epochs=1, **trust)
+    assert "all of its parameters are frozen" in refused(
+        model, data=data(), input_size=None, epochs=1, **trust
+    )
     result = slimmer.prune(model, data(), flops=0.5, epochs=0, **trust)
     assert result.report["flops"]["ratio"] <= 0.5
 
@@ -577,8 +631,12 @@ def test_a_frozen_network_is_not_trained_and_says_so_and_its_channels_go_all_the
 def test_a_network_without_gradients_says_so_and_is_pruned_without_data():
     torch.manual_seed(0)
     model = Ungraded()
-    assert "its forward records no gradients" in refused(model, data=data(), input_size=None, epochs=0)
-    assert_slim_is_masked(slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE))
+    assert "its forward records no gradients" in refused(
+        model, data=data(), input_size=None, epochs=0
+    )
+    assert_slim_is_masked(
+        slimmer.prune(model, flops=0.5, input_size=SIZE), model, torch.randn(2, *SIZE)
+    )
 
 
 @pytest.mark.parametrize("rewrite", [False, True])
@@ -607,7 +665,9 @@ class BoxAnswer(Plain):
 
 
 def test_an_answer_of_a_class_that_a_program_cannot_make_is_not_rewritten():
-    torch.utils._pytree.register_pytree_node(Box, lambda box: ([box.scores], None), lambda held, _: Box(*held))
+    torch.utils._pytree.register_pytree_node(
+        Box, lambda box: ([box.scores], None), lambda held, _: Box(*held)
+    )
     model = BoxAnswer().eval()
     assert slimmer.prune(model, flops=0.5, input_size=SIZE).report["flops"]["ratio"] <= 0.5
     assert "its answer holds a Box, which a program can't make" in refused(model, rewrite=True)

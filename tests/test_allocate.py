@@ -43,11 +43,19 @@ def inside(plan, limits):
 
 def gap(plan, limits):
     """How far the plan lies below the tightest budget, as a share of dense."""
-    return min((budget.limit - budget.cost.exact(plan.widths)) / budget.cost.dense for budget in limits)
+    return min(
+        (budget.limit - budget.cost.exact(plan.widths)) / budget.cost.dense for budget in limits
+    )
 
 
 def by_group(values, graph):
-    return dict(zip((g.name for g in graph.groups), values.split([g.size for g in graph.groups]), strict=True))
+    return dict(
+        zip(
+            (g.name for g in graph.groups),
+            values.split([g.size for g in graph.groups]),
+            strict=True,
+        )
+    )
 
 
 def keeps_the_best(plan, scores, graph):
@@ -76,13 +84,20 @@ def test_every_pattern_is_inside_budgets_half_way_to_the_least(name, of):
     if not graph.groups:
         pytest.skip("nothing to prune")
     chosen = [costs(name)[kind] for kind in of]
-    limits = [Budget(cost, (cost.dense + cost.exact([1] * len(graph.groups))) / 2) for cost in chosen]
+    limits = [
+        Budget(cost, (cost.dense + cost.exact([1] * len(graph.groups))) / 2) for cost in chosen
+    ]
     for seed in range(3):
         plan = allocate(drawn(graph, seed), graph, limits)
         assert inside(plan, limits)
         slim = prune(model, plan)
-        counts = count_flops(slim, zoo.size_of(name)), sum(parameter.numel() for parameter in slim.parameters())
-        assert [budget.cost.exact(plan.widths) for budget in limits] == [counts[kind] for kind in of]
+        counts = (
+            count_flops(slim, zoo.size_of(name)),
+            sum(parameter.numel() for parameter in slim.parameters()),
+        )
+        assert [budget.cost.exact(plan.widths) for budget in limits] == [
+            counts[kind] for kind in of
+        ]
 
 
 def test_the_pruned_network_is_inside_by_fvcores_recount():
@@ -115,7 +130,10 @@ def test_the_same_scores_give_the_same_bytes():
     _, graph = zoo.traced("cifar_resnet20")
     limits = budgets("cifar_resnet20", (0.4, 0.5))
     for scores in (drawn(graph), torch.ones(graph.units)):
-        assert allocate(scores, graph, limits).to_json() == allocate(scores.clone(), graph, limits).to_json()
+        assert (
+            allocate(scores, graph, limits).to_json()
+            == allocate(scores.clone(), graph, limits).to_json()
+        )
 
 
 def test_scores_decide_what_stays():
@@ -131,7 +149,8 @@ def test_a_price_keeps_more_score_inside_the_same_budget(architecture):
     _, graph = zoo.traced(architecture)
     scores, limits = drawn(graph), budgets(architecture, (0.5, None))
     kept = {
-        priced: float(scores @ hard_mask(allocate(scores, graph, limits, priced=priced))) for priced in (True, False)
+        priced: float(scores @ hard_mask(allocate(scores, graph, limits, priced=priced)))
+        for priced in (True, False)
     }
     assert kept[True] > kept[False]
 
@@ -198,7 +217,11 @@ def test_unasked_wide_groups_have_multiples_of_8_and_no_budget_is_out_of_reach(n
     plan = allocate(drawn(graph), graph, bounds, Limits(None))
     assert inside(plan, bounds)
     assert gap(plan, bounds) < 0.01
-    pruned = [(group.size, width) for group, width in zip(graph.groups, plan.widths, strict=True) if width < group.size]
+    pruned = [
+        (group.size, width)
+        for group, width in zip(graph.groups, plan.widths, strict=True)
+        if width < group.size
+    ]
     assert all(width % 8 == 0 for size, width in pruned if size >= 64)
     assert any(width % 8 for size, width in pruned) == (name == "cifar_resnet20")
     assert [reachable(bound.cost, graph, Limits(None)) for bound in bounds] == [
@@ -212,7 +235,9 @@ def test_a_floor_of_one_group_holds_inside_the_budget():
     _, graph = zoo.traced("cifar_resnet20")
     bounds = budgets("cifar_resnet20", (0.5, 0.6))
     free = allocate(drawn(graph), graph, bounds)
-    cut = min(range(len(free.widths)), key=lambda index: free.widths[index] / graph.groups[index].size)
+    cut = min(
+        range(len(free.widths)), key=lambda index: free.widths[index] / graph.groups[index].size
+    )
     held = graph.groups[cut]
     plan = allocate(drawn(graph), graph, bounds, Limits(floors={held.name: held.size}))
     assert free.widths[cut] < held.size
@@ -235,7 +260,10 @@ def test_no_group_falls_far_below_an_even_cut(ratios):
     """Scores that would empty every second group."""
     _, graph = zoo.traced("cifar_resnet20")
     bounds = budgets("cifar_resnet20", ratios)
-    parts = [torch.full((group.size,), 1e-6 if number % 2 else 1.0) for number, group in enumerate(graph.groups)]
+    parts = [
+        torch.full((group.size,), 1e-6 if number % 2 else 1.0)
+        for number, group in enumerate(graph.groups)
+    ]
     free = allocate(torch.cat(parts), graph, bounds).widths
     held = allocate(torch.cat(parts), graph, bounds, Limits(even=0.5))
     least = [width // 2 for width in even_cut(graph, bounds)]
@@ -257,7 +285,9 @@ def stream_widths(plan, graph):
 def test_streams_stay_where_the_budget_lets_them(name):
     """Though their scores are the least."""
     _, graph = zoo.traced(name)
-    scores = torch.cat([torch.full((g.size,), 1e-6 if g.name in graph.streams else 1.0) for g in graph.groups])
+    scores = torch.cat(
+        [torch.full((g.size,), 1e-6 if g.name in graph.streams else 1.0) for g in graph.groups]
+    )
     limits = budgets(name, (0.7, None))
     free, held = (allocate(scores, graph, limits, Limits(stream=share)) for share in (0.0, 1.0))
     assert any(width < size for width, size in stream_widths(free, graph))
@@ -288,12 +318,17 @@ def test_streams_give_way_to_the_least_budget_that_there_is(name):
 
 
 def test_streams_give_way_to_a_tighter_plan():
-    """With multiples of 8 in so small a network, whole streams would leave more than a percent of the FLOPs unused."""
+    """With multiples of 8 in so small a network, whole streams would leave more than a percent of
+    the FLOPs unused.
+    """
     model = build("cifar_resnet8").eval()
     graph = build_graph(model, (3, 32, 32))
     cost = flops_cost(model, graph, (3, 32, 32))
     limits = [Budget(cost, 0.5 * cost.dense)]
-    free, held = (allocate(drawn(graph), graph, limits, Limits(round_to=8, stream=share)) for share in (0.0, 1.0))
+    free, held = (
+        allocate(drawn(graph), graph, limits, Limits(round_to=8, stream=share))
+        for share in (0.0, 1.0)
+    )
     assert gap(free, limits) < 0.005
     assert held.widths == free.widths
 
@@ -328,7 +363,10 @@ def test_a_gap_that_no_single_trade_closes():
 def test_a_floor_narrows_what_is_reachable():
     _, graph = zoo.traced("resnet18")
     cost = costs("resnet18")[1]
-    least = [reachable(cost, graph, limits_of(graph, *sizes))[0] for sizes in ((1,), (5,), (5, 8), (17, 16))]
+    least = [
+        reachable(cost, graph, limits_of(graph, *sizes))[0]
+        for sizes in ((1,), (5,), (5, 8), (17, 16))
+    ]
     assert least == sorted(least)
     assert len(set(least)) == 4
     with pytest.raises(BudgetError, match=re.escape(f"{least[2]:,} to {cost.dense:,}")):
@@ -364,7 +402,9 @@ def test_any_scores_any_budgets(name, data):
             min(step, group.size) if other is group else kept
             for other, kept in zip(graph.groups, plan.widths, strict=True)
         ]
-        assert width == group.size or any(budget.cost.exact(wider) > budget.limit for budget in limits)
+        assert width == group.size or any(
+            budget.cost.exact(wider) > budget.limit for budget in limits
+        )
 
 
 class Memory(Cost):
@@ -380,7 +420,9 @@ class Memory(Cost):
 
 
 class Steps(Cost):
-    """A table: what each group costs at its width, in steps of four units; its slope is 0 nearly everywhere."""
+    """A table: what each group costs at its width, in steps of four units; its slope is 0 nearly
+    everywhere.
+    """
 
     name = "steps"
 
@@ -395,7 +437,9 @@ class Steps(Cost):
         return torch.tensor(float(sum(map(self.paid, widths.tolist()))), dtype=torch.float64)
 
     def marginal(self, widths):
-        return torch.tensor([self.paid(width + 4) - self.paid(width) for width in widths.tolist()]) / 4
+        return (
+            torch.tensor([self.paid(width + 4) - self.paid(width) for width in widths.tolist()]) / 4
+        )
 
 
 @pytest.mark.parametrize("kind", [Memory, Steps])
@@ -405,10 +449,14 @@ def test_any_cost_of_the_protocol_can_be_a_budget_alone_and_beside_another(kind,
     cost = kind(graph)
     alone = allocate(scores, graph, [Budget(cost, share * cost.dense)])
     assert cost.exact(alone.widths) <= share * cost.dense
-    wider = [min(width + 1, group.size) for width, group in zip(alone.widths, graph.groups, strict=True)]
+    wider = [
+        min(width + 1, group.size) for width, group in zip(alone.widths, graph.groups, strict=True)
+    ]
     assert cost.exact(wider) > share * cost.dense or wider == alone.widths  # nothing is given away
     flops = costs("cifar_resnet20")[0]
-    both = allocate(scores, graph, [Budget(cost, share * cost.dense), Budget(flops, 0.4 * flops.dense)])
+    both = allocate(
+        scores, graph, [Budget(cost, share * cost.dense), Budget(flops, 0.4 * flops.dense)]
+    )
     assert cost.exact(both.widths) <= share * cost.dense
     assert flops.exact(both.widths) <= 0.4 * flops.dense
 
@@ -418,12 +466,22 @@ def test_groups_that_a_cost_does_not_charge_for_stay_whole():
     cost = Memory(graph)
     plan = allocate(drawn(graph), graph, [Budget(cost, 0.75 * cost.dense)])
     free = 0.375 * cost.dense  # what each of the two largest may have, where they are alike
-    assert all(width == group.size for width, group in zip(plan.widths, graph.groups, strict=True) if group.size < free)
+    assert all(
+        width == group.size
+        for width, group in zip(plan.widths, graph.groups, strict=True)
+        if group.size < free
+    )
 
 
 def test_the_closed_form_on_arrays_is_the_one_on_tensors():
-    widths = torch.tensor([float(group.size // 2 + 1) for group in zoo.traced("cifar_resnet20")[1].groups]).double()
+    widths = torch.tensor(
+        [float(group.size // 2 + 1) for group in zoo.traced("cifar_resnet20")[1].groups]
+    ).double()
     for cost in costs("cifar_resnet20"):
         arrays = cost.arrays()
-        assert arrays.value(widths.numpy()) == float(cost.value(widths)) == cost.exact(widths.int().tolist())
+        assert (
+            arrays.value(widths.numpy())
+            == float(cost.value(widths))
+            == cost.exact(widths.int().tolist())
+        )
         assert arrays.marginal(widths.numpy()).tolist() == cost.marginal(widths).tolist()

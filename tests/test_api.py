@@ -68,12 +68,16 @@ def test_importing_slimmer_imports_no_torch_and_shows_nothing_else():
         "shown = {name for name in vars(slimmer) if not name.startswith('_')}\n"
         "print(shown - {'Any', 'ModuleType', 'TYPE_CHECKING', 'import_module', 'sys'}, 'torch' in sys.modules)\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], env=PYTHON, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=PYTHON, capture_output=True, text=True, check=True
+    )
     assert result.stdout.split() == ["set()", "False"]
 
 
 def test_no_module_has_the_name_of_a_public_call():
-    """Python binds a module to its package at its first import, in place of a call of the same name."""
+    """Python binds a module to its package at its first import, in place of a call of the same
+    name.
+    """
     modules = {module.name for module in pkgutil.iter_modules(slimmer.__path__)}
     assert modules.isdisjoint(slimmer.__all__)
     assert dir(slimmer) == sorted(slimmer.__all__)
@@ -84,7 +88,14 @@ def test_prune_a_module_with_tensors(dense, tmp_path, monkeypatch):
     before = {key: each.clone() for key, each in dense.state_dict().items()}
     events = []
     result = slimmer.prune(
-        dense, (pair(), pair()), flops=0.5, params=0.7, epochs=2, seed=1, observe=events.append, **TRUST
+        dense,
+        (pair(), pair()),
+        flops=0.5,
+        params=0.7,
+        epochs=2,
+        seed=1,
+        observe=events.append,
+        **TRUST,
     )
     assert same(dense.state_dict(), before)
     assert dense.training
@@ -145,7 +156,9 @@ def test_a_nameless_module_is_kept_loaded_exported_and_profiled(dense, tmp_path,
 def test_a_checkpoint_and_a_data_set_by_name(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = checkpoint.read_bytes()
-    result = slimmer.prune(checkpoint, "digits", flops="50%", epochs=0, recipe=None, **{"finetune.recalibrate": 4})
+    result = slimmer.prune(
+        checkpoint, "digits", flops="50%", epochs=0, recipe=None, **{"finetune.recalibrate": 4}
+    )
     assert result.report["arch"] == ARCH
     assert result.report["flops"]["ratio"] <= 0.5
     assert checkpoint.read_bytes() == before
@@ -166,7 +179,9 @@ def test_load_gives_the_runs_slim_network(main_job):
     assert same(model.state_dict(), read_weights(main_job.run.slim))
     data = load("digits")
     top1 = main_job.run.read_report()["accuracy"]["slim"]
-    assert accuracy(model, evaluation_batches(data.test, data, 100)) == pytest.approx(top1, abs=1 / len(data.test))
+    assert accuracy(model, evaluation_batches(data.test, data, 100)) == pytest.approx(
+        top1, abs=1 / len(data.test)
+    )
     assert same(slimmer.load(main_job.run.slim).state_dict(), model.state_dict())
 
 
@@ -199,7 +214,10 @@ def test_a_loaded_network_learns(main_job):
 def test_inspect_a_module(dense):
     found = slimmer.inspect(dense, input_size=(1, 16, 16))
     assert found["arch"] == "Nameless"
-    assert [(group["name"], group["size"]) for group in found["groups"]] == [("one", 8), ("two", 12)]
+    assert [(group["name"], group["size"]) for group in found["groups"]] == [
+        ("one", 8),
+        ("two", 12),
+    ]
     assert found["groups"][0]["made_by"] == ["one"]
     assert found["groups"][0]["read_by"] == ["two"]
     # By hand: both convolutions at one channel each, and the head reading one channel.
@@ -207,9 +225,14 @@ def test_inspect_a_module(dense):
     assert found["params"]["dense"] == 72 + 16 + 864 + 12 + 120 + 10
     assert found["params"]["out_of_reach"] == 10
     rows = {row["name"]: row for row in found["layers"]}
-    assert {name: row["groups"] for name, row in rows.items()} == {"one": ["one"], "two": ["two"], "head": []}
+    assert {name: row["groups"] for name, row in rows.items()} == {
+        "one": ["one"],
+        "two": ["two"],
+        "head": [],
+    }
     assert rows["head"]["stays"] == [{"channels": 10, "reason": "the network's output"}]
-    # By hand, bias not counted: kernel, inputs, outputs, places; then the same with one channel each.
+    # By hand, bias not counted: kernel, inputs, outputs, places; then the same with one channel
+    # each.
     assert rows["two"]["flops"] == 9 * 8 * 12 * 16 * 16
     assert rows["two"]["flops_least"] == 9 * 16 * 16
 
@@ -231,13 +254,17 @@ def test_a_misspelt_setting_is_named_with_what_is_near(dense):
         slimmer.prune(dense, flops=0.5, sead=1)
 
 
-@pytest.mark.parametrize("data", [pair(), (pair(), (1, 2)), (pair(), pair(), pair()), ((pair()[0], 3), pair()), 5])
+@pytest.mark.parametrize(
+    "data", [pair(), (pair(), (1, 2)), (pair(), pair(), pair()), ((pair()[0], 3), pair()), 5]
+)
 def test_data_of_another_form_is_refused(dense, data):
     with pytest.raises(slimmer.SlimmerError, match="data"):
         slimmer.prune(dense, data, flops=0.5)
 
 
-def test_a_run_whose_data_came_from_python_is_not_resumed_without_them(checkpoint, tmp_path, monkeypatch):
+def test_a_run_whose_data_came_from_python_is_not_resumed_without_them(
+    checkpoint, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
 
     def stop(event):

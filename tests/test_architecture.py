@@ -1,4 +1,6 @@
-"""docs/architecture.md is drawn from the code: every room, in the order of imports, every file that it names."""
+"""docs/architecture.md is drawn from the code: every room, in the order of imports, every file that
+it names.
+"""
 
 import re
 import tomllib
@@ -22,12 +24,18 @@ def layers():
 
 
 def test_every_room_has_a_row_and_no_other():
-    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    found = {
+        path.stem
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     assert {name for name, _ in ROWS} == found - {"__init__", "__main__"}
 
 
 def test_rows_stand_in_the_order_of_the_import_contract():
-    rank = {name.strip(): level for level, layer in enumerate(layers()) for name in layer.split("|")}
+    rank = {
+        name.strip(): level for level, layer in enumerate(layers()) for name in layer.split("|")
+    }
     ranks = [rank[name] for name, _ in ROWS]
     assert ranks == sorted(ranks)
 
@@ -38,6 +46,10 @@ def test_every_file_that_the_page_names_is_there(named):
 
 
 def test_the_house_stays_small():
-    found = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    found = [
+        path
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
     assert len(found) - 2 <= 20  # without __init__ and __main__
     assert len(layers()) <= 17

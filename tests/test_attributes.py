@@ -1,4 +1,6 @@
-"""Numbers in users' modules that name a width: methods that rely on them compute what forward does, or it is said."""
+"""Numbers in users' modules that name a width: methods that rely on them compute what forward does,
+or it is said.
+"""
 
 import json
 import os
@@ -30,14 +32,18 @@ ONE = torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
 class Halves(nn.Module):
-    """Halves by number in forward, and by its own `width` in another method; a branch as wide inside."""
+    """Halves by number in forward, and by its own `width` in another method; a branch as wide
+    inside.
+    """
 
     def __init__(self, width=8):
         super().__init__()
         self.width = width
         self.kernel_size = width
         self.enter = nn.Conv2d(6, 2 * width, 1)
-        self.inner = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1))
+        self.inner = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1)
+        )
         self.leave = nn.Conv2d(3 * width, 5, 1)
 
     def forward(self, x):
@@ -50,7 +56,9 @@ class Halves(nn.Module):
 
 
 class Net(nn.Module):
-    """A stem, a block and a head; `last_width` names what the head reads, and the block's output is as wide."""
+    """A stem, a block and a head; `last_width` names what the head reads, and the block's output is
+    as wide.
+    """
 
     def __init__(self, block, classes=4):
         super().__init__()
@@ -76,7 +84,9 @@ def graph_of(model, **options):
 def cut_at(graph, layer, *units):
     """The plan that takes `units` off the group that holds the outputs of a layer."""
     axes = {each.out_axis for each in graph.layers if each.name == layer}
-    [group] = [group for group in graph.groups if axes.intersection(part.axis for part in group.slices)]
+    [group] = [
+        group for group in graph.groups if axes.intersection(part.axis for part in group.slices)
+    ]
     return make_plan(graph, {group.name: set(range(group.size)).difference(units)})
 
 
@@ -91,7 +101,9 @@ def halves():
 @given(st.data())
 def test_a_method_that_splits_by_width_computes_what_forward_does(halves, data):
     model, graph = halves
-    keep = {g.name: data.draw(st.sets(st.integers(0, g.size - 1), min_size=1)) for g in graph.groups}
+    keep = {
+        g.name: data.draw(st.sets(st.integers(0, g.size - 1), min_size=1)) for g in graph.groups
+    }
     slim = prune(model, make_plan(graph, keep))
     x = torch.rand(2, 6, 8, 8)[:, : slim.block.enter.in_channels]
     with torch.no_grad():
@@ -110,7 +122,9 @@ def test_a_split_of_the_module_decides_though_another_width_of_the_value_became_
 
 
 class Two(nn.Module):
-    """Two layers of one width, and a number that names it; `scale` is the same number, and forward counts with it."""
+    """Two layers of one width, and a number that names it; `scale` is the same number, and forward
+    counts with it.
+    """
 
     def __init__(self, factor=1):
         super().__init__()
@@ -125,8 +139,12 @@ class Two(nn.Module):
         return self.c(self.b(self.a(x).relu()).relu()) * self.scale
 
 
-@pytest.mark.parametrize(("widths", "features"), [((4, 4), 4), ((4, 6), None), ((7, 7), 7), ((7, 3), None)])
-def test_a_number_follows_where_all_that_it_may_name_became_one_width_and_is_listed_otherwise(widths, features):
+@pytest.mark.parametrize(
+    ("widths", "features"), [((4, 4), 4), ((4, 6), None), ((7, 7), 7), ((7, 3), None)]
+)
+def test_a_number_follows_where_all_that_it_may_name_became_one_width_and_is_listed_otherwise(
+    widths, features
+):
     model = made(Two())
     graph = graph_of(model)
     plan = make_plan(graph, {"block.a": range(widths[0]), "block.b": range(widths[1])})
@@ -134,10 +152,17 @@ def test_a_number_follows_where_all_that_it_may_name_became_one_width_and_is_lis
     assert slim.block.features == (7 if features is None else features)
     assert slim.block.scale == slim.block.num_classes == 7
     stayed = [row for row in found["stayed"] if row["attribute"] == "block.features"]
-    assert stayed == ([] if features else [{"attribute": "block.features", "dense": 7, "widths": sorted(widths)}])
+    assert stayed == (
+        [] if features else [{"attribute": "block.features", "dense": 7, "widths": sorted(widths)}]
+    )
     followed = [row for row in found["followed"] if row["attribute"] == "block.features"]
-    assert followed == ([{"attribute": "block.features", "dense": 7, "slim": 4}] if features == 4 else [])
-    assert [row["attribute"] for row in (*found["followed"], *found["stayed"])] in ([], ["block.features"])
+    assert followed == (
+        [{"attribute": "block.features", "dense": 7, "slim": 4}] if features == 4 else []
+    )
+    assert [row["attribute"] for row in (*found["followed"], *found["stayed"])] in (
+        [],
+        ["block.features"],
+    )
     with torch.no_grad():
         wanted = Masked(model, graph, hard_mask(plan))(ONE)
         assert torch.allclose(slim(ONE), wanted, atol=1e-5)
@@ -165,10 +190,22 @@ def test_a_plan_carries_its_numbers_through_its_file_and_refuses_what_the_networ
     without = json.loads(plan.to_json())
     del without["attributes"]
     assert Plan.from_json(json.dumps(without)).attributes == ()
-    for name, number in (("block#width", 9), ("block#forward", 2), ("gone#width", 2), ("block#training", 1)):
+    for name, number in (
+        ("block#width", 9),
+        ("block#forward", 2),
+        ("gone#width", 2),
+        ("block#training", 1),
+    ):
         with pytest.raises(RunError, match=f"plan: sets {name} to {number}"):
             prune(model, Plan(plan.groups, plan.keep, ((name, number),)))
-    for wrong in ({"block#width": "7"}, {"block#width": 0}, {"width": 7}, {"block#width": True}, [7], 7):
+    for wrong in (
+        {"block#width": "7"},
+        {"block#width": 0},
+        {"width": 7},
+        {"block#width": True},
+        [7],
+        7,
+    ):
         with pytest.raises(RunError, match=r"is damaged: attributes"):
             Plan.from_json(json.dumps({**without, "attributes": wrong}))
 
@@ -180,9 +217,13 @@ def test_a_slim_network_has_its_numbers_also_where_it_is_loaded_and_the_report_l
     x = torch.rand(2, loaded.block.enter.in_channels, 8, 8)
     with torch.no_grad():
         assert torch.equal(loaded.block.forward_by_width(x), loaded.block(x))
-    assert loaded.block.width == result.model.block.width == loaded.block.enter.out_channels // 2 < 8
+    assert (
+        loaded.block.width == result.model.block.width == loaded.block.enter.out_channels // 2 < 8
+    )
     report = json.loads(Path(tmp_path, "run", "report.json").read_text())
-    assert {"attribute": "block.width", "dense": 8, "slim": loaded.block.width} in report["attributes"]["followed"]
+    assert {"attribute": "block.width", "dense": 8, "slim": loaded.block.width} in report[
+        "attributes"
+    ]["followed"]
     text = Path(tmp_path, "run", "report.md").read_text()
     assert f"- `block.width` was 8 and is {loaded.block.width}." in text
 
@@ -195,7 +236,11 @@ class BySize(Halves):
     def forward(self, x):
         width = self.width + self.off
         first, second = self.enter(x).split((width, 2 * self.width - width), 1)  # fixes
-        return self.leave(torch.cat([first, second, self.inner(first)[:, :1] if self.off else self.inner(second)], 1))
+        return self.leave(
+            torch.cat(
+                [first, second, self.inner(first)[:, :1] if self.off else self.inner(second)], 1
+            )
+        )
 
 
 class ByLiteral(Halves):
@@ -221,7 +266,9 @@ def test_equal_splits_lets_channels_go_that_the_code_splits_by_a_number_of_its_m
 def test_equal_splits_leaves_whole_what_is_split_by_a_number_that_nothing_follows():
     graph = graph_of(made(ByLiteral()), equal_splits=True)
     reasons = [row.reason for row in graph.fixed if row.layer == "block.enter"]
-    assert reasons[0].startswith("a count of channels that the code holds; cut, it fails: RuntimeError")
+    assert reasons[0].startswith(
+        "a count of channels that the code holds; cut, it fails: RuntimeError"
+    )
 
 
 def test_parts_that_a_rewritten_network_cuts_unequal_are_listed_and_equal_splits_keeps_them_equal():
@@ -240,7 +287,9 @@ def test_parts_that_a_rewritten_network_cuts_unequal_are_listed_and_equal_splits
         slim = graph.prune(graph.dense(model), plan)
         assert slim.block.enter.weight.shape[0] == 6
         with torch.no_grad():
-            assert torch.allclose(slim(ONE), Masked(model, graph.channels, hard_mask(plan))(ONE), atol=1e-6)
+            assert torch.allclose(
+                slim(ONE), Masked(model, graph.channels, hard_mask(plan))(ONE), atol=1e-6
+            )
         loaded = read_program(model, SIZE)  # as a file of it is loaded
         with torch.no_grad():
             assert torch.equal(loaded.prune(loaded.dense(model), plan)(ONE), slim(ONE))
@@ -248,7 +297,9 @@ def test_parts_that_a_rewritten_network_cuts_unequal_are_listed_and_equal_splits
 
 def test_a_width_that_cannot_be_told_is_listed():
     [note] = attribute_notes({"stayed": [{"attribute": "a.b", "dense": 8, "widths": [None, 5]}]})
-    assert note.startswith("`a.b` stays 8, and what was 8 wide is now a part of them, 5. forward does not read it;")
+    assert note.startswith(
+        "`a.b` stays 8, and what was 8 wide is now a part of them, 5. forward does not read it;"
+    )
 
 
 def test_a_report_of_before_has_no_such_section(tmp_path):
@@ -273,7 +324,10 @@ def test_a_number_that_forward_reads_in_training_stays():
     model = made(InTraining())
     plan = make_plan(graph_of(model), {"block.a": range(4), "block.b": range(4)})
     assert plan.attributes == ()
-    assert [str(each) for each in graph_of(made(Two())).attributes] == ["last_width", "block.features"]
+    assert [str(each) for each in graph_of(made(Two())).attributes] == [
+        "last_width",
+        "block.features",
+    ]
 
 
 def test_a_layer_that_is_not_traced_counts_as_one_that_stays():

@@ -38,7 +38,9 @@ def here(tmp_path, monkeypatch):
 
 
 def refused(*arguments, code=2):
-    """What stderr says; the command ends with `code`, says one thing, and leaves the folder as it was."""
+    """What stderr says; the command ends with `code`, says one thing, and leaves the folder as it
+    was.
+    """
     before = tree(".")
     result = slimmer(*arguments)
     assert result.exit_code == code, result.output
@@ -107,7 +109,17 @@ def of_nothing_known():
     return "nearest is"
 
 
-BAD_CHECKPOINTS = (missing, a_directory, empty, text, truncated, hostile, hostile_zip, not_a_number, of_nothing_known)
+BAD_CHECKPOINTS = (
+    missing,
+    a_directory,
+    empty,
+    text,
+    truncated,
+    hostile,
+    hostile_zip,
+    not_a_number,
+    of_nothing_known,
+)
 
 
 @pytest.mark.parametrize("make", BAD_CHECKPOINTS)
@@ -298,7 +310,9 @@ def test_a_bad_setting(setting, checkpoint):
 )
 def test_a_methods_option_that_it_has_not_or_that_does_not_fit(settings, said, checkpoint):
     chosen = [part for setting in ["finetune.epochs=1", *settings] for part in ("--set", setting)]
-    told = refused("prune", checkpoint, "--flops", "0.5", "--data", "digits", "--set", "data.size=16", *chosen)
+    told = refused(
+        "prune", checkpoint, "--flops", "0.5", "--data", "digits", "--set", "data.size=16", *chosen
+    )
     assert said in told
 
 
@@ -306,7 +320,9 @@ def test_a_methods_option_that_it_has_not_or_that_does_not_fit(settings, said, c
 def test_a_bad_recipe(content, checkpoint):
     if content is not None:
         Path("recipe.yaml").write_text(content)
-    assert "recipe.yaml" in refused("prune", checkpoint, "--flops", "0.5", "--recipe", "recipe.yaml")
+    assert "recipe.yaml" in refused(
+        "prune", checkpoint, "--flops", "0.5", "--recipe", "recipe.yaml"
+    )
 
 
 # Devices and providers
@@ -343,7 +359,9 @@ def test_an_option_that_the_provider_does_not_have(main_job):
 
 def test_a_runtime_that_is_none_or_has_no_network(main_job):
     assert "profile.runtimes" in refused("profile", main_job.run.path, "--runtime", "tensorflow")
-    assert "is no PyTorch network" in refused("profile", main_job.run.onnx("slim"), "--runtime", "torch")
+    assert "is no PyTorch network" in refused(
+        "profile", main_job.run.onnx("slim"), "--runtime", "torch"
+    )
 
 
 @pytest.mark.parametrize("batch", ["0", "-1", "1,,2", "many", "1,1"])
@@ -402,12 +420,18 @@ def test_an_out_that_is_a_run_already(main_job, checkpoint):
 def test_an_out_that_holds_something_else(checkpoint):
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").write_text("1")
-    assert "name another --out" in refused("prune", checkpoint, "--flops", "0.5", "--out", "thesis", *SIZE)
-    assert "name another --out" in refused("prune", checkpoint, "--flops", "0.5", "--out", "precious.txt", *SIZE)
+    assert "name another --out" in refused(
+        "prune", checkpoint, "--flops", "0.5", "--out", "thesis", *SIZE
+    )
+    assert "name another --out" in refused(
+        "prune", checkpoint, "--flops", "0.5", "--out", "precious.txt", *SIZE
+    )
 
 
 def test_several_targets_that_are_not_all_files(main_job):
-    assert "name runs, or ONNX files" in refused("profile", main_job.run.path, main_job.run.onnx("slim"))
+    assert "name runs, or ONNX files" in refused(
+        "profile", main_job.run.path, main_job.run.onnx("slim")
+    )
 
 
 def test_a_target_that_is_named_twice(main_job):
@@ -438,7 +462,9 @@ def test_an_image_that_no_memory_holds_is_one_message(checkpoint):
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you"
+        ),
         RuntimeError("CUDA error: out of memory"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
         ImportError("libtorch_cpu.so: failed to map segment from shared object"),
@@ -483,7 +509,10 @@ def test_a_comparison_replaces_no_files_but_its_own(main_job):
 def test_masks_as_labels_in_data_from_python_are_refused():
     split = InMemory(torch.zeros(4, 1, 16, 16), torch.zeros(4, 16, 16, dtype=torch.int64))
     data = Data("masks", split, split, tuple("0123456789"), (0.5,), (0.5,), (16, 16))
-    for call in (lambda: package.prune(build(ARCH, in_channels=1), data, flops=0.5), lambda: start_with(data)):
+    for call in (
+        lambda: package.prune(build(ARCH, in_channels=1), data, flops=0.5),
+        lambda: start_with(data),
+    ):
         with pytest.raises(DataError, match=r"labels are torch.int64 of shape \(4, 16, 16\)"):
             call()
 
@@ -504,7 +533,9 @@ def test_onnx_files_that_are_none(main_job):
 
 @pytest.fixture
 def full(monkeypatch):
-    """`full("plan.json")`: from now on there is no room for that file; `full(None)`: there is room again."""
+    """`full("plan.json")`: from now on there is no room for that file; `full(None)`: there is room
+    again.
+    """
     put = Path.replace
 
     def fill(name):
@@ -555,7 +586,9 @@ def test_a_file_system_that_takes_no_more(checkpoint):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
     )
     assert result.returncode == 2, result.stderr
-    assert result.stderr.splitlines()[-1] == f"Error: runs/{ARCH}-1/dense.safetensors: File too large"
+    assert (
+        result.stderr.splitlines()[-1] == f"Error: runs/{ARCH}-1/dense.safetensors: File too large"
+    )
     assert [path for path in Path().rglob("*") if path.is_file()] == [Path("precious.txt")]
 
 
@@ -603,7 +636,16 @@ def interruptible():
 
 
 def test_ctrl_c_while_it_trains_and_the_run_goes_on(checkpoint):
-    options = ["--flops", "0.5", "--data", "digits", "--epochs", "3", "--set", "finetune.save_every=0.1"]
+    options = [
+        "--flops",
+        "0.5",
+        "--data",
+        "digits",
+        "--epochs",
+        "3",
+        "--set",
+        "finetune.save_every=0.1",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "slimmer", "prune", checkpoint, "--out", "run", *options],
         env=PYTHON,

@@ -1,4 +1,6 @@
-"""The scripts about busy machines at toy size: what they load a machine with, what they count, their arithmetic."""
+"""The scripts about busy machines at toy size: what they load a machine with, what they count,
+their arithmetic.
+"""
 
 import importlib
 import json
@@ -32,14 +34,18 @@ def test_a_chain_has_so_many_convolutions(scripts, tmp_path):
 def test_busy_processes_end_with_the_block(scripts, monkeypatch):
     begun = []
     start = scripts.busy.subprocess.Popen
-    monkeypatch.setattr(scripts.busy.subprocess, "Popen", lambda *words: begun.append(start(*words)) or begun[-1])
+    monkeypatch.setattr(
+        scripts.busy.subprocess, "Popen", lambda *words: begun.append(start(*words)) or begun[-1]
+    )
     with scripts.busy.busy(2):
         assert [process.poll() for process in begun] == [None, None]
     assert all(process.returncode for process in begun)
 
 
 def test_a_row_holds_both_times(scripts):
-    asked = Conditions((scripts.busy.CHANNELS, scripts.busy.SIDE, scripts.busy.SIDE), Effort(0, 1, 1), (1,))
+    asked = Conditions(
+        (scripts.busy.CHANNELS, scripts.busy.SIDE, scripts.busy.SIDE), Effort(0, 1, 1), (1,)
+    )
     [row] = scripts.busy.timed((2, 1), 0, asked)
     assert (row["layers"], row["wall"][1], row["cpu"][1]) == ([2, 1], None, None)
     assert "| 2 against 1 | None | 0 |" in scripts.busy.to_table([row])[2]
@@ -52,13 +58,17 @@ def series(ratios):
 def test_intervals_that_hold_the_truth_are_counted(scripts):
     found = scripts.intervals.coverage(2.0, lambda blocks: series([1.0] * blocks), 3)
     assert set(found["fixed"].values()) == set(found["begun"].values()) == {1.0}
-    assert set(scripts.intervals.coverage(2.1, lambda blocks: series([1.0] * blocks), 3)["fixed"].values()) == {0.0}
+    assert set(
+        scripts.intervals.coverage(2.1, lambda blocks: series([1.0] * blocks), 3)["fixed"].values()
+    ) == {0.0}
 
 
 def test_a_profile_ends_where_its_interval_is_narrow_and_claims_none_of_few_blocks(scripts):
     assert scripts.intervals.protocol(lambda blocks: series([1.0] * blocks), 1, 0) is None
     assert scripts.intervals.protocol(lambda blocks: series([1.0] * blocks), 6, 0) == (2.0, 2.0)
-    low, high = scripts.intervals.protocol(lambda blocks: series(np.linspace(0.5, 1.5, blocks)), 2, 0)
+    low, high = scripts.intervals.protocol(
+        lambda blocks: series(np.linspace(0.5, 1.5, blocks)), 2, 0
+    )
     assert low < high
 
 
@@ -81,7 +91,9 @@ def test_the_table_of_intervals_that_is_kept_is_that_of_the_readme():
     rows = json.loads((FOLDER / "results" / "intervals.json").read_text())["rows"]
     text = (FOLDER / "README.md").read_text()
     for row in rows:
-        shares = [f"{100 * share:.0f}" for share in (*row["fixed"].values(), *row["begun"].values())]
+        shares = [
+            f"{100 * share:.0f}" for share in (*row["fixed"].values(), *row["begun"].values())
+        ]
         assert f"| {' | '.join([row['series'], *shares])} |" in text
 
 

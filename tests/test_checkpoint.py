@@ -1,4 +1,6 @@
-"""Weights in and out: every wrapping that is read, every file that is refused, and whose weights they are."""
+"""Weights in and out: every wrapping that is read, every file that is refused, and whose weights
+they are.
+"""
 
 import importlib.util
 import os
@@ -43,7 +45,9 @@ def written(tmp_path):
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "model_state_dict"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.module."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.module."]
+)
 @pytest.mark.parametrize("zipped", [True, False])
 def test_every_wrapping_is_taken_off(written, weights, wrapper, prefix, zipped):
     value = {prefix + key: each for key, each in weights.items()}
@@ -69,7 +73,9 @@ def test_parameters_are_read_as_plain_tensors(written):
 
 
 def test_safetensors_of_another_writer_are_read(tmp_path, weights):
-    save_file({"module." + key: each for key, each in weights.items()}, tmp_path / "net.safetensors")
+    save_file(
+        {"module." + key: each for key, each in weights.items()}, tmp_path / "net.safetensors"
+    )
     assert same(identify(read_weights(tmp_path / "net.safetensors"), "net").weights, weights)
 
 
@@ -118,7 +124,9 @@ def test_a_hostile_pickle_does_not_run(tmp_path):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_whole_pickled_network_is_refused_by_its_class(written, zipped):
     path = written(nn.Sequential(nn.Linear(2, 2)), _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"holds torch\.nn\.modules\.container\.Sequential, which is no"):
+    with pytest.raises(
+        CheckpointError, match=r"holds torch\.nn\.modules\.container\.Sequential, which is no"
+    ):
         read_weights(path)
 
 
@@ -246,7 +254,10 @@ def test_weights_that_are_not_finite_are_named_and_counted(written, value, dtype
 
 
 def test_huge_double_precision_weights_are_finite(written):
-    assert read_weights(written({"a": torch.tensor([1e300], dtype=torch.float64)}))["a"].item() == 1e300
+    assert (
+        read_weights(written({"a": torch.tensor([1e300], dtype=torch.float64)}))["a"].item()
+        == 1e300
+    )
 
 
 # Whose weights they are
@@ -267,7 +278,9 @@ def test_every_architecture_is_found_from_its_own_weights(name):
 @pytest.mark.parametrize("name", ["cifar_resnet14_b", "cifar_vgg16_bn", "resnet18"])
 def test_sizes_are_found_from_the_weights_in_any_order_of_keys(name):
     weights = build(name, num_classes=23, in_channels=2).state_dict()
-    weights = {key: weights[key] for key in sorted(weights) if not key.endswith("num_batches_tracked")}
+    weights = {
+        key: weights[key] for key in sorted(weights) if not key.endswith("num_batches_tracked")
+    }
     found = identify(weights, "net.pth")
     assert (found.arch, found.num_classes, found.in_channels) == (find(name), 23, 2)
     assert infer_sizes(name, weights) == found
@@ -321,7 +334,9 @@ def test_inferring_sizes_leaves_the_random_numbers_alone(weights):
 
 def test_loaded_weights_are_the_networks_and_counters_may_be_missing(weights):
     model = build("cifar_resnet8", num_classes=4, in_channels=1)
-    without = {key: each for key, each in weights.items() if not key.endswith("num_batches_tracked")}
+    without = {
+        key: each for key, each in weights.items() if not key.endswith("num_batches_tracked")
+    }
     assert len(without) < len(weights)
     assert not same(model.state_dict(), weights)
     load_weights_(model, without, "net.pth")
@@ -346,11 +361,14 @@ def test_weights_of_another_network_leave_the_model_as_it_was(weights):
     assert same(model.state_dict(), before)
 
 
-@pytest.mark.parametrize("wrong", [torch.zeros(4, 64, dtype=torch.int8), torch.zeros(4, 64, dtype=torch.cfloat)])
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(4, 64, dtype=torch.int8), torch.zeros(4, 64, dtype=torch.cfloat)]
+)
 def test_codes_in_a_weights_place_are_refused(weights, wrong):
     model = build("cifar_resnet8", num_classes=4, in_channels=1)
     with pytest.raises(
-        CheckpointError, match=r"1 other shapes: linear.weight (int8|complex64) \[4, 64\] for \[4, 64\]"
+        CheckpointError,
+        match=r"1 other shapes: linear.weight (int8|complex64) \[4, 64\] for \[4, 64\]",
     ):
         load_weights_(model, {**weights, "linear.weight": wrong}, "net.pth")
 
@@ -437,7 +455,10 @@ def real(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "name", "right"),
-    [("resnet20-12fca82f.th", "cifar_resnet20", 9173), ("resnet56-4bfd9763.th", "cifar_resnet56", 9339)],
+    [
+        ("resnet20-12fca82f.th", "cifar_resnet20", 9173),
+        ("resnet56-4bfd9763.th", "cifar_resnet56", 9339),
+    ],
 )
 def test_a_published_checkpoint_is_found_and_classifies_as_published(file, name, right):
     path = real(file)
@@ -463,5 +484,7 @@ def test_a_published_checkpoint_is_found_and_classifies_as_published(file, name,
 @pytest.mark.slow
 def test_a_published_checkpoint_of_another_network_is_refused():
     path = real("squeezenet1_0-imagenet-deepcompressed.pth")
-    with pytest.raises(CheckpointError, match=r"52 unexpected: features\.0\.weight, .*, and 44 more"):
+    with pytest.raises(
+        CheckpointError, match=r"52 unexpected: features\.0\.weight, .*, and 44 more"
+    ):
         identify(read_weights(path), path.name)

@@ -1,4 +1,6 @@
-"""Checkpoints as training scripts and hubs write them: each form gives the network that was saved, to the bit."""
+"""Checkpoints as training scripts and hubs write them: each form gives the network that was saved,
+to the bit.
+"""
 
 import json
 import subprocess
@@ -73,13 +75,22 @@ def trained(model):
 
 
 def averaged(model):
-    """An average as torchvision's reference script keeps it: n_averaged, and module. in front of the rest."""
+    """An average as torchvision's reference script keeps it: n_averaged, and module. in front of
+    the rest.
+    """
     return AveragedModel(network(7)).state_dict()
 
 
 def test_torchvisions_reference_script(saved, model):
-    args = Namespace(model="resnet", lr=0.1, data_path=Path("imagenet"), output_dir=PureWindowsPath("out"))
-    value = {"model": model.state_dict(), **trained(model), "args": args, "model_ema": averaged(model)}
+    args = Namespace(
+        model="resnet", lr=0.1, data_path=Path("imagenet"), output_dir=PureWindowsPath("out")
+    )
+    value = {
+        "model": model.state_dict(),
+        **trained(model),
+        "args": args,
+        "model_ema": averaged(model),
+    }
     source = computes_the_same(saved(value), model)
     note = "\n".join(source.notes)
     assert "the weights are those in model" in note
@@ -111,13 +122,19 @@ def test_lightnings_checkpoint(saved, model, prefix):
         "epoch": 3,
         "global_step": 100,
         "pytorch-lightning_version": "2.5.0",
-        "state_dict": OrderedDict(under(prefix, model.state_dict()) | {"criterion.weight": torch.ones(5)}),
+        "state_dict": OrderedDict(
+            under(prefix, model.state_dict()) | {"criterion.weight": torch.ones(5)}
+        ),
         "loops": {"fit_loop": {"state_dict": {}}},
-        "callbacks": {"ModelCheckpoint{}": {"best_model_score": torch.tensor(0.5), "dirpath": Path("x")}},
+        "callbacks": {
+            "ModelCheckpoint{}": {"best_model_score": torch.tensor(0.5), "dirpath": Path("x")}
+        },
         "optimizer_states": [trained(model)["optimizer"]],
         "lr_schedulers": [],
         "hparams_name": "kwargs",
-        "hyper_parameters": defaultdict(list, {"lr": 0.1, "since": datetime.now(UTC), "took": timedelta(1)}),
+        "hyper_parameters": defaultdict(
+            list, {"lr": 0.1, "since": datetime.now(UTC), "took": timedelta(1)}
+        ),
     }
     source = computes_the_same(saved(value, "last.ckpt"), model)
     assert "criterion.weight" in "\n".join(source.notes)
@@ -153,7 +170,9 @@ def test_whatever_holds_one_set_of_weights(saved, model, wrap, zipped):
 
 def test_two_sets_are_asked_for_and_taken_by_name(saved, model):
     path = saved({"generator": model.state_dict(), "critic": network(7).state_dict()})
-    with pytest.raises(CheckpointError, match=r"2 sets of weights: generator \(44 tensors\), critic") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"2 sets of weights: generator \(44 tensors\), critic"
+    ) as caught:
         read_entry(path)
     assert "--set model.entry=generator" in caught.value.right
     computes_the_same(path, model, entry="generator")
@@ -164,16 +183,22 @@ def test_two_sets_are_asked_for_and_taken_by_name(saved, model):
 
 @pytest.mark.parametrize("arch", [None, NET])
 def test_a_network_that_is_there_twice_is_asked_for_and_taken_by_its_prefix(saved, model, arch):
-    twice = under("module.encoder_q.", model.state_dict()) | under("module.encoder_k.", network(7).state_dict())
+    twice = under("module.encoder_q.", model.state_dict()) | under(
+        "module.encoder_k.", network(7).state_dict()
+    )
     path = saved({"state_dict": twice})
-    with pytest.raises(CheckpointError, match=r"2 times: under module\.encoder_q, module\.encoder_k"):
+    with pytest.raises(
+        CheckpointError, match=r"2 times: under module\.encoder_q, module\.encoder_k"
+    ):
         load_model(ModelSection(checkpoint=str(path), arch=arch))
     for entry in ("module.encoder_k", "state_dict.module.encoder_k"):
         computes_the_same(path, network(7), entry=entry, arch=arch)
 
 
 def test_an_average_beside_the_weights_is_left_aside(saved, model):
-    value = under("model.", model.state_dict()) | under("model_ema.module.", network(7).state_dict())
+    value = under("model.", model.state_dict()) | under(
+        "model_ema.module.", network(7).state_dict()
+    )
     computes_the_same(saved(value), model)
 
 
@@ -190,8 +215,13 @@ def test_a_network_with_a_wrapper_of_its_own_is_loaded_under_its_own_names(tmp_p
     arch = f"{tmp_path / 'net.py'}:Net"
     own = build(arch)
     for value in (own.state_dict(), under("module.", own.state_dict())):
-        source = load_model(ModelSection(checkpoint=str(saved(value)), arch=arch, input_size=(3, 8, 8)))
-        assert all(torch.equal(each, own.state_dict()[key]) for key, each in source.network.state_dict().items())
+        source = load_model(
+            ModelSection(checkpoint=str(saved(value)), arch=arch, input_size=(3, 8, 8))
+        )
+        assert all(
+            torch.equal(each, own.state_dict()[key])
+            for key, each in source.network.state_dict().items()
+        )
 
 
 def test_a_learnt_scale_that_the_architecture_has_not_is_not_passed_over(saved, model):
@@ -269,7 +299,9 @@ def test_tensors_of_the_index_that_are_in_no_file_are_named(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_whole_modules_and_programs_come_with_the_two_lines_that_save_their_weights(tmp_path, saved):
+def test_whole_modules_and_programs_come_with_the_two_lines_that_save_their_weights(
+    tmp_path, saved
+):
     module, traced = tmp_path / "module.pth", tmp_path / "program.pt"
     net = nn.Sequential(nn.Linear(2, 2))
     torch.save(net, module)
@@ -298,6 +330,9 @@ class Sneaky:
 @pytest.mark.parametrize("kind", [Namespace, Path, datetime, defaultdict, np.dtype])
 def test_stand_ins_keep_nothing_and_call_nothing(saved, kind, tmp_path):
     """Arguments of a plain type's call are forgotten, and its state too."""
-    value = {"state_dict": {"a": torch.ones(2, 2)}, "x": Sneaky((kind, (), {"__class__": "x", "a": 1}))}
+    value = {
+        "state_dict": {"a": torch.ones(2, 2)},
+        "x": Sneaky((kind, (), {"__class__": "x", "a": 1})),
+    }
     held = read_entry(saved(value))
     assert set(held.weights) == {"a"}

@@ -15,7 +15,15 @@ from slimmer.errors import RunError
 from slimmer.pipeline.stages import start
 from slimmer.recipe import read_recipe
 from slimmer.runs.claim import claimed
-from slimmer.runs.directory import Run, half_written, is_beginning, mark_latest, new_run, old_run, open_run
+from slimmer.runs.directory import (
+    Run,
+    half_written,
+    is_beginning,
+    mark_latest,
+    new_run,
+    old_run,
+    open_run,
+)
 
 HOLD = """
 import sys
@@ -36,7 +44,9 @@ def here(tmp_path, monkeypatch):
 def holder(folder):
     """A process that has a folder claimed."""
     command = [sys.executable, "-c", HOLD, folder]
-    process = subprocess.Popen(command, env=PYTHON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=PYTHON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     return process
 
@@ -45,7 +55,9 @@ def test_a_second_process_is_refused_until_the_first_ends_however_it_ends():
     for end in (signal.SIGTERM, signal.SIGKILL):
         with holder("run") as process:
             with (
-                pytest.raises(RunError, match=f"a run is at work there already .process {process.pid}"),
+                pytest.raises(
+                    RunError, match=f"a run is at work there already .process {process.pid}"
+                ),
                 new_run(Path("run"), ""),
             ):
                 pass
@@ -111,8 +123,17 @@ def test_a_directory_that_goes_while_it_is_worked_in_is_an_error(again):
 def test_only_what_slimmer_had_half_written_goes_when_a_run_goes_on():
     run = Run(Path("run"))
     (run.path / "figures").mkdir(parents=True)
-    own = [".plan.json.ab12_d34.part", ".state.safetensors.abcdefgh.part", "figures/.masks.png.abcdefgh.part"]
-    others = ["mine.part", ".notes.txt.abcdefgh.part", ".plan.json.part", "figures/.masks.svg.abcdefgh.part"]
+    own = [
+        ".plan.json.ab12_d34.part",
+        ".state.safetensors.abcdefgh.part",
+        "figures/.masks.png.abcdefgh.part",
+    ]
+    others = [
+        "mine.part",
+        ".notes.txt.abcdefgh.part",
+        ".plan.json.part",
+        "figures/.masks.svg.abcdefgh.part",
+    ]
     for name in (*own, *others):
         (run.path / name).write_text("half")
     assert sorted(str(file.relative_to(run.path)) for file in half_written(run)) == sorted(own)
@@ -135,8 +156,21 @@ def test_a_killed_mark_of_the_latest_run_goes_later():
 
 
 def begun(checkpoint, *arguments):
-    command = [sys.executable, "-m", "slimmer", "prune", checkpoint, "--data", "digits", "--epochs", "2", *arguments]
-    return subprocess.Popen(command, env=PYTHON, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "slimmer",
+        "prune",
+        checkpoint,
+        "--data",
+        "digits",
+        "--epochs",
+        "2",
+        *arguments,
+    ]
+    return subprocess.Popen(
+        command, env=PYTHON, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_two_runs_started_together_are_two_runs(checkpoint):
@@ -144,7 +178,8 @@ def test_two_runs_started_together_are_two_runs(checkpoint):
     said = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     budgets = {
-        run.recipe().budget.flops: run.read_report()["flops"]["ratio"] for run in map(Run, Path("runs").glob("c*"))
+        run.recipe().budget.flops: run.read_report()["flops"]["ratio"]
+        for run in map(Run, Path("runs").glob("c*"))
     }
     assert sorted(budgets) == ["0.3", "0.5"]
     assert all(float(budget) - 0.005 < ratio <= float(budget) for budget, ratio in budgets.items())
@@ -159,7 +194,11 @@ def test_the_second_with_one_out_is_refused_and_the_first_is_whole(checkpoint):
     second = slimmer("prune", checkpoint, "--flops", "0.3", "--out", "one")
     said = first.communicate(timeout=120)[1]
     assert second.exit_code == 2
-    assert second.stderr.count("Error: one: a run is at work there already") + second.stderr.count("is a run") >= 1
+    assert (
+        second.stderr.count("Error: one: a run is at work there already")
+        + second.stderr.count("is a run")
+        >= 1
+    )
     assert first.returncode == 0, said
     assert Run(Path("one")).read_report()["flops"]["limit_ratio"] == 0.5
 
@@ -169,7 +208,11 @@ def test_a_run_whose_directory_is_removed_ends_with_an_error(checkpoint):
         if event["event"] == "removed":
             shutil.rmtree("run")
 
-    settings = [("model.checkpoint", str(checkpoint)), ("budget.flops", 0.5), ("finetune.epochs", 0.2)]
+    settings = [
+        ("model.checkpoint", str(checkpoint)),
+        ("budget.flops", 0.5),
+        ("finetune.epochs", 0.2),
+    ]
     recipe = read_recipe(None, [*settings, ("data.name", "digits")])
     with pytest.raises(RunError, match="run: was removed"):
         start(recipe, Path("run"), remove)
@@ -186,7 +229,16 @@ def test_a_run_killed_before_it_was_one_is_begun_by_the_same_command(checkpoint)
     with pytest.raises(RunError, match="give the command that began it again"):
         open_run(Path("run"), finished=False)
     done = slimmer(
-        "prune", checkpoint, "--flops", "0.5", "--epochs", "0", "--set", "model.input_size=[1,16,16]", "--out", "run"
+        "prune",
+        checkpoint,
+        "--flops",
+        "0.5",
+        "--epochs",
+        "0",
+        "--set",
+        "model.input_size=[1,16,16]",
+        "--out",
+        "run",
     )
     assert done.exit_code == 0, done.output
     assert not list(Path("run").glob(".*"))

@@ -1,4 +1,6 @@
-"""The command line: what it prints where, what it makes of its options, and the main job through it."""
+"""The command line: what it prints where, what it makes of its options, and the main job through
+it.
+"""
 
 import json
 import os
@@ -29,7 +31,13 @@ HEAVY = ("torch", "pydantic", "yaml", "rich", "numpy", "onnx", "onnxruntime", "l
 
 def python(*arguments, **options):
     return subprocess.run(
-        [sys.executable, *arguments], env=PYTHON, capture_output=True, text=True, timeout=120, check=False, **options
+        [sys.executable, *arguments],
+        env=PYTHON,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
     )
 
 
@@ -50,7 +58,9 @@ def started(monkeypatch):
 # Help
 
 
-@pytest.mark.parametrize("command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"])
+@pytest.mark.parametrize(
+    "command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"]
+)
 def test_help_is_the_golden_text(command):
     """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
     result = slimmer(*command.split(), "--help")
@@ -74,7 +84,9 @@ def test_every_option_has_a_help_text():
     assert not bare
 
 
-@pytest.mark.parametrize("command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"])
+@pytest.mark.parametrize(
+    "command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"]
+)
 def test_help_imports_nothing_heavy(command):
     code = (
         "import sys; from slimmer.cli import main\n"
@@ -88,7 +100,10 @@ def test_help_imports_nothing_heavy(command):
 
 def test_module_and_script_are_the_same_command():
     script = subprocess.run(
-        [Path(sys.executable).parent / "slimmer", "--version"], capture_output=True, text=True, check=True
+        [Path(sys.executable).parent / "slimmer", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     module = python("-m", "slimmer", "--version")
     assert script.stdout.split()[-1] == module.stdout.split()[-1] == "0.1.0"
@@ -100,7 +115,14 @@ def test_module_and_script_are_the_same_command():
 def test_options_become_settings_of_the_recipe(started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = "--flops 1.8G --params 50% --round-to 8 --epochs 2 --seed 7 --device cpu --data pictures --arch resnet34"
-    sets = ["--set", "finetune.lr=0.01", "--set", "data.mean=[0.5, 0.5, 0.5]", "--set", "export.opset=20"]
+    sets = [
+        "--set",
+        "finetune.lr=0.01",
+        "--set",
+        "data.mean=[0.5, 0.5, 0.5]",
+        "--set",
+        "export.opset=20",
+    ]
     result = slimmer("prune", "net.pth", *options.split(), "--out", "here", *sets)
     assert result.exit_code == 0, result.output
     [(recipe, out)] = started
@@ -110,14 +132,20 @@ def test_options_become_settings_of_the_recipe(started, tmp_path, monkeypatch):
     assert (recipe.budget.flops, recipe.budget.params, recipe.budget.round_to) == ("1.8G", "50%", 8)
     assert (recipe.finetune.epochs, recipe.finetune.lr) == (2, 0.01)
     assert (recipe.seed, recipe.device, recipe.export.opset) == (7, "cpu", 20)
-    assert (recipe.data.name, recipe.data.path, recipe.data.mean) == (None, str(tmp_path / "pictures"), (0.5, 0.5, 0.5))
+    assert (recipe.data.name, recipe.data.path, recipe.data.mean) == (
+        None,
+        str(tmp_path / "pictures"),
+        (0.5, 0.5, 0.5),
+    )
 
 
 def test_what_is_left_out_stays_at_the_recipes_value(started):
     slimmer("prune", "net.pth", "--flops", "0.5")
     [(recipe, out)] = started
     assert out is None
-    assert recipe == read_recipe(None, [("model.checkpoint", str(Path("net.pth").absolute())), ("budget.flops", "0.5")])
+    assert recipe == read_recipe(
+        None, [("model.checkpoint", str(Path("net.pth").absolute())), ("budget.flops", "0.5")]
+    )
 
 
 def test_the_command_line_wins_over_the_recipe_and_set_over_all(started, tmp_path):
@@ -142,7 +170,9 @@ def test_the_command_line_wins_over_the_recipe_and_set_over_all(started, tmp_pat
 def test_all_mistakes_of_a_recipe_are_shown_together(started, tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text("seed: much\nfinetune: {epoch: 3, lr: 0}\nbudgets: {flops: 0.5}\n")
-    result = slimmer("prune", "net.pth", "--recipe", file, "--set", "method.nmae=taylor", "--set", "device=tpu")
+    result = slimmer(
+        "prune", "net.pth", "--recipe", file, "--set", "method.nmae=taylor", "--set", "device=tpu"
+    )
     assert result.exit_code == 2
     for part in (
         "6 mistakes",
@@ -215,7 +245,9 @@ def test_the_onnx_files_tell_what_they_are(main_job):
 def test_the_exported_accuracy_is_what_onnx_runtime_gives(main_job):
     found = json.loads(main_job.run.exported.read_text())["networks"]["slim"]
     data = load("digits")
-    session = onnxruntime.InferenceSession(str(main_job.run.onnx("slim")), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(main_job.run.onnx("slim")), providers=["CPUExecutionProvider"]
+    )
     right = total = 0
     for images, labels in evaluation_batches(data.test, data, 500):
         [logits] = session.run(["logits"], {"input": images.numpy()})
@@ -224,7 +256,11 @@ def test_the_exported_accuracy_is_what_onnx_runtime_gives(main_job):
     assert found["accuracy"] == right / total
     report = json.loads(main_job.run.report.read_text())
     assert abs(found["accuracy"] - report["accuracy"]["slim"]) <= 1 / total
-    assert found["parity"]["test"]["top1_agreement"] == found["parity"]["random"]["top1_agreement"] == 1
+    assert (
+        found["parity"]["test"]["top1_agreement"]
+        == found["parity"]["random"]["top1_agreement"]
+        == 1
+    )
 
 
 def test_profile_compares_slim_with_dense(main_job):
@@ -243,7 +279,11 @@ def test_profile_compares_slim_with_dense(main_job):
         for name, weight in weights.items()
         if weight.ndim > 1
     }
-    assert {one["model"] for one in found["fresh"]} == {one["model"] for one in found["traces"]} == {"dense", "slim"}
+    assert (
+        {one["model"] for one in found["fresh"]}
+        == {one["model"] for one in found["traces"]}
+        == {"dense", "slim"}
+    )
     assert f"{compared['speedup']:.2f} (" in main_job.run.text.read_text()
 
 
@@ -293,19 +333,21 @@ def test_profile_takes_files(main_job):
 
 
 def test_profile_takes_several_runs_and_every_setting(main_job, tmp_path):
-    """The same run twice, under two names: what the second is held against is the first one's dense network."""
+    """The same run twice, under two names: what the second is held against is the first one's dense
+    network.
+    """
     copy = tmp_path / "again"
     shutil.copytree(main_job.run.path, copy)
-    settings = (
-        "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 --precision 1 --json"
-    )
+    settings = "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 --precision 1 --json"
     result = slimmer("profile", main_job.run.path, copy, *settings.split())
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     names = ["dense", f"slim {main_job.run.path.name}", "slim again"]
     assert [one["name"] for one in found["subjects"]] == names * 2
     cases = [(one["threads"], one["runtime"], one["model"]) for one in found["timings"]]
-    assert cases == [(t, r, name) for t in (1, 2) for r in ("onnxruntime", "torch") for name in names]
+    assert cases == [
+        (t, r, name) for t in (1, 2) for r in ("onnxruntime", "torch") for name in names
+    ]
     assert found["conditions"]["effort"] == {"seconds": 0, "runs": 2, "blocks": 2, "precision": 1}
     assert (copy / "profile.json").read_bytes() == main_job.run.profile.read_bytes()
 
@@ -314,7 +356,8 @@ def test_profile_takes_several_runs_and_every_setting(main_job, tmp_path):
 def test_profile_exports_first_where_that_is_not_done(main_job, monkeypatch, tmp_path, unchecked):
     """The profile itself is left out: what counts is that the export comes first and is announced.
 
-    Files that no export lists are not trusted: one may have been stopped before it held them against PyTorch.
+    Files that no export lists are not trusted: one may have been stopped before it held them
+    against PyTorch.
     """
     for name in ("recipe.yaml", "report.json", "slim.safetensors", "dense.safetensors", *unchecked):
         (tmp_path / name).write_bytes((main_job.run.path / name).read_bytes())
@@ -341,7 +384,12 @@ def test_inspect_shows_groups_ranges_and_what_is_fixed(checkpoint):
     assert shown.exit_code == told.exit_code == 0, shown.output
     found = json.loads(told.stdout)
     assert (found["arch"], found["classes"], found["inputs"]) == (ARCH, 10, "one image of 1x16x16")
-    for part in (f"{found['flops']['dense']:,}", f"{found['params']['least']:,}", "layer3.0.conv1", "network's output"):
+    for part in (
+        f"{found['flops']['dense']:,}",
+        f"{found['params']['least']:,}",
+        "layer3.0.conv1",
+        "network's output",
+    ):
         assert part in shown.stdout
     assert not shown.stderr
 
@@ -363,7 +411,16 @@ def test_data_from_a_file_and_no_training(checkpoint, tmp_path, monkeypatch):
         "    labels = torch.arange(40) % 10\n"
         "    return (images, labels), (images, labels)\n"
     )
-    options = ["--flops", "0.6", "--epochs", "0", "--set", "data.trust=true", "--set", "finetune.recalibrate=1"]
+    options = [
+        "--flops",
+        "0.6",
+        "--epochs",
+        "0",
+        "--set",
+        "data.trust=true",
+        "--set",
+        "finetune.recalibrate=1",
+    ]
     result = slimmer("prune", checkpoint, "--data", "mine.py:noise", *options, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
@@ -374,7 +431,9 @@ def test_data_from_a_file_and_no_training(checkpoint, tmp_path, monkeypatch):
 
 def test_no_data_at_all_works_and_says_what_it_costs(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = slimmer("prune", checkpoint, "--params", "0.4", "--set", "model.input_size=[1, 16, 16]")
+    result = slimmer(
+        "prune", checkpoint, "--params", "0.4", "--set", "model.input_size=[1, 16, 16]"
+    )
     assert result.exit_code == 0, result.output
     assert "No data was given" in result.stdout
 

@@ -31,7 +31,13 @@ def here(tmp_path, monkeypatch):
 
 def make(name, settings=(), *, seed=0, slim=0.9, flops=0.49, finished=True, **changes):
     """A run directory written by hand: a recipe and the report that the figures make."""
-    laid = {"data.name": "digits", "method.name": "taylor", "budget.flops": 0.5, "seed": seed, **dict(settings)}
+    laid = {
+        "data.name": "digits",
+        "method.name": "taylor",
+        "budget.flops": 0.5,
+        "seed": seed,
+        **dict(settings),
+    }
     recipe = read_recipe(None, sorted(laid.items()))
     limits = {"flops": recipe.budget.flops, "params": recipe.budget.params}
     ratios = {"flops": flops, "params": 0.4}
@@ -47,7 +53,10 @@ def make(name, settings=(), *, seed=0, slim=0.9, flops=0.49, finished=True, **ch
         }
         for cost, dense in DENSE.items()
     }
-    method, accuracy = recipe.method.name.replace("auto", "taylor"), {"dense": 0.95, "removed": 0.5, "slim": slim}
+    method, accuracy = (
+        recipe.method.name.replace("auto", "taylor"),
+        {"dense": 0.95, "removed": 0.5, "slim": slim},
+    )
     told = {"seed": seed, "method": method, "epochs": recipe.finetune.epochs, "accuracy": accuracy}
     report = run_samples.report(**{**told, **costs, **changes})
     folder = Path(name)
@@ -59,7 +68,9 @@ def make(name, settings=(), *, seed=0, slim=0.9, flops=0.49, finished=True, **ch
 
 
 def add_profile(folder, dense, slim, provider="CPUExecutionProvider"):
-    timings = [run_samples.timing(value, model=name) for name, value in (("dense", dense), ("slim", slim))]
+    timings = [
+        run_samples.timing(value, model=name) for name, value in (("dense", dense), ("slim", slim))
+    ]
     profile = run_samples.profile(timings, [run_samples.comparison(dense / slim)], provider)
     (folder / "profile.json").write_text(json.dumps(profile))
 
@@ -93,11 +104,15 @@ def test_runs_that_differ_only_by_their_seed_share_a_row():
     first, second = compare_runs([*runs, other])["rows"]
     assert first["runs"] == [str(run) for run in runs]
     assert first["seeds"] == [0, 1, 2]
-    # The sample's standard deviation by hand: mean 0.93, squares 9 + 1 + 16 of 1e-4, over n - 1 = 2.
+    # The sample's standard deviation by hand: mean 0.93, squares 9 + 1 + 16 of 1e-4, over n - 1 =
+    # 2.
     assert first["accuracy"]["slim"]["mean"] == pytest.approx(0.93)
     assert first["accuracy"]["slim"]["std"] == pytest.approx((26e-4 / 2) ** 0.5)
     assert first["accuracy"]["slim"]["n"] == 3
-    assert (second["runs"], second["accuracy"]["slim"]) == (["runs/other"], {"mean": 0.9, "std": None, "n": 1})
+    assert (second["runs"], second["accuracy"]["slim"]) == (
+        ["runs/other"],
+        {"mean": 0.9, "std": None, "n": 1},
+    )
 
 
 def test_a_network_that_was_not_trained_before_is_no_dense_accuracy_to_compare_with(tmp_path):
@@ -114,7 +129,11 @@ def test_the_miss_is_the_limit_less_what_is_left_and_only_for_named_budgets():
     assert row["flops"]["miss"]["mean"] == pytest.approx(0.03)
     assert row["params"]["miss"]["mean"] == pytest.approx(0.2)
     [row] = compare_runs([make("other")])["rows"]
-    assert (row["params"]["budget"], row["params"]["limit_ratio"], row["params"]["miss"]) == (None, None, None)
+    assert (row["params"]["budget"], row["params"]["limit_ratio"], row["params"]["miss"]) == (
+        None,
+        None,
+        None,
+    )
     assert row["params"]["sparsity"]["mean"] == pytest.approx(0.6)
 
 
@@ -146,7 +165,11 @@ def test_latencies_are_those_that_profile_left():
     [row] = compare_runs(runs)["rows"]
     assert list(row["latency"]) == ["cpu, batch 1"]
     found = row["latency"]["cpu, batch 1"]
-    assert (found["dense_ms"]["mean"], found["slim_ms"]["mean"], found["speedup"]["mean"]) == (5.0, 2.0, 2.5)
+    assert (found["dense_ms"]["mean"], found["slim_ms"]["mean"], found["speedup"]["mean"]) == (
+        5.0,
+        2.0,
+        2.5,
+    )
     assert found["speedup"]["n"] == 2
 
 
@@ -159,25 +182,36 @@ def test_latencies_on_several_threads_are_kept_apart_and_other_runtimes_left_out
         (2, "onnxruntime", 6.0, 2.0),
     ):
         case = {"runtime": runtime, "threads": threads, "batch": 1}
-        timings += [run_samples.timing(ms, **case, model=name) for name, ms in (("dense", dense), ("slim", slim))]
+        timings += [
+            run_samples.timing(ms, **case, model=name)
+            for name, ms in (("dense", dense), ("slim", slim))
+        ]
         within = run_samples.comparison(dense / slim, **case, against_runtime=runtime)
         across = run_samples.comparison(0.5, **case, against="slim")
         comparisons += [within, *([across] if runtime == "torch" else [])]
     profile = run_samples.profile(timings, comparisons)
     (run / "profile.json").write_text(json.dumps(profile))
     [row] = compare_runs([run])["rows"]
-    told = {place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"]) for place, found in row["latency"].items()}
+    told = {
+        place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"])
+        for place, found in row["latency"].items()
+    }
     assert told == {"cpu, 1 thread, batch 1": (8.0, 4.0), "cpu, 2 threads, batch 1": (6.0, 2.0)}
 
 
 def test_runs_that_were_timed_in_another_runtime_alone_are_compared_under_its_name():
     run = make("one")
     case = {"runtime": "tflite", "threads": 1, "batch": 8}
-    timings = [run_samples.timing(ms, **case, model=name) for name, ms in (("dense", 9.0), ("slim", 3.0))]
+    timings = [
+        run_samples.timing(ms, **case, model=name) for name, ms in (("dense", 9.0), ("slim", 3.0))
+    ]
     comparisons = [run_samples.comparison(3.0, **case, against_runtime="tflite")]
     (run / "profile.json").write_text(json.dumps(run_samples.profile(timings, comparisons)))
     [row] = compare_runs([run])["rows"]
-    told = {place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"]) for place, found in row["latency"].items()}
+    told = {
+        place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"])
+        for place, found in row["latency"].items()
+    }
     assert told == {"tflite, cpu, 1 thread, batch 8": (9.0, 3.0)}
 
 
@@ -240,12 +274,19 @@ def test_what_is_no_finished_run_is_refused():
 @pytest.mark.parametrize(
     ("changes", "settings", "parts"),
     [
-        ({}, {"data.name": None, "data.path": "cifar-10"}, ["different data", "digits: one", "cifar-10: other"]),
+        (
+            {},
+            {"data.name": None, "data.path": "cifar-10"},
+            ["different data", "digits: one", "cifar-10: other"],
+        ),
         ({}, {"data.size": 8}, ["different data", "digits at 8 pixels: other"]),
         (
             {"arch": "cifar_resnet20"},
             {},
-            ["different dense networks", "cifar_resnet20 with 1,000 FLOPs and 200 parameters: other"],
+            [
+                "different dense networks",
+                "cifar_resnet20 with 1,000 FLOPs and 200 parameters: other",
+            ],
         ),
         ({"accuracy": None}, {"data.name": None}, ["different data", "no data: other"]),
     ],
@@ -264,7 +305,9 @@ def test_a_profile_of_another_version_whose_speed_ups_are_of_another_kind_is_lef
     old = json.loads((runs[0] / "profile.json").read_text()) | {"schema": SCHEMA - 1}
     (runs[0] / "profile.json").write_text(json.dumps(old))
     [row] = compare_runs(runs)["rows"]
-    assert {place: found["speedup"]["n"] for place, found in row["latency"].items()} == {"cpu, batch 1": 1}
+    assert {place: found["speedup"]["n"] for place, found in row["latency"].items()} == {
+        "cpu, batch 1": 1
+    }
 
 
 def test_a_damaged_report_or_profile_is_refused():
@@ -273,8 +316,12 @@ def test_a_damaged_report_or_profile_is_refused():
     broken = {"schema": SCHEMA, "provider": "x", "timings": [], "comparisons": [{"batch": 1}]}
     (run / "profile.json").write_text(json.dumps(broken))
     assert "one/profile.json: is damaged: date_utc: Field required" in refused("one")
-    (run / "profile.json").write_text(json.dumps(run_samples.profile([], [run_samples.comparison(2.0)])))
-    assert "one/profile.json: is damaged: it: Value error, slim is compared with dense" in refused("one")
+    (run / "profile.json").write_text(
+        json.dumps(run_samples.profile([], [run_samples.comparison(2.0)]))
+    )
+    assert "one/profile.json: is damaged: it: Value error, slim is compared with dense" in refused(
+        "one"
+    )
     (run / "profile.json").unlink()
     (run / "report.json").write_text('{"arch": "x"}')
     assert "one/report.json: is damaged" in refused("one")
@@ -297,14 +344,20 @@ def test_a_file_is_no_place_for_a_comparison():
 def comparison():
     masks = {"method.name": "maskconvnet", "method.lambda_v": [4], "budget.params": 0.6}
     runs = [make(f"taylor-{seed}", seed=seed, slim=0.9 + seed / 100) for seed in range(2)]
-    runs += [make(f"masks-{base}", {**masks, "method.lambda_m": [base]}, flops=0.45) for base in (1, 3)]
+    runs += [
+        make(f"masks-{base}", {**masks, "method.lambda_m": [base]}, flops=0.45) for base in (1, 3)
+    ]
     add_profile(runs[0], 4.0, 2.0)
     return compare_runs(runs)
 
 
 def test_markdown_holds_every_figure(comparison):
     lines = to_markdown(comparison, {"top-1 against FLOPs": "compare.png"}).splitlines()
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("|")
+    ]
     head, _, *rows = table
     assert all(len(row) == len(head) for row in rows)
     taylor, masks, _ = (dict(zip(head, row, strict=True)) for row in rows)
@@ -328,7 +381,11 @@ def test_markdown_holds_every_figure(comparison):
         "seconds": "60",
         "ms dense > slim cpu, batch 1": "4 > 2 (2.00x)",
     }
-    assert (masks["settings"], masks["params limit %"], masks["params miss %"]) == ("lambda_m=1", "60.00", "20.00")
+    assert (masks["settings"], masks["params limit %"], masks["params miss %"]) == (
+        "lambda_m=1",
+        "60.00",
+        "20.00",
+    )
     assert "![top-1 against FLOPs](compare.png)" in lines
     assert "- maskconvnet, lambda_m=3, FLOPs 0.5, params 0.6: masks-3" in lines
 
@@ -353,11 +410,16 @@ def test_the_table_fits_the_terminal_and_says_what_it_leaves_out(comparison, wid
     assert max(map(len, table)) <= width
     assert "…" not in file.getvalue()
     text = "\n".join(table)
-    assert all(part in text for part in ("taylor", "maskconvnet", "lambda_m=1", "lambda_m=3", "90.50 ± 0.71", "49.00"))
+    assert all(
+        part in text
+        for part in ("taylor", "maskconvnet", "lambda_m=1", "lambda_m=3", "90.50 ± 0.71", "49.00")
+    )
     assert "top-1 dense 95.00 %" in title
     assert ("No room for" in file.getvalue()) == (width < 250)
     if width == 250:
-        heads = {word for each in columns(comparison) if each.constant is None for word in each.head}
+        heads = {
+            word for each in columns(comparison) if each.constant is None for word in each.head
+        }
         assert all(word in text for word in heads)
 
 
@@ -375,13 +437,22 @@ def test_the_command_prints_json_and_writes_files_and_a_figure(comparison):
     with Image.open("table/compare.png") as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
     assert {(0, 114, 178), (213, 94, 0)} <= colours  # one line for each of the methods
-    assert {path.name for path in Path("table").iterdir()} == {f"compare.{end}" for end in ("md", "csv", "json", "png")}
+    assert {path.name for path in Path("table").iterdir()} == {
+        f"compare.{end}" for end in ("md", "csv", "json", "png")
+    }
 
 
 def test_a_sweep_over_several_networks_has_a_table_and_a_figure_for_each():
-    entries = [read_entry(make("one")), read_entry(make("two", arch="other")), read_entry(make("three", seed=1))]
+    entries = [
+        read_entry(make("one")),
+        read_entry(make("two", arch="other")),
+        read_entry(make("three", seed=1)),
+    ]
     comparisons = [merge(part) for part in partition(entries)]
-    assert [[row["runs"] for row in each["rows"]] for each in comparisons] == [[["one", "three"]], [["two"]]]
+    assert [[row["runs"] for row in each["rows"]] for each in comparisons] == [
+        [["one", "three"]],
+        [["two"]],
+    ]
     names = [path.name for path in write_comparison(Path("table"), comparisons, ["# Both", ""])]
     assert names == ["compare.md", "compare.csv", "compare.json", "compare-1.png", "compare-2.png"]
     text = Path("table/compare.md").read_text()
@@ -400,8 +471,18 @@ def test_rows_under_masks_are_drawn_side_by_side():
         settings = {"method.name": "maskconvnet", "method.mask_start": start}
         left = {"flops": 0.55 + start, "params": 0.7}
         run = make(name, settings, groups=groups, before_projection=left)
-        rest = {"event": "step", "steps": 10, "loss": 1.0, "batch_accuracy": 0.5, "images_per_s": 9.0, "params": 1.0}
-        steps = [{**rest, "time": n, "step": n, "epoch": n / 10, "flops": 1 - n / 20} for n in range(1, 11)]
+        rest = {
+            "event": "step",
+            "steps": 10,
+            "loss": 1.0,
+            "batch_accuracy": 0.5,
+            "images_per_s": 9.0,
+            "params": 1.0,
+        }
+        steps = [
+            {**rest, "time": n, "step": n, "epoch": n / 10, "flops": 1 - n / 20}
+            for n in range(1, 11)
+        ]
         masks = {
             "event": "masks",
             "time": 10.5,
@@ -410,7 +491,9 @@ def test_rows_under_masks_are_drawn_side_by_side():
             "histogram": [4, *[0] * 18, 4],
             "widths": [4],
         }
-        Path(run, "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*steps, masks]))
+        Path(run, "events.jsonl").write_text(
+            "".join(json.dumps(event) + "\n" for event in [*steps, masks])
+        )
     result = slimmer("compare", "one", "two", "--out", "table")
     assert result.exit_code == 0, result.output
     text = Path("table/compare.md").read_text()

@@ -11,7 +11,9 @@ from slimmer.pruning.plan import make_plan
 
 
 class Copies(nn.Module):
-    """conv (4 channels, the last a copy of the first) -> relu -> conv: without the copy nothing is lost."""
+    """conv (4 channels, the last a copy of the first) -> relu -> conv: without the copy nothing is
+    lost.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,11 +49,15 @@ def error(model, plan, wanted, images):
 
 
 class CopiesCalled(Copies):
-    """The same with its second convolution called as a function, as a traced program calls them all."""
+    """The same with its second convolution called as a function, as a traced program calls them
+    all.
+    """
 
     def forward(self, x):
         x = self.first(x).relu()
-        return torch.ops.aten.conv2d.default(x, self.second.weight, self.second.bias, [1, 1], [1, 1])
+        return torch.ops.aten.conv2d.default(
+            x, self.second.weight, self.second.bias, [1, 1], [1, 1]
+        )
 
 
 @pytest.mark.parametrize("kind", [Copies, CopiesTurned, CopiesCalled])
@@ -100,7 +106,9 @@ def test_it_lowers_the_error_of_a_plan_on_unseen_images():
 
 def test_one_kept_channel_and_linear_readers_work():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 2)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 2)
+    ).eval()
     graph = build_graph(model, (1, 8, 8))
     plan = make_plan(graph, {"0": [1]})
     images = [torch.randn(200, 1, 8, 8) for _ in range(2)]

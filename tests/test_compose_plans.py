@@ -1,4 +1,6 @@
-"""Pruning twice is pruning once with the composed plan, in memory, in files and from the command line."""
+"""Pruning twice is pruning once with the composed plan, in memory, in files and from the command
+line.
+"""
 
 import random
 from contextlib import chdir
@@ -26,7 +28,10 @@ def any_plan(graph, seed):
     """A plan that keeps some units of every group."""
     dice = random.Random(seed)
     sizes = {group.name: group.size for group in graph.groups}
-    return make_plan(graph, {name: dice.sample(range(size), dice.randint(1, size)) for name, size in sizes.items()})
+    return make_plan(
+        graph,
+        {name: dice.sample(range(size), dice.randint(1, size)) for name, size in sizes.items()},
+    )
 
 
 def same(one, other):
@@ -44,7 +49,9 @@ def twice(model, inputs, seed):
 
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 1000))
-@pytest.mark.parametrize("name", ["cifar_resnet8", "cifar_resnet8_b", "cifar_preresnet20", "cifar_wrn10_1"])
+@pytest.mark.parametrize(
+    "name", ["cifar_resnet8", "cifar_resnet8_b", "cifar_preresnet20", "cifar_wrn10_1"]
+)
 def test_pruning_twice_is_pruning_once_with_the_composed_plan(name, seed):
     model = build(name, num_classes=3, in_channels=1).eval()
     slim, first, second = twice(model, (1, 16, 16), seed)
@@ -107,7 +114,9 @@ def test_a_run_is_pruned_on_from_the_command_line(main_job, tmp_path, what):
     target = main_job.run.path if what == "run" else main_job.run.slim
     first = main_job.run.read_report()
     with chdir(tmp_path):
-        pruned = command("prune", target, "--flops", "0.6", "--epochs", "0", "--out", "again", "--json")
+        pruned = command(
+            "prune", target, "--flops", "0.6", "--epochs", "0", "--out", "again", "--json"
+        )
         assert pruned.exit_code == 0, pruned.output
         seen = command("inspect", target)
         assert seen.exit_code == 0, seen.output
@@ -130,4 +139,6 @@ def test_a_slim_module_is_pruned_on_in_python():
     two = slimmer.prune(one.model, flops=0.6, input_size=(1, 16, 16))
     assert two.report["flops"]["dense"] == one.report["flops"]["slim"]
     both = prune(dense, compose(one.plan, two.plan))
-    assert [each.shape for each in both.parameters()] == [each.shape for each in two.model.parameters()]
+    assert [each.shape for each in both.parameters()] == [
+        each.shape for each in two.model.parameters()
+    ]

@@ -1,4 +1,6 @@
-"""What people read: lines where there is no terminal, a bar where there is one, tables whose figures are the data's."""
+"""What people read: lines where there is no terminal, a bar where there is one, tables whose
+figures are the data's.
+"""
 
 import io
 
@@ -9,7 +11,13 @@ from test_report import PROFILE
 from slimmer.cli.progress import watching
 from slimmer.cli.tables import show_export, show_inspection, show_profile, show_report
 
-DENSE = {"event": "dense", "accuracy": 0.987, "flops": 3024512, "params": 75002, "limits": {"flops": 0.5}}
+DENSE = {
+    "event": "dense",
+    "accuracy": 0.987,
+    "flops": 3024512,
+    "params": 75002,
+    "limits": {"flops": 0.5},
+}
 REMOVED = {"event": "removed", "step": 0, "accuracy": 0.5, "flops": 0.4987, "params": 0.51}
 
 
@@ -43,7 +51,9 @@ def told(events, *, terminal=False, width=200):
 
 
 def test_without_a_terminal_a_line_comes_every_ten_seconds_not_every_step():
-    lines = told([(0, DENSE), (0, REMOVED), *((number, step(number)) for number in range(1, 26))]).splitlines()
+    lines = told(
+        [(0, DENSE), (0, REMOVED), *((number, step(number)) for number in range(1, 26))]
+    ).splitlines()
     steps = [line for line in lines if "loss" in line]
     assert len(lines) == 4
     assert [line.split(",")[0] for line in steps] == ["epoch 0.20 of 2", "epoch 0.40 of 2"]
@@ -67,16 +77,30 @@ def test_a_line_says_all_that_is_asked_for():
 
 
 def test_an_epoch_has_its_own_line_with_the_accuracy():
-    lines = told([(0, DENSE), (0, REMOVED), (3, {"event": "epoch", "step": 50, "epoch": 1.0, "accuracy": 0.912})])
-    assert lines.splitlines()[-1] == "epoch 1, top-1 91.2%, FLOPs 49.9% (budget 50.0%), parameters 51.0%"
+    lines = told(
+        [
+            (0, DENSE),
+            (0, REMOVED),
+            (3, {"event": "epoch", "step": 50, "epoch": 1.0, "accuracy": 0.912}),
+        ]
+    )
+    assert (
+        lines.splitlines()[-1]
+        == "epoch 1, top-1 91.2%, FLOPs 49.9% (budget 50.0%), parameters 51.0%"
+    )
 
 
 def test_without_data_no_accuracy_is_said():
-    assert "top-1" not in told([(0, {**DENSE, "accuracy": None}), (0, {**REMOVED, "accuracy": None})])
+    assert "top-1" not in told(
+        [(0, {**DENSE, "accuracy": None}), (0, {**REMOVED, "accuracy": None})]
+    )
 
 
 def test_on_a_terminal_there_is_a_bar_and_no_line_per_step():
-    text = told([(0, DENSE), (0, REMOVED), *((number, step(number)) for number in range(1, 26))], terminal=True)
+    text = told(
+        [(0, DENSE), (0, REMOVED), *((number, step(number)) for number in range(1, 26))],
+        terminal=True,
+    )
     assert "\x1b[" in text
     assert "epoch 0.50 of 2" in text
     assert "━" in text
@@ -94,7 +118,10 @@ def test_an_event_of_a_new_kind_is_passed_over():
 
 
 def test_what_looks_like_markup_is_printed_as_it_is():
-    assert told([(0, {"event": "note", "text": "runs/[bold]x[/bold]: [red]"})]) == "runs/[bold]x[/bold]: [red]\n"
+    assert (
+        told([(0, {"event": "note", "text": "runs/[bold]x[/bold]: [red]"})])
+        == "runs/[bold]x[/bold]: [red]\n"
+    )
 
 
 def shown(show, found):
@@ -105,7 +132,13 @@ def shown(show, found):
 
 @pytest.mark.parametrize("accuracy", [None, {"dense": 0.987, "removed": 0.4, "slim": 0.9631}])
 def test_the_report_shows_both_sides_and_the_next_command_last(accuracy):
-    cost = {"dense": 3024512, "slim": 1509102, "ratio": 0.49896, "limit": 1512256, "limit_ratio": 0.5}
+    cost = {
+        "dense": 3024512,
+        "slim": 1509102,
+        "ratio": 0.49896,
+        "limit": 1512256,
+        "limit_ratio": 0.5,
+    }
     report = {
         "arch": "cifar_resnet8",
         "flops": {**cost, "convention": "fvcore, 1 FLOP per multiply-add"},
@@ -137,7 +170,16 @@ def test_the_export_shows_every_comparison():
         "notes": ["calibrated on 256 images"],
     }
     text = shown(show_export, {"run": "runs/x", "networks": {"slim": network}})
-    for part in ("1.23", "64 random", "64 test", "1.3e-06", "7.0e-05", "100.00%", "96.31%", "int8, batch 8, any size"):
+    for part in (
+        "1.23",
+        "64 random",
+        "64 test",
+        "1.3e-06",
+        "7.0e-05",
+        "100.00%",
+        "96.31%",
+        "int8, batch 8, any size",
+    ):
         assert part in text
     assert text.splitlines()[-1] == "next: slimmer profile runs/x"
     for part in ("1.0e-06", "slim.onnx (unchanged); calibrated on 256 images"):
@@ -163,7 +205,13 @@ def test_the_profile_shows_the_headline_first_and_every_table():
 
 
 def test_the_inspection_shows_every_group_and_every_reason():
-    cost = {"dense": 1000, "least": 10, "least_ratio": 0.01, "out_of_reach": 5, "out_of_reach_ratio": 0.005}
+    cost = {
+        "dense": 1000,
+        "least": 10,
+        "least_ratio": 0.01,
+        "out_of_reach": 5,
+        "out_of_reach_ratio": 0.005,
+    }
     found = {
         "arch": "net",
         "classes": None,
@@ -171,10 +219,24 @@ def test_the_inspection_shows_every_group_and_every_reason():
         "notes": ["its size is a guess"],
         "flops": {**cost, "convention": "fvcore"},
         "params": {**cost, "convention": "all elements"},
-        "groups": [{"name": "a", "size": 8, "made_by": ["conv1"], "read_by": ["conv2", "fc"], "members": []}],
+        "groups": [
+            {
+                "name": "a",
+                "size": 8,
+                "made_by": ["conv1"],
+                "read_by": ["conv2", "fc"],
+                "members": [],
+            }
+        ],
         "layers": [
             {"name": "conv1", "channels": 8, "flops": 600, "groups": ["a"], "stays": []},
-            {"name": "fc", "channels": 10, "flops": 40, "groups": [], "stays": [{"channels": 10, "reason": "output"}]},
+            {
+                "name": "fc",
+                "channels": 10,
+                "flops": 40,
+                "groups": [],
+                "stays": [{"channels": 10, "reason": "output"}],
+            },
         ],
         "held": [{"module": "fc", "flops": 5, "ratio": 0.6, "reasons": ["output"]}],
     }

@@ -1,4 +1,6 @@
-"""The benchmark of consumers at toy size: today's ONNX Runtime and PyTorch on one tiny network, and its arithmetic."""
+"""The benchmark of consumers at toy size: today's ONNX Runtime and PyTorch on one tiny network, and
+its arithmetic.
+"""
 
 import importlib
 import json
@@ -18,14 +20,18 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 def scripts():
     """The scripts as modules."""
     sys.path.insert(0, str(FOLDER))
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in ("consumers", "export_cost")})
+    yield SimpleNamespace(
+        **{name: importlib.import_module(name) for name in ("consumers", "export_cost")}
+    )
     sys.path.remove(str(FOLDER))
 
 
 @pytest.fixture(scope="module")
 def found(scripts, tmp_path_factory):
     out = tmp_path_factory.mktemp("consumers")
-    result = CliRunner().invoke(scripts.consumers.main, ["--nets", "cifar_resnet8", "--out", str(out)])
+    result = CliRunner().invoke(
+        scripts.consumers.main, ["--nets", "cifar_resnet8", "--out", str(out)]
+    )
     assert result.exit_code == 0, result.output
     return json.loads((out / "consumers.json").read_text()), (out / "consumers.md").read_text()
 
@@ -39,7 +45,12 @@ def test_every_form_is_run_and_held_against_pytorch(found):
         limit = 0.5 if "int8" in form else 2e-2 if "fp16" in form else 1e-4
         assert row["max_rel"] <= limit
         assert "int8" in form or row["same_top1"] == 1
-    assert set(data["skipped"]) == {"ONNX Runtime 1.17", "OpenVINO", "ncnn, by pnnx", "onnxruntime-web"}
+    assert set(data["skipped"]) == {
+        "ONNX Runtime 1.17",
+        "OpenVINO",
+        "ncnn, by pnnx",
+        "onnxruntime-web",
+    }
     assert "Skipped: OpenVINO, no --openvino was given." in text
     assert text.count("\n| fp32") == 5
 
@@ -48,7 +59,11 @@ def test_the_figures_are_those_of_the_answer(scripts, tmp_path):
     expected = np.array([[1.0, 4.0], [3.0, 2.0]], np.float32)
     file = scripts.consumers.File("form", tmp_path / "a.onnx", torch.zeros(2, 3), expected)
     np.array([[1.0, 5.0], [1.0, 2.0]], np.float32).tofile(tmp_path / "answer")
-    assert scripts.consumers.held(file, tmp_path / "answer") == {"max_rel": 0.5, "same_top1": 0.5, "images": 2}
+    assert scripts.consumers.held(file, tmp_path / "answer") == {
+        "max_rel": 0.5,
+        "same_top1": 0.5,
+        "images": 2,
+    }
     np.zeros(3, np.float32).tofile(tmp_path / "answer")
     assert "3 numbers in place of 4" in scripts.consumers.held(file, tmp_path / "answer")["error"]
 
@@ -57,7 +72,10 @@ def test_a_reason_is_said_once_and_its_number_stands_in_every_cell(scripts):
     reasons = []
     row = {"consumer": "one", "error": "no such operation"}
     cells = [scripts.consumers.told(each, reasons) for each in (row, None, dict(row))]
-    assert (cells, reasons) == (["fails (1)", "reads none", "fails (1)"], ["one: no such operation"])
+    assert (cells, reasons) == (
+        ["fails (1)", "reads none", "fails (1)"],
+        ["one: no such operation"],
+    )
 
 
 def test_a_consumer_of_a_place_of_its_own_is_found_there_first(scripts, tmp_path):

@@ -43,9 +43,13 @@ def test_channels_are_followed_through_a_copy_and_removed(tmp_path, copied, wher
     result = slimmer.prune(dense, flops=0.5, input_size=SIZE, out=tmp_path / "run")
     slimmer.export(result.run, model=dense)
     image = torch.randn(3, *SIZE)
-    [answer] = onnxruntime.InferenceSession(tmp_path / "run" / "slim.onnx").run(None, {"input": image.numpy()})
+    [answer] = onnxruntime.InferenceSession(tmp_path / "run" / "slim.onnx").run(
+        None, {"input": image.numpy()}
+    )
     with torch.no_grad():  # PyTorch deep-copies nothing that has a gradient
-        torch.testing.assert_close(torch.from_numpy(answer), result.model(image), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            torch.from_numpy(answer), result.model(image), rtol=1e-4, atol=1e-5
+        )
     assert_slim_is_masked(result, dense, image)
 
 

@@ -19,7 +19,9 @@ def check(name, plans):
     model, graph = zoo.traced(name)
     size = zoo.size_of(name)
     flops, params = flops_cost(model, graph, size), params_cost(model, graph)
-    by_widths = {tuple(plan.widths): plan for plan in plans}  # a recount depends on the widths alone
+    by_widths = {
+        tuple(plan.widths): plan for plan in plans
+    }  # a recount depends on the widths alone
     for plan in by_widths.values():
         slim = prune(model, plan)
         assert flops.exact(plan.widths) == count_flops(slim, size)
@@ -45,24 +47,40 @@ def test_costs_of_architectures_are_fvcores_recount_on_a_hundred_plans(architect
     assert check(architecture, zoo.random_plans(graph, 100)) == 100
 
 
-LAYERS = ("conv", "linear", "matmul", "bmm", "mm", "addmm", "tensordot", "einsum", "scaled_dot_product_attention")
+LAYERS = (
+    "conv",
+    "linear",
+    "matmul",
+    "bmm",
+    "mm",
+    "addmm",
+    "tensordot",
+    "einsum",
+    "scaled_dot_product_attention",
+)
 
 UNSEEN = {  # attention of several heads, and einsums over one channel: PyTorch's counter passes over them
     "EinsumWeight": lambda slim: over_one(slim.mix, 16) + over_one(slim.first, 16),
     "Heads": lambda slim: over_one(slim.into, slim.into.shape[2]),
-    "FusedHeads": lambda slim: 2 * 9 * 9 * (2 + 2),  # heads, queries, keys, widths of keys and values
+    "FusedHeads": lambda slim: (
+        2 * 9 * 9 * (2 + 2)
+    ),  # heads, queries, keys, widths of keys and values
     "OwnMaps": lambda slim: slim.stem.out_channels * 6 * 6 * (6 + 6),
 }
 
 
 def over_one(weight, positions):
-    """The multiply-adds of an einsum with a weight that reads one channel: PyTorch multiplies without adding there."""
+    """The multiply-adds of an einsum with a weight that reads one channel: PyTorch multiplies
+    without adding there.
+    """
     entering = 0 if weight.dim() == 3 else 1
     return weight.shape[1 - entering] * positions if weight.shape[entering] == 1 else 0
 
 
 def test_convolutions_and_linear_layers_are_half_of_torchs_count(network):
-    """PyTorch counts two for a multiply-add, and neither norms nor pooling: fvcore's count of those is set aside."""
+    """PyTorch counts two for a multiply-add, and neither norms nor pooling: fvcore's count of those
+    is set aside.
+    """
     model, graph = zoo.traced(network)
     size = zoo.size_of(network)
     slim = prune(model, zoo.random_plans(graph, 1)[0])
@@ -90,14 +108,17 @@ def test_published_counts():
 def test_gradients_agree(network):
     model, graph = zoo.traced(network)
     full = torch.tensor([float(group.size) for group in graph.groups], dtype=torch.float64)
-    widths = (full * torch.rand(len(full), generator=torch.Generator().manual_seed(3), dtype=torch.float64)).clamp(
-        min=1
-    )
+    widths = (
+        full
+        * torch.rand(len(full), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    ).clamp(min=1)
     for cost in (flops_cost(model, graph, zoo.size_of(network)), params_cost(model, graph)):
         variable = widths.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(cost.value(variable), variable)
         assert torch.allclose(gradient, cost.marginal(widths), rtol=1e-12)
-        for group in range(len(full)):  # a cost is at most quadratic in one width: central differences are exact
+        for group in range(
+            len(full)
+        ):  # a cost is at most quadratic in one width: central differences are exact
             step = torch.zeros_like(widths)
             step[group] = 0.5
             difference = cost.value(widths + step) - cost.value(widths - step)
@@ -143,7 +164,9 @@ def test_what_can_not_be_counted_is_named_with_its_module_and_line():
 
 
 class Instance(nn.Module):
-    """The same norm twice in one module, with a scale and without, of which fvcore counts another number of FLOPs."""
+    """The same norm twice in one module, with a scale and without, of which fvcore counts another
+    number of FLOPs.
+    """
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,6 @@
-"""benchmarks/coverage.py: two networks through the real script, and what it says of results written by hand."""
+"""benchmarks/coverage.py: two networks through the real script, and what it says of results written
+by hand.
+"""
 
 import importlib.util
 import json
@@ -25,9 +27,18 @@ def coverage():
 
 
 def a_row(net="timm/resnet10t", ended="done", **changes):
-    """A network that went through well, save for what `changes` says of its stages (None: not reached)."""
+    """A network that went through well, save for what `changes` says of its stages (None: not
+    reached).
+    """
     stages = {name: {"s": 1.0, "mb": 100} for name in STAGES}
-    stages["plan"] |= {"dense": 1000, "least": 10, "limit": 500.0, "flops": 499, "params": 70, "holds": [["why", 0.1]]}
+    stages["plan"] |= {
+        "dense": 1000,
+        "least": 10,
+        "limit": 500.0,
+        "flops": 499,
+        "params": 70,
+        "holds": [["why", 0.1]],
+    }
     stages["equal"] |= {"difference": 1e-16, "equal": True}
     stages["costs"] |= {"flops": 499, "params": 70}
     stages["attributes"] |= {"untrue": []}
@@ -35,9 +46,13 @@ def a_row(net="timm/resnet10t", ended="done", **changes):
         stages[name] = None if change is None else stages[name] | change
     left = {name: found for name, found in stages.items() if found is not None}
     machine = {"cpu": "some", "torch": "2", "onnxruntime": "1"}
-    return {"net": net, "family": "resnet", "stages_asked": "all", "ended": ended, "stages": left} | {
-        "environment": machine
-    }
+    return {
+        "net": net,
+        "family": "resnet",
+        "stages_asked": "all",
+        "ended": ended,
+        "stages": left,
+    } | {"environment": machine}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +64,11 @@ def a_row(net="timm/resnet10t", ended="done", **changes):
         ({"costs": {"flops": 498}}, "wrong", "498 flops, 499 were planned"),
         ({"costs": {"params": 71}}, "wrong", "71 params, 70 were planned"),
         ({"plan": {"least": 600, "limit": 800.0}}, "part", "at least 60.0% remain; 10% why"),
-        ({"plan": {"least": 1000, "error": "none"}, "equal": None}, "failed", "nothing to prune: 10% why"),
+        (
+            {"plan": {"least": 1000, "error": "none"}, "equal": None},
+            "failed",
+            "nothing to prune: 10% why",
+        ),
         ({"graph": {"error": "ValueError: no"}}, "failed", "graph: ValueError: no"),
     ],
 )
@@ -69,8 +88,18 @@ def test_a_verdict_says_what_went_wrong(coverage, changes, word, why):
             "part",
             "remain; 10% why; with --rewr",
         ),
-        ({"graph": {"error": "no"}}, {"plan": {"least": 600, "limit": 800.0}}, "part", "with --rewrite at least 60.0%"),
-        ({"graph": {"error": "no"}}, {"equal": {"equal": False, "difference": 1.0}}, "wrong", "with --rewrite pruned"),
+        (
+            {"graph": {"error": "no"}},
+            {"plan": {"least": 600, "limit": 800.0}},
+            "part",
+            "with --rewrite at least 60.0%",
+        ),
+        (
+            {"graph": {"error": "no"}},
+            {"equal": {"equal": False, "difference": 1.0}},
+            "wrong",
+            "with --rewrite pruned",
+        ),
     ],
 )
 def test_the_second_time_counts_where_it_went_further(coverage, first, second, word, why):
@@ -90,9 +119,25 @@ def test_a_process_that_ran_out_of_time_says_in_which_stage(coverage):
 @pytest.mark.parametrize(
     ("ended", "stages", "word"),
     [
-        ("done", {"prune": {}, "run": {"flops": 0.49, "reached": True, "same_shapes": True}, "train": {}}, "ok"),
-        ("done", {"prune": {}, "run": {"flops": 0.9, "reached": False, "same_shapes": True}}, "wrong"),
-        ("done", {"prune": {}, "run": {"flops": 0.49, "reached": True, "same_shapes": False}}, "wrong"),
+        (
+            "done",
+            {
+                "prune": {},
+                "run": {"flops": 0.49, "reached": True, "same_shapes": True},
+                "train": {},
+            },
+            "ok",
+        ),
+        (
+            "done",
+            {"prune": {}, "run": {"flops": 0.9, "reached": False, "same_shapes": True}},
+            "wrong",
+        ),
+        (
+            "done",
+            {"prune": {}, "run": {"flops": 0.49, "reached": True, "same_shapes": False}},
+            "wrong",
+        ),
         ("done", {"prune": {}, "run": {"error": "RuntimeError: shapes"}}, "wrong"),
         ("done", {"prune": {"error": "KeyError: 1"}}, "error"),
         ("exit code -9: ", {}, "error"),
@@ -108,7 +153,10 @@ def test_torch_pruning_is_judged_by_the_network_it_gives_back(coverage, ended, s
 def test_training_is_judged_apart_for_both(coverage):
     row = a_row(train={"error": "RuntimeError: shapes"})
     run = {"flops": 0.49, "reached": True, "same_shapes": True}
-    row["peer"] = {"ended": "done", "stages": {"build": {}, "prune": {}, "run": run, "train": {"error": "KeyError: 1"}}}
+    row["peer"] = {
+        "ended": "done",
+        "stages": {"build": {}, "prune": {}, "run": run, "train": {"error": "KeyError: 1"}},
+    }
     assert coverage.verdict(row) == ("half", "")
     assert list(coverage.later_failures(row)) == ["train: RuntimeError: shapes"]
     assert coverage.peer_verdict(row) == ("ok", "train: KeyError: 1")
@@ -144,7 +192,9 @@ def test_other_packages_networks_are_told_one_by_one(coverage):
 
 @pytest.fixture(scope="module")
 def peers(coverage):
-    spec = importlib.util.spec_from_file_location("peer_networks", SCRIPT.with_name("peer_networks.py"))
+    spec = importlib.util.spec_from_file_location(
+        "peer_networks", SCRIPT.with_name("peer_networks.py")
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.NETWORKS
@@ -176,7 +226,9 @@ import timm
 print(*(f"{name}={timm.model_entrypoint(name).__module__}" for name in timm.list_models()))
 """
     env = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
-    done = subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", listing], check=True, capture_output=True, text=True, env=env
+    )
     modules = dict(entry.split("=") for entry in done.stdout.split())
     assert len({modules[name] for name in (*coverage.CONVNETS, *coverage.HYBRIDS)}) >= 60
 
@@ -187,7 +239,11 @@ def test_two_networks_go_through_the_script(tmp_path, packages):
     nets = "torchvision/squeezenet1_1,timm/test_resnet"
     command = [sys.executable, str(SCRIPT), "--out", str(out), "--names", nets, "--stages", "graph"]
     done = subprocess.run(
-        command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["net"] for row in rows] == nets.split(",")

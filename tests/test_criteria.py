@@ -1,4 +1,6 @@
-"""Scores say what they claim: norms and scales by hand, losses and squared gradients by measuring them anew."""
+"""Scores say what they claim: norms and scales by hand, losses and squared gradients by measuring
+them anew.
+"""
 
 import copy
 import itertools
@@ -35,7 +37,9 @@ from slimmer.pruning.plan import make_plan
 
 
 def test_magnitude_by_hand():
-    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2, 2))
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2, 2)
+    )
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([3.0, 0.0, -1.0]).view(3, 1, 1, 1))
         model[2].weight.copy_(torch.tensor([[1.0, 2.0, 0.0], [0.0, -3.0, 2.0]]).view(2, 3, 1, 1))
@@ -48,7 +52,9 @@ def test_magnitude_by_hand():
     assert magnitude_scores(model, graph).tolist() == pytest.approx([2 / 3, 1, 1 / 3, 1 / 2, 1])
 
 
-@pytest.mark.parametrize("name", ["Chain", "Identity", "OptionA", "Concatenation", "Flatten", "Depthwise", "Grouped"])
+@pytest.mark.parametrize(
+    "name", ["Chain", "Identity", "OptionA", "Concatenation", "Flatten", "Depthwise", "Grouped"]
+)
 def test_units_are_ranked_by_the_weights_that_go_with_them(name):
     """What the network's matrices lose in squares where one unit is pruned, unit by unit."""
     model, graph = zoo.traced(name)
@@ -63,7 +69,9 @@ def test_units_are_ranked_by_the_weights_that_go_with_them(name):
         lost = []
         for unit in range(group.size):
             keep = [other for other in range(group.size) if other != unit]
-            lost.append(whole - squares(prune(model, make_plan(graph, {group.name: keep}))) if keep else 0.0)
+            lost.append(
+                whole - squares(prune(model, make_plan(graph, {group.name: keep}))) if keep else 0.0
+            )
         order = torch.tensor(lost).argsort()
         assert scores[start : start + group.size][order].tolist() == pytest.approx(
             [(rank + 1) / group.size for rank in range(group.size)]
@@ -103,15 +111,21 @@ def batches(number=2):
 
 
 def test_filter_norms_by_hand():
-    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2, 2))
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2, 2)
+    )
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([3.0, 0.0, -1.0]).view(3, 1, 1, 1))
         model[0].bias.copy_(torch.tensor([0.0, 100.0, 0.0]))  # biases have no say
         model[2].weight.copy_(torch.tensor([[1.0, -2.0, 0.0], [0.0, -3.0, 4.0]]).view(2, 3, 1, 1))
     graph = build_graph(model, (1, 1, 1))
-    assert filter_norm_scores(model, graph, 1).tolist() == pytest.approx([9 / 4, 0, 3 / 4, 3 / 5, 7 / 5])
+    assert filter_norm_scores(model, graph, 1).tolist() == pytest.approx(
+        [9 / 4, 0, 3 / 4, 3 / 5, 7 / 5]
+    )
     euclid = [5**0.5, 5.0]
-    assert filter_norm_scores(model, graph, 2)[3:].tolist() == pytest.approx([2 * e / sum(euclid) for e in euclid])
+    assert filter_norm_scores(model, graph, 2)[3:].tolist() == pytest.approx(
+        [2 * e / sum(euclid) for e in euclid]
+    )
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -119,12 +133,20 @@ def test_a_residual_sums_channel_has_the_mean_of_the_filters_that_make_it(order)
     model, graph = zoo.traced("Identity")
 
     def norms(weight):
-        rows = [sum(abs(w) ** order for w in row) ** (1 / order) for row in weight.detach().flatten(1).tolist()]
+        rows = [
+            sum(abs(w) ** order for w in row) ** (1 / order)
+            for row in weight.detach().flatten(1).tolist()
+        ]
         return [row / (sum(rows) / len(rows)) for row in rows]
 
-    wanted = [(a + b) / 2 for a, b in zip(norms(model.stem.weight), norms(model.conv2.weight), strict=True)]
+    wanted = [
+        (a + b) / 2
+        for a, b in zip(norms(model.stem.weight), norms(model.conv2.weight), strict=True)
+    ]
     assert [group.name for group in graph.groups] == ["stem", "conv1"]
-    assert filter_norm_scores(model, graph, order).tolist() == pytest.approx([*wanted, *norms(model.conv1.weight)])
+    assert filter_norm_scores(model, graph, order).tolist() == pytest.approx(
+        [*wanted, *norms(model.conv1.weight)]
+    )
 
 
 def test_a_larger_filter_raises_the_score_of_its_unit_only():
@@ -134,7 +156,9 @@ def test_a_larger_filter_raises_the_score_of_its_unit_only():
     with torch.no_grad():
         model.conv1.weight[1] *= 3
     after = filter_norm_scores(model, graph, 1)
-    assert [bool(a > b) for a, b in zip(after, before, strict=True)] == [unit == 1 for unit in range(graph.units)]
+    assert [bool(a > b) for a, b in zip(after, before, strict=True)] == [
+        unit == 1 for unit in range(graph.units)
+    ]
     assert float(after[1] / after[0]) == pytest.approx(3 * float(before[1] / before[0]))
     assert torch.equal(after[4:], before[4:])
 
@@ -198,7 +222,11 @@ def test_weights_that_are_not_numbers_are_refused(value):
 
 def test_every_pattern_of_the_zoo_has_scores(pattern):
     model, graph = zoo.traced(pattern)
-    for scores in (filter_norm_scores(model, graph, 1), filter_norm_scores(model, graph, 2), random_scores(graph, 0)):
+    for scores in (
+        filter_norm_scores(model, graph, 1),
+        filter_norm_scores(model, graph, 2),
+        random_scores(graph, 0),
+    ):
         assert scores.dtype == torch.float64
         assert scores.shape == (graph.units,)
         assert scores.isfinite().all()
@@ -217,7 +245,9 @@ def test_random_scores_are_the_seeds():
 
 
 def divergence(dense, cut, images):
-    """Mean Kullback-Leibler divergence by its definition; batch norms go by the batch, as where a cut is measured."""
+    """Mean Kullback-Leibler divergence by its definition; batch norms go by the batch, as where a
+    cut is measured.
+    """
     answers = []
     for model in (dense, cut):
         with batch_statistics(model), torch.no_grad():
@@ -227,7 +257,9 @@ def divergence(dense, cut, images):
 
 
 def test_what_units_add_up_to_is_how_far_cutting_them_moves_the_answers():
-    """Against networks that are really pruned: never more than measured, and all of it at the deepest cut."""
+    """Against networks that are really pruned: never more than measured, and all of it at the
+    deepest cut.
+    """
     model, graph = zoo.traced("Chain")
     images = batches()
     ranks = filter_norm_scores(model, graph, 1)
@@ -237,7 +269,9 @@ def test_what_units_add_up_to_is_how_far_cutting_them_moves_the_answers():
         part = slice(start, start + group.size)
         order = ranks[part].argsort().tolist()
         added = scores[part][order].cumsum(0).tolist()
-        assert added == pytest.approx(list(itertools.accumulate(sorted(scores[part].tolist()))))  # least ranks first
+        assert added == pytest.approx(
+            list(itertools.accumulate(sorted(scores[part].tolist())))
+        )  # least ranks first
         highest = 0.0
         for count in sorted({round(share * group.size) for share in SHARES} - {0, group.size}):
             slim = prune(model, make_plan(graph, {group.name: order[count:]}))
@@ -310,11 +344,15 @@ class Unit(nn.Module):
 
 def test_a_cut_that_leaves_no_numbers_costs_much_and_is_no_error():
     conv1, conv2 = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 3, 1, bias=False)
-    model = nn.Sequential(conv1, nn.ReLU(), conv2, nn.ReLU(), nn.Flatten(), Unit(), nn.Linear(3, 2)).eval()
+    model = nn.Sequential(
+        conv1, nn.ReLU(), conv2, nn.ReLU(), nn.Flatten(), Unit(), nn.Linear(3, 2)
+    ).eval()
     with torch.no_grad():
         conv1.weight.fill_(0)
         conv1.bias.fill_(1)
-        conv2.weight.copy_(torch.tensor([9.0, -1.0, -1.0, -1.0]).view(1, 4, 1, 1).expand(3, 4, 1, 1))
+        conv2.weight.copy_(
+            torch.tensor([9.0, -1.0, -1.0, -1.0]).view(1, 4, 1, 1).expand(3, 4, 1, 1)
+        )
     graph = build_graph(model, (1, 1, 1))
     ranks = torch.arange(graph.units)
     scores = sensitivity_scores(model, graph, ranks, [torch.zeros(2, 1, 1, 1)])
@@ -326,7 +364,9 @@ def test_a_cut_that_leaves_no_numbers_costs_much_and_is_no_error():
 
 
 def test_a_taylor_score_is_the_squared_slope_of_the_loss_along_the_units_mask():
-    """By finite differences; labels are drawn from the network's own outputs; batches add up after squaring."""
+    """By finite differences; labels are drawn from the network's own outputs; batches add up after
+    squaring.
+    """
     model, graph = zoo.traced("Chain")
     drawn = torch.Generator().manual_seed(3)
     wanted = torch.zeros(graph.units, dtype=torch.float64)
@@ -337,7 +377,9 @@ def test_a_taylor_score_is_the_squared_slope_of_the_loss_along_the_units_mask():
             def loss(unit, step, images=images, labels=labels):
                 mask = torch.ones(graph.units, dtype=torch.float64)
                 mask[unit] += step
-                return float(nn.functional.cross_entropy(Masked(model, graph, mask)(images), labels))
+                return float(
+                    nn.functional.cross_entropy(Masked(model, graph, mask)(images), labels)
+                )
 
             slopes = [(loss(unit, 1e-6) - loss(unit, -1e-6)) / 2e-6 for unit in range(graph.units)]
             wanted += torch.tensor(slopes, dtype=torch.float64).square()
@@ -370,7 +412,10 @@ def test_the_seed_decides_and_nothing_else():
 def test_the_network_is_left_as_it_is():
     model = zoo.make("Chain", torch.float32).train()
     model.bn2.eval()
-    modes, before = [module.training for module in model.modules()], copy.deepcopy(model.state_dict())
+    modes, before = (
+        [module.training for module in model.modules()],
+        copy.deepcopy(model.state_dict()),
+    )
     graph = build_graph(model, zoo.SIZE)
     scores = taylor_scores(model, graph, [zoo.images("Chain", 4, torch.float32)])
     assert scores.max() > 0

@@ -1,4 +1,6 @@
-"""Runs, recipes and metadata that are damaged in hundreds of ways: one message each, and nothing left behind."""
+"""Runs, recipes and metadata that are damaged in hundreds of ways: one message each, and nothing
+left behind.
+"""
 
 import json
 import os
@@ -47,10 +49,21 @@ VALUES = (
 
 @pytest.fixture(scope="module")
 def finished(checkpoint, tmp_path_factory):
-    """A finished run with an export and a profile, and one that was stopped while its slim network trained."""
+    """A finished run with an export and a profile, and one that was stopped while its slim network
+    trained.
+    """
     folder = tmp_path_factory.mktemp("runs")
-    settings = [("model.checkpoint", str(checkpoint)), ("budget.flops", 0.5), ("data.name", "digits")]
-    quick = [("finetune.epochs", 0.4), ("method.batches", 1), ("finetune.recalibrate", 1), ("method.name", "taylor")]
+    settings = [
+        ("model.checkpoint", str(checkpoint)),
+        ("budget.flops", 0.5),
+        ("data.name", "digits"),
+    ]
+    quick = [
+        ("finetune.epochs", 0.4),
+        ("method.batches", 1),
+        ("finetune.recalibrate", 1),
+        ("method.name", "taylor"),
+    ]
     recipe = read_recipe(None, [*settings, *quick])
 
     def stop(event):
@@ -60,7 +73,10 @@ def finished(checkpoint, tmp_path_factory):
     with pytest.raises(KeyboardInterrupt):
         start(recipe, folder / "stopped", stop, latest=False)
     start(recipe, folder / "done", latest=False)
-    for command in (["export"], ["profile", "--batch", "1", "--threads", "1", "--seconds", "0", "--precision", "1"]):
+    for command in (
+        ["export"],
+        ["profile", "--batch", "1", "--threads", "1", "--seconds", "0", "--precision", "1"],
+    ):
         done = slimmer(*command[:1], folder / "done", *command[1:])
         assert done.exit_code == 0, done.output
     return folder
@@ -75,7 +91,8 @@ def damaged(finished, tmp_path, monkeypatch):
 
 
 class Refusals:
-    """Counts cases, each of which must be refused in one short message or work, and leave every file as it was.
+    """Counts cases, each of which must be refused in one short message or work, and leave every
+    file as it was.
 
     `told` are the names of files that may be told of it.
     """
@@ -106,7 +123,13 @@ class Refusals:
 def places(value, at=()):
     """Every place in nested dictionaries and lists, the first two of a list."""
     yield at
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:2])
+        if isinstance(value, list)
+        else ()
+    )
     for key, each in inner:
         yield from places(each, (*at, key))
 
@@ -129,7 +152,17 @@ def changed(value, at, new, *, gone=False):
 def texts(value, number, seed):
     """Damaged JSON texts: whole files that are wrong, then places with another value or none."""
     deep = "[" * 100_000 + "]" * 100_000
-    yield from (b"", b"{", b"[]", b"{}", b"3", b"null", b"\xff\xfe{\x00}\x00", deep.encode(), b'{"a":' * 100_000)
+    yield from (
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"3",
+        b"null",
+        b"\xff\xfe{\x00}\x00",
+        deep.encode(),
+        b'{"a":' * 100_000,
+    )
     whole = json.dumps(value).encode()
     yield from (whole[: len(whole) // 2], whole + b"}", whole.replace(b'"', b"'"))
     rng = random.Random(seed)
@@ -145,7 +178,9 @@ def written(path, content):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("name", "number"), [("report.json", 150), ("export.json", 80), ("profile.json", 120)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("report.json", 150), ("export.json", 80), ("profile.json", 120)]
+)
 def test_what_a_finished_run_holds(damaged, name, number):
     run, refusals = Run(Path("done")), Refusals("report.md")
     value = json.loads((run.path / name).read_text())
@@ -170,7 +205,11 @@ def test_what_a_finished_run_holds(damaged, name, number):
 
 def test_a_finished_runs_files_are_complete_by_their_schemas(damaged):
     """Nothing that slimmer writes is unknown to the schema, so that a new key is added there too."""
-    for schema, name in ((ReportFile, "report.json"), (ExportFile, "export.json"), (ProfileFile, "profile.json")):
+    for schema, name in (
+        (ReportFile, "report.json"),
+        (ExportFile, "export.json"),
+        (ProfileFile, "profile.json"),
+    ):
         found = check(schema, json.loads(Path("done", name).read_text()), name, "")
         for inner in parts(found):
             assert not inner.model_extra, (name, type(inner).__name__, inner.model_extra)
@@ -202,7 +241,9 @@ def test_what_a_stopped_run_holds(damaged):
     refusals.expect(lambda: resume(run), must=True, where="was changed since the run began")
     run.recipe_file.write_text(recipe)
     written(run.dense, Path("done/slim.safetensors").read_bytes())
-    refusals.expect(lambda: resume(run), must=True, where="dense.safetensors: is gone, damaged, or not")
+    refusals.expect(
+        lambda: resume(run), must=True, where="dense.safetensors: is gone, damaged, or not"
+    )
 
 
 def plans(text):
@@ -216,7 +257,20 @@ def plans(text):
     yield json.dumps({**value, "groups": []}).encode()
     wide = changed(value, ("groups", 0, "size"), 10**9)
     yield json.dumps(wide).encode()
-    for keep in ("", "0:999", "5:2", "-1", "0,0", "1,0", "9" * 5000, "a", "0:99999999999", "0.5", "0:2:4", ","):
+    for keep in (
+        "",
+        "0:999",
+        "5:2",
+        "-1",
+        "0,0",
+        "1,0",
+        "9" * 5000,
+        "a",
+        "0:99999999999",
+        "0.5",
+        "0:2:4",
+        ",",
+    ):
         yield json.dumps(changed(value, ("groups", 0, "keep"), keep)).encode()
     for at, new in (
         (0, 3),
@@ -246,7 +300,9 @@ def test_plans_of_a_stopped_run(damaged):
         refusals.expect(lambda: read_plan(run.plan))
     refusals.expect(lambda: resume(run), must=True, where="plan.json")
     run.plan.unlink()
-    refusals.expect(lambda: resume(run), must=True, where="delete stopped/state.safetensors and resume")
+    refusals.expect(
+        lambda: resume(run), must=True, where="delete stopped/state.safetensors and resume"
+    )
     for content in texts(json.loads(text), 60, seed=3):
         written(run.plan, content)
         refusals.expect(lambda: read_plan(run.plan))
@@ -257,28 +313,45 @@ def with_notes(path, **notes):
     """A safetensors file with other metadata and a right checksum, or none where it has none."""
     with safe_open(path, framework="pt") as file:
         metadata = {key: text for key, text in file.metadata().items() if key != CHECKSUM} | notes
-    return sealed(save(load_file(path), {key: text for key, text in metadata.items() if text is not None}))
+    return sealed(
+        save(load_file(path), {key: text for key, text in metadata.items() if text is not None})
+    )
 
 
 def test_states(damaged):
     run, refusals = Run(Path("stopped")), Refusals()
     good = run.state.read_bytes()
     wrong = [{"step": step} for step in ("abc", "-5", "", "1e3", "9" * 5000, "1.5", "999999", None)]
-    wrong += [{"stage": stage} for stage in ("", "later", None)] + [{"run_hash": "of another"}, {"plan_hash": "x"}]
+    wrong += [{"stage": stage} for stage in ("", "later", None)] + [
+        {"run_hash": "of another"},
+        {"plan_hash": "x"},
+    ]
     for notes in wrong:
         run.state.write_bytes(good)
         written(run.state, with_notes(run.state, **notes))
         refusals.expect(lambda: resume(run), must=True)
     weights = load_file_bytes(good)
-    for tensors in ({"network.x": torch.zeros(2)}, {**weights, next(iter(weights)): torch.zeros(3, 3)}):
+    for tensors in (
+        {"network.x": torch.zeros(2)},
+        {**weights, next(iter(weights)): torch.zeros(3, 3)},
+    ):
         run.state.write_bytes(good)
         with safe_open(run.state, framework="pt") as file:
             metadata = file.metadata()
-        save_weights(run.state, tensors, {key: text for key, text in metadata.items() if key != CHECKSUM})
+        save_weights(
+            run.state, tensors, {key: text for key, text in metadata.items() if key != CHECKSUM}
+        )
         refusals.told = {"events.jsonl"}  # by now it goes on
         refusals.expect(lambda: resume(run), must=True, where="state.safetensors: does not fit")
         refusals.told = set()
-    for content in (b"", good[:100], good[:-1], good + b"x", flipped(good, len(good) - 5), flipped(good, 50)):
+    for content in (
+        b"",
+        good[:100],
+        good[:-1],
+        good + b"x",
+        flipped(good, len(good) - 5),
+        flipped(good, 50),
+    ):
         written(run.state, content)
         refusals.expect(lambda: resume(run), must=True, where="delete it and resume")
 
@@ -315,13 +388,17 @@ CLASSES = ("-1", str(10**9), str(10**12), "1e9", "abc", "", "9" * 5000, "ten", "
 def test_networks_whose_metadata_lie(damaged, name):
     path, refusals = Path("done", f"{name}.safetensors"), Refusals()
     good = path.read_bytes()
-    wrong = [{"input_size": size} for size in SIZES] + [{"num_classes": number} for number in CLASSES]
+    wrong = [{"input_size": size} for size in SIZES] + [
+        {"num_classes": number} for number in CLASSES
+    ]
     wrong += [{"arch": arch} for arch in ("", "no_such_net", "x" * 9999, None)]
     wrong += [{"plan": plan} for plan in ("", "{}", "[" * 100_000, "null")]
     for notes in wrong:
         path.write_bytes(good)
         path.write_bytes(with_notes(path, **notes))
-        refusals.expect(lambda: load_network(path), must=True, where=name if notes.get("arch") != "" else "")
+        refusals.expect(
+            lambda: load_network(path), must=True, where=name if notes.get("arch") != "" else ""
+        )
     for place in random.Random(4).sample(range(len(good)), 40):
         path.write_bytes(flipped(good, place))
         refusals.expect(lambda: load_network(path), must=True)
@@ -331,8 +408,19 @@ def test_events_that_are_none(damaged):
     run = Run(Path("done"))
     events = run.read_events()
     lines = run.events.read_bytes()
-    bad = [b"3", b"[]", b"null", b'{"event": 3}', b'{"event": "step", "time": 1}', b'{"time": "abc", "event": "done"}']
-    bad += [b"\xff\xfe", b"[" * 100_000, b'{"event": "epoch", "time": -1, "step": 1, "epoch": 1, "accuracy": 0.5}']
+    bad = [
+        b"3",
+        b"[]",
+        b"null",
+        b'{"event": 3}',
+        b'{"event": "step", "time": 1}',
+        b'{"time": "abc", "event": "done"}',
+    ]
+    bad += [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"event": "epoch", "time": -1, "step": 1, "epoch": 1, "accuracy": 0.5}',
+    ]
     run.events.write_bytes(b"\n".join([*bad, lines.strip(), *bad]) + b"\n")
     assert run.read_events() == events
     run.events.unlink()
@@ -353,8 +441,32 @@ def test_the_latest_run_of_a_damaged_note(content, tmp_path, monkeypatch):
     refusals.expect(lambda: open_run(None), must=True)
 
 
-SETTINGS = ("model", "data", "budget", "method", "finetune", "export", "profile", "seed", "device", "version", "x")
-KEYS = ("flops", "arch", "name", "epochs", "batches", "threads", "keep", "classes", "min_width", "input_size", "y.z")
+SETTINGS = (
+    "model",
+    "data",
+    "budget",
+    "method",
+    "finetune",
+    "export",
+    "profile",
+    "seed",
+    "device",
+    "version",
+    "x",
+)
+KEYS = (
+    "flops",
+    "arch",
+    "name",
+    "epochs",
+    "batches",
+    "threads",
+    "keep",
+    "classes",
+    "min_width",
+    "input_size",
+    "y.z",
+)
 TEXTS = (
     "2020-13-45",
     "!!int abc",

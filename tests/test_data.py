@@ -9,13 +9,34 @@ import pytest
 import torch
 from PIL import Image
 
-from slimmer.data import Data, InMemory, batches, evaluation_batches, fingerprint, guess, load, names, steps
+from slimmer.data import (
+    Data,
+    InMemory,
+    batches,
+    evaluation_batches,
+    fingerprint,
+    guess,
+    load,
+    names,
+    steps,
+)
 from slimmer.data.augment import _mixed, draws, flipped, shifted
 from slimmer.data.batches import held
 from slimmer.data.images import Relabelled
 from slimmer.errors import DataError
 
-CIFAR_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+CIFAR_NAMES = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
 SUFFIXES = ["png", "jpg", "jpeg", "bmp", "webp"]
 
 
@@ -41,7 +62,9 @@ def write_image(path, size=(16, 16), mode="RGB", seed=0):
     return pixels
 
 
-def write_folder(root, classes=("ant", "bee", "cat"), count=10, parts=("train", "test"), size=(16, 16)):
+def write_folder(
+    root, classes=("ant", "bee", "cat"), count=10, parts=("train", "test"), size=(16, 16)
+):
     for number, name in enumerate(classes):
         for k in range(count):
             for part in parts:
@@ -135,7 +158,10 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not(data):
 def test_ranks_together_see_bit_for_bit_what_one_process_sees(data, world):
     whole = train(data, epoch=1)
     ranks = [train(data, epoch=1, rank=rank, world=world) for rank in range(world)]
-    joined = [tuple(torch.cat(parts) for parts in zip(*shares, strict=True)) for shares in zip(*ranks, strict=True)]
+    joined = [
+        tuple(torch.cat(parts) for parts in zip(*shares, strict=True))
+        for shares in zip(*ranks, strict=True)
+    ]
     assert all(len(share[0][0]) == 8 // world for share in ranks)
     assert same(whole, joined)
 
@@ -150,7 +176,9 @@ def test_augmentation_changes_images_and_keeps_order_and_labels(data):
     varied, plain = train(data), train(data, augment="none")
     assert all(torch.equal(y, v) for (_, y), (_, v) in zip(varied, plain, strict=True))
     changed = [
-        not torch.equal(a, b) for (x, _), (u, _) in zip(varied, plain, strict=True) for a, b in zip(x, u, strict=True)
+        not torch.equal(a, b)
+        for (x, _), (u, _) in zip(varied, plain, strict=True)
+        for a, b in zip(x, u, strict=True)
     ]
     assert sum(changed) > 0.8 * len(changed)
 
@@ -183,7 +211,11 @@ def test_a_fingerprint_tells_labels_images_and_numbers_apart():
     images, labels = data.test.images, data.test.labels
     last = images.clone()
     last[-1, 0, 0, 0] += 1
-    others = InMemory(last, labels), InMemory(images, labels.flip(0)), InMemory(images[:-1], labels[:-1])
+    others = (
+        InMemory(last, labels),
+        InMemory(images, labels.flip(0)),
+        InMemory(images[:-1], labels[:-1]),
+    )
     assert len({fingerprint(data), *(fingerprint(numbered(test=other)) for other in others)}) == 4
 
 
@@ -205,7 +237,13 @@ def test_draws_are_uniform_and_independent_of_one_another():
     counts = torch.stack([torch.histc(column.float(), 10, 0, 1) for column in numbers.T])
     assert (counts - 2000).abs().max() < 5 * (20_000 * 0.1 * 0.9) ** 0.5
     neighbours = torch.cat(
-        [numbers[:-1], numbers[1:], draws(0, 1, torch.arange(19_999)), draws(1, 0, torch.arange(19_999))], 1
+        [
+            numbers[:-1],
+            numbers[1:],
+            draws(0, 1, torch.arange(19_999)),
+            draws(1, 0, torch.arange(19_999)),
+        ],
+        1,
     )
     off_diagonal = torch.corrcoef(neighbours.T).fill_diagonal_(0)
     assert off_diagonal.abs().max() < 5 / 20_000**0.5
@@ -241,7 +279,9 @@ def test_every_view_is_a_window_of_the_padded_image_or_its_mirror(size, pad):
     data = numbered(count=60, size=size)
     found = []
     for label, view in by_label(train(data, batch_size=60)).items():
-        padded = np.pad(data.train.images[label].numpy(), ((0, 0), (pad[0], pad[0]), (pad[1], pad[1])))
+        padded = np.pad(
+            data.train.images[label].numpy(), ((0, 0), (pad[0], pad[0]), (pad[1], pad[1]))
+        )
         pixels = (view * 255).round().to(torch.uint8).numpy()
         places = [
             (top, left, mirror)
@@ -249,7 +289,8 @@ def test_every_view_is_a_window_of_the_padded_image_or_its_mirror(size, pad):
             for left in range(2 * pad[1] + 1)
             for mirror in (False, True)
             if np.array_equal(
-                padded[:, top : top + size[0], left : left + size[1]][..., :: -1 if mirror else 1], pixels
+                padded[:, top : top + size[0], left : left + size[1]][..., :: -1 if mirror else 1],
+                pixels,
             )
         ]
         assert len(places) == 1
@@ -264,7 +305,10 @@ def test_each_mode_does_what_it_is_called():
     plain = by_label(train(data, augment="none"))
     assert all(torch.equal(plain[k], data.train.images[k] / 255) for k in plain)
     mirrored = by_label(train(data, augment="flip"))
-    assert all(torch.equal(mirrored[k], plain[k]) or torch.equal(mirrored[k], plain[k].flip(-1)) for k in plain)
+    assert all(
+        torch.equal(mirrored[k], plain[k]) or torch.equal(mirrored[k], plain[k].flip(-1))
+        for k in plain
+    )
     assert any(not torch.equal(mirrored[k], plain[k]) for k in plain)
     cropped = by_label(train(data, augment="crop"))
     assert any((cropped[k] == 0).any() for k in plain)
@@ -283,8 +327,12 @@ def test_views_leave_their_input_as_it_was():
 
 
 def test_normalisation_is_what_a_hand_computes():
-    split = InMemory(torch.tensor([0, 128, 255], dtype=torch.uint8)[None, :, None, None], torch.tensor([0]))
-    data = Data("hand", split, split, ("a", "b"), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), (1, 1))
+    split = InMemory(
+        torch.tensor([0, 128, 255], dtype=torch.uint8)[None, :, None, None], torch.tensor([0])
+    )
+    data = Data(
+        "hand", split, split, ("a", "b"), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), (1, 1)
+    )
     ((x, _),) = evaluation_batches(split, data, 1)
     # -0.4914 / 0.2470; 0.01976078 / 0.2435; 0.5535 / 0.2616
     by_hand = [-1.9894737, 0.0811531, 2.1158257]
@@ -314,7 +362,9 @@ def test_digits_are_split_by_every_fifth_and_enlarged():
     assert data.test.labels.tolist() == bunch.target[::5].tolist()
     # Bilinear enlargement by two keeps an image's mean but for its border.
     enlarged = data.test.images.double().mean((1, 2, 3)) / 255
-    assert torch.allclose(enlarged, torch.from_numpy(bunch.images[::5].mean((1, 2)) / 16), atol=5e-3)
+    assert torch.allclose(
+        enlarged, torch.from_numpy(bunch.images[::5].mean((1, 2)) / 16), atol=5e-3
+    )
 
 
 def test_digits_figures_are_those_of_the_training_images():
@@ -345,8 +395,21 @@ def test_cifar10_reads_the_official_layout(tmp_path, inside):
 def test_what_is_given_replaces_the_defaults(tmp_path):
     write_cifar(tmp_path)
     order = tuple(sorted(CIFAR_NAMES, reverse=True))
-    data = load("cifar10", path=str(tmp_path), mean=[0.5] * 3, std=[0.25] * 3, classes=order, augment="flip", size=32)
-    assert (data.mean, data.std, data.augment, data.classes) == ((0.5,) * 3, (0.25,) * 3, "flip", order)
+    data = load(
+        "cifar10",
+        path=str(tmp_path),
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        classes=order,
+        augment="flip",
+        size=32,
+    )
+    assert (data.mean, data.std, data.augment, data.classes) == (
+        (0.5,) * 3,
+        (0.25,) * 3,
+        "flip",
+        order,
+    )
     assert [order[label] for label in data.test.labels] == [CIFAR_NAMES[k % 10] for k in range(12)]
     listed = tmp_path / "order.txt"
     listed.write_text("\n".join(order) + "\n\n")
@@ -359,8 +422,16 @@ def test_what_is_given_replaces_the_defaults(tmp_path):
         (lambda f: (f / "data_batch_4.bin").unlink(), "data_batch_4.bin", "missing"),
         (lambda f: (f / "test_batch.bin").unlink(), "test_batch.bin", "missing"),
         (lambda f: (f / "batches.meta.txt").unlink(), "batches.meta.txt", "missing"),
-        (lambda f: (f / "batches.meta.txt").write_text("cat\ndog\n"), "batches.meta.txt", "2 class names"),
-        (lambda f: (f / "data_batch_2.bin").write_bytes(b"\0" * 3072), "data_batch_2.bin", "3,072 bytes"),
+        (
+            lambda f: (f / "batches.meta.txt").write_text("cat\ndog\n"),
+            "batches.meta.txt",
+            "2 class names",
+        ),
+        (
+            lambda f: (f / "data_batch_2.bin").write_bytes(b"\0" * 3072),
+            "data_batch_2.bin",
+            "3,072 bytes",
+        ),
         (lambda f: (f / "data_batch_2.bin").write_bytes(b""), "data_batch_2.bin", "0 bytes"),
         (
             lambda f: (f / "data_batch_5.bin").write_bytes(b"\x0a" + b"\0" * 3072),
@@ -416,7 +487,8 @@ def test_a_folder_without_parts_holds_out_a_tenth_of_each_class_for_good(tmp_pat
     assert not set(one.train.files) & set(one.test.files)
     assert len(one.train) == 54
     held = [
-        [file.relative_to(tmp_path / name) for file in data.test.files] for name, data in (("one", one), ("two", two))
+        [file.relative_to(tmp_path / name) for file in data.test.files]
+        for name, data in (("one", one), ("two", two))
     ]
     assert held[0] == held[1]
 
@@ -609,7 +681,10 @@ X, Y = "x = torch.zeros(4, 1, 5, 6)", "y = torch.tensor([0, 1, 1, 0])"
         ("((x, y - 1), (x, y - 1))", "1 class"),
         ("((x, 2 * y - 1), (x, y))", "2 labels out of range, the first is -1"),
         ("((x, y), (x[..., :4], y))", r"shape \(1, 5, 4\)"),
-        ("{'train': (x, y), 'tests': (x, y)}", r"lacks \['test'\] and has unknown keys \['tests'\]"),
+        (
+            "{'train': (x, y), 'tests': (x, y)}",
+            r"lacks \['test'\] and has unknown keys \['tests'\]",
+        ),
         ("{'train': (x, y), 'test': (x, y), 'mean': 0.5}", "mean is 0.5"),
         ("{'train': (x, y), 'test': (x, y), 'classes': [1, 2]}", r"classes is \[1, 2\]"),
         ("{'train': (x, y), 'test': (x, y), 'augment': 'mixup'}", "'mixup' is not known"),
@@ -643,14 +718,20 @@ def test_a_file_or_function_that_is_not_there_is_said(tmp_path):
 
 def test_a_name_that_is_not_known_is_refused_with_the_nearest():
     assert names() == ("digits", "cifar10", "folder")
-    with pytest.raises(DataError, match=r"(?s)'cifar' is not known.*did you mean 'cifar10'.*FILE\.py:FUNCTION"):
+    with pytest.raises(
+        DataError, match=r"(?s)'cifar' is not known.*did you mean 'cifar10'.*FILE\.py:FUNCTION"
+    ):
         load("cifar")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "folder"])
 def test_a_path_that_is_missing_or_a_file_is_refused(tmp_path, name):
     (tmp_path / "archive.tar.gz").write_bytes(b"")
-    for path, found in ((None, "no path"), ("absent", "does not exist"), ("archive.tar.gz", "is a file")):
+    for path, found in (
+        (None, "no path"),
+        ("absent", "does not exist"),
+        ("archive.tar.gz", "is a file"),
+    ):
         with pytest.raises(DataError, match=found):
             load(name, path=path and tmp_path / path)
 
@@ -745,7 +826,11 @@ def test_guess_says_what_it_looked_for(tmp_path):
 def test_batches_that_can_not_be_shared_are_refused_at_once(options):
     data = numbered()
     with pytest.raises(DataError):
-        batches(data.train, data, **({"batch_size": 8, "epoch": 0, "seed": 0, "augment": "none"} | options))
+        batches(
+            data.train,
+            data,
+            **({"batch_size": 8, "epoch": 0, "seed": 0, "augment": "none"} | options),
+        )
     with pytest.raises(DataError):
         next(evaluation_batches(data.train, data, 0))
     with pytest.raises(ValueError, match="rank 2 of 2"):
@@ -797,7 +882,8 @@ def test_batches_that_nobody_waits_for_are_not_loaded():
     slow = Slow(data.train, threading.Event(), [], threading.Event(), ahead=10)
     running = batches(slow, data, batch_size=4, epoch=0, seed=0, augment="none")
     next(running)
-    # Closing waits for the one load that runs; the timer lets it end after the others were called off.
+    # Closing waits for the one load that runs; the timer lets it end after the others were called
+    # off.
     timer = threading.Timer(0.3, slow.go.set)
     timer.start()
     running.close()
@@ -811,7 +897,9 @@ def test_batches_that_nobody_waits_for_are_not_loaded():
 @pytest.mark.parametrize("augment", ["none", "crop", "flip", "crop_flip"])
 def test_batches_of_a_held_split_are_made_on_its_device(augment):
     data = load("digits")
-    split = held(data.train, torch.device("meta"))  # a device that computes nothing, so all that comes is of its shape
+    split = held(
+        data.train, torch.device("meta")
+    )  # a device that computes nothing, so all that comes is of its shape
     options = {"batch_size": 64, "epoch": 0, "seed": 0, "augment": augment}
     for (x, y), (images, labels) in zip(
         batches(split, data, **options), batches(data.train, data, **options), strict=True
@@ -835,7 +923,9 @@ def test_every_grey_is_normalised_as_float32_divides():
     data = Data("greys", split, split, ("a", "b"), (0.4914,), (0.247,), (1, 256))
     ((x, _),) = evaluation_batches(split, data, 1)
     greys = np.arange(256, dtype=np.float32)
-    assert np.array_equal(x.flatten().numpy(), (greys / np.float32(255) - np.float32(0.4914)) / np.float32(0.247))
+    assert np.array_equal(
+        x.flatten().numpy(), (greys / np.float32(255) - np.float32(0.4914)) / np.float32(0.247)
+    )
 
 
 def test_what_is_no_tensor_or_too_large_stays_where_it_is(monkeypatch, tmp_path):
@@ -844,6 +934,9 @@ def test_what_is_no_tensor_or_too_large_stays_where_it_is(monkeypatch, tmp_path)
     assert held(files, meta) is files
     split = numbered().train
     relabelled = held(Relabelled(split, split.labels + 1), meta)
-    assert (relabelled.images.images.device, int(relabelled.labels[0])) == (meta, int(split.labels[0]) + 1)
+    assert (relabelled.images.images.device, int(relabelled.labels[0])) == (
+        meta,
+        int(split.labels[0]) + 1,
+    )
     monkeypatch.setattr(sys.modules[held.__module__], "HELD", split.images.nbytes - 1)
     assert held(split, meta) is split

@@ -1,4 +1,6 @@
-"""What the documentation says can be done: its commands are run or parsed, its tables are those of the code."""
+"""What the documentation says can be done: its commands are run or parsed, its tables are those of
+the code.
+"""
 
 import ast
 import os
@@ -22,7 +24,10 @@ from slimmer.recipe import Recipe
 from slimmer.recipe.method_entries import AUTO, built_in
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = {"decisions.md", "extending.md"}  # the examples of the latter are those of test_extending.py
+ELSEWHERE = {
+    "decisions.md",
+    "extending.md",
+}  # the examples of the latter are those of test_extending.py
 GUIDES = sorted(page for page in ROOT.glob("docs/*.md") if page.name not in ELSEWHERE)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md", *GUIDES]
 BLOCK = re.compile(r"(<!-- run -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
@@ -55,18 +60,26 @@ LINES = [
 def parse(arguments):
     """The parameters that `slimmer` reads from the arguments; click's error where it can't."""
     command = main.commands[arguments[0]]
-    parent = click.Context(main, **main.context_settings)  # the main command's own, since options keep their help
+    parent = click.Context(
+        main, **main.context_settings
+    )  # the main command's own, since options keep their help
     context = command.make_context(arguments[0], list(arguments[1:]), parent=parent)
     return context.params
 
 
 def targets():
     """What `make` can make."""
-    return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    return set(
+        re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
 
 
 def test_every_block_has_a_language_that_is_checked():
-    assert {block.language for block in BLOCKS} == {"bash", "python", "yaml"}  # test_sweep.py reads the YAML
+    assert {block.language for block in BLOCKS} == {
+        "bash",
+        "python",
+        "yaml",
+    }  # test_sweep.py reads the YAML
 
 
 def test_readme_leads_with_the_demo_and_the_tests():
@@ -74,7 +87,9 @@ def test_readme_leads_with_the_demo_and_the_tests():
     assert first == [["make", "demo"], ["make", "test"]]
 
 
-@pytest.mark.parametrize(("block", "words"), LINES, ids=[" ".join(words)[:60] for _, words in LINES])
+@pytest.mark.parametrize(
+    ("block", "words"), LINES, ids=[" ".join(words)[:60] for _, words in LINES]
+)
 def test_a_command_line_can_be_read(block, words):
     match words:
         case ["slimmer", *arguments]:
@@ -93,20 +108,30 @@ def test_a_command_line_can_be_read(block, words):
             pytest.fail(f"{block.page}: no test knows {words}")
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=lambda b: b.text[:40])
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "python"], ids=lambda b: b.text[:40]
+)
 def test_a_python_block_uses_names_that_slimmer_has(block):
     used = [
         node.attr
         for node in ast.walk(ast.parse(block.text))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "slimmer"
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "slimmer"
     ]
     assert used
     assert set(used) <= set(slimmer.__all__)
 
 
 def test_the_makefile_runs_the_demo_that_the_readme_shows():
-    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1]
-    commands = [line.strip().removeprefix("$(BIN)/") for line in recipe.splitlines() if not line.startswith("\t@")]
+    recipe = re.search(
+        r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )[1]
+    commands = [
+        line.strip().removeprefix("$(BIN)/")
+        for line in recipe.splitlines()
+        if not line.startswith("\t@")
+    ]
     shown = next(block.text for block in BLOCKS if block.page == "README.md" and block.run)
     assert commands == shown.splitlines()
 
@@ -124,7 +149,9 @@ def outputs(tmp_path_factory):
                 continue
             for line in block.text.splitlines():
                 words = shlex.split(line)
-                printed[line] = demo.pretrain(Path(words[3])) if words[0] == "python" else run(words[1:])
+                printed[line] = (
+                    demo.pretrain(Path(words[3])) if words[0] == "python" else run(words[1:])
+                )
     return folder, printed
 
 
@@ -135,7 +162,9 @@ def run(arguments):
 
 
 def python(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -150,7 +179,10 @@ def test_the_demo_keeps_its_budget_and_nearly_all_of_its_accuracy(outputs):
 
 def test_the_demo_exports_and_profiles_its_run(outputs):
     run_folder = outputs[0] / "runs" / "cifar_resnet8-1"
-    exported, profiled = read_json(run_folder / "export.json"), read_json(run_folder / "profile.json")
+    exported, profiled = (
+        read_json(run_folder / "export.json"),
+        read_json(run_folder / "profile.json"),
+    )
     assert {path.name for path in run_folder.glob("*.onnx")} == {"dense.onnx", "slim.onnx"}
     assert exported["networks"]["slim"]["parity"]["test"]["top1_agreement"] == 1.0
     assert profiled["comparisons"]
@@ -176,13 +208,21 @@ def keys():
         if name != "method":
             fields = {"": field}
             if section:
-                fields = {key: field.annotation.model_fields[key] for key in field.annotation.known_keys()}
+                fields = {
+                    key: field.annotation.model_fields[key] for key in field.annotation.known_keys()
+                }
             rows += _rows(fields, name + "." * section)
     named = {}
     for entry in built_in():
         named.setdefault(entry.options, [AUTO] if entry.name == "taylor" else []).append(entry.name)
     for method, names in named.items():
-        rows += ["", f"### `method.name`: {', '.join(f'`{name}`' for name in names)}", "", method.__doc__, ""]
+        rows += [
+            "",
+            f"### `method.name`: {', '.join(f'`{name}`' for name in names)}",
+            "",
+            " ".join(method.__doc__.split()),
+            "",
+        ]
         options = {key: field for key, field in method.model_fields.items() if key != "name"}
         rows += ["| key | default | is |", "|---|---|---|", *_rows(options, "method.")]
     return "\n".join(rows) + "\n"
@@ -219,11 +259,21 @@ def test_the_page_on_recipes_names_every_recipe():
 
 def test_the_page_on_tests_names_every_file_of_tests():
     text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
-    assert [file.name for file in (ROOT / "tests").glob("test_*.py") if f"`{file.name}`" not in text] == []
+    assert [
+        file.name for file in (ROOT / "tests").glob("test_*.py") if f"`{file.name}`" not in text
+    ] == []
 
 
 def test_links_between_pages_lead_somewhere():
-    links = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))]
+    links = [
+        (page, link)
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    ]
     assert links
-    missing = [(page.name, link) for page, link in links if "://" not in link and not (page.parent / link).exists()]
+    missing = [
+        (page.name, link)
+        for page, link in links
+        if "://" not in link and not (page.parent / link).exists()
+    ]
     assert missing == []

@@ -1,4 +1,6 @@
-"""Copies: what a module holds of itself (a forward assigned to it, a hook) is the copy's own afterwards."""
+"""Copies: what a module holds of itself (a forward assigned to it, a hook) is the copy's own
+afterwards.
+"""
 
 import functools
 
@@ -98,7 +100,9 @@ def test_operations_are_booked_to_the_module_that_they_are_in(dense):
 
 
 def test_half_the_flops_are_reached_and_the_slim_network_is_the_masked_one(dense):
-    assert_slim_is_masked(slimmer.prune(dense, flops=0.5, input_size=SIZE), dense, torch.randn(2, *SIZE))
+    assert_slim_is_masked(
+        slimmer.prune(dense, flops=0.5, input_size=SIZE), dense, torch.randn(2, *SIZE)
+    )
 
 
 def test_a_function_that_holds_itself_is_copied():

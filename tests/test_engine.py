@@ -62,7 +62,11 @@ def test_auto_on_a_gpu_is_bf16_where_it_has_it(monkeypatch, supported, precision
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
     monkeypatch.setattr(engine, "Fabric", Recorder)
     make_engine("auto")
-    assert (asked["accelerator"], asked["precision"], asked["launched"]) == ("cuda", precision, True)
+    assert (asked["accelerator"], asked["precision"], asked["launched"]) == (
+        "cuda",
+        precision,
+        True,
+    )
 
 
 def test_weights_of_2d_convolutions_are_placed_channels_last_and_compute_the_same(no_gpu):
@@ -78,7 +82,9 @@ def test_weights_of_2d_convolutions_are_placed_channels_last_and_compute_the_sam
 
 
 class Viewed(nn.Module):
-    """LeNet's way: `view` on a map larger than 1x1, which can't follow where channels lie last in memory."""
+    """LeNet's way: `view` on a map larger than 1x1, which can't follow where channels lie last in
+    memory.
+    """
 
     def __init__(self):
         super().__init__()
@@ -117,7 +123,9 @@ def test_a_network_that_can_not_follow_channels_last_keeps_its_layout_and_values
 def test_it_is_pruned_without_data(kind):
     torch.manual_seed(0)
     dense = kind()
-    assert_slim_is_masked(slimmer.prune(dense, flops=0.5, input_size=(3, 16, 16)), dense, torch.randn(2, 3, 16, 16))
+    assert_slim_is_masked(
+        slimmer.prune(dense, flops=0.5, input_size=(3, 16, 16)), dense, torch.randn(2, 3, 16, 16)
+    )
 
 
 @pytest.mark.parametrize("kind", [Viewed, ViewedInTraining])
@@ -126,18 +134,24 @@ def test_it_is_trained_and_exported_with_data(tmp_path, kind):
     dense = kind()
     data = (torch.randn(64, 3, 16, 16), torch.arange(64) % 10)
     given = dense.one.weight.clone()
-    result = slimmer.prune(dense, (data, data), flops=0.5, epochs=1, out=tmp_path / "run", **{"data.trust": True})
+    result = slimmer.prune(
+        dense, (data, data), flops=0.5, epochs=1, out=tmp_path / "run", **{"data.trust": True}
+    )
     assert result.report["flops"]["ratio"] <= 0.5
     assert torch.equal(dense.one.weight, given)
     slimmer.export(result.run, (data, data), model=dense)
     session = onnxruntime.InferenceSession(tmp_path / "run" / "slim.onnx")
     [answer] = session.run(None, {"input": data[0][:4].numpy()})
-    torch.testing.assert_close(torch.from_numpy(answer), result.model(data[0][:4]).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.from_numpy(answer), result.model(data[0][:4]).detach(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_network_whose_channels_lie_last_comes_back_so_and_another_does_not(no_gpu):
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 16, 3), nn.Flatten(), nn.Linear(16 * 16, 4))
+    plain = nn.Sequential(
+        nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 16, 3), nn.Flatten(), nn.Linear(16 * 16, 4)
+    )
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     results = [slimmer.prune(net, flops=0.5, input_size=(3, 8, 8)).model for net in (plain, last)]
     for index in (0, 2):
@@ -150,7 +164,9 @@ def test_a_network_whose_channels_lie_last_comes_back_so_and_another_does_not(no
 
 @pytest.mark.parametrize("rewrite", [False, True])
 def test_volumes_too_come_back_as_they_lay(rewrite):
-    dense = nn.Sequential(nn.Conv3d(2, 8, 3), nn.ReLU(), nn.Conv3d(8, 4, 3)).to(memory_format=torch.channels_last_3d)
+    dense = nn.Sequential(nn.Conv3d(2, 8, 3), nn.ReLU(), nn.Conv3d(8, 4, 3)).to(
+        memory_format=torch.channels_last_3d
+    )
     dense.example_inputs = torch.randn(2, 2, 6, 6, 6)
     slim = slimmer.prune(dense, flops=0.5, rewrite=rewrite).model
     weights = [parameter for parameter in slim.parameters() if parameter.dim() == 5]

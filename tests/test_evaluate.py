@@ -49,7 +49,10 @@ def test_accuracy_is_the_share_of_images_whose_highest_score_is_their_label():
 def test_accuracy_leaves_the_network_as_it_is():
     model = zoo.make("Chain", torch.float32).train()
     model.bn1.eval()
-    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    before, modes = (
+        copy.deepcopy(model.state_dict()),
+        [module.training for module in model.modules()],
+    )
     accuracy(model, [(zoo.images("Chain", 4, torch.float32), torch.tensor([0, 1, 2, 0]))])
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -58,7 +61,10 @@ def test_accuracy_leaves_the_network_as_it_is():
 def drawn(batches=3, size=5):
     generator = torch.Generator().manual_seed(0)
     scale = torch.tensor([1.0, 2.0, 0.1]).view(1, 3, 1, 1)
-    return [torch.randn(size, 3, 4, 4, generator=generator) * scale + number for number in range(batches)]
+    return [
+        torch.randn(size, 3, 4, 4, generator=generator) * scale + number
+        for number in range(batches)
+    ]
 
 
 @pytest.mark.parametrize("momentum", [0.1, 1.0, None])
@@ -69,7 +75,9 @@ def test_statistics_are_the_plain_average_over_the_batches(momentum):
     norm.num_batches_tracked.fill_(7)
     batches = drawn()
     recalibrate_(Wrapped(norm), batches)
-    values = torch.stack([batch.transpose(0, 1).flatten(1) for batch in batches]).double()  # (batches, channels, rest)
+    values = torch.stack(
+        [batch.transpose(0, 1).flatten(1) for batch in batches]
+    ).double()  # (batches, channels, rest)
     assert torch.allclose(norm.running_mean.double(), values.mean((0, 2)), rtol=1e-5, atol=1e-6)
     assert torch.allclose(norm.running_var.double(), values.var(2).mean(0), rtol=1e-5)
     assert norm.momentum == momentum
@@ -88,9 +96,17 @@ def test_one_batch_gives_its_own_mean_and_variance_whatever_the_order():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_only_statistics_change_and_modes_and_momentum_are_put_back(training):
-    """A norm behind another sees what the first makes of the batch, as in training; dropout stays off."""
+    """A norm behind another sees what the first makes of the batch, as in training; dropout stays
+    off.
+    """
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.9), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.9),
+        nn.Conv2d(4, 2, 1),
+        nn.BatchNorm2d(2),
+    )
     model.train(training)
     model[1].train(not training)
     model[4].momentum = 0.3
@@ -99,17 +115,23 @@ def test_only_statistics_change_and_modes_and_momentum_are_put_back(training):
     recalibrate_(model, [batch.clone() for batch in drawn()])
     assert [module.training for module in model.modules()] == modes
     assert (model[1].momentum, model[4].momentum) == (0.1, 0.3)
-    assert all(torch.equal(parameter, weights[name]) for name, parameter in model.named_parameters())
+    assert all(
+        torch.equal(parameter, weights[name]) for name, parameter in model.named_parameters()
+    )
     with torch.no_grad():
         means = []
         for batch in drawn():
             inner = model[0](batch)
-            scaled = nn.functional.batch_norm(inner, None, None, model[1].weight, model[1].bias, training=True)
+            scaled = nn.functional.batch_norm(
+                inner, None, None, model[1].weight, model[1].bias, training=True
+            )
             means.append(model[3](scaled).mean((0, 2, 3)))
     assert torch.allclose(model[4].running_mean, torch.stack(means).mean(0), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d(3, track_running_stats=False), nn.GroupNorm(1, 3), nn.Identity()])
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(3, track_running_stats=False), nn.GroupNorm(1, 3), nn.Identity()]
+)
 def test_networks_without_statistics_are_not_run(norm):
     def unread():
         raise AssertionError
@@ -124,7 +146,13 @@ def test_networks_without_statistics_are_not_run(norm):
 
 def test_batch_statistics_are_those_of_recalibration_on_that_batch_and_nothing_stays():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.5),
+        nn.Conv2d(4, 4, 3),
+        nn.BatchNorm2d(4),
+    )
     model.double().train()
     before = copy.deepcopy(model.state_dict())
     batch = torch.randn(50, 3, 12, 12, dtype=torch.float64)

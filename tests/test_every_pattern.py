@@ -1,4 +1,6 @@
-"""Every pattern of the zoo through files: a slim network is saved, loaded and exported, and stays what it is."""
+"""Every pattern of the zoo through files: a slim network is saved, loaded and exported, and stays
+what it is.
+"""
 
 import pytest
 import torch
@@ -24,14 +26,20 @@ def slim_of(name):
 
 def test_a_slim_network_comes_back_from_its_file_byte_for_byte(pattern, tmp_path):
     model, slim, plan = slim_of(pattern)
-    save_network(tmp_path / "slim.safetensors", slim, Identity("", 2, zoo.size_of(pattern)), plan, {})
+    save_network(
+        tmp_path / "slim.safetensors", slim, Identity("", 2, zoo.size_of(pattern)), plan, {}
+    )
     again = load_network(tmp_path / "slim.safetensors", model)
     assert repr(again) == repr(slim)
     state = slim.state_dict()
     assert list(again.state_dict()) == list(state)
     assert all(torch.equal(tensor, state[name]) for name, tensor in again.state_dict().items())
-    save_network(tmp_path / "again.safetensors", again, Identity("", 2, zoo.size_of(pattern)), plan, {})
-    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "slim.safetensors").read_bytes()
+    save_network(
+        tmp_path / "again.safetensors", again, Identity("", 2, zoo.size_of(pattern)), plan, {}
+    )
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        tmp_path / "slim.safetensors"
+    ).read_bytes()
 
 
 def test_a_slim_network_in_onnx_runtime_computes_what_it_computes_in_pytorch(pattern, tmp_path):
@@ -42,7 +50,9 @@ def test_a_slim_network_in_onnx_runtime_computes_what_it_computes_in_pytorch(pat
             export_onnx(slim, tmp_path / "slim.onnx", (images,), metadata={})
         return
     export_onnx(slim, tmp_path / "slim.onnx", (images,), metadata={})
-    found = torch.cat([torch.from_numpy(each).flatten() for each in call_file(tmp_path / "slim.onnx")((images,))])
+    found = torch.cat(
+        [torch.from_numpy(each).flatten() for each in call_file(tmp_path / "slim.onnx")((images,))]
+    )
     with torch.no_grad():
         wanted = zoo.outputs(slim(images))
     assert float((found - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())

@@ -128,8 +128,11 @@ def test_the_file_computes_what_the_network_computes_in_eval_mode(exported):
     assert model.training  # the check leaves it alone too
 
 
-def test_a_second_export_prints_nothing_and_gives_the_same_bytes(exported, tmp_path, capfd, monkeypatch):
-    # torch's log has its own way to stderr, past pytest; so warnings are caught before they get there.
+def test_a_second_export_prints_nothing_and_gives_the_same_bytes(
+    exported, tmp_path, capfd, monkeypatch
+):
+    # torch's log has its own way to stderr, past pytest; so warnings are caught before they get
+    # there.
     logged = []
     monkeypatch.setattr(logging.Logger, "callHandlers", lambda self, record: logged.append(record))
     model, _, path = exported
@@ -168,9 +171,12 @@ def test_an_opset_that_would_be_replaced_silently_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(torch.export, "export"), (onnx.checker, "check_model"), (Path, "write_bytes")]
+    ("owner", "name"),
+    [(torch.export, "export"), (onnx.checker, "check_model"), (Path, "write_bytes")],
 )
-def test_ctrl_c_leaves_the_old_file_and_the_logging_as_they_were(owner, name, exported, tmp_path, monkeypatch):
+def test_ctrl_c_leaves_the_old_file_and_the_logging_as_they_were(
+    owner, name, exported, tmp_path, monkeypatch
+):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 

@@ -72,9 +72,12 @@ def test_fp16_halves_every_weight_and_leaves_inputs_as_asked(half_io, single, tm
     assert float32_ops(path) == {}
     expected = {name: value for name, value in model.state_dict().items() if name == "head.weight"}
     weights = {
-        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in load_file(path, weights=True).graph.initializer
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in load_file(path, weights=True).graph.initializer
     }
-    np.testing.assert_array_equal(weights["head.weight"], expected["head.weight"].numpy().astype(np.float16))
+    np.testing.assert_array_equal(
+        weights["head.weight"], expected["head.weight"].numpy().astype(np.float16)
+    )
     check_range(path, images(2).numpy(), 2)
     parity = check_parity(model, path, images(6), tolerance=TOLERANCES["fp16"])
     assert 1e-6 < parity.max_rel < 1e-2  # a float32 file would be nearer
@@ -160,11 +163,15 @@ def _dequantized(file, kind):
 
 
 def make_data(count):
-    train = InMemory(torch.arange(count, dtype=torch.float32).reshape(-1, 1, 1, 1), torch.arange(count) % 2)
+    train = InMemory(
+        torch.arange(count, dtype=torch.float32).reshape(-1, 1, 1, 1), torch.arange(count) % 2
+    )
     return Data("numbers", train, train, ("even", "odd"), (0.0,), (0.5,), (1, 1))
 
 
-@pytest.mark.parametrize(("number", "batch", "sizes"), [(5, None, [5]), (70, None, [32, 8]), (6, 4, [4, 4])])
+@pytest.mark.parametrize(
+    ("number", "batch", "sizes"), [(5, None, [5]), (70, None, [32, 8]), (6, 4, [4, 4])]
+)
 def test_calibration_takes_each_image_once_normalised(number, batch, sizes):
     found = list(calibration(make_data(40), number, seed=3, batch=batch))
     assert [len(part) for part in found] == sizes
@@ -188,7 +195,9 @@ def test_calibration_on_whole_batches_makes_a_file_of_that_batch(tmp_path):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 10]), st.sampled_from([1e-4, 2e-2, 0.3]))
-def test_clear_images_keep_their_class_however_the_logits_move_within_the_tolerance(seed, classes, tolerance):
+def test_clear_images_keep_their_class_however_the_logits_move_within_the_tolerance(
+    seed, classes, tolerance
+):
     random = np.random.default_rng(seed)
     logits = random.standard_normal((50, classes))
     found = judged(lambda x: x, [(logits, np.zeros(50, dtype=np.int64))], where="here")
@@ -203,7 +212,9 @@ def test_an_image_without_a_number_is_unclear():
     logits = np.array([[1.0, 0.0], [np.nan, 0.0], [0.2, 0.1]])
     found = judged(lambda x: x, [(logits, np.zeros(3, dtype=np.int64))], where="here")
     assert 1 in found.unclear(1e-4)
-    assert 0 not in judged(lambda x: x, [(logits[::2], np.zeros(2, dtype=np.int64))], where="here").unclear(0.1)
+    assert 0 not in judged(
+        lambda x: x, [(logits[::2], np.zeros(2, dtype=np.int64))], where="here"
+    ).unclear(0.1)
 
 
 def test_accuracy_counts_every_image_once_whatever_the_batch():

@@ -1,4 +1,6 @@
-"""Files that older and other runtimes take: their IR version, strided slices, int8 without data movement."""
+"""Files that older and other runtimes take: their IR version, strided slices, int8 without data
+movement.
+"""
 
 import numpy as np
 import onnx
@@ -20,12 +22,15 @@ from slimmer.models.channel_pad import ChannelPad
 from slimmer.recipe import read_recipe
 
 SIZE = (3, 9, 8)
-# What ONNX's own table of releases says: the operator set, the IR version of the release that brought it.
+# What ONNX's own table of releases says: the operator set, the IR version of the release that
+# brought it.
 IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 
 
 class OptionA(nn.Module):
-    """A residual block whose shortcut is every second row and column, with zeros for the new channels."""
+    """A residual block whose shortcut is every second row and column, with zeros for the new
+    channels.
+    """
 
     def __init__(self):
         super().__init__()
@@ -65,33 +70,50 @@ def test_a_file_has_the_lowest_ir_version_that_its_opset_needs(option_a, tmp_pat
 
 def test_an_option_a_shortcut_is_a_pool_and_a_pad(option_a):
     model, path, images = option_a
-    assert [kind for kind in kinds(path) if kind in ("Slice", "AveragePool", "Pad")] == ["AveragePool", "Pad"]
+    assert [kind for kind in kinds(path) if kind in ("Slice", "AveragePool", "Pad")] == [
+        "AveragePool",
+        "Pad",
+    ]
     assert check_parity(model, path, images).max_rel < 1e-6
 
 
 def sliced(shape, slices, also_read):
-    """A file of Slice nodes behind one another, each (starts, ends, axes, steps); `also_read` between them too."""
+    """A file of Slice nodes behind one another, each (starts, ends, axes, steps); `also_read`
+    between them too.
+    """
     nodes, constants = [], []
     for number, bounds in enumerate(slices):
         names = [f"{kind}{number}" for kind in ("starts", "ends", "axes", "steps")]
         constants += [
-            numpy_helper.from_array(np.array(each, np.int64), name) for each, name in zip(bounds, names, strict=True)
+            numpy_helper.from_array(np.array(each, np.int64), name)
+            for each, name in zip(bounds, names, strict=True)
         ]
-        nodes.append(helper.make_node("Slice", [f"x{number}", *names], [f"x{number + 1}"], name=f"slice{number}"))
+        nodes.append(
+            helper.make_node(
+                "Slice", [f"x{number}", *names], [f"x{number + 1}"], name=f"slice{number}"
+            )
+        )
     sizes = ["n", "c", "h", "w"][: len(shape)]
     values = [
-        helper.make_tensor_value_info(f"x{number}", TensorProto.FLOAT, sizes if number == 0 else [None] * len(shape))
+        helper.make_tensor_value_info(
+            f"x{number}", TensorProto.FLOAT, sizes if number == 0 else [None] * len(shape)
+        )
         for number in range(len(slices) + 1)
     ]
     outputs = [values[-1], *(values[1:-1] if also_read else [])]
-    graph = helper.make_graph(nodes, "slices", values[:1], outputs, constants, value_info=values[1:-1])
+    graph = helper.make_graph(
+        nodes, "slices", values[:1], outputs, constants, value_info=values[1:-1]
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
 END = 2**63 - 1
 BOUNDS = st.lists(
     st.tuples(
-        st.sampled_from([0, 0, 0, 1, -3]), st.sampled_from([END, END, END, 4]), st.integers(0, 3), st.integers(1, 3)
+        st.sampled_from([0, 0, 0, 1, -3]),
+        st.sampled_from([END, END, END, 4]),
+        st.integers(0, 3),
+        st.integers(1, 3),
     ),
     min_size=1,
     max_size=2,
@@ -119,7 +141,9 @@ def test_strided_slices_keep_exactly_what_numpy_keeps(shape, given_slices, also_
     onnx.checker.check_model(file)
     if expected.size == 0:  # ONNX Runtime's slices of nothing are not the question
         return
-    session = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        file.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     np.testing.assert_array_equal(session.run(["x" + str(len(slices))], {"x0": x})[0], expected)
 
 
@@ -133,7 +157,12 @@ def test_slices_of_rows_and_columns_become_one_pool_and_others_stay():
     between = sliced((1, 2, 8, 8), [rows, columns], also_read=True)
     pool_strided_slices_(between)
     assert [node.op_type for node in between.graph.node] == ["AveragePool", "AveragePool"]
-    for other in (([1], [END], [2], [2]), ([0], [6], [2], [2]), ([0], [END], [1], [2]), ([0], [END], [2], [1])):
+    for other in (
+        ([1], [END], [2], [2]),
+        ([0], [6], [2], [2]),
+        ([0], [END], [1], [2]),
+        ([0], [END], [2], [1]),
+    ):
         kept = sliced((1, 4, 8, 8), [other], also_read=False)
         pool_strided_slices_(kept)
         assert [node.op_type for node in kept.graph.node] == ["Slice"]
@@ -166,7 +195,9 @@ def test_symmetric_int8_has_no_zero_point_and_float32_biases(option_a, tmp_path)
     scaled = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert len(scaled) > 10
     assert not any(arrays[node.input[2]].any() for node in scaled)
-    assert not any(arrays[node.input[0]].dtype == np.int32 for node in scaled if node.input[0] in arrays)
+    assert not any(
+        arrays[node.input[0]].dtype == np.int32 for node in scaled if node.input[0] in arrays
+    )
     layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
     assert [arrays[node.input[2]].dtype for node in layers] == [np.float32] * 3
 
@@ -178,7 +209,9 @@ def test_symmetric_int8_has_no_zero_point_and_float32_biases(option_a, tmp_path)
 
 
 def test_symmetric_without_int8_is_refused():
-    with pytest.raises(RecipeError, match=r"int8_symmetric is about the int8 file; ask for int8 \(--int8\) too"):
+    with pytest.raises(
+        RecipeError, match=r"int8_symmetric is about the int8 file; ask for int8 \(--int8\) too"
+    ):
         read_recipe(None, [("export.int8_symmetric", True)])
 
 

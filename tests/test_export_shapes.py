@@ -76,7 +76,9 @@ def test_a_network_that_fixes_its_size_is_refused_with_the_layer(write_file, tmp
     """torch.export itself notices nothing here."""
     shape = Shape(dynamic_size=True)
     trace.trace(make(Flattened).eval(), SIZE, shape)
-    with pytest.raises(ExportError, match=r"40x72 fails in or behind layer head: .*cannot be multiplied") as caught:
+    with pytest.raises(
+        ExportError, match=r"40x72 fails in or behind layer head: .*cannot be multiplied"
+    ) as caught:
         write_file(make(Flattened), tmp_path / "net", SIZE, metadata={}, shape=shape)
     assert "--dynamic-size" in caught.value.right
     assert list(tmp_path.iterdir()) == []
@@ -93,12 +95,20 @@ def test_large_weights_lie_beside_and_nothing_else_changes(dynamic, tmp_path, mo
     assert sorted(each.name for each in tmp_path.iterdir()) == ["big.onnx", "big.onnx.data"]
     assert files_of(path) == [path, tmp_path / "big.onnx.data"]
     apart = onnx.load(path, load_external_data=False)
-    outside = [tensor for tensor in apart.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    assert {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"} == {
-        "big.onnx.data"
-    }
+    outside = [
+        tensor
+        for tensor in apart.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
+    assert {
+        entry.value
+        for tensor in outside
+        for entry in tensor.external_data
+        if entry.key == "location"
+    } == {"big.onnx.data"}
     weights = {
-        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in load_file(path, weights=True).graph.initializer
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in load_file(path, weights=True).graph.initializer
     }
     for tensor in onnx.load(dynamic).graph.initializer:
         np.testing.assert_array_equal(weights[tensor.name], onnx.numpy_helper.to_array(tensor))
@@ -167,9 +177,19 @@ def test_a_program_runs_where_slimmer_cannot_be_imported(tmp_path):
     x = images(5)
     with torch.no_grad():
         torch.save((x, model(x)), tmp_path / "expected.pth")
-    command = [sys.executable, "-W", "ignore", "-c", ALONE, str(path), str(tmp_path / "expected.pth")]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        ALONE,
+        str(path),
+        str(tmp_path / "expected.pth"),
+    ]
     alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    result = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == '5 {"arch": "net"} False'
     assert read_program_metadata(path) == {"arch": "net"}

@@ -1,4 +1,6 @@
-"""The examples of docs/extending.md are packages that install, and their commands do what the page says."""
+"""The examples of docs/extending.md are packages that install, and their commands do what the page
+says.
+"""
 
 import json
 import re
@@ -48,7 +50,9 @@ def fresh_costs(monkeypatch):
     new = Registry("cost", RecipeError, entry_points="slimmer.costs", kind=costs.CostKind)
     for kind in costs.BUILT_IN:
         new.add(kind.name, kind)
-    for module in [each for each in sys.modules.values() if getattr(each, "COSTS", None) is costs.COSTS]:
+    for module in [
+        each for each in sys.modules.values() if getattr(each, "COSTS", None) is costs.COSTS
+    ]:
         monkeypatch.setattr(module, "COSTS", new)
     return monkeypatch
 
@@ -85,7 +89,9 @@ def test_a_recipe_knows_the_options_of_an_installed_method(tmp_path, fresh):
     recipe = read_recipe(None, [("method.name", "structure_selection"), ("method.strength", 0.5)])
     assert recipe.method.strength == 0.5
     assert "structure_selection" in recipe.to_yaml()
-    assert read_recipe(None, [("method", {"name": "structure_selection", "strength": 0.5})]) == recipe
+    assert (
+        read_recipe(None, [("method", {"name": "structure_selection", "strength": 0.5})]) == recipe
+    )
 
 
 @pytest.fixture
@@ -107,14 +113,21 @@ def largest_output(network, size):
 LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 
 
-def test_an_installed_cost_is_a_budget_from_the_command_line_to_report_compare_and_inspect(peak_memory):
+def test_an_installed_cost_is_a_budget_from_the_command_line_to_report_compare_and_inspect(
+    peak_memory,
+):
     (line,) = blocks("A cost", "console")
     words = shlex.split(line)[1:]
     result = slimmer(*words, "--out", "run")
     assert result.exit_code == 0, result.output
     report = json.loads(Path("run/report.json").read_text())
     told = report["peak_memory"]
-    assert told["slim"] == largest_output(package.load("run"), report["input_size"]) <= 5 * 1024 == told["limit"]
+    assert (
+        told["slim"]
+        == largest_output(package.load("run"), report["input_size"])
+        <= 5 * 1024
+        == told["limit"]
+    )
     assert told["dense"] > told["limit"]
     assert report["flops"]["ratio"] <= 0.6
     assert report["recount"]["largest output"] == told["slim"]
@@ -122,7 +135,9 @@ def test_an_installed_cost_is_a_budget_from_the_command_line_to_report_compare_a
     text = Path("run/report.md").read_text()
     assert row in text
     assert "at most 5 KiB" in text
-    assert "peak memory: largest output of a convolution or linear layer, float32, one image" in text
+    assert (
+        "peak memory: largest output of a convolution or linear layer, float32, one image" in text
+    )
     assert "peak memory (bytes)" in result.stdout
     assert "peak memory " in result.stderr
 
@@ -139,13 +154,18 @@ def test_an_installed_cost_is_a_budget_from_the_command_line_to_report_compare_a
     assert "peak memory (bytes)" in inspected.stdout
     exported = slimmer("export", "run")
     assert exported.exit_code == 0, exported.output
-    assert json.loads(Path("run/export.json").read_text())["networks"]["slim"]["peak_memory"] == told["slim"]
+    assert (
+        json.loads(Path("run/export.json").read_text())["networks"]["slim"]["peak_memory"]
+        == told["slim"]
+    )
     assert row in Path("run/report.md").read_text()
 
 
 def test_an_installed_cost_is_a_key_of_the_recipes_budget(peak_memory):
     Path("recipe.yaml").write_text("budget: {peak_memory: 0.5}\nfinetune: {epochs: 0}\n")
-    result = slimmer("prune", "digits_resnet8.safetensors", "--recipe", "recipe.yaml", "--out", "run")
+    result = slimmer(
+        "prune", "digits_resnet8.safetensors", "--recipe", "recipe.yaml", "--out", "run"
+    )
     assert result.exit_code == 0, result.output
     assert json.loads(Path("run/report.json").read_text())["peak_memory"]["ratio"] <= 0.5
     again = read_recipe(Path("run/recipe.yaml"))
@@ -158,13 +178,19 @@ def test_an_installed_cost_is_a_key_of_the_recipes_budget(peak_memory):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--budget", "peak_memoy=0.5"], "budget.peak_memoy: is not known; did you mean 'peak_memory'?"),
+        (
+            ["--budget", "peak_memoy=0.5"],
+            "budget.peak_memoy: is not known; did you mean 'peak_memory'?",
+        ),
         (["--budget", "peak_memory=lots"], "budget.peak_memory: 'lots' is no amount"),
         (["--budget", "peak_memory=5GHz"], "budget.peak_memory: '5GHz' is no amount"),
         (["--set", "budget.flops=2MiB"], "budget.flops: '2MiB' is no amount"),
         (["--budget", "flops=0.5", "--flops", "0.6"], "budget.flops: is given twice"),
         (["--budget", "flops"], "'flops' is not NAME=AMOUNT"),
-        (["--budget", "peak_memory=1KiB", "--budget", "params=2"], "budget.params: '2' is above 1 as a ratio"),
+        (
+            ["--budget", "peak_memory=1KiB", "--budget", "params=2"],
+            "budget.params: '2' is above 1 as a ratio",
+        ),
         (["--budget", "peak_memory=100"], "above 1 as a ratio"),
     ],
 )
@@ -177,7 +203,12 @@ def test_a_budget_that_cannot_be_read_is_refused_at_the_recipe(peak_memory, opti
 
 
 def test_what_an_installed_cost_says_in_a_report_is_checked_when_it_is_read(peak_memory):
-    assert slimmer("prune", "digits_resnet8.safetensors", "--budget", "peak_memory=0.5", "--out", "run").exit_code == 0
+    assert (
+        slimmer(
+            "prune", "digits_resnet8.safetensors", "--budget", "peak_memory=0.5", "--out", "run"
+        ).exit_code
+        == 0
+    )
     report = json.loads(Path("run/report.json").read_text())
     report["peak_memory"]["slim"] = "small"
     Path("run/report.json").write_text(json.dumps(report))
@@ -210,7 +241,11 @@ def test_masks_are_trained_toward_a_budget_on_an_installed_cost(peak_memory):
     assert report["peak_memory"]["ratio"] <= 0.5
     assert 0 < report["before_projection"]["peak_memory"] <= 1
     assert "of the peak memory" in Path("run/report.md").read_text()
-    steps = [each for each in map(json.loads, Path("run/events.jsonl").read_text().splitlines()) if "loss" in each]
+    steps = [
+        each
+        for each in map(json.loads, Path("run/events.jsonl").read_text().splitlines())
+        if "loss" in each
+    ]
     assert any(each.get("peak_memory", 0) > 0 for each in steps)
     assert "figures/sparsity.png" in report["figures"]
 
@@ -248,11 +283,16 @@ def test_a_cost_that_is_not_always_computed_is_there_with_a_budget_on_it_alone(p
     assert slimmer("compare", "flops", "budget").exit_code == 0
 
 
-def test_a_package_that_cannot_be_imported_is_one_error_and_help_is_still_there(tmp_path, fresh_costs):
+def test_a_package_that_cannot_be_imported_is_one_error_and_help_is_still_there(
+    tmp_path, fresh_costs
+):
     entries = {"slimmer.costs": {"broken": "broken:COST"}}
     plugins.install(tmp_path / "site", fresh_costs, "broken", "import no_such_module", entries)
     result = slimmer("prune", "no_such_file.pth", "--flops", "0.5", "--out", tmp_path / "run")
     assert result.exit_code == 2
-    assert "broken 1.0, entry point slimmer.costs:broken: 'broken:COST' can't be loaded" in result.output
+    assert (
+        "broken 1.0, entry point slimmer.costs:broken: 'broken:COST' can't be loaded"
+        in result.output
+    )
     assert not (tmp_path / "run").exists()
     assert slimmer("prune", "--help").exit_code == 0

@@ -1,4 +1,6 @@
-"""A data source of another package: the page's example is installed, and a recipe's images come from it."""
+"""A data source of another package: the page's example is installed, and a recipe's images come
+from it.
+"""
 
 import json
 import shlex
@@ -64,13 +66,24 @@ def npz(tmp_path, fresh):
 def test_a_recipe_is_run_on_the_images_of_an_installed_source(npz, tmp_path, checkpoint, number):
     shutil.copy(checkpoint, tmp_path / "digits_resnet8.safetensors")
     command = shlex.split(blocks("A data source", "console")[0].splitlines()[number])
-    same = ["--set", "data.mean=[0.3052]", "--set", "data.std=[0.3191]", "--set", "finetune.recalibrate=1"]
+    same = [
+        "--set",
+        "data.mean=[0.3052]",
+        "--set",
+        "data.std=[0.3191]",
+        "--set",
+        "finetune.recalibrate=1",
+    ]
     with chdir(tmp_path):
         told = slimmer(*command[1:], *same, "--out", "run")
     assert told.exit_code == 0, told.output
     found = json.loads((tmp_path / "run" / "report.json").read_text())
     by_name = package.prune(
-        checkpoint, "digits", flops=0.5, epochs=0, **{"finetune.recalibrate": 1, "data.augment": "none"}
+        checkpoint,
+        "digits",
+        flops=0.5,
+        epochs=0,
+        **{"finetune.recalibrate": 1, "data.augment": "none"},
     )
     assert found["accuracy"]["dense"] == by_name.report["accuracy"]["dense"] > 0.9
     assert found["plan_hash"] == by_name.report["plan_hash"]
@@ -90,10 +103,22 @@ def test_a_source_that_needs_no_path_is_named_alone(tmp_path, fresh, checkpoint)
     install(tmp_path / "site", fresh, "my_data", ALONE, {GROUP: {"mydata": "my_data:SOURCE"}})
     for named in (["--data", "mydata"], ["--set", "data.name=mydata"]):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
-        options = ["--set", "data.trust=true", "--set", "finetune.recalibrate=1", "--flops", "0.5", "--epochs", "0"]
+        options = [
+            "--set",
+            "data.trust=true",
+            "--set",
+            "finetune.recalibrate=1",
+            "--flops",
+            "0.5",
+            "--epochs",
+            "0",
+        ]
         told = slimmer("prune", checkpoint, *named, *options, "--out", tmp_path / "run")
         assert told.exit_code == 0, told.output
-        assert json.loads((tmp_path / "run" / "report.json").read_text())["accuracy"]["dense"] is not None
+        assert (
+            json.loads((tmp_path / "run" / "report.json").read_text())["accuracy"]["dense"]
+            is not None
+        )
 
 
 def test_what_two_sources_read_has_to_be_named(npz, tmp_path, fresh):

@@ -1,4 +1,6 @@
-"""A runtime of another package: the page's example is installed, runs the networks, and is called by its name."""
+"""A runtime of another package: the page's example is installed, runs the networks, and is called
+by its name.
+"""
 
 import json
 import shlex
@@ -21,7 +23,20 @@ from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 from slimmer.recipe import read_recipe
 from slimmer.recipe.runtimes import GROUP, OWN
 
-QUICK = ["--batch", "2", "--threads", "1", "--runs", "1", "--seconds", "0", "--blocks", "2", "--precision", "1"]
+QUICK = [
+    "--batch",
+    "2",
+    "--threads",
+    "1",
+    "--runs",
+    "1",
+    "--seconds",
+    "0",
+    "--blocks",
+    "2",
+    "--precision",
+    "1",
+]
 
 
 @pytest.fixture
@@ -68,7 +83,9 @@ def test_an_installed_runtime_profiles_a_run_under_its_own_name(reference, run, 
     found = json.loads((run / "profile.json").read_text())
     assert {one["runtime"] for one in found["timings"]} == {"onnx-reference"}
     assert [one["model"] for one in found["timings"]] == ["dense", "slim"]
-    assert found["runtimes"] == {"onnx-reference": {"label": "ONNX reference evaluator", "version": onnx.__version__}}
+    assert found["runtimes"] == {
+        "onnx-reference": {"label": "ONNX reference evaluator", "version": onnx.__version__}
+    }
     assert found["traces"] == found["fresh"] == []  # which are ONNX Runtime's alone
     assert len(set(calls)) == 2  # one session a network
     assert len(calls) >= sum(one["samples"] for one in found["timings"]) >= 4
@@ -95,7 +112,9 @@ def test_a_recipe_names_an_installed_runtime_beside_slimmers_own(reference, run)
     assert told.exit_code == 0, told.output
     found = json.loads((run / "profile.json").read_text())
     cases = [(one["runtime"], one["model"]) for one in found["timings"]]
-    assert cases == [(name, model) for name in recipe.profile.runtimes for model in ("dense", "slim")]
+    assert cases == [
+        (name, model) for name in recipe.profile.runtimes for model in ("dense", "slim")
+    ]
     assert {one["runtime"] for one in found["traces"]} == {"onnxruntime"}
     assert set(found["runtimes"]) == {"onnxruntime", "onnx-reference"}
 
@@ -108,7 +127,9 @@ def test_an_unknown_runtime_is_refused_with_the_nearest(reference):
 
 
 @pytest.mark.parametrize("provider", ["cuda", "npu"])
-def test_a_runtime_of_the_cpu_refuses_another_provider_before_anything_is_opened(reference, run, provider):
+def test_a_runtime_of_the_cpu_refuses_another_provider_before_anything_is_opened(
+    reference, run, provider
+):
     before = (run / "profile.json").read_bytes()
     told = slimmer("profile", run, "--runtime", "onnx-reference", "--provider", provider, *QUICK)
     assert told.exit_code == 2
@@ -118,7 +139,9 @@ def test_a_runtime_of_the_cpu_refuses_another_provider_before_anything_is_opened
 
 def test_options_that_no_runtime_takes_are_refused_and_not_dropped(reference):
     for names in (["onnx-reference"], ["torch"]):
-        with pytest.raises(RuntimeUnavailableError, match=r"(?s)takes no such options: strict, tf32.*onnxruntime"):
+        with pytest.raises(
+            RuntimeUnavailableError, match=r"(?s)takes no such options: strict, tf32.*onnxruntime"
+        ):
             check_runtimes(names, "cpu", Options(strict=True, tf32=True))
     assert check_runtimes(["onnx-reference", "onnxruntime"], "cpu", Options(strict=True)) == {
         "onnx-reference": "cpu",
@@ -131,7 +154,13 @@ def test_a_runtime_that_is_not_available_here_says_why(tmp_path, fresh):
         "from slimmer.profiling.runtimes.runtime import Runtime\n"
         "ABSENT = Runtime('absent', 'Absent', print, unavailable=lambda: 'libabsent.so is missing')"
     )
-    install(tmp_path / "site", fresh, "absent_runtime", code, {GROUP: {"absent": "absent_runtime:ABSENT"}})
+    install(
+        tmp_path / "site",
+        fresh,
+        "absent_runtime",
+        code,
+        {GROUP: {"absent": "absent_runtime:ABSENT"}},
+    )
     with pytest.raises(RuntimeUnavailableError, match=r"runtime absent: libabsent\.so is missing"):
         check_runtimes(["absent"], "cpu", DEFAULTS)
 

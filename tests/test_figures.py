@@ -1,4 +1,6 @@
-"""The pictures of runs: what they show is counted by hand here, and nothing in them covers anything else."""
+"""The pictures of runs: what they show is counted by hand here, and nothing in them covers anything
+else.
+"""
 
 import subprocess
 import sys
@@ -10,7 +12,12 @@ from PIL import Image
 from slimmer.errors import RunError
 from slimmer.reports.figures import draw_run, draw_runs
 from slimmer.reports.figures.canvas import LONGEST, shorten
-from slimmer.reports.figures.one_run import masks_figure, sparsity_figure, training_figure, widths_figure
+from slimmer.reports.figures.one_run import (
+    masks_figure,
+    sparsity_figure,
+    training_figure,
+    widths_figure,
+)
 from slimmer.reports.figures.series import mask_moments, over_epochs, removal, sparsity
 from slimmer.reports.figures.several_runs import by_group_figure, over_time_figure
 from slimmer.reports.run_report import FIGURES, to_markdown
@@ -21,10 +28,18 @@ NAMES = ("masks.png", "sparsity.png", "training.png", "widths.png")
 
 
 def masks(step, zeros, ones):
-    """A record at `step`, ten steps an epoch: so many masks of a hundred at 0 and at 1, the others near 0.5."""
+    """A record at `step`, ten steps an epoch: so many masks of a hundred at 0 and at 1, the others
+    near 0.5.
+    """
     histogram = [zeros, *[0] * 9, 100 - zeros - ones, *[0] * 8, ones]
     widths = [(100 - zeros) // 2, (100 - zeros) - (100 - zeros) // 2]
-    return {"event": "masks", "step": step, "epoch": step / 10, "histogram": histogram, "widths": widths}
+    return {
+        "event": "masks",
+        "step": step,
+        "epoch": step / 10,
+        "histogram": histogram,
+        "widths": widths,
+    }
 
 
 def recorded(*, decay=1.0, groups=2, limits=(0.5, None)):
@@ -37,18 +52,38 @@ def recorded(*, decay=1.0, groups=2, limits=(0.5, None)):
             row |= {"flops": 1 - gone, "params": 1 - gone / 2}
         events.append(row)
         if step <= 40 and step % 4 == 0:
-            events.append({**masks(step, 40 + step // 4, step // 4), "flops": row["flops"], "params": row["params"]})
+            events.append(
+                {
+                    **masks(step, 40 + step // 4, step // 4),
+                    "flops": row["flops"],
+                    "params": row["params"],
+                }
+            )
         if step == 40:
-            events.append({"event": "removed", "step": 40, "accuracy": 0.7, "flops": 0.5, "params": 0.75})
+            events.append(
+                {"event": "removed", "step": 40, "accuracy": 0.7, "flops": 0.5, "params": 0.75}
+            )
         if step > 40 and step % 10 == 0:
-            events.append({"event": "epoch", "step": step, "epoch": step / 10, "accuracy": 0.8 + step / 800})
-    cost = {"limit": None, "dense": 1000, "slim": 500, "ratio": 0.5, "sparsity": 0.5, "convention": "by hand"}
+            events.append(
+                {"event": "epoch", "step": step, "epoch": step / 10, "accuracy": 0.8 + step / 800}
+            )
+    cost = {
+        "limit": None,
+        "dense": 1000,
+        "slim": 500,
+        "ratio": 0.5,
+        "sparsity": 0.5,
+        "convention": "by hand",
+    }
     report = {
         "epochs": 8.0,
         "accuracy": {"dense": 0.95, "removed": 0.7, "slim": 0.9},
         "flops": {**cost, "limit_ratio": limits[0]},
         "params": {**cost, "limit_ratio": limits[1]},
-        "groups": [{"name": f"layer{n}.conv1", "dense": 16, "slim": 4 if n % 2 else 12} for n in range(groups)],
+        "groups": [
+            {"name": f"layer{n}.conv1", "dense": 16, "slim": 4 if n % 2 else 12}
+            for n in range(groups)
+        ],
     }
     return events, report
 
@@ -56,7 +91,11 @@ def recorded(*, decay=1.0, groups=2, limits=(0.5, None)):
 def one_shot():
     """The same run with its channels removed before the first step."""
     events, report = recorded()
-    trained = [{k: v for k, v in e.items() if k not in ("flops", "params")} for e in events if e["event"] == "step"]
+    trained = [
+        {k: v for k, v in e.items() if k not in ("flops", "params")}
+        for e in events
+        if e["event"] == "step"
+    ]
     removed = {"event": "removed", "step": 0, "accuracy": 0.7, "flops": 0.5, "params": 0.75}
     return [removed, *trained, *(e for e in events if e["event"] == "epoch")], report
 
@@ -80,7 +119,12 @@ def test_a_record_of_the_masks_counts_values_and_what_is_alive():
 
 
 def test_no_mask_is_lost_from_the_counts():
-    mask = torch.cat([torch.rand(1000, generator=torch.Generator().manual_seed(0)) * 3 - 1, torch.tensor([0.0, 1.0])])
+    mask = torch.cat(
+        [
+            torch.rand(1000, generator=torch.Generator().manual_seed(0)) * 3 - 1,
+            torch.tensor([0.0, 1.0]),
+        ]
+    )
     event = mask_event(mask.requires_grad_(), [2, 1000])
     assert sum(event["histogram"]) == 1002
     assert sum(event["widths"]) == int((mask > 0).sum())
@@ -142,7 +186,9 @@ def test_the_removal_is_placed_by_the_pace_of_the_steps():
 def test_bars_show_the_masks_at_the_end_and_lines_three_moments_before():
     (axes,) = masks_figure(recorded()[0]).axes
     assert heights(axes) == [50, *[0] * 9, 40, *[0] * 8, 10]
-    stairs = [patch.get_data().values[0] for patch in axes.patches if not hasattr(patch, "get_height")]
+    stairs = [
+        patch.get_data().values[0] for patch in axes.patches if not hasattr(patch, "get_height")
+    ]
     assert list(stairs) == [41, 44, 47]
     assert "50.0% of them exactly 0" in axes.get_xlabel()
 
@@ -185,7 +231,11 @@ def test_runs_are_drawn_side_by_side_under_their_names():
 
 
 def test_each_limited_cost_has_its_panel_and_only_common_targets_are_drawn():
-    runs = {"a": recorded(limits=(0.5, 0.7)), "b": recorded(limits=(0.5, 0.6)), "one shot": one_shot()}
+    runs = {
+        "a": recorded(limits=(0.5, 0.7)),
+        "b": recorded(limits=(0.5, 0.6)),
+        "one shot": one_shot(),
+    }
     flops, params = over_time_figure(runs).axes
     assert [line.get_label() for line in flops.lines] == ["a", "b", "target"]
     assert [line.get_label() for line in params.lines] == ["a", "b"]
@@ -212,10 +262,14 @@ def test_a_run_under_masks_has_every_picture_and_the_same_run_the_same_bytes(tmp
             assert image.width == 1200
             colours = image.convert("RGB").getcolors(1 << 16)
         assert (255, 255, 255) in [colour for _, colour in colours]
-        assert (0, 114, 178) in [colour for _, colour in colours]  # the first of Okabe and Ito's, not on every pixel
+        assert (0, 114, 178) in [
+            colour for _, colour in colours
+        ]  # the first of Okabe and Ito's, not on every pixel
 
 
-@pytest.mark.parametrize(("without", "names"), [("masks", NAMES[2:]), ("data", NAMES[3:]), ("groups", NAMES[2:3])])
+@pytest.mark.parametrize(
+    ("without", "names"), [("masks", NAMES[2:]), ("data", NAMES[3:]), ("groups", NAMES[2:3])]
+)
 def test_only_what_there_are_data_for_is_drawn(without, names, tmp_path):
     events, report = one_shot()
     if without == "data":
@@ -232,7 +286,9 @@ def test_several_runs_have_two_pictures(tmp_path):
 
 
 def boxes(figure):
-    """Where the texts beside, above and below every panel lie, panel by panel, and where the legend does."""
+    """Where the texts beside, above and below every panel lie, panel by panel, and where the legend
+    does.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -246,17 +302,30 @@ def boxes(figure):
         ]
         texts = [*ticks, *axes.texts, axes.xaxis.label, axes.yaxis.label, axes.title]
         texts += [text for text in (axes._left_title,) if text.get_text()]
-        yield [text.get_window_extent(renderer) for text in texts if text.get_text() and text.get_visible()]
-    yield [text.get_window_extent(renderer) for legend in figure.legends for text in legend.get_texts()]
+        yield [
+            text.get_window_extent(renderer)
+            for text in texts
+            if text.get_text() and text.get_visible()
+        ]
+    yield [
+        text.get_window_extent(renderer) for legend in figure.legends for text in legend.get_texts()
+    ]
 
 
 CROWDED = {
     "masks": lambda: masks_figure(recorded()[0]),
     "sparsity": lambda: sparsity_figure(*recorded(limits=(0.5, 0.333))),
     "training": lambda: training_figure(*recorded()),
-    **{f"widths {n}": lambda n=n: widths_figure(recorded(groups=n)[1]) for n in (1, 20, 21, 57, 400)},
-    "over time": lambda: over_time_figure({f"lambda={n},mask_decay=0.{n:02d}": recorded() for n in range(9)}),
-    "two panels": lambda: over_time_figure({"method=maskconvnet,seed=0": recorded(limits=(0.5, 0.6))}),
+    **{
+        f"widths {n}": lambda n=n: widths_figure(recorded(groups=n)[1])
+        for n in (1, 20, 21, 57, 400)
+    },
+    "over time": lambda: over_time_figure(
+        {f"lambda={n},mask_decay=0.{n:02d}": recorded() for n in range(9)}
+    ),
+    "two panels": lambda: over_time_figure(
+        {"method=maskconvnet,seed=0": recorded(limits=(0.5, 0.6))}
+    ),
     "by group": lambda: by_group_figure({f"run {n}": recorded(groups=60) for n in range(6)}),
 }
 
@@ -301,7 +370,9 @@ assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_only_drawing_imports_matplotlib_and_it_leaves_no_global_state(tmp_path):
-    done = subprocess.run([sys.executable, "-c", FRESH, tmp_path], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, tmp_path], check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -310,13 +381,30 @@ def test_only_drawing_imports_matplotlib_and_it_leaves_no_global_state(tmp_path)
 
 def test_the_report_shows_the_pictures_that_the_run_has(tmp_path):
     events, report = recorded()
-    report |= {"arch": "net", "slimmer": "0", "date": "", "method": "maskconvnet", "seed": 0, "recipe_hash": "r"}
-    report |= {"plan_hash": "p", "inputs": "one image of 3x32x32", "recount": {"fvcore": 1, "torch": 2}, "fixed": []}
+    report |= {
+        "arch": "net",
+        "slimmer": "0",
+        "date": "",
+        "method": "maskconvnet",
+        "seed": 0,
+        "recipe_hash": "r",
+    }
+    report |= {
+        "plan_hash": "p",
+        "inputs": "one image of 3x32x32",
+        "recount": {"fvcore": 1, "torch": 2},
+        "fixed": [],
+    }
     assert "## Figures" not in to_markdown(report)
-    paths = [path.relative_to(tmp_path).as_posix() for path in draw_run(events, report, tmp_path / "figures")]
+    paths = [
+        path.relative_to(tmp_path).as_posix()
+        for path in draw_run(events, report, tmp_path / "figures")
+    ]
     text = to_markdown({**report, "figures": paths})
     shown = [line for line in text.splitlines() if line.startswith("![")]
-    assert [line.split("](")[1].rstrip(")") for line in shown] == [f"figures/{name}" for name in NAMES]
+    assert [line.split("](")[1].rstrip(")") for line in shown] == [
+        f"figures/{name}" for name in NAMES
+    ]
     assert [line[2:].split("]")[0] for line in shown] == list(FIGURES.values())
     assert all((tmp_path / path).is_file() for path in paths)
     assert text.index("## Figures") < text.index("## Widths")

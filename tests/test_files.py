@@ -88,7 +88,9 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask, mask):
     assert os.umask(0o022) == mask  # reading the umask did not change it
 
 
-@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, True, "é\n"], "b": {}}, [], 3, "text", None, 1e-300])
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, True, "é\n"], "b": {}}, [], 3, "text", None, 1e-300]
+)
 def test_json_comes_back_and_is_json_for_others(tmp_path, value):
     write_json(tmp_path / "value.json", value)
     assert read_json(tmp_path / "value.json") == value

@@ -76,9 +76,9 @@ def test_the_rate_rises_along_a_line_times_a_cosine_that_ends_at_zero(warmup, ri
     cosine = [0.2 * (1 + math.cos(math.pi * step / 100)) for step in range(101)]
     assert rates[0] == pytest.approx(0.4 / rise)
     assert rates[rise - 1 :] == pytest.approx(cosine[rise - 1 :])
-    assert [rate / whole for rate, whole in zip(rates[:rise], cosine[:rise], strict=True)] == pytest.approx(
-        [(step + 1) / rise for step in range(rise)]
-    )
+    assert [
+        rate / whole for rate, whole in zip(rates[:rise], cosine[:rise], strict=True)
+    ] == pytest.approx([(step + 1) / rise for step in range(rise)])
     assert rates[100] == pytest.approx(0, abs=1e-15)
     assert max(rates) <= 0.4
 
@@ -106,9 +106,15 @@ def softmax(values, temperature):
     return [power / sum(powers) for power in powers]
 
 
-@pytest.mark.parametrize(("distill", "temperature"), [(0.9, 2.0), (0.5, 1.0), (0.0, 4.0), (1.0, 3.0)])
+@pytest.mark.parametrize(
+    ("distill", "temperature"), [(0.9, 2.0), (0.5, 1.0), (0.0, 4.0), (1.0, 3.0)]
+)
 def test_the_loss_by_hand(distill, temperature):
-    logits, target, labels = [[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]], [[0.0, 1.0, 0.0], [1.0, 2.0, 3.0]], [0, 1]
+    logits, target, labels = (
+        [[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]],
+        [[0.0, 1.0, 0.0], [1.0, 2.0, 3.0]],
+        [0, 1],
+    )
     job = distance = 0.0
     for row, wanted, label in zip(logits, target, labels, strict=True):
         job -= math.log(softmax(row, 1.0)[label]) / 2
@@ -120,7 +126,9 @@ def test_the_loss_by_hand(distill, temperature):
         torch.tensor(target),
         training(distill=distill, temperature=temperature),
     )
-    assert float(found) == pytest.approx((1 - distill) * job + distill * temperature**2 * distance, rel=1e-5)
+    assert float(found) == pytest.approx(
+        (1 - distill) * job + distill * temperature**2 * distance, rel=1e-5
+    )
 
 
 def test_without_a_target_it_is_cross_entropy():
@@ -131,7 +139,9 @@ def test_without_a_target_it_is_cross_entropy():
 
 def test_equal_outputs_diverge_by_nothing_and_pull_nowhere():
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss = objective(logits, torch.zeros(4, dtype=torch.int64), logits.detach() + 3.0, training(distill=1.0))
+    loss = objective(
+        logits, torch.zeros(4, dtype=torch.int64), logits.detach() + 3.0, training(distill=1.0)
+    )
     (gradient,) = torch.autograd.grad(loss, logits)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     assert gradient.abs().max() < 1e-6
@@ -141,7 +151,9 @@ def test_the_loss_is_single_precision_whatever_the_outputs_are():
     logits = torch.tensor([[1.0, 2.0]])
     loss = objective(logits.bfloat16(), torch.tensor([0]), logits.bfloat16(), training())
     assert loss.dtype == torch.float32
-    assert float(loss) == pytest.approx(float(objective(logits, torch.tensor([0]), logits, training())), rel=1e-5)
+    assert float(loss) == pytest.approx(
+        float(objective(logits, torch.tensor([0]), logits, training())), rel=1e-5
+    )
 
 
 # The optimizer
@@ -168,7 +180,10 @@ def test_mask_variables_move_at_their_own_pace_or_not_at_all():
     graph = zoo.traced("Chain")[1]
     for trained, wanted in ((True, 0.3 * (1 - 0.05 * 0.5)), (False, 0.3)):
         network = Masked(
-            chain(), graph, torch.full((graph.units,), 0.3), MaskConvNet(graph.units, [], start=0.5, warmup=0).gate
+            chain(),
+            graph,
+            torch.full((graph.units,), 0.3),
+            MaskConvNet(graph.units, [], start=0.5, warmup=0).gate,
         )
         learner = make_learner(network, training(momentum=0.0), train_masks=trained)
         for group in learner.optimizer.param_groups:
@@ -182,7 +197,11 @@ def test_frozen_parameters_are_not_trained(fabric, data):
     model.conv1.requires_grad_(requires_grad=False)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     train_(fabric, make_learner(model, training()), chain(), data, training(), stop=2)
-    moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    moved = {
+        name
+        for name, parameter in model.named_parameters()
+        if not torch.equal(parameter, before[name])
+    }
     assert moved == set(before) - {"conv1.weight"}
 
 
@@ -193,7 +212,16 @@ def test_every_step_is_told_and_none_is_taken_twice(fabric, data):
     told, saved = [], []
     plan = training(epochs=1.5)
     learner = make_learner(chain(), plan)
-    train_(fabric, learner, chain(), data, plan, stop=3, observe=told.append, save=lambda: saved.append(learner.step))
+    train_(
+        fabric,
+        learner,
+        chain(),
+        data,
+        plan,
+        stop=3,
+        observe=told.append,
+        save=lambda: saved.append(learner.step),
+    )
     train_(fabric, learner, chain(), data, plan, stop=6, observe=told.append)
     assert [event["step"] for event in told] == [1, 2, 3, 4, 5, 6]
     assert saved == [1, 2, 3]
@@ -219,7 +247,9 @@ def test_the_last_steps_of_a_run_hardly_move_anything(fabric, data):
 
 
 def test_a_run_in_two_parts_is_a_run_in_one(fabric, data):
-    """Momentum, batch-norm statistics, the order of images, crops and dropout go on as if nothing had happened."""
+    """Momentum, batch-norm statistics, the order of images, crops and dropout go on as if nothing
+    had happened.
+    """
     plan = training(epochs=2)
     data = Data(**{**vars(data), "augment": "crop"})
     teacher = chain().eval()
@@ -231,7 +261,9 @@ def test_a_run_in_two_parts_is_a_run_in_one(fabric, data):
     train_(fabric, first, teacher, data, plan, stop=5)
     state = {name: tensor.clone() for name, tensor in first.state().items()}
     assert {name.partition(".")[0] for name in state} == {"network", "optimizer"}
-    assert sum(name.startswith("optimizer.momentum_buffer.") for name in state) == len(list(fresh.parameters()))
+    assert sum(name.startswith("optimizer.momentum_buffer.") for name in state) == len(
+        list(fresh.parameters())
+    )
     torch.manual_seed(12345)
     second = make_learner(fresh, plan)
     second.restore_(state, 5)
@@ -250,7 +282,9 @@ def test_without_its_momentum_a_run_goes_elsewhere(fabric, data):
     ends = []
     for kept in ("", "network."):
         learner = make_learner(chain(), plan)
-        learner.restore_({name: t.clone() for name, t in first.state().items() if name.startswith(kept)}, 3)
+        learner.restore_(
+            {name: t.clone() for name, t in first.state().items() if name.startswith(kept)}, 3
+        )
         train_(fabric, learner, chain(), data, plan, stop=5)
         ends.append(learner.network.fc.weight)
     assert not torch.allclose(ends[0], ends[1], rtol=1e-3)
@@ -276,7 +310,16 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(fabric, data, 
     with torch.no_grad():
         model.fc.bias[0] = value
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf)") as error:
-        train_(fabric, learner, chain(), data, plan, stop=8, observe=told.append, save=lambda: saved.append(1))
+        train_(
+            fabric,
+            learner,
+            chain(),
+            data,
+            plan,
+            stop=8,
+            observe=told.append,
+            save=lambda: saved.append(1),
+        )
     assert error.value.where == "step 2"
     assert len(told) == 2
     assert saved == []
@@ -285,7 +328,15 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(fabric, data, 
 def test_the_teacher_is_not_asked_where_nothing_is_learned_from_it(fabric, data):
     plan = training(distill=0.0)
     losses = []
-    train_(fabric, make_learner(chain(), plan), None, data, plan, stop=1, observe=lambda e: losses.append(e["loss"]))
+    train_(
+        fabric,
+        make_learner(chain(), plan),
+        None,
+        data,
+        plan,
+        stop=1,
+        observe=lambda e: losses.append(e["loss"]),
+    )
     assert losses[0] > 0
 
 
@@ -293,7 +344,12 @@ def test_a_network_learns_digits_from_nothing(fabric):
     digits = load("digits", size=8)
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 10)
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(256, 10),
     )
     plan = training(epochs=3, batch_size=64, distill=0.0, weight_decay=1e-4)
     assert accuracy(model, evaluation_batches(digits.test, digits, 360)) < 0.3
@@ -308,6 +364,12 @@ def test_a_network_comes_nearer_to_its_teacher(fabric, data):
     student.drop = nn.Identity()
     losses = []
     train_(
-        fabric, make_learner(student, plan), teacher, data, plan, stop=80, observe=lambda e: losses.append(e["loss"])
+        fabric,
+        make_learner(student, plan),
+        teacher,
+        data,
+        plan,
+        stop=80,
+        observe=lambda e: losses.append(e["loss"]),
     )
     assert sum(losses[-4:]) < 0.2 * sum(losses[:4])

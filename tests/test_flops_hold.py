@@ -39,7 +39,9 @@ class Hiding(nn.Module):
 
 def test_a_layer_on_which_the_counters_differ_is_refused_with_both_counts():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), Hiding(), nn.Conv2d(4, 2, 1)).eval()
-    with pytest.raises(ModelError, match=r"^1: fvcore counts 0 multiply-adds and torch.utils.flop_counter 1,728"):
+    with pytest.raises(
+        ModelError, match=r"^1: fvcore counts 0 multiply-adds and torch.utils.flop_counter 1,728"
+    ):
         slimmer.inspect(model, input_size=(3, 6, 6))  # 4 x 4 places, 3 x 3 x 3 x 4 weights
 
 
@@ -56,7 +58,9 @@ class Same(nn.Module):
 
     def __init__(self, padding):
         super().__init__()
-        self.convs = nn.Sequential(*(nn.Conv2d(inputs, 64, 3, padding=padding) for inputs in (3, 64, 64)))
+        self.convs = nn.Sequential(
+            *(nn.Conv2d(inputs, 64, 3, padding=padding) for inputs in (3, 64, 64))
+        )
         self.fc = nn.Linear(64, 10)
 
     def forward(self, x):
@@ -64,7 +68,9 @@ class Same(nn.Module):
 
     def by_hand(self, sides):
         layers = zip(self.convs, sides, strict=True)
-        return sum(side * side * conv.weight.numel() for conv, side in layers) + self.fc.weight.numel()
+        return (
+            sum(side * side * conv.weight.numel() for conv, side in layers) + self.fc.weight.numel()
+        )
 
 
 @pytest.mark.parametrize(("padding", "sides"), [("same", (32, 32, 32)), ("valid", (30, 28, 26))])
@@ -72,7 +78,9 @@ def test_a_budget_on_convolutions_with_string_padding_holds(padding, sides, tmp_
     model = Same(padding)
     dense = model.by_hand(sides)
     assert padding == "valid" or dense == 77_267_584
-    result = slimmer.prune(model, flops=0.5, round_to=1, input_size=(3, 32, 32), out=tmp_path / "run")
+    result = slimmer.prune(
+        model, flops=0.5, round_to=1, input_size=(3, 32, 32), out=tmp_path / "run"
+    )
     left = result.model.by_hand(sides)
     assert (result.report["flops"]["dense"], result.report["flops"]["slim"]) == (dense, left)
     assert 0.495 * dense < left <= 0.5 * dense
@@ -111,7 +119,11 @@ class Unit(nn.Module):
 
     def __init__(self, inputs, outputs, act):
         super().__init__()
-        self.conv, self.bn, self.act = nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), act
+        self.conv, self.bn, self.act = (
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            act,
+        )
 
     def forward(self, x):
         return self.act(self.bn(self.conv(x)))
@@ -157,11 +169,15 @@ def test_fused_networks_cost_what_is_recounted(name, tmp_path):
     model = FUSED[name]()
     graph = build_graph(model, zoo.SIZE)
     flops, params = flops_cost(model, graph, zoo.SIZE), params_cost(model, graph)
-    assert flops.exact([1] * len(graph.groups)) < 0.1 * flops.dense  # channels and their FLOPs go together
+    assert (
+        flops.exact([1] * len(graph.groups)) < 0.1 * flops.dense
+    )  # channels and their FLOPs go together
     for plan in zoo.random_plans(graph, 3):
         slim = prune(model, plan)
         assert flops.exact(plan.widths) == count_flops(slim, zoo.SIZE)
-        assert params.exact(plan.widths) == sum(parameter.numel() for parameter in slim.parameters())
+        assert params.exact(plan.widths) == sum(
+            parameter.numel() for parameter in slim.parameters()
+        )
     result = slimmer.prune(model, params=0.5, input_size=zoo.SIZE, out=tmp_path / "run")
     assert result.report["flops"]["slim"] == count_flops(result.model, zoo.SIZE)
 
@@ -173,7 +189,11 @@ def _booked(graph, rename):
 
 @pytest.mark.parametrize(
     "rename",
-    [lambda name: "elsewhere", lambda name: "conv1" if "conv" in name else name, lambda name: name[::-1]],
+    [
+        lambda name: "elsewhere",
+        lambda name: "conv1" if "conv" in name else name,
+        lambda name: name[::-1],
+    ],
     ids=["to one place", "to another's place", "to places of their own"],
 )
 def test_operations_whose_module_is_taken_for_another_cost_what_is_recounted(rename):
@@ -221,5 +241,7 @@ def test_heads_and_values_of_attention_are_priced():
     model, graph = zoo.traced("ScaledDot")
     cost = flops_cost(model, graph, zoo.SIZE)
     plan = make_plan(graph, {"v": [0]})
-    layers = 5 * (4 + 4) * 9  # weights of v and out that read and write the five channels, at nine places
+    layers = (
+        5 * (4 + 4) * 9
+    )  # weights of v and out that read and write the five channels, at nine places
     assert cost.dense - cost.exact(plan.widths) == layers + 5 * 9 * 9

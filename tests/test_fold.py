@@ -1,4 +1,6 @@
-"""Computed weights under `--rewrite`: evaluated once, they are parameters that are masked and cut like any other."""
+"""Computed weights under `--rewrite`: evaluated once, they are parameters that are masked and cut
+like any other.
+"""
 
 import pytest
 import torch
@@ -40,7 +42,11 @@ def test_the_folded_network_computes_what_the_network_did(name, dtype, off):
         ("Standardised", {"conv1.gain", "conv2.gain", "grouped.gain"}, set()),
         (
             "WeightNorm",
-            {f"{layer}.parametrizations.weight.original{part}" for layer in ("conv2", "fc1") for part in (0, 1)},
+            {
+                f"{layer}.parametrizations.weight.original{part}"
+                for layer in ("conv2", "fc1")
+                for part in (0, 1)
+            },
             {"conv2.weight", "fc1.weight"},
         ),
         (
@@ -56,13 +62,17 @@ def test_a_weight_has_its_own_name_and_what_it_came_from_is_gone(name, gone, new
     before, after = dict(model.named_parameters()), dict(dense.named_parameters())
     assert before.keys() - after.keys() == gone
     assert after.keys() - before.keys() == new
-    assert sum(tensor.numel() for tensor in after.values()) <= sum(tensor.numel() for tensor in before.values())
+    assert sum(tensor.numel() for tensor in after.values()) <= sum(
+        tensor.numel() for tensor in before.values()
+    )
 
 
 def test_the_values_are_those_that_the_layers_read():
     model = zoo.make("WeightNorm")
     dense = read_program(model, zoo.SIZE).dense(model)
-    assert torch.equal(dense.conv2.weight, model.conv2.weight)  # as PyTorch's own parametrisation computes it
+    assert torch.equal(
+        dense.conv2.weight, model.conv2.weight
+    )  # as PyTorch's own parametrisation computes it
     assert torch.equal(dense.fc1.bias, model.fc1.bias)
     dense.conv2.weight.data.zero_()
     dense.fc1.bias.data.zero_()
@@ -76,9 +86,20 @@ def test_a_frozen_weight_stays_frozen():
     model.conv2.weight.requires_grad_(False)
     model.conv2.gain.requires_grad_(False)
     dense = read_program(model, zoo.SIZE).dense(model)
-    trained = {name: parameter.requires_grad for name, parameter in dense.named_parameters() if "conv" in name}
-    assert trained == {"conv1.weight": True, "conv1.bias": True, "conv2.weight": False, "conv2.bias": True}
-    slim = read_program(model, zoo.SIZE).prune(dense, make_plan(read_program(model, zoo.SIZE).channels, {}))
+    trained = {
+        name: parameter.requires_grad
+        for name, parameter in dense.named_parameters()
+        if "conv" in name
+    }
+    assert trained == {
+        "conv1.weight": True,
+        "conv1.bias": True,
+        "conv2.weight": False,
+        "conv2.bias": True,
+    }
+    slim = read_program(model, zoo.SIZE).prune(
+        dense, make_plan(read_program(model, zoo.SIZE).channels, {})
+    )
     assert not slim.conv2.weight.requires_grad
 
 
@@ -137,7 +158,11 @@ class Counted(Net):
 
     def weight(self):
         rows = self.conv2.weight.flatten(1).t()
-        return functional.batch_norm(rows, self.seen, self.spread, training=True).t().reshape(5, 4, 3, 3)
+        return (
+            functional.batch_norm(rows, self.seen, self.spread, training=True)
+            .t()
+            .reshape(5, 4, 3, 3)
+        )
 
 
 class ReadElsewhere(Net):
@@ -168,7 +193,9 @@ class Turned(Net):
         return self.conv2.weight.flip(2) * 0.5
 
 
-@pytest.mark.parametrize("kind", [Dropped, Drawn, Counted, ReadElsewhere, OfBuffers, Repeated, Turned])
+@pytest.mark.parametrize(
+    "kind", [Dropped, Drawn, Counted, ReadElsewhere, OfBuffers, Repeated, Turned]
+)
 def test_other_weights_stay_as_they_are(kind):
     model = kind().double().eval()
     program = read_program(model, zoo.SIZE)
@@ -198,7 +225,9 @@ def test_a_weight_that_two_layers_read_is_one_parameter():
 
         def forward(self, x):
             weight = self.weight()
-            return self.fc(self.again(functional.conv2d(self.conv1(x), weight), weight).mean((2, 3)))
+            return self.fc(
+                self.again(functional.conv2d(self.conv1(x), weight), weight).mean((2, 3))
+            )
 
     model = Both().double().eval()
     program = read_program(model, zoo.SIZE)
@@ -268,16 +297,33 @@ def test_a_network_is_pruned_trained_resumed_and_exported(tmp_path):
     torch.manual_seed(0)
     model = build(f"{tmp_path / 'net.py'}:Net")
     save_weights(tmp_path / "net.safetensors", model, {})
-    options = {"data.trust": True, "finetune.recalibrate": 2, "method.batches": 2, "arch": f"{tmp_path / 'net.py'}:Net"}
+    options = {
+        "data.trust": True,
+        "finetune.recalibrate": 2,
+        "method.batches": 2,
+        "arch": f"{tmp_path / 'net.py'}:Net",
+    }
     result = slimmer.prune(
-        tmp_path / "net.safetensors", "digits", flops=0.5, epochs=0.1, rewrite=True, out=tmp_path / "run", **options
+        tmp_path / "net.safetensors",
+        "digits",
+        flops=0.5,
+        epochs=0.1,
+        rewrite=True,
+        out=tmp_path / "run",
+        **options,
     )
     assert result.report["flops"]["ratio"] <= 0.5
-    # By hand: kernel, inputs, outputs, places; 2 an element for batch norm; the parameters without the norms' lengths.
-    assert result.report["flops"]["dense"] == 9 * 6 * 14**2 + 2 * 6 * 14**2 + 9 * 6 * 8 * 12**2 + 8 * 10
+    # By hand: kernel, inputs, outputs, places; 2 an element for batch norm; the parameters without
+    # the norms' lengths.
+    assert (
+        result.report["flops"]["dense"]
+        == 9 * 6 * 14**2 + 2 * 6 * 14**2 + 9 * 6 * 8 * 12**2 + 8 * 10
+    )
     assert result.report["params"]["dense"] == 9 * 6 + 6 + 12 + 9 * 6 * 8 + 8 + 90
     run = Run(tmp_path / "run")
-    assert read_weights(run.dense).keys() == model.state_dict().keys()  # the dense network is still the given one
+    assert (
+        read_weights(run.dense).keys() == model.state_dict().keys()
+    )  # the dense network is still the given one
     assert {"conv1.weight", "conv2.weight"} < read_weights(run.slim).keys()
     images = torch.randn(2, 1, 16, 16)
     assert torch.equal(slimmer.load(run.path)(images), result.model(images))
@@ -310,10 +356,14 @@ def test_a_network_with_inputs_of_its_own_is_pruned_without_data():
 
 def test_inspect_tells_what_each_layer_costs_and_holds():
     torch.manual_seed(0)
-    model = nn.Sequential(GainedConv(3, 5, 3), nn.ReLU(), GainedConv(5, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    model = nn.Sequential(
+        GainedConv(3, 5, 3), nn.ReLU(), GainedConv(5, 4, 3), nn.Flatten(), nn.Linear(16, 2)
+    )
     found = slimmer.inspect(model, input_size=(3, 6, 6), rewrite=True)
     assert found["arch"] == "Sequential"
-    assert {row["name"]: (row["flops"], row["flops_least"], row["groups"]) for row in found["layers"]} == {
+    assert {
+        row["name"]: (row["flops"], row["flops_least"], row["groups"]) for row in found["layers"]
+    } == {
         "0": (5 * 3 * 9 * 16, 3 * 9 * 16, ["0"]),
         "2": (4 * 5 * 9 * 4, 9 * 4, ["2"]),
         "4": (32, 8, []),
@@ -323,7 +373,9 @@ def test_inspect_tells_what_each_layer_costs_and_holds():
 
 
 def test_inspect_says_that_channels_of_a_single_unit_stay():
-    class Around(nn.Module):  # each channel is added to its neighbour, so that none can go without all others
+    class Around(
+        nn.Module
+    ):  # each channel is added to its neighbour, so that none can go without all others
         def __init__(self):
             super().__init__()
             self.conv, self.fc = nn.Conv2d(3, 6, 1), nn.Linear(6, 2)

@@ -17,12 +17,21 @@ from slimmer.pruning.apply import prune
 from slimmer.pruning.masks import Masked, hard_mask
 
 NUMBER = st.integers(0, 5)
-ROWS = st.lists(st.tuples(st.sampled_from(zoo_generated.BLOCKS), NUMBER, NUMBER, NUMBER), min_size=1, max_size=5)
-QUIET = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
+ROWS = st.lists(
+    st.tuples(st.sampled_from(zoo_generated.BLOCKS), NUMBER, NUMBER, NUMBER), min_size=1, max_size=5
+)
+QUIET = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+}
 
 
 def check(rows, flat, asked=False):
-    """Two random plans of one network: outputs in double precision, FLOPs and parameters to the unit."""
+    """Two random plans of one network: outputs in double precision, FLOPs and parameters to the
+    unit.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = zoo_generated.Generated(rows, flat, asked).double().eval()

@@ -30,7 +30,11 @@ def found_groups(graph):
     return {
         group.name: (
             group.size,
-            {str(part.axis): part.index for part in group.slices if not part.axis.tensor.startswith("@")},
+            {
+                str(part.axis): part.index
+                for part in group.slices
+                if not part.axis.tensor.startswith("@")
+            },
         )
         for group in graph.groups
     }
@@ -42,7 +46,11 @@ def unit_of(graph, axis, position):
         for part in group.slices:
             for unit in range(group.size if str(part.axis) == axis else 0):
                 if position in part.index[unit]:
-                    return {(str(other.axis), entry) for other in group.slices for entry in other.index[unit]}
+                    return {
+                        (str(other.axis), entry)
+                        for other in group.slices
+                        for entry in other.index[unit]
+                    }
     return set()
 
 
@@ -66,7 +74,9 @@ def test_groups_are_those_of_the_drawing(pattern):
     }.items(),
 )
 def test_residual_streams_are_known(name, streams):
-    """Channels that are added to others; not those that meet by a gate, nor what a block makes inside."""
+    """Channels that are added to others; not those that meet by a gate, nor what a block makes
+    inside.
+    """
     assert zoo.traced(name)[1].streams == streams
 
 
@@ -153,7 +163,10 @@ def test_every_unit_of_a_group_takes_as_many_positions_as_the_next(network):
             assert len(part.index) == group.size
             assert {len(unit) for unit in part.index} == {part.multiplicity}
             assert all(0 <= position < sizes[part.axis] for unit in part.index for position in unit)
-    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    tensors = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers()),
+    }
     for axis, size in graph.sizes:
         if axis.tensor in tensors:
             assert tensors[axis.tensor].shape[axis.dim] == size
@@ -161,20 +174,28 @@ def test_every_unit_of_a_group_takes_as_many_positions_as_the_next(network):
 
 @pytest.mark.parametrize("name", READ_BY_TORCH_PRUNING)
 def test_torch_pruning_couples_the_same_channels(name):
-    """Its graph is built from autograd's, ours from the exported program: for each channel the same set of entries.
+    """Its graph is built from autograd's, ours from the exported program: for each channel the same
+    set of entries.
 
-    Compared are the entries of all weights (its groups know no running statistics and no biases of their own), for
-    every channel of the tiny networks and for the first, a middle and the last channel of each layer of the others.
+    Compared are the entries of all weights (its groups know no running statistics and no biases of
+    their own), for every channel of the tiny networks and for the first, a middle and the last
+    channel of each layer of the others.
     """
     model, graph = zoo.traced(name)
     model = zoo.make(name, torch.float32)
     theirs = tp.DependencyGraph().build_dependency(model, zoo.images(name, 1, torch.float32))
     names = {module: path for path, module in model.named_modules()}
-    cut_depthwise = tp.prune_depthwise_conv_out_channels  # a channel in is a channel out, as in a norm
+    cut_depthwise = (
+        tp.prune_depthwise_conv_out_channels
+    )  # a channel in is a channel out, as in a norm
     compared = 0
     for layer in graph.layers:
         module = model.get_submodule(layer.name)
-        cut = tp.prune_linear_out_channels if isinstance(module, nn.Linear) else tp.prune_conv_out_channels
+        cut = (
+            tp.prune_linear_out_channels
+            if isinstance(module, nn.Linear)
+            else tp.prune_conv_out_channels
+        )
         if isinstance(module, nn.Conv2d) and module.groups > 1:
             cut = cut_depthwise
         width = module.weight.shape[0]
@@ -186,10 +207,18 @@ def test_torch_pruning_couples_the_same_channels(name):
             for dependency, entries in theirs.get_pruning_group(module, cut, [channel]):
                 if dependency.target.module not in names:
                     continue  # an operation without parameters
-                both = isinstance(dependency.target.module, nn.BatchNorm2d) or dependency.handler == cut_depthwise
+                both = (
+                    isinstance(dependency.target.module, nn.BatchNorm2d)
+                    or dependency.handler == cut_depthwise
+                )
                 dim = 0 if both else int(theirs.is_in_channel_pruning_fn(dependency.handler))
-                wanted |= {(f"{names[dependency.target.module]}.weight[{dim}]", entry) for entry in entries}
-            assert {(axis, entry) for axis, entry in ours if ".weight[" in axis} == wanted, (layer.name, channel)
+                wanted |= {
+                    (f"{names[dependency.target.module]}.weight[{dim}]", entry) for entry in entries
+                }
+            assert {(axis, entry) for axis, entry in ours if ".weight[" in axis} == wanted, (
+                layer.name,
+                channel,
+            )
             compared += 1
     assert compared >= 4
 
@@ -205,7 +234,8 @@ def test_option_a_ties_channel_0_to_8_to_24():
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        # 9 inner widths, and the trunk's: 16 all the way, 8 + 8 more from stage 2, 16 + 16 more in stage 3
+        # 9 inner widths, and the trunk's: 16 all the way, 8 + 8 more from stage 2, 16 + 16 more in
+        # stage 3
         ("cifar_resnet20", [16] * 3 + [32] * 3 + [64] * 3 + [16] + [8, 8] + [16, 16]),
         ("cifar_resnet20_b", [16] * 3 + [32] * 3 + [64] * 3 + [16, 32, 64]),
         ("cifar_vgg16_bn", [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6),
@@ -260,7 +290,9 @@ def test_a_branch_on_data_is_refused_with_the_module_and_the_line():
 
 
 def test_a_wrong_input_size_is_refused():
-    with pytest.raises(ModelError, match="can't be traced with one call of inputs of 2x5x6x6, in conv1"):
+    with pytest.raises(
+        ModelError, match="can't be traced with one call of inputs of 2x5x6x6, in conv1"
+    ):
         build_graph(zoo.make("Chain"), (5, 6, 6))
 
 
@@ -280,7 +312,14 @@ class LonePad(nn.Module):
 def test_zeros_that_meet_nothing_are_units_of_their_own():
     graph = build_graph(LonePad().double(), zoo.SIZE)
     assert found_groups(graph) == {
-        "conv": (2, {"conv.weight[0]": ((0,), (1,)), "conv.bias[0]": ((0,), (1,)), "fc.weight[1]": ((2,), (3,))}),
+        "conv": (
+            2,
+            {
+                "conv.weight[0]": ((0,), (1,)),
+                "conv.bias[0]": ((0,), (1,)),
+                "fc.weight[1]": ((2,), (3,)),
+            },
+        ),
         "pad#before": (2, {"pad#before[0]": ((0,), (1,)), "fc.weight[1]": ((0,), (1,))}),
         "pad#after": (1, {"pad#after[0]": ((0,),), "fc.weight[1]": ((4,),)}),
     }
@@ -295,13 +334,18 @@ class Shifted(nn.Module):
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x):
-        return self.fc((self.conv(x) - torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1)).mean((2, 3)))
+        return self.fc(
+            (self.conv(x) - torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1)).mean((2, 3))
+        )
 
 
 def test_numbers_that_stand_in_the_code_fix_what_they_meet():
     graph = build_graph(Shifted(), zoo.SIZE)
     assert graph.groups == ()
-    assert re.match(r"numbers that stand in the code: aten\.\w+ in .*test_graph\.py:\d+\)$", graph.fixed[0].reason)
+    assert re.match(
+        r"numbers that stand in the code: aten\.\w+ in .*test_graph\.py:\d+\)$",
+        graph.fixed[0].reason,
+    )
 
 
 class TiedAutoencoder(nn.Module):
@@ -377,7 +421,11 @@ class AuxiliaryHead(nn.Module):
     def forward(self, x):
         first = self.one(x).relu()
         logits = self.fc(self.two(first).mean((2, 3)))
-        return (logits, self.fc2(self.norm(self.side(first)).mean((2, 3)))) if self.training else logits
+        return (
+            (logits, self.fc2(self.norm(self.side(first)).mean((2, 3))))
+            if self.training
+            else logits
+        )
 
 
 def test_layers_that_only_training_runs_are_cut_with_the_rest():
@@ -408,7 +456,9 @@ def test_layers_that_only_training_runs_are_cut_with_the_rest():
 
 
 class GroupedAuxiliaryHead(nn.Module):
-    """A second head in training, whose groups of a convolution are added, so that each loses the same channels."""
+    """A second head in training, whose groups of a convolution are added, so that each loses the
+    same channels.
+    """
 
     def __init__(self):
         super().__init__()
@@ -452,7 +502,10 @@ class Frozen(nn.Module):
 
 
 def test_a_part_without_gradients_is_walked_like_any_other():
-    assert [(group.name, group.size) for group in build_graph(Frozen(), zoo.SIZE).groups] == [("stem", 4), ("conv", 5)]
+    assert [(group.name, group.size) for group in build_graph(Frozen(), zoo.SIZE).groups] == [
+        ("stem", 4),
+        ("conv", 5),
+    ]
 
 
 class Island(Frozen):
@@ -469,7 +522,9 @@ def test_a_part_under_autocast_is_walked_like_any_other():
     graph = build_graph(model, zoo.SIZE)
     assert [(group.name, group.size) for group in graph.groups] == [("stem", 4), ("conv", 5)]
     plan = make_plan(graph, {"stem": [1, 2], "conv": [0, 3, 4]})
-    assert flops_cost(model, graph, zoo.SIZE).exact(plan.widths) == count_flops(prune(model, plan), zoo.SIZE)
+    assert flops_cost(model, graph, zoo.SIZE).exact(plan.widths) == count_flops(
+        prune(model, plan), zoo.SIZE
+    )
 
 
 class Noting(Frozen):
@@ -507,7 +562,9 @@ def test_a_module_that_is_compiled_by_torchscript_is_named():
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 def test_hooks_that_compute_weights_are_no_obstacle():
-    """PyTorch can't copy such modules where gradients are on: https://github.com/pytorch/pytorch/pull/103001"""
+    """PyTorch can't copy such modules where gradients are on:
+    https://github.com/pytorch/pytorch/pull/103001
+    """
     model = Frozen()
     model.conv = nn.utils.weight_norm(model.conv)
     graph = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)

@@ -1,4 +1,6 @@
-"""Hostile and damaged checkpoints, in process: each is a network or one short message, soon and in little memory."""
+"""Hostile and damaged checkpoints, in process: each is a network or one short message, soon and in
+little memory.
+"""
 
 import io
 import json
@@ -47,7 +49,13 @@ FILES = {
     "old.pth": saved({"net": weights(), "acc": 0.5}, _use_new_zipfile_serialization=False),
     "net.safetensors": save(weights(), {"format": "pt"}),
     "own.safetensors": save(
-        weights(), {"format": "slimmer-1", "arch": "cifar_resnet8", "num_classes": "4", "input_size": "[1, 32, 32]"}
+        weights(),
+        {
+            "format": "slimmer-1",
+            "arch": "cifar_resnet8",
+            "num_classes": "4",
+            "input_size": "[1, 32, 32]",
+        },
     ),
 }
 
@@ -85,7 +93,11 @@ def test_damage_anywhere(tmp_path, name, how):
     content = FILES[name]
     for number in range(20):
         bytes_ = bytearray(content)
-        near = [dice.randrange(200), len(content) - 1 - dice.randrange(800), dice.randrange(len(content))][number % 3]
+        near = [
+            dice.randrange(200),
+            len(content) - 1 - dice.randrange(800),
+            dice.randrange(len(content)),
+        ][number % 3]
         if how == "flip":
             bytes_[near] ^= 1 << dice.randrange(8)
         elif how == "cut":
@@ -94,7 +106,10 @@ def test_damage_anywhere(tmp_path, name, how):
             bytes_[near : near + 16] = bytes(len(bytes_[near : near + 16]))
         elif how == "swap":
             other = dice.randrange(len(content) - 8)
-            bytes_[near : near + 8], bytes_[other : other + 8] = bytes_[other : other + 8], bytes_[near : near + 8]
+            bytes_[near : near + 8], bytes_[other : other + 8] = (
+                bytes_[other : other + 8],
+                bytes_[near : near + 8],
+            )
         else:
             bytes_[near:near] = dice.randbytes(dice.randrange(1, 40))
         (tmp_path / name).write_bytes(bytes_)
@@ -138,7 +153,15 @@ def deep(depth, wrap=lambda value: (value,)):
 
 def resized():
     """A tensor of many classes on a storage of one number: torch.load would make the numbers."""
-    return Call(torch._utils._rebuild_tensor_v2, torch.ones(1).untyped_storage(), 0, (10**7, 64), (64, 1), False, {})
+    return Call(
+        torch._utils._rebuild_tensor_v2,
+        torch.ones(1).untyped_storage(),
+        0,
+        (10**7, 64),
+        (64, 1),
+        False,
+        {},
+    )
 
 
 def quietly(make):
@@ -213,7 +236,9 @@ CONTENTS = {
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_contents(tmp_path, name):
-    """In both of torch.save's formats; found by itself, and named as an architecture and as an entry."""
+    """In both of torch.save's formats; found by itself, and named as an architecture and as an
+    entry.
+    """
     for zipped in (True, False):
         try:
             content = saved(CONTENTS[name], _use_new_zipfile_serialization=zipped)
@@ -244,7 +269,8 @@ def raw(name, number):
         return content
     if number == 1:  # in the old format, behind its three heads
         magic, version, system = (
-            pickle.dumps(each, 2) for each in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+            pickle.dumps(each, 2)
+            for each in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
         )
         return magic + version + system + content
     file = io.BytesIO()
@@ -339,17 +365,27 @@ def overlapping():
     end = content.index(b"PK\x05\x06")
     entries = content[content.index(b"PK\x01\x02") : start] + content[start:end] * 1000
     head = content[: content.index(b"PK\x01\x02")]
-    return head + entries + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1001, 1001, len(entries), len(head), 0)
+    return (
+        head
+        + entries
+        + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1001, 1001, len(entries), len(head), 0)
+    )
 
 
 ARCHIVES = {
-    "a bomb": archive([("archive/data.pkl", b"x"), ("archive/data/0", bytes(10**8))], zipfile.ZIP_DEFLATED),
-    "a bomb of pickles": archive([("archive/data.pkl", b"\x80\x02" + b"N" * 10**8)], zipfile.ZIP_DEFLATED),
+    "a bomb": archive(
+        [("archive/data.pkl", b"x"), ("archive/data/0", bytes(10**8))], zipfile.ZIP_DEFLATED
+    ),
+    "a bomb of pickles": archive(
+        [("archive/data.pkl", b"\x80\x02" + b"N" * 10**8)], zipfile.ZIP_DEFLATED
+    ),
     "a bomb by bzip2": archive([("archive/data.pkl", bytes(10**8))], zipfile.ZIP_BZIP2),
     "a bomb by lzma": archive([("archive/data.pkl", bytes(10**8))], zipfile.ZIP_LZMA),
     "overlapping": overlapping(),
     "names that lead out": archive([("../../data.pkl", b"\x80\x02}.")]),
-    "many": archive([("archive/data.pkl", b"\x80\x02}.")] + [(f"archive/data/{n}", b"") for n in range(5000)]),
+    "many": archive(
+        [("archive/data.pkl", b"\x80\x02}.")] + [(f"archive/data/{n}", b"") for n in range(5000)]
+    ),
     "a program": archive([("archive/constants.pkl", b""), ("archive/data.pkl", b"")]),
     "no version": archive([("archive/data.pkl", b"\x80\x02}.")]),
     "nothing": archive([]),
@@ -412,7 +448,8 @@ def test_a_name_that_is_no_text_is_shown(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["a megabyte beside", "a resized storage", "no classes", "null bytes", "tuples in tuples"]
+    "name",
+    ["a megabyte beside", "a resized storage", "no classes", "null bytes", "tuples in tuples"],
 )
 def test_the_commands_end_in_one_message(tmp_path, name):
     (tmp_path / "net.pth").write_bytes(saved(CONTENTS[name]))
@@ -425,4 +462,6 @@ def test_the_commands_end_in_one_message(tmp_path, name):
 
 
 def test_there_are_at_least_two_hundred_cases():
-    assert len(FILES) * 5 * 20 + len(CONTENTS) + len(RAW) * 3 + len(SAFETENSORS) + len(ARCHIVES) > 500
+    assert (
+        len(FILES) * 5 * 20 + len(CONTENTS) + len(RAW) * 3 + len(SAFETENSORS) + len(ARCHIVES) > 500
+    )

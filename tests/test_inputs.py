@@ -1,4 +1,6 @@
-"""Networks that take something else than one image: traced, counted, cut and loaded by example inputs of their own."""
+"""Networks that take something else than one image: traced, counted, cut and loaded by example
+inputs of their own.
+"""
 
 import json
 import subprocess
@@ -88,7 +90,10 @@ def test_a_network_of_several_inputs_and_outputs_is_pruned_from_the_command_line
     found = json.loads(run("inspect", path, *arch, "--json"))
     assert found["inputs"] == "one call of inputs of 2x3x8x8 and 2x4"
     assert found["classes"] is None
-    assert {group["name"]: group["size"] for group in found["groups"]} == {"backbone.0": 16, "backbone.2": 24}
+    assert {group["name"]: group["size"] for group in found["groups"]} == {
+        "backbone.0": 16,
+        "backbone.2": 24,
+    }
     # By hand: two calls of kernel x inputs x outputs x places
     layers = {row["name"]: row["flops"] for row in found["layers"]}
     assert layers["backbone.2"] == 2 * 9 * 16 * 24 * 64
@@ -98,7 +103,9 @@ def test_a_network_of_several_inputs_and_outputs_is_pruned_from_the_command_line
     with torch.no_grad():
         boxes, dense = slim(**net.example_inputs)["boxes"], net(**net.example_inputs)["boxes"]
     assert boxes.shape == dense.shape == (2, 4, 8, 8)
-    assert slim.backbone[2].out_channels == slim.row.out_features == report["groups"][1]["slim"] < 24
+    assert (
+        slim.backbone[2].out_channels == slim.row.out_features == report["groups"][1]["slim"] < 24
+    )
 
 
 def test_a_network_of_several_inputs_is_exported_as_its_example_is(file):
@@ -173,11 +180,17 @@ def test_whole_numbers_and_a_name_that_outputs_have_are_exported(sound, tmp_path
 def test_another_example_makes_another_file(sound, tmp_path):
     run = tmp_path / "run"
     slimmer.export(run, model=sound, torch=True)
-    sound.example_inputs = (torch.randint(-99, 99, (3, 1, 40), dtype=torch.int16), torch.randn(3, 4))
+    sound.example_inputs = (
+        torch.randint(-99, 99, (3, 1, 40), dtype=torch.int16),
+        torch.randn(3, 4),
+    )
     found = slimmer.export(run, model=sound, torch=True)["networks"]
     assert not any(entry["reused"] for entry in found.values())
     assert onnxruntime.InferenceSession(run / "slim.onnx").get_inputs()[0].shape == [3, 1, 40]
-    assert all(entry["reused"] for entry in slimmer.export(run, model=sound, torch=True)["networks"].values())
+    assert all(
+        entry["reused"]
+        for entry in slimmer.export(run, model=sound, torch=True)["networks"].values()
+    )
 
 
 def test_a_network_in_double_precision_is_exported_in_float32(sound, tmp_path):
@@ -203,10 +216,16 @@ def test_a_network_of_inputs_of_its_own_is_not_timed(file):
 @pytest.mark.parametrize("name", ["Waves", "Clips"])
 def test_sounds_and_clips_are_pruned_by_an_example(file, name):
     path, net = checkpoint(file, name)
-    report = json.loads(run("prune", path, "--arch", f"{file}:{name}", "--flops", "0.5", "--out", "run", "--json"))
+    report = json.loads(
+        run("prune", path, "--arch", f"{file}:{name}", "--flops", "0.5", "--out", "run", "--json")
+    )
     assert report["flops"]["ratio"] <= 0.5
     slim = slimmer.load("run")
-    example = net.example_inputs if isinstance(net.example_inputs, torch.Tensor) else net.example_inputs[0]
+    example = (
+        net.example_inputs
+        if isinstance(net.example_inputs, torch.Tensor)
+        else net.example_inputs[0]
+    )
     assert slim(example).shape == net(example).shape
     assert slim[0].out_channels < 8
 
@@ -282,7 +301,9 @@ def choice():
 
 def test_shapes_of_what_is_nested_are_told():
     row = torch.zeros(2, 4)
-    assert shapes((row, {"a": row, "b": [row[0], None]})) == "one call of inputs of 2x4 and 2x4 and 4"
+    assert (
+        shapes((row, {"a": row, "b": [row[0], None]})) == "one call of inputs of 2x4 and 2x4 and 4"
+    )
     assert shapes({"a": row}) == "one call of inputs of 2x4"
 
 
@@ -298,6 +319,8 @@ class ByName(nn.Module):
 @pytest.mark.parametrize("name", ["shift", "other"])
 def test_an_input_that_is_taken_by_name_alone_is_refused_and_not_left_out(name):
     image = torch.randn(2, 3, 4, 4)
-    with pytest.raises(ModelError, match=f"takes '{name}' by name alone, and would be traced without"):
+    with pytest.raises(
+        ModelError, match=f"takes '{name}' by name alone, and would be traced without"
+    ):
         example_inputs(ByName(), {"image": image, name: image[:, :1]}, 2)
     assert len(example_inputs(ByName(), {"image": image}, 2)) == 1

@@ -1,4 +1,6 @@
-"""L1 filter pruning, one-shot criteria and cuts as published: widths by hand, printed sizes, whole runs on digits."""
+"""L1 filter pruning, one-shot criteria and cuts as published: widths by hand, printed sizes, whole
+runs on digits.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -36,7 +38,16 @@ def ascending(graph):
 
 @pytest.mark.parametrize(
     ("size", "share", "width"),
-    [(16, 0.1, 14), (32, 0.1, 28), (64, 0.1, 57), (16, 0.6, 6), (10, 0.9, 1), (10, 0.7, 3), (5, 0.0, 5), (5, 1.0, 1)],
+    [
+        (16, 0.1, 14),
+        (32, 0.1, 28),
+        (64, 0.1, 57),
+        (16, 0.6, 6),
+        (10, 0.9, 1),
+        (10, 0.7, 3),
+        (5, 0.0, 5),
+        (5, 1.0, 1),
+    ],
 )
 def test_what_stays_is_rounded_down_but_never_nothing(size, share, width):
     model = nn.Sequential(nn.Conv2d(1, size, 1), nn.ReLU(), nn.Flatten(), nn.Linear(size, 2))
@@ -67,7 +78,8 @@ def test_a_layer_stands_for_the_whole_group_that_its_output_is_part_of():
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found"), [("layer9.*", "no layer has such a name"), ("fc", "names only layers whose channels stay")]
+    ("pattern", "found"),
+    [("layer9.*", "no layer has such a name"), ("fc", "names only layers whose channels stay")],
 )
 def test_a_pattern_that_cuts_nothing_is_refused(pattern, found):
     with pytest.raises(ModelError, match=found) as error:
@@ -126,8 +138,9 @@ def dense(arch):
 def counted(model, arch):
     """Multiply-adds and parameters as the paper counts them.
 
-    Its ResNet-34 of 3.64e9 and 2.16e7 has no projection shortcuts and no last layer in the first figure, and no
-    shortcuts in the second; its VGG-16 has a linear layer of 512 units (with batch norm) behind the convolutions.
+    Its ResNet-34 of 3.64e9 and 2.16e7 has no projection shortcuts and no last layer in the first
+    figure, and no shortcuts in the second; its VGG-16 has a linear layer of 512 units (with batch
+    norm) behind the convolutions.
     """
     flops = count_conv_linear(model, find(arch).input_size) // 2
     params = sum(parameter.numel() for parameter in model.parameters())
@@ -139,12 +152,18 @@ def counted(model, arch):
     if arch == "cifar_vgg16_bn":
         width = model.classifier.in_features
         hidden = width * 512
-        flops, params = flops + hidden + (512 - width) * 10, params + hidden + 3 * 512 + (512 - width) * 10
+        flops, params = (
+            flops + hidden + (512 - width) * 10,
+            params + hidden + 3 * 512 + (512 - width) * 10,
+        )
     return flops, params
 
 
 def test_the_paper_counts_as_it_is_counted_here():
-    assert [f"{count:.2e}" for count in counted(dense("resnet34")[0], "resnet34")] == ["3.64e+09", "2.16e+07"]
+    assert [f"{count:.2e}" for count in counted(dense("resnet34")[0], "resnet34")] == [
+        "3.64e+09",
+        "2.16e+07",
+    ]
     assert [f"{count:.2e}" for count in counted(dense("cifar_resnet56")[0], "cifar_resnet56")] == [
         "1.25e+08",
         "8.53e+05",
@@ -157,8 +176,12 @@ def test_a_published_cut_takes_what_the_paper_prints(name):
     recipe = read_recipe(next(file for file in PUBLISHED if file.stem == name))
     arch = recipe.model.arch
     model, graph = dense(arch)
-    slim = prune(model, cut_by_ratios(filter_norm_scores(model, graph, 1), graph, recipe.method.ratios))
-    removed = [100 * (1 - b / a) for a, b in zip(counted(model, arch), counted(slim, arch), strict=True)]
+    slim = prune(
+        model, cut_by_ratios(filter_norm_scores(model, graph, 1), graph, recipe.method.ratios)
+    )
+    removed = [
+        100 * (1 - b / a) for a, b in zip(counted(model, arch), counted(slim, arch), strict=True)
+    ]
     assert removed == pytest.approx(LI[name], abs=0.1)
 
 
@@ -189,7 +212,16 @@ def recipe_of(checkpoint, *settings):
 
 def test_a_run_with_published_ratios_ends_with_them_and_names_no_budget(checkpoint, tmp_path):
     ratios = "{layer*.0.conv1: 0.5, layer3.0.conv1: 0.0}"
-    options = ["--set", "method.name=l1", "--set", f"method.ratios={ratios}", "--data", "digits", "--epochs", "0.2"]
+    options = [
+        "--set",
+        "method.name=l1",
+        "--set",
+        f"method.ratios={ratios}",
+        "--data",
+        "digits",
+        "--epochs",
+        "0.2",
+    ]
     done = slimmer("prune", checkpoint, *options, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     report = read_json(tmp_path / "run" / "report.json")
@@ -203,7 +235,11 @@ def test_a_run_with_published_ratios_ends_with_them_and_names_no_budget(checkpoi
 
 
 def test_network_slimming_with_its_own_ratio_removes_one_more_than_the_share(checkpoint, tmp_path):
-    settings = [("method.name", "network_slimming"), ("method.ratio", 0.3), ("finetune.epochs", 0.2)]
+    settings = [
+        ("method.name", "network_slimming"),
+        ("method.ratio", 0.3),
+        ("finetune.epochs", 0.2),
+    ]
     _, report = start(recipe_of(checkpoint, *settings), tmp_path / "run", latest=False)
     total = sum(row["dense"] for row in report["groups"])
     assert total - sum(row["slim"] for row in report["groups"]) == int(0.3 * total) + 1
@@ -212,7 +248,9 @@ def test_network_slimming_with_its_own_ratio_removes_one_more_than_the_share(che
 
 @pytest.mark.parametrize("name", ["l1", "l2", "bn_scale", "random"])
 def test_a_one_shot_criterion_ends_inside_the_budget(name, checkpoint, tmp_path):
-    recipe = recipe_of(checkpoint, ("method.name", name), ("method.priced", False), ("budget.flops", 0.5))
+    recipe = recipe_of(
+        checkpoint, ("method.name", name), ("method.priced", False), ("budget.flops", 0.5)
+    )
     _, report = start(recipe, tmp_path / "run", latest=False)
     assert 0.49 < report["flops"]["ratio"] <= 0.5
     assert report["method"] == name
@@ -221,11 +259,15 @@ def test_a_one_shot_criterion_ends_inside_the_budget(name, checkpoint, tmp_path)
 def planned(job, *settings):
     """The plan that a recipe's one-shot method makes of a job."""
     recipe = read_recipe(None, settings)
-    return target_plan(job, recipe, choose_method(recipe, job, 0, resumed=False).scores(torch.zeros(0)))
+    return target_plan(
+        job, recipe, choose_method(recipe, job, 0, resumed=False).scores(torch.zeros(0))
+    )
 
 
 def test_options_reach_the_criterion(checkpoint):
-    job = prepare(recipe_of(checkpoint, ("method.name", "l1"), ("budget.flops", 0.5), ("data.size", 8)))
+    job = prepare(
+        recipe_of(checkpoint, ("method.name", "l1"), ("budget.flops", 0.5), ("data.size", 8))
+    )
     sensitive = (("method.sensitivity", 1),)
     plans = {
         planned(job, ("method.name", "random")),
@@ -245,15 +287,27 @@ def test_options_reach_the_criterion(checkpoint):
 @pytest.mark.parametrize(
     ("settings", "error", "found"),
     [
-        ({"method.ratios": {"conv1": 0.5}, "budget.flops": 0.5}, RecipeError, "give one of them: a budget, or"),
-        ({"method.ratios": {"conv1": 0.5}, "budget.round_to": 8}, RecipeError, "give one of them: a budget, or"),
+        (
+            {"method.ratios": {"conv1": 0.5}, "budget.flops": 0.5},
+            RecipeError,
+            "give one of them: a budget, or",
+        ),
+        (
+            {"method.ratios": {"conv1": 0.5}, "budget.round_to": 8},
+            RecipeError,
+            "give one of them: a budget, or",
+        ),
         ({"method.ratios": {"layer9": 0.5}}, ModelError, "no layer has such a name"),
         ({"method.sensitivity": 2, "budget.flops": 0.5}, RecipeError, "needs data"),
         ({}, BudgetError, "none is named"),
     ],
 )
-def test_a_recipe_that_does_not_say_one_cut_is_refused_with_nothing_written(settings, error, found, tmp_path):
-    recipe = read_recipe(None, [("method.name", "l1"), ("model.input_size", list(zoo.SIZE)), *settings.items()])
+def test_a_recipe_that_does_not_say_one_cut_is_refused_with_nothing_written(
+    settings, error, found, tmp_path
+):
+    recipe = read_recipe(
+        None, [("method.name", "l1"), ("model.input_size", list(zoo.SIZE)), *settings.items()]
+    )
     with pytest.raises(error, match=found):
         start(recipe, tmp_path / "run", model=zoo.make("Chain", torch.float32), latest=False)
     assert tree(tmp_path) == {}
@@ -274,5 +328,9 @@ def test_a_cut_that_makes_no_sense_is_refused_as_it_is_read(settings, found):
 
 
 def test_a_networks_own_cut_needs_no_budget():
-    pairs = [("method.name", "l1"), ("method.ratios", {"conv1": 0.5}), ("model.input_size", list(zoo.SIZE))]
+    pairs = [
+        ("method.name", "l1"),
+        ("method.ratios", {"conv1": 0.5}),
+        ("model.input_size", list(zoo.SIZE)),
+    ]
     assert prepare(read_recipe(None, pairs), zoo.make("Chain", torch.float32)).budgets == ()

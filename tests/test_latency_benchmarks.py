@@ -1,4 +1,6 @@
-"""The latency scripts at toy size: what they write, that they go on, their arithmetic on reports written by hand."""
+"""The latency scripts at toy size: what they write, that they go on, their arithmetic on reports
+written by hand.
+"""
 
 import importlib
 import json
@@ -22,7 +24,10 @@ def scripts():
     """The scripts as modules."""
     sys.path.insert(0, str(FOLDER))
     yield SimpleNamespace(
-        **{name: importlib.import_module(name) for name in ("latency", "latency_gpu", "repeatability")}
+        **{
+            name: importlib.import_module(name)
+            for name in ("latency", "latency_gpu", "repeatability")
+        }
     )
     sys.path.remove(str(FOLDER))
 
@@ -35,7 +40,9 @@ def call(script, *words):
 
 
 def write(path, width, flops):
-    """A network made by hand: images (batch, 1, 4, 4) through a convolution, and what it says of its FLOPs."""
+    """A network made by hand: images (batch, 1, 4, 4) through a convolution, and what it says of
+    its FLOPs.
+    """
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         [
@@ -54,7 +61,9 @@ def write(path, width, flops):
 
 @pytest.fixture
 def no_export(scripts, monkeypatch):
-    """Networks made by hand in place of the exported ones, whose names and FLOPs stay: exporting takes seconds each."""
+    """Networks made by hand in place of the exported ones, whose names and FLOPs stay: exporting
+    takes seconds each.
+    """
     sizes = []
 
     def export_all(models, folder, size):
@@ -64,7 +73,9 @@ def no_export(scripts, monkeypatch):
             yield scripts.latency.Network(name, folder / f"{number}.onnx")
 
     monkeypatch.setattr(scripts.latency, "find", lambda net: SimpleNamespace(input_size=(1, 4, 4)))
-    monkeypatch.setattr(scripts.latency_gpu, "find", lambda net: SimpleNamespace(input_size=(1, 4, 4)))
+    monkeypatch.setattr(
+        scripts.latency_gpu, "find", lambda net: SimpleNamespace(input_size=(1, 4, 4))
+    )
     monkeypatch.setattr(scripts.latency, "export_all", export_all)
     monkeypatch.setattr(scripts.latency_gpu, "export_all", export_all)
     real = scripts.latency.pruned
@@ -72,12 +83,16 @@ def no_export(scripts, monkeypatch):
         monkeypatch.setattr(
             module,
             "pruned",
-            lambda net, share, rounds, size, **options: real(net, share, rounds, (3, 32, 32), **options),
+            lambda net, share, rounds, size, **options: real(
+                net, share, rounds, (3, 32, 32), **options
+            ),
         )
     return sizes
 
 
-def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_over(scripts, no_export, tmp_path):
+def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_over(
+    scripts, no_export, tmp_path
+):
     words = [
         "--out",
         tmp_path,
@@ -95,17 +110,27 @@ def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_ov
     call(scripts.latency, *words, *QUICK)
     [file] = tmp_path.glob("*.json")
     found = json.loads(file.read_text())
-    names = ["dense", "slimmer, multiples of 1", "slimmer", "slimmer, multiples of 8", "torch-pruning"]
+    names = [
+        "dense",
+        "slimmer, multiples of 1",
+        "slimmer",
+        "slimmer, multiples of 8",
+        "torch-pruning",
+    ]
     assert [name for name, _, _ in no_export] == names
     dense, *slim = (flops for _, flops, _ in no_export)
     assert all(flops <= dense / 2 for flops in slim)
     assert slim[0] > 0.49 * dense
     assert len({params for _, _, params in no_export}) == 5
     comparisons = found["profile"]["comparisons"]
-    assert [(one["model"], one["batch"]) for one in comparisons] == [(name, b) for b in (1, 2) for name in names[1:]]
+    assert [(one["model"], one["batch"]) for one in comparisons] == [
+        (name, b) for b in (1, 2) for name in names[1:]
+    ]
     assert [one["promise"] for one in comparisons[:4]] == [dense / flops for flops in slim]
     assert found["weights"] == "random, seed 0"
-    assert list(found["left_out"]) == [f"{who}, multiples of 64" for who in ("slimmer", "torch-pruning")]
+    assert list(found["left_out"]) == [
+        f"{who}, multiples of 64" for who in ("slimmer", "torch-pruning")
+    ]
     assert "is there" in call(scripts.latency, *words, *QUICK).output
     table = call(scripts.latency, "--out", tmp_path, "--table").output
     assert "\nslimmer, multiples of 64: budget: " in table
@@ -116,13 +141,32 @@ def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_ov
     assert all(f"- {note}" in table for note in found["profile"]["notes"])
 
 
-def test_the_table_of_a_gpu_has_a_part_for_each_provider_and_says_what_is_not_active(scripts, no_export, tmp_path):
-    words = ["--out", tmp_path, "--nets", NET, "--batches", "1", *QUICK, "--provider", "cpu", "--provider", "tensorrt"]
+def test_the_table_of_a_gpu_has_a_part_for_each_provider_and_says_what_is_not_active(
+    scripts, no_export, tmp_path
+):
+    words = [
+        "--out",
+        tmp_path,
+        "--nets",
+        NET,
+        "--batches",
+        "1",
+        *QUICK,
+        "--provider",
+        "cpu",
+        "--provider",
+        "tensorrt",
+    ]
     result = call(scripts.latency_gpu, *words)
     text = (tmp_path / "latency_gpu.md").read_text()
-    assert [name for name, _, _ in no_export] == ["dense", *(f"{gone}% fewer FLOPs" for gone in (50, 60, 70))]
+    assert [name for name, _, _ in no_export] == [
+        "dense",
+        *(f"{gone}% fewer FLOPs" for gone in (50, 60, 70)),
+    ]
     dense, *slim = (flops for _, flops, _ in no_export)
-    assert all(flops <= (1 - gone) * dense for flops, gone in zip(slim, (0.5, 0.6, 0.7), strict=True))
+    assert all(
+        flops <= (1 - gone) * dense for flops, gone in zip(slim, (0.5, 0.6, 0.7), strict=True)
+    )
     assert f"## {NET}, cpu" in text
     assert text.count("% fewer FLOPs | 1 |") in {3, 6}
     if result.exit_code:
@@ -134,12 +178,23 @@ def test_the_table_of_a_gpu_has_a_part_for_each_provider_and_says_what_is_not_ac
 
 def report(speedup, low, high):
     return {
-        "comparisons": [{"model": "slim", "batch": 1, "threads": None, "speedup": speedup, "low": low, "high": high}]
+        "comparisons": [
+            {
+                "model": "slim",
+                "batch": 1,
+                "threads": None,
+                "speedup": speedup,
+                "low": low,
+                "high": high,
+            }
+        ]
     }
 
 
 def test_the_spread_is_highest_over_lowest_and_intervals_are_held_against_the_median(scripts):
-    [found] = scripts.repeatability.summary([report(2.0, 1.9, 2.1), report(1.6, 1.5, 1.7), report(1.8, 1.5, 2.1)])
+    [found] = scripts.repeatability.summary(
+        [report(2.0, 1.9, 2.1), report(1.6, 1.5, 1.7), report(1.8, 1.5, 2.1)]
+    )
     assert (found["speedup"], found["reports"], found["covered"]) == (1.8, 3, 1)
     assert found["hold_all"] == 1
     assert found["spread"] == pytest.approx(0.25)
@@ -160,7 +215,20 @@ def test_repeats_are_processes_of_their_own(scripts, tmp_path):
 
 @pytest.mark.slow
 def test_the_script_exports_what_it_times(scripts, tmp_path):
-    words = ["--out", tmp_path, "--nets", NET, "--shares", "0.5", "--rounds", "8", "--batches", "1", "--threads", "1"]
+    words = [
+        "--out",
+        tmp_path,
+        "--nets",
+        NET,
+        "--shares",
+        "0.5",
+        "--rounds",
+        "8",
+        "--batches",
+        "1",
+        "--threads",
+        "1",
+    ]
     call(scripts.latency, *words, *QUICK)
     [file] = tmp_path.glob("*.json")
     layers = json.loads(file.read_text())["profile"]["layers"]

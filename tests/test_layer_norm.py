@@ -1,4 +1,6 @@
-"""Layer norms over channels: hidden widths between two linear layers go exactly, whatever norm stands around them."""
+"""Layer norms over channels: hidden widths between two linear layers go exactly, whatever norm
+stands around them.
+"""
 
 import pytest
 import torch
@@ -42,7 +44,9 @@ class Around(nn.Module):
 
 
 class Gated(nn.Module):
-    """Two linear layers side by side, one the gate of the other; or one of twice the width, in halves."""
+    """Two linear layers side by side, one the gate of the other; or one of twice the width, in
+    halves.
+    """
 
     def __init__(self, packed):
         super().__init__()
@@ -68,7 +72,9 @@ class OverTokens(nn.Module):
 
 
 def mlp(width=WIDTH):
-    return nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Dropout(), nn.Linear(HIDDEN, width))
+    return nn.Sequential(
+        nn.Linear(width, HIDDEN), nn.GELU(), nn.Dropout(), nn.Linear(HIDDEN, width)
+    )
 
 
 NETWORKS = {
@@ -78,12 +84,20 @@ NETWORKS = {
     "gated": lambda: Tokens(Around(Gated(packed=False), nn.LayerNorm(WIDTH))),
     "gated, packed": lambda: Tokens(Around(Gated(packed=True), nn.LayerNorm(WIDTH))),
     "over tokens": lambda: Tokens(Around(OverTokens(), nn.LayerNorm(WIDTH))),
-    "PyTorch's encoder": lambda: Tokens(nn.TransformerEncoderLayer(WIDTH, 2, HIDDEN, batch_first=True)),
+    "PyTorch's encoder": lambda: Tokens(
+        nn.TransformerEncoderLayer(WIDTH, 2, HIDDEN, batch_first=True)
+    ),
     "PyTorch's encoder, norm first": lambda: Tokens(
         nn.TransformerEncoderLayer(WIDTH, 2, HIDDEN, batch_first=True, norm_first=True)
     ),
     "linear layers alone": lambda: nn.Sequential(
-        *(nn.Flatten(), nn.LayerNorm(48), nn.Linear(48, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH)),
+        *(
+            nn.Flatten(),
+            nn.LayerNorm(48),
+            nn.Linear(48, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, WIDTH),
+        ),
         *(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 5)),
     ),
 }
@@ -98,17 +112,25 @@ def test_the_hidden_width_between_two_linear_layers_goes_exactly(name):
     plan = make_plan(graph, {graph.groups[0].name: (0, 3, 4, 11)})
     slim, x = prune(model, plan), torch.rand(2, *SIZE, dtype=torch.float64)
     fewer = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in slim.parameters())
-    pairs = {"gated": 2, "gated, packed": 2}.get(name, 1)  # layers that make a hidden channel; one reads it
+    pairs = {"gated": 2, "gated, packed": 2}.get(
+        name, 1
+    )  # layers that make a hidden channel; one reads it
     entering = {"over tokens": TOKENS, "linear layers alone": 48}.get(name, WIDTH)
     leaving = TOKENS if name == "over tokens" else WIDTH
     assert fewer == (HIDDEN - 4) * (pairs * (entering + 1) + leaving)
     with torch.no_grad():
-        assert torch.allclose(slim(x), Masked(model, graph, hard_mask(plan, x.dtype))(x), rtol=1e-12, atol=1e-12)
+        assert torch.allclose(
+            slim(x), Masked(model, graph, hard_mask(plan, x.dtype))(x), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_what_a_layer_norm_takes_statistics_of_stays_since_fewer_channels_have_others():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(48, WIDTH), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 5)).eval().double()
+    model = (
+        nn.Sequential(nn.Flatten(), nn.Linear(48, WIDTH), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 5))
+        .eval()
+        .double()
+    )
     graph = examine(model, Identity("", 5, SIZE))[1]
     assert graph.groups == ()
     assert [row.reason.partition(":")[0] for row in graph.fixed] == [
@@ -118,6 +140,8 @@ def test_what_a_layer_norm_takes_statistics_of_stays_since_fewer_channels_have_o
     x = torch.rand(2, *SIZE, dtype=torch.float64)
     with torch.no_grad():
         hidden = model[1](x.flatten(1))
-        masked = model[3](model[2](hidden) * torch.tensor([1.0] * 7 + [0]))  # without its last channel
+        masked = model[3](
+            model[2](hidden) * torch.tensor([1.0] * 7 + [0])
+        )  # without its last channel
         cut = functional.layer_norm(hidden[:, :7], (7,), model[2].weight[:7], model[2].bias[:7])
         assert not torch.allclose(model[3](functional.pad(cut, (0, 1))), masked, rtol=0.01)

@@ -1,4 +1,6 @@
-"""The nets that the compared papers prune: their size against what is printed, and each cut to half and to a fifth."""
+"""The nets that the compared papers prune: their size against what is printed, and each cut to half
+and to a fifth.
+"""
 
 from functools import cache
 
@@ -18,7 +20,8 @@ from slimmer.pruning.apply import prune
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import full_plan
 
-# Each was read at the place named, but for those marked *, which are written from memory of the publication.
+# Each was read at the place named, but for those marked *, which are written from memory of the
+# publication.
 HE = "He et al. 2015, table 6, as quoted by akamaster/pytorch_resnet_cifar10"
 LI = "* Li et al. 2016, table 1 (1 per multiply-add)"
 CHIP = "baselines of HRank and CHIP, README (1 per multiply-add)"
@@ -27,7 +30,8 @@ SLIMMING = "Liu et al. 2017, Network Slimming, table 1"
 WRN = "* Zagoruyko and Komodakis 2016, table 3"
 TORCHVISION = "* torchvision's weight metadata (num_params, _ops)"
 
-# Name, parameters and multiply-adds of convolutions and linear layers; "" where the source prints none.
+# Name, parameters and multiply-adds of convolutions and linear layers; "" where the source prints
+# none.
 PRINTED = [
     ("cifar_resnet20", "0.27M", "", HE),
     ("cifar_resnet32", "0.46M", "", HE),
@@ -50,7 +54,8 @@ PRINTED = [
     ("resnet34", "21,797,672", "3.664G", TORCHVISION),
 ]
 
-# osmr/imgclsmob (pytorchcv): parameters to the last one, and "FLOPs/2", which has norms, activations and sums in it.
+# osmr/imgclsmob (pytorchcv): parameters to the last one, and "FLOPs/2", which has norms,
+# activations and sums in it.
 IMGCLSMOB = [
     ("cifar_resnet20_b", 272_474, 41.29e6),
     ("cifar_resnet56_b", 855_770, 127.06e6),
@@ -73,7 +78,9 @@ def like(count, text):
 
 @cache
 def counted(name):
-    """Parameters, multiply-adds of convolutions and linear layers, and everything that fvcore counts."""
+    """Parameters, multiply-adds of convolutions and linear layers, and everything that fvcore
+    counts.
+    """
     architecture = find(name)
     model, size = build(architecture), architecture.input_size
     by_module = count_by_module(model, size)
@@ -100,11 +107,16 @@ def test_a_net_has_the_size_that_pytorchcv_counts(name, parameters, everything):
 
 
 @pytest.mark.parametrize(
-    ("name", "printed_parameters", "printed"), [("cifar_vgg16_bn", 15.25, 313.73), ("cifar_vgg19_bn", 20.57, 398.66)]
+    ("name", "printed_parameters", "printed"),
+    [("cifar_vgg16_bn", 15.25, 313.73), ("cifar_vgg19_bn", 20.57, 398.66)],
 )
-def test_a_vgg_is_chenyaofos_without_its_hidden_linear_layers_and_biases(name, printed_parameters, printed):
+def test_a_vgg_is_chenyaofos_without_its_hidden_linear_layers_and_biases(
+    name, printed_parameters, printed
+):
     parameters, multiply_adds, _ = counted(name)
-    biases = sum(module.out_channels for module in build(name).modules() if isinstance(module, nn.Conv2d))
+    biases = sum(
+        module.out_channels for module in build(name).modules() if isinstance(module, nn.Conv2d)
+    )
     assert round((parameters + biases + 2 * (512 * 512 + 512)) / 1e6, 2) == printed_parameters
     assert round((multiply_adds + 2 * 512 * 512) / 1e6, 2) == printed
 
@@ -118,19 +130,31 @@ def test_network_slimming_counts_two_per_multiply_add_and_a_little_more():
 
 
 def test_li_counts_resnet34_without_its_projections():
-    """3.64e9 multiply-adds and 2.16e7 parameters, from memory of table 1; He et al. 2015 print 3.6e9 in their own."""
+    """3.64e9 multiply-adds and 2.16e7 parameters, from memory of table 1; He et al. 2015 print
+    3.6e9 in their own.
+    """
     projections = [(64, 128, 28), (128, 256, 14), (256, 512, 7)]
     parameters, multiply_adds, _ = counted("resnet34")
-    without = multiply_adds - sum(entering * leaving * side**2 for entering, leaving, side in projections)
+    without = multiply_adds - sum(
+        entering * leaving * side**2 for entering, leaving, side in projections
+    )
     assert like(without, "3.64e9") == "3.64e9"
-    without = parameters - sum(entering * leaving + 2 * leaving for entering, leaving, _ in projections)
+    without = parameters - sum(
+        entering * leaving + 2 * leaving for entering, leaving, _ in projections
+    )
     assert like(without, "2.16e7") == "2.16e7"
 
 
 # Pruned, each with the invariants. Smaller images cost less and change nothing about channels.
 
 SMALL = (3, 16, 16)
-QUICK = ["cifar_resnet20", "cifar_resnet20_b", "cifar_preresnet11", "cifar_wrn10_1", "cifar_vgg16_bn"]
+QUICK = [
+    "cifar_resnet20",
+    "cifar_resnet20_b",
+    "cifar_preresnet11",
+    "cifar_wrn10_1",
+    "cifar_vgg16_bn",
+]
 LONG = [
     *(f"cifar_resnet{depth}{suffix}" for suffix in ("", "_b") for depth in (32, 44, 56, 110)),
     "cifar_vgg19_bn", "cifar_preresnet164", "cifar_wrn28_10", "resnet34",
@@ -150,7 +174,9 @@ def alive(name):
     return model
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)])
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
+)
 def test_a_net_is_cut_to_half_and_to_a_fifth_of_its_flops(name):
     model = alive(name)
     size = SMALL if name.startswith("cifar") else (3, 64, 64)
@@ -173,7 +199,9 @@ def test_a_net_is_cut_to_half_and_to_a_fifth_of_its_flops(name):
             assert min(plan.widths) >= 1
             wanted = Masked(model, graph, hard_mask(plan, torch.float64))(images)
             assert (slim(images) - wanted).abs().max() < 1e-10 * wanted.abs().max()
-            assert (wanted - dense).abs().max() > 1e-3 * dense.abs().max()  # or the masks did nothing
+            assert (
+                wanted - dense
+            ).abs().max() > 1e-3 * dense.abs().max()  # or the masks did nothing
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
@@ -189,10 +217,17 @@ def test_the_stream_of_a_pre_activation_net_is_one_group_a_stage(name, stage, la
     graph = build_graph(model, SMALL)
     assert [row.layer for row in graph.fixed] == [next(reversed(dict(model.named_children())))]
     makers = {layer.out_axis: layer.name for layer in graph.layers}
-    found = {frozenset(makers[part.axis] for part in group.slices if part.axis in makers) for group in graph.groups}
+    found = {
+        frozenset(makers[part.axis] for part in group.slices if part.axis in makers)
+        for group in graph.groups
+    }
     expected = {frozenset({"conv1"})}
     for at in (stage.format(number) for number in (1, 2, 3)):
-        convs = [key for key, module in model.named_modules() if key.startswith(at) and isinstance(module, nn.Conv2d)]
+        convs = [
+            key
+            for key, module in model.named_modules()
+            if key.startswith(at) and isinstance(module, nn.Conv2d)
+        ]
         stream = {key for key in convs if key.endswith((last, "hortcut"))}
         assert len(stream) == 3  # two blocks and the shortcut of the first
         expected |= {frozenset(stream), *(frozenset({key}) for key in convs if key not in stream)}

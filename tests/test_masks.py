@@ -20,7 +20,9 @@ def test_a_mask_of_ones_changes_nothing(network):
     model, graph = zoo.traced(network)
     image = zoo.images(network)
     with torch.no_grad():
-        masked = zoo.outputs(Masked(model, graph, hard_mask(full_plan(graph), torch.float64))(image))
+        masked = zoo.outputs(
+            Masked(model, graph, hard_mask(full_plan(graph), torch.float64))(image)
+        )
         assert torch.allclose(masked, zoo.outputs(model(image)), rtol=1e-12)
 
 
@@ -57,10 +59,14 @@ def test_folding_keeps_the_function(network):
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         fold_(model, graph, mask)
         assert torch.allclose(zoo.outputs(model(image)), wanted, rtol=1e-12)
-    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    changed = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     touched = {part.axis for group in graph.groups for part in group.slices}
     consumers = {layer.in_axis.tensor for layer in graph.layers if layer.in_axis in touched}
-    again = {"again.weight"} if network == "SharedModule" else set()  # the other name of one of them
+    again = (
+        {"again.weight"} if network == "SharedModule" else set()
+    )  # the other name of one of them
     assert changed == consumers | again
 
 
@@ -81,7 +87,11 @@ def test_training_a_masked_model_moves_mask_and_weights():
     optimizer = torch.optim.SGD(masked.parameters(), lr=0.1)
     masked(zoo.images("Identity", 4)).square().sum().backward()
     optimizer.step()
-    assert all(not torch.equal(p, before[name]) for name, p in masked.named_parameters() if name != "model.stem.bias")
+    assert all(
+        not torch.equal(p, before[name])
+        for name, p in masked.named_parameters()
+        if name != "model.stem.bias"
+    )
     assert "variables" in before
 
 

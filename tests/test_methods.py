@@ -1,4 +1,6 @@
-"""How masks move, against the formulas by hand, and where a recipe's method ends: inside every budget."""
+"""How masks move, against the formulas by hand, and where a recipe's method ends: inside every
+budget.
+"""
 
 import copy
 from dataclasses import replace
@@ -52,15 +54,21 @@ def told(*sparsities):
 
 
 def test_the_penalty_by_hand_for_one_and_for_two_targets():
-    mask = torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)  # mean 1/2, variance 1/8, their ratio 1/4
+    mask = torch.tensor(
+        [1.0, 0.5, 0.0, 0.5], dtype=torch.float64
+    )  # mean 1/2, variance 1/8, their ratio 1/4
     one = MaskConvNet(4, [Target(0.5, told(0.2, 0.3), 3.0, 4.0)], start=0.5, warmup=0)
     pull = 3.0 * 0.5 - 4.0 * 0.25
     assert float(one.penalty(mask - 0.5, 0)) == pytest.approx((0.5 - 0.02) * pull)
-    assert float(one.penalty(mask - 0.5, 1)) == pytest.approx((0.5 - (0.9 * 0.02 + 0.1 * 0.3)) * pull)
+    assert float(one.penalty(mask - 0.5, 1)) == pytest.approx(
+        (0.5 - (0.9 * 0.02 + 0.1 * 0.3)) * pull
+    )
     assert one.state["sparsity"].tolist() == pytest.approx([0.048])
     targets = [Target(0.5, told(0.2), 3.0, 4.0), Target(0.4, told(1.0), 1.0, 0.0)]
     two = MaskConvNet(4, targets, start=0.5, warmup=0, memory=0.0)
-    assert float(two.penalty(mask - 0.5, 0)) == pytest.approx((0.5 - 0.2) * pull + (0.4 - 1.0) * 0.5)
+    assert float(two.penalty(mask - 0.5, 0)) == pytest.approx(
+        (0.5 - 0.2) * pull + (0.4 - 1.0) * 0.5
+    )
     assert two.state["sparsity"].tolist() == pytest.approx([0.2, 1.0])
 
 
@@ -96,7 +104,9 @@ def gradient(method, variables, step):
 
 def test_the_pull_turns_round_after_an_overshoot():
     variables = torch.tensor([0.4, 0.1, -0.2, -0.3], dtype=torch.float64, requires_grad=True)
-    method = MaskConvNet(4, [Target(0.5, told(0.1, 0.9, 0.5), 3.0, 4.0)], start=0.5, warmup=0, memory=0.0)
+    method = MaskConvNet(
+        4, [Target(0.5, told(0.1, 0.9, 0.5), 3.0, 4.0)], start=0.5, warmup=0, memory=0.0
+    )
     before, after, there = (gradient(method, variables, step) for step in range(3))
     assert torch.allclose(after, before * (0.5 - 0.9) / (0.5 - 0.1))
     assert before.abs().min() > 0
@@ -107,7 +117,9 @@ def test_the_mean_pulls_all_masks_down_and_the_variance_pulls_them_apart():
     variables = torch.tensor([0.4, 0.3, -0.3, -0.4], dtype=torch.float64, requires_grad=True)
     alone = {"m": (1.0, 0.0), "v": (0.0, 1.0)}
     pulls = {
-        name: gradient(MaskConvNet(4, [Target(0.5, told(0.0), *both)], start=0.5, warmup=0), variables, 0)
+        name: gradient(
+            MaskConvNet(4, [Target(0.5, told(0.0), *both)], start=0.5, warmup=0), variables, 0
+        )
         for name, both in alone.items()
     }
     assert pulls["m"].tolist() == pytest.approx([0.5 / 4] * 4)
@@ -117,13 +129,19 @@ def test_the_mean_pulls_all_masks_down_and_the_variance_pulls_them_apart():
 
 def test_at_the_edges_the_pull_gets_through_and_beyond_them_it_does_not():
     variables = torch.tensor([-0.5, 0.5, -0.501, 0.501, 0.0], requires_grad=True)
-    pull = gradient(MaskConvNet(5, [Target(0.5, told(0.0), 1.0, 0.0)], start=0.5, warmup=0), variables, 0)
+    pull = gradient(
+        MaskConvNet(5, [Target(0.5, told(0.0), 1.0, 0.0)], start=0.5, warmup=0), variables, 0
+    )
     assert (pull != 0).tolist() == [True, True, False, False, True]
 
 
 def test_masks_that_are_all_dead_give_a_number():
     variables = torch.full((3,), -0.5, requires_grad=True)
-    pull = gradient(MaskConvNet(3, [Target(0.5, told(1.0), 3.0, 4.0)], start=0.5, warmup=0, memory=0.0), variables, 0)
+    pull = gradient(
+        MaskConvNet(3, [Target(0.5, told(1.0), 3.0, 4.0)], start=0.5, warmup=0, memory=0.0),
+        variables,
+        0,
+    )
     assert pull.isfinite().all()
     assert (pull < 0).all()  # after an overshoot they come back
 
@@ -170,13 +188,21 @@ def train_under(method, training, stop, *, variables=None, observe=lambda networ
 
 @pytest.mark.parametrize("decay", [1.0, 0.0])
 def test_mask_decay_brings_a_dead_channel_back(decay):
-    """Below -0.5 no gradient reaches a variable; what moves it is the decay alone, at the masks' own rate."""
+    """Below -0.5 no gradient reaches a variable; what moves it is the decay alone, at the masks'
+    own rate.
+    """
     variables = torch.full((9,), 0.45)
     variables[2] = -0.6
     method = MaskConvNet(9, [], start=0.5, warmup=100)
     path = []
     training = replace(PLAIN, mask_decay=decay)
-    train_under(method, training, 4, variables=variables, observe=lambda net: path.append(net.variables[2].item()))
+    train_under(
+        method,
+        training,
+        4,
+        variables=variables,
+        observe=lambda net: path.append(net.variables[2].item()),
+    )
     by_hand, expected = -0.6, []
     for step in range(4):
         if by_hand < -0.5:  # later the loss has a say
@@ -202,7 +228,12 @@ def test_the_penalty_moves_masks_toward_the_target():
 def test_the_multipliers_are_the_smoothed_gap_or_the_sum_of_gaps(rise):
     mask = torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)  # mean 1/2
     method = MaskConvNet(
-        4, [Target(0.5, told(0.1, 0.3, 0.5, 0.4), 1.0, 0.0)], start=0.5, warmup=0, memory=0.5, rise=rise
+        4,
+        [Target(0.5, told(0.1, 0.3, 0.5, 0.4), 1.0, 0.0)],
+        start=0.5,
+        warmup=0,
+        memory=0.5,
+        rise=rise,
     )
     found = [float(method.penalty(mask - 0.5, step)) / 0.5 for step in range(4)]
     running = [0.05, 0.175, 0.3375, 0.36875]
@@ -226,7 +257,11 @@ def test_hard_masks_are_rounded_forward_and_soft_backward():
 def test_the_measure_sees_hard_masks_where_they_are_hard():
     seen = []
     method = MaskConvNet(
-        2, [Target(0.5, lambda mask: seen.append(mask.tolist()) or 0.0, 1.0, 1.0)], start=0.5, warmup=0, hard=True
+        2,
+        [Target(0.5, lambda mask: seen.append(mask.tolist()) or 0.0, 1.0, 1.0)],
+        start=0.5,
+        warmup=0,
+        hard=True,
     )
     method.penalty(torch.tensor([-0.25, 0.1]), 0)
     assert seen == [[0.0, 1.0]]
@@ -237,7 +272,9 @@ def test_a_price_weighs_the_mean():
     method = MaskConvNet(2, [target], start=0.5, warmup=0)
     variables = torch.tensor([0.0, 0.3], requires_grad=True)  # masks 0.5 and 0.8
     assert method.penalty(variables, 0).item() == pytest.approx(0.5 * 2 * (0.5 + 3 * 0.8) / 4)
-    pull = gradient(MaskConvNet(2, [replace(target, measure=told(0.0))], start=0.5, warmup=0), variables, 0)
+    pull = gradient(
+        MaskConvNet(2, [replace(target, measure=told(0.0))], start=0.5, warmup=0), variables, 0
+    )
     assert pull.tolist() == pytest.approx([0.25, 0.75])
 
 
@@ -245,7 +282,9 @@ def test_a_price_weighs_the_mean():
 
 
 def two_layers():
-    """3 inputs into 4 units into 2 units into 5 outputs, one multiply-add each: 3 a + a b + 5 b; 30 when dense."""
+    """3 inputs into 4 units into 2 units into 5 outputs, one multiply-add each: 3 a + a b + 5 b; 30
+    when dense.
+    """
 
     class TwoLayers(Cost):
         name, dense = "flops", 30
@@ -264,18 +303,25 @@ def test_a_metric_by_hand():
     assert metric.widths(mask).tolist() == [0.75, 1]
     assert metric.left(torch.ones(6)) == 1
     assert metric.left(mask) == pytest.approx((3 * 0.75 + 0.75 + 5) / 30)
-    assert metric.sparsity(mask) == pytest.approx(1 - (3 * 2 + 2 * 1 + 5) / 30)  # what is above zero counts whole
+    assert metric.sparsity(mask) == pytest.approx(
+        1 - (3 * 2 + 2 * 1 + 5) / 30
+    )  # what is above zero counts whole
     price = metric.price(torch.tensor([1.0, 1, 0, 0, 1, 1], requires_grad=True))
     assert price.tolist() == pytest.approx([5 / 30] * 4 + [7 / 30] * 2)  # 3 + b and a + 5
     assert (price.dtype, price.requires_grad) == (torch.float32, False)
-    assert metric.price(torch.zeros(6)).tolist() == pytest.approx([4 / 30] * 4 + [6 / 30] * 2)  # as if one were left
+    assert metric.price(torch.zeros(6)).tolist() == pytest.approx(
+        [4 / 30] * 4 + [6 / 30] * 2
+    )  # as if one were left
 
 
 # Network Slimming
 
 
 def test_the_scales_pull_is_their_sign_times_the_strength():
-    scales = [torch.nn.Parameter(torch.tensor([0.5, -2.0, 0.0])), torch.nn.Parameter(torch.tensor([-0.1]))]
+    scales = [
+        torch.nn.Parameter(torch.tensor([0.5, -2.0, 0.0])),
+        torch.nn.Parameter(torch.tensor([-0.1])),
+    ]
     method = NetworkSlimming(4, scales, 0.25, lambda: torch.tensor([4.0, 3, 2, 1]))
     penalty = method.penalty(torch.ones(4), 0)
     assert penalty.item() == pytest.approx(0.25 * 2.6)
@@ -300,10 +346,14 @@ def test_scales_are_the_batch_norms_of_the_groups_and_nothing_else_moves_them():
         for scale, value in zip(scales, before, strict=True):
             scale.data.copy_(value)
         network = Masked(copy.deepcopy(model).train(), graph, torch.ones(graph.units))
-        method = NetworkSlimming(graph.units, find_scales(network.model, graph), strength, lambda: None)
+        method = NetworkSlimming(
+            graph.units, find_scales(network.model, graph), strength, lambda: None
+        )
         training = replace(PLAIN, weight_decay=0.3)
         learner = make_learner(network, training, train_masks=method.trains_masks)
-        train_(make_engine("cpu", "32-true"), learner, model, noise(), training, stop=1, method=method)
+        train_(
+            make_engine("cpu", "32-true"), learner, model, noise(), training, stop=1, method=method
+        )
         ends.append([scale.detach().clone() for scale in find_scales(network.model, graph)])
     for plain, pulled, value in zip(*ends, before, strict=True):
         assert torch.allclose(pulled, plain - 0.01 * 0.5 * value.sign(), atol=1e-6)
@@ -339,7 +389,9 @@ def by_hand(u, log_alpha):
 
 
 def barred(*barriers, **changed):
-    return Bar(6, barriers, **{"steps": 100, "strength": 1e-4, "steepness": 10.0, "start": 0.0, **changed})
+    return Bar(
+        6, barriers, **{"steps": 100, "strength": 1e-4, "steepness": 10.0, "start": 0.0, **changed}
+    )
 
 
 def test_gates_are_drawn_while_training_and_stand_still_in_evaluation():
@@ -347,7 +399,9 @@ def test_gates_are_drawn_while_training_and_stand_still_in_evaluation():
     torch.manual_seed(5)
     drawn = barred().gate(variables, training=True)
     torch.manual_seed(5)
-    wanted = [by_hand(u, v) for u, v in zip(torch.rand(5).tolist(), variables.tolist(), strict=True)]
+    wanted = [
+        by_hand(u, v) for u, v in zip(torch.rand(5).tolist(), variables.tolist(), strict=True)
+    ]
     assert drawn.tolist() == pytest.approx(wanted, abs=1e-5)
     assert barred().gate(variables, training=True).tolist() != drawn.tolist()
     still = [min(1.0, max(0.0, 1.2 / (1 + exp(-v)) - 0.1)) for v in variables.tolist()]
@@ -360,14 +414,18 @@ def test_gates_are_drawn_while_training_and_stand_still_in_evaluation():
 def test_the_chance_to_live_is_how_often_gates_are_above_zero(log_alpha):
     torch.manual_seed(0)
     gates = barred().gate(torch.full((200_000,), log_alpha), training=True)
-    assert float(chance(torch.tensor(log_alpha))) == pytest.approx(float((gates > 0).float().mean()), abs=0.004)
+    assert float(chance(torch.tensor(log_alpha))) == pytest.approx(
+        float((gates > 0).float().mean()), abs=0.004
+    )
 
 
 def test_the_budget_falls_from_just_above_dense_along_a_sigmoid():
     foot = 1 / (1 + exp(5))
     for way, risen in ((0.0, foot), (0.3, 1 / (1 + exp(2))), (1.0, 1 - foot)):
         progress = (risen - foot) / (1 - 2 * foot)
-        assert falling_budget(0.4, way, 10.0) == pytest.approx((1 - progress) * 1.01 + progress * 0.4)
+        assert falling_budget(0.4, way, 10.0) == pytest.approx(
+            (1 - progress) * 1.01 + progress * 0.4
+        )
 
 
 def test_the_barrier_has_its_pole_at_the_budget_of_the_moment():
@@ -413,7 +471,9 @@ def test_the_gates_end_inside_a_budget_that_falls():
     """The zoo's chain, half of its multiply-adds: by the barrier alone, without the projection."""
     model, graph = zoo.traced("Chain")
     metric = Metric(flops_cost(model, graph, zoo.SIZE), tuple(group.size for group in graph.groups))
-    method = Bar(graph.units, [Barrier(metric, 0.5)], steps=60, strength=1e-5, steepness=10.0, start=0.0)
+    method = Bar(
+        graph.units, [Barrier(metric, 0.5)], steps=60, strength=1e-5, steepness=10.0, start=0.0
+    )
     network = train_under(method, replace(PLAIN, epochs=30, mask_decay=0.0), 60)
     assert metric.left(network.eval().mask() > 0) <= 0.5
 
@@ -422,7 +482,9 @@ def test_the_gates_end_inside_a_budget_that_falls():
 
 
 def best(number):
-    """A projection that keeps the `number` highest scores, and notes the share of the way that it is asked for."""
+    """A projection that keeps the `number` highest scores, and notes the share of the way that it
+    is asked for.
+    """
 
     def project(scores, way):
         project.asked.append(way)
@@ -439,8 +501,12 @@ def test_masks_are_projected_now_and_then_along_the_cubic_curve():
     project = best(4)
     method = Taylor(torch.arange(9.0), project, 6, interval=3)
     assert method.start().tolist() == [1] * 9
-    train_under(method, PLAIN, 8, observe=lambda network: masks.append(network.mask().detach().clone()))
-    assert project.asked == pytest.approx([1 - (5 / 6) ** 3, 1 - (2 / 6) ** 3, 1])  # behind steps 1, 4 and 7
+    train_under(
+        method, PLAIN, 8, observe=lambda network: masks.append(network.mask().detach().clone())
+    )
+    assert project.asked == pytest.approx(
+        [1 - (5 / 6) ** 3, 1 - (2 / 6) ** 3, 1]
+    )  # behind steps 1, 4 and 7
     assert [int(mask.sum()) for mask in masks] == [4] * 8
     assert all(set(mask.tolist()) == {0, 1} for mask in masks)
     assert torch.equal(masks[0], masks[2])
@@ -520,13 +586,17 @@ NAMES = [AUTO, *(entry.name for entry in built_in())]
 
 def recipe_of(*pairs):
     options = OPTIONS.get(dict(pairs).get("method.name", "auto"), [])
-    return read_recipe(None, [*SMALL, *options, ("budget.flops", 0.5), ("budget.params", 0.6), *pairs])
+    return read_recipe(
+        None, [*SMALL, *options, ("budget.flops", 0.5), ("budget.params", 0.6), *pairs]
+    )
 
 
 @pytest.fixture(scope="module")
 def prepared():
     torch.manual_seed(0)
-    return prepare(recipe_of(), build("cifar_resnet8", in_channels=1).eval(), load("digits", size=16))
+    return prepare(
+        recipe_of(), build("cifar_resnet8", in_channels=1).eval(), load("digits", size=16)
+    )
 
 
 @pytest.fixture
@@ -549,8 +619,14 @@ def test_every_method_ends_inside_both_budgets(job, name):
     train_(fabric, learner, copy.deepcopy(job.model), job.data, training, stop=stop, method=method)
     plan = target_plan(job, recipe, method.scores(network.variables))
     slim = prune(job.model, plan)
-    counted = (count_flops(slim, (1, 16, 16)), sum(parameter.numel() for parameter in slim.parameters()))
-    dense = (count_flops(job.model, (1, 16, 16)), sum(parameter.numel() for parameter in job.model.parameters()))
+    counted = (
+        count_flops(slim, (1, 16, 16)),
+        sum(parameter.numel() for parameter in slim.parameters()),
+    )
+    dense = (
+        count_flops(job.model, (1, 16, 16)),
+        sum(parameter.numel() for parameter in job.model.parameters()),
+    )
     assert counted[0] <= 0.5 * dense[0]
     assert counted[1] <= 0.6 * dense[1]
     assert counted[0] > 0.45 * dense[0] or counted[1] > 0.55 * dense[1]
@@ -559,7 +635,9 @@ def test_every_method_ends_inside_both_budgets(job, name):
 def test_a_resumed_run_takes_no_scores_anew(job, monkeypatch):
     monkeypatch.setattr("slimmer.criteria.taylor.taylor_scores", None)
     method = choose_method(recipe_of(("method.name", "taylor")), job, 3, resumed=True)
-    assert {name: tensor.numel() for name, tensor in method.state.items()} == {"scores": job.graph.units}
+    assert {name: tensor.numel() for name, tensor in method.state.items()} == {
+        "scores": job.graph.units
+    }
 
 
 def test_fisher_ranks_within_groups_are_compared_by_what_cutting_a_group_does(job):
@@ -573,36 +651,48 @@ def test_fisher_ranks_within_groups_are_compared_by_what_cutting_a_group_does(jo
     assert len(told) == groups
     found, ranks = method.scores(None), plain.scores(None)
     assert not torch.allclose(found, ranks)
-    for ours, theirs in zip(*(each.split([g.size for g in job.graph.groups]) for each in (found, ranks)), strict=True):
+    for ours, theirs in zip(
+        *(each.split([g.size for g in job.graph.groups]) for each in (found, ranks)), strict=True
+    ):
         assert torch.equal(ours.argsort(), theirs.argsort(stable=True))
 
 
 def test_magnitudes_say_which_channels_go_and_fisher_scores_how_many(job):
     sizes = [group.size for group in job.graph.groups]
     plain, dealt = (
-        choose_method(recipe_of(("method.order", order)), job, 0, resumed=False).scores(None).split(sizes)
+        choose_method(recipe_of(("method.order", order)), job, 0, resumed=False)
+        .scores(None)
+        .split(sizes)
         for order in ("taylor", "magnitude")
     )
-    for fisher, found, norms in zip(plain, dealt, magnitude_scores(job.model, job.graph).split(sizes), strict=True):
-        torch.testing.assert_close(found.sort().values, fisher.sort().values)  # gradients twice: not to the last bit
+    for fisher, found, norms in zip(
+        plain, dealt, magnitude_scores(job.model, job.graph).split(sizes), strict=True
+    ):
+        torch.testing.assert_close(
+            found.sort().values, fisher.sort().values
+        )  # gradients twice: not to the last bit
         assert torch.equal(found.argsort(stable=True), norms.argsort(stable=True))
     assert not all(map(torch.equal, plain, dealt))
     widths = [
-        target_plan(job, recipe_of(), torch.cat([part.double() for part in scores])).widths for scores in (plain, dealt)
+        target_plan(job, recipe_of(), torch.cat([part.double() for part in scores])).widths
+        for scores in (plain, dealt)
     ]
     assert widths[0] == widths[1]
 
 
 def test_under_masks_the_scores_keep_their_order(job):
     methods = [
-        choose_method(recipe_of(("method.order", order)), job, 3, resumed=False) for order in ("taylor", "magnitude")
+        choose_method(recipe_of(("method.order", order)), job, 3, resumed=False)
+        for order in ("taylor", "magnitude")
     ]
     assert torch.equal(*(method.scores(None) for method in methods))
 
 
 def test_scores_that_run_on_under_masks_are_not_compared(job):
     told = []
-    method = choose_method(recipe_of(("method.sensitivity", 2)), job, 3, resumed=False, observe=told.append)
+    method = choose_method(
+        recipe_of(("method.sensitivity", 2)), job, 3, resumed=False, observe=told.append
+    )
     plain = choose_method(recipe_of(), job, 3, resumed=False)
     assert told == []
     assert torch.equal(method.scores(None), plain.scores(None))
@@ -616,7 +706,9 @@ def test_taylors_masks_are_inside_the_budgets_of_the_moment(job):
         mask = method._project(method.scores(None), way)
         widths = [int(part.sum()) for part in mask.split(sizes)]
         shares = [budget.cost.exact(widths) / budget.cost.dense for budget in job.budgets]
-        assert all(share <= 1 - way * (1 - b.ratio) for share, b in zip(shares, job.budgets, strict=True))
+        assert all(
+            share <= 1 - way * (1 - b.ratio) for share, b in zip(shares, job.budgets, strict=True)
+        )
         left.append(int(mask.sum()))
     assert left[0] == job.graph.units > left[1] > left[2]
 
@@ -644,7 +736,11 @@ def test_multipliers_are_not_below_zero(key, values):
 
 @pytest.mark.parametrize(("values", "both"), [([3.0], [3.0, 3.0]), ([3.0, 5.0], [3.0, 5.0])])
 def test_each_budget_is_a_target_with_its_multipliers(job, values, both):
-    pairs = [("method.name", "maskconvnet"), ("method.lambda_m", values), ("method.lambda_v", [0.5])]
+    pairs = [
+        ("method.name", "maskconvnet"),
+        ("method.lambda_m", values),
+        ("method.lambda_v", [0.5]),
+    ]
     recipe = recipe_of(*pairs, ("method.warmup", 0.1))
     method = choose_method(recipe, job, 12, resumed=False)
     assert [target.sparsity for target in method._targets] == pytest.approx([0.5, 0.4])
@@ -657,16 +753,23 @@ def test_each_budget_is_a_target_with_its_multipliers(job, values, both):
 
 
 def test_a_warm_up_that_fills_the_masked_part_is_refused(job):
-    recipe = recipe_of(("method.name", "maskconvnet"), ("method.warmup", 0.14))  # of 0.15 epochs: the same 3 steps
+    recipe = recipe_of(
+        ("method.name", "maskconvnet"), ("method.warmup", 0.14)
+    )  # of 0.15 epochs: the same 3 steps
     with pytest.raises(RecipeError, match="the masks never move"):
         choose_method(recipe, job, 3, resumed=False)
 
 
 def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(job):
     method = choose_method(recipe_of(("method.name", "maskconvnet")), job, 3, resumed=False)
-    plan = target_plan(job, recipe_of(), torch.rand(job.graph.units, generator=torch.Generator().manual_seed(0)))
+    plan = target_plan(
+        job, recipe_of(), torch.rand(job.graph.units, generator=torch.Generator().manual_seed(0))
+    )
     slim = prune(job.model, plan)
-    params = [sum(parameter.numel() for parameter in network.parameters()) for network in (slim, job.model)]
+    params = [
+        sum(parameter.numel() for parameter in network.parameters())
+        for network in (slim, job.model)
+    ]
     flops = [count_flops(network, (1, 16, 16)) for network in (slim, job.model)]
     measured = [target.measure(0.3 * hard_mask(plan)) for target in method._targets]
     assert measured == pytest.approx([1 - flops[0] / flops[1], 1 - params[0] / params[1]])
@@ -676,7 +779,9 @@ def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(job)
 @pytest.mark.parametrize("name", ["taylor", "maskconvnet", "network_slimming", "bar"])
 def test_a_method_that_needs_data_says_so_without_any(prepared, name):
     with pytest.raises(RecipeError, match=f"{name} needs data"):
-        choose_method(recipe_of(("method.name", name)), replace(prepared, data=None), 0, resumed=False)
+        choose_method(
+            recipe_of(("method.name", name)), replace(prepared, data=None), 0, resumed=False
+        )
 
 
 @pytest.mark.parametrize("name", ["maskconvnet", "network_slimming", "bar"])
@@ -685,27 +790,38 @@ def test_masks_that_are_never_trained_are_refused(job, name):
         recipe_of(("method.name", name), ("method.sparsify", 0))
     recipe = recipe_of(("method.name", name), ("finetune.epochs", 0))
     with pytest.raises(RecipeError, match=r"0.3 of 0 epochs is no step: nothing would be learnt"):
-        choose_method(recipe, job, sparsify_steps(recipe, job, training_of(recipe, job)), resumed=False)
+        choose_method(
+            recipe, job, sparsify_steps(recipe, job, training_of(recipe, job)), resumed=False
+        )
     assert recipe_of(("method.name", "taylor"), ("method.sparsify", 0)).method.sparsify == 0
 
 
 @pytest.mark.parametrize("name", ["network_slimming", "bar"])
 def test_a_negative_strength_is_refused(name):
-    with pytest.raises(RecipeError, match=r"method.strength: .*greater than or equal to 0.*found -1"):
+    with pytest.raises(
+        RecipeError, match=r"method.strength: .*greater than or equal to 0.*found -1"
+    ):
         recipe_of(("method.name", name), ("method.strength", -1.0))
 
 
-@pytest.mark.parametrize(("pairs", "rise"), [([], 0.0), ([("method.controller", "dual")], 4 / (12 - 2))])
+@pytest.mark.parametrize(
+    ("pairs", "rise"), [([], 0.0), ([("method.controller", "dual")], 4 / (12 - 2))]
+)
 def test_maskconvnets_options_reach_it(job, pairs, rise):
     chosen = [("method.forward", "hard"), ("method.pull", "cost"), ("method.warmup", 0.1)]
-    method = choose_method(recipe_of(("method.name", "maskconvnet"), *chosen, *pairs), job, 12, resumed=False)
+    method = choose_method(
+        recipe_of(("method.name", "maskconvnet"), *chosen, *pairs), job, 12, resumed=False
+    )
     assert method._rise == pytest.approx(rise)
     variables = torch.full((job.graph.units,), 0.3)
     assert set(method.gate(variables, training=True).tolist()) == {1.0}
     widths = torch.tensor([float(group.size) for group in job.graph.groups], requires_grad=True)
     (slope,) = torch.autograd.grad(job.budgets[0].cost.value(widths), widths)
     sizes = torch.tensor([group.size for group in job.graph.groups])
-    found, wanted = method._targets[0].price(torch.ones(job.graph.units)), slope.repeat_interleave(sizes)
+    found, wanted = (
+        method._targets[0].price(torch.ones(job.graph.units)),
+        slope.repeat_interleave(sizes),
+    )
     assert torch.allclose(found / found.sum(), (wanted / wanted.sum()).float())
 
 
@@ -720,7 +836,10 @@ def test_bars_options_reach_it(job):
 def test_auto_is_taylor_with_data_and_magnitude_without(prepared):
     recipe, bare = recipe_of(), replace(prepared, data=None)
     assert recipe.method.name == "auto"
-    assert (method_entry(recipe, prepared).name, method_entry(recipe, bare).name) == ("taylor", "magnitude")
+    assert (method_entry(recipe, prepared).name, method_entry(recipe, bare).name) == (
+        "taylor",
+        "magnitude",
+    )
     assert method_entry(recipe_of(("method.name", "magnitude")), bare).name == "magnitude"
     training = training_of(recipe, bare)
     assert (training.epochs, sparsify_steps(recipe, bare, training)) == (0.0, 0)
@@ -734,7 +853,13 @@ def test_the_share_under_masks_is_the_methods_own_unless_it_is_named(prepared):
     for name in ("taylor", "maskconvnet", "network_slimming", "bar", "magnitude"):
         for share in (None,) if name == "magnitude" else (None, 0.2):
             named = [] if share is None else [("method.sparsify", share)]
-            pairs = [*SMALL, ("budget.flops", 0.5), ("finetune.epochs", 10), ("method.name", name), *named]
+            pairs = [
+                *SMALL,
+                ("budget.flops", 0.5),
+                ("finetune.epochs", 10),
+                ("method.name", name),
+                *named,
+            ]
             recipe = read_recipe(None, pairs)
             found[name, share] = sparsify_steps(recipe, prepared, training_of(recipe, prepared))
     steps = 10 * (len(prepared.data.train) // 64)

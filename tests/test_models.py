@@ -1,4 +1,6 @@
-"""Networks by name: against published counts, written-out layouts, and everything a name can get wrong."""
+"""Networks by name: against published counts, written-out layouts, and everything a name can get
+wrong.
+"""
 
 import sys
 import warnings
@@ -30,8 +32,8 @@ def params(model):
     return sum(each.numel() for each in model.parameters())
 
 
-# Parameters: the README of akamaster/pytorch_resnet_cifar10 (counted on its checkpoints), table 1 of Network
-# Slimming (20.04M), torchvision's model pages.
+# Parameters: the README of akamaster/pytorch_resnet_cifar10 (counted on its checkpoints), table 1
+# of Network Slimming (20.04M), torchvision's model pages.
 @pytest.mark.parametrize(
     ("name", "count"),
     [
@@ -81,7 +83,11 @@ def test_a_cifar_resnet_has_the_layout_of_its_public_checkpoints(depth, suffix):
             normed |= {f"{at}.conv1": 1, f"{at}.bn1": 4, f"{at}.conv2": 1, f"{at}.bn2": 4}
         if suffix and stage > 1:
             normed |= {f"layer{stage}.0.shortcut.0": 1, f"layer{stage}.0.shortcut.1": 4}
-    tensors = {1: ["weight"], 2: ["weight", "bias"], 4: ["weight", "bias", "running_mean", "running_var"]}
+    tensors = {
+        1: ["weight"],
+        2: ["weight", "bias"],
+        4: ["weight", "bias", "running_mean", "running_var"],
+    }
     expected = {f"{layer}.{each}" for layer, count in normed.items() for each in tensors[count]}
     with torch.device("meta"):
         own = build(f"cifar_resnet{depth}{suffix}").state_dict()
@@ -98,24 +104,35 @@ def test_a_wide_resnet_has_the_layout_of_its_public_checkpoints(depth, factor):
         for block in range((depth - 4) // 6):
             at = f"block{stage}.layer.{block}"
             norms |= {f"{at}.bn1": entering, f"{at}.bn2": width}
-            shapes |= {f"{at}.conv1.weight": (width, entering, 3, 3), f"{at}.conv2.weight": (width, width, 3, 3)}
+            shapes |= {
+                f"{at}.conv1.weight": (width, entering, 3, 3),
+                f"{at}.conv2.weight": (width, width, 3, 3),
+            }
             if entering != width:
                 shapes[f"{at}.convShortcut.weight"] = (width, entering, 1, 1)
             entering = width
     for norm, width in norms.items():
-        shapes |= {f"{norm}.{each}": (width,) for each in ("weight", "bias", "running_mean", "running_var")}
+        shapes |= {
+            f"{norm}.{each}": (width,) for each in ("weight", "bias", "running_mean", "running_var")
+        }
     with torch.device("meta"):
         own = build(f"cifar_wrn{depth}_{factor}").state_dict()
-    assert {key: tuple(own[key].shape) for key in own if not key.endswith("num_batches_tracked")} == shapes
+    assert {
+        key: tuple(own[key].shape) for key in own if not key.endswith("num_batches_tracked")
+    } == shapes
 
 
 def activated(weights, norm, x):
-    statistics = (weights[f"{norm}.{each}"] for each in ("running_mean", "running_var", "weight", "bias"))
+    statistics = (
+        weights[f"{norm}.{each}"] for each in ("running_mean", "running_var", "weight", "bias")
+    )
     return batch_norm(x, *statistics).relu()
 
 
 def pre_activation(weights, x, stage, convolutions, shortcut):
-    """Stage by stage as the papers draw it: BN, ReLU, convolution; the shortcut's own one reads the first ReLU."""
+    """Stage by stage as the papers draw it: BN, ReLU, convolution; the shortcut's own one reads the
+    first ReLU.
+    """
     x = conv2d(x, weights["conv1.weight"], padding=1)
     for number in (1, 2, 3):
         for block in range(2):
@@ -129,7 +146,9 @@ def pre_activation(weights, x, stage, convolutions, shortcut):
                 inner = activated(weights, f"{at}.bn{k}", inner) if k > 1 else active
                 inner = conv2d(inner, weight, stride=stride, padding=weight.shape[-1] // 2)
             around = weights.get(f"{at}.{shortcut}.weight")
-            x = inner + (x if around is None else conv2d(active, around, stride=2 if number > 1 else 1))
+            x = inner + (
+                x if around is None else conv2d(active, around, stride=2 if number > 1 else 1)
+            )
     return x
 
 
@@ -140,7 +159,9 @@ def pre_activation(weights, x, stage, convolutions, shortcut):
         ("cifar_wrn16_4", "block{}.layer", 2, "convShortcut", "bn1", "fc"),
     ],
 )
-def test_a_pre_activation_net_computes_what_its_paper_draws(name, stage, convolutions, shortcut, norm, head):
+def test_a_pre_activation_net_computes_what_its_paper_draws(
+    name, stage, convolutions, shortcut, norm, head
+):
     generator = torch.Generator().manual_seed(0)
     model = build(name).double().eval()
     weights = model.state_dict()
@@ -302,7 +323,9 @@ def test_timms_classifiers_go_by_name_with_or_without_a_tag(package):
 @pytest.mark.parametrize("name", ["torchvision", "timm"])
 def test_a_package_that_is_not_there_is_said_with_how_to_get_it(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModelError, match=f"{name} is not installed\n.*pip install 'slimmer\\[{name}\\]'"):
+    with pytest.raises(
+        ModelError, match=f"{name} is not installed\n.*pip install 'slimmer\\[{name}\\]'"
+    ):
         find(f"{name}/resnet18")
 
 
@@ -408,7 +431,10 @@ def test_what_a_file_does_not_give_is_said(net_file, tail, found):
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("def f(:", "SyntaxError"), ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere")],
+    [
+        ("def f(:", "SyntaxError"),
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere"),
+    ],
 )
 def test_a_file_that_can_not_be_imported_says_why(tmp_path, text, found):
     path = tmp_path / "net.py"

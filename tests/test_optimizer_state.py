@@ -1,4 +1,6 @@
-"""Whatever an optimizer of PyTorch's remembers goes on after a stop, and goes along when channels go."""
+"""Whatever an optimizer of PyTorch's remembers goes on after a stop, and goes along when channels
+go.
+"""
 
 import copy
 
@@ -34,7 +36,14 @@ MAKE = {
 
 def net():
     torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Flatten()]
+    layers = [
+        nn.Conv2d(1, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 5, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
     return nn.Sequential(*layers, nn.Linear(5 * 16, 3))
 
 
@@ -58,14 +67,18 @@ def test_a_run_in_two_parts_is_a_run_in_one(name):
     optimizer = MAKE[name](groups(whole))
     for seed in range(3):
         step(whole, optimizer, seed)
-    state = load(save({key: each.clone() for key, each in state_of(optimizer, whole).items()}))  # through a file
+    state = load(
+        save({key: each.clone() for key, each in state_of(optimizer, whole).items()})
+    )  # through a file
     second = copy.deepcopy(whole)
     again = MAKE[name](groups(second))
     restore_(again, second, state)
     for seed in range(3, 6):
         step(whole, optimizer, seed)
         step(second, again, seed)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True)
+    )
     if name != "SGD":  # which remembers nothing: without its state a run goes elsewhere
         assert state
 
@@ -83,7 +96,10 @@ def test_state_goes_with_its_channels(name):
     after = MAKE[name](groups(slim))
     restore_(after, slim, sliced_state(optimizer, network, plan))
     keep = torch.tensor([0, 2, 5])
-    for before, now, dim in ((network[0].weight, slim[0].weight, 0), (network[3].weight, slim[3].weight, 1)):
+    for before, now, dim in (
+        (network[0].weight, slim[0].weight, 0),
+        (network[3].weight, slim[3].weight, 1),
+    ):
         for key, value in optimizer.state[before].items():
             same = after.state[now][key]
             if isinstance(value, torch.Tensor) and value.dim():
@@ -100,7 +116,9 @@ def test_a_state_that_can_not_be_sliced_begins_anew():
     step(network, optimizer, 0)
     plan = make_plan(graph, {graph.groups[0].name: [0, 2, 5]})
     kept = sliced_state(optimizer, network, plan)
-    assert {place.partition(".")[2] for place in kept}.isdisjoint({"0.weight", "3.weight", "6.weight"})
+    assert {place.partition(".")[2] for place in kept}.isdisjoint(
+        {"0.weight", "3.weight", "6.weight"}
+    )
     slim = prune(network, plan)
     after = MAKE["Adafactor"](groups(slim))
     restore_(after, slim, kept)

@@ -1,4 +1,6 @@
-"""An optimizer of torch.optim by its name in a recipe: its options, its defaults, and stops on the way."""
+"""An optimizer of torch.optim by its name in a recipe: its options, its defaults, and stops on the
+way.
+"""
 
 import inspect
 from pathlib import Path
@@ -21,9 +23,22 @@ from slimmer.training.loop import Training, make_learner
 from slimmer.training.optimizers import check_optimizer
 
 # Why each can't train a network here.
-LEFT_OUT = {"Muon": "matrices only", "LBFGS": "a closure", "SparseAdam": "sparse gradients", "Rprop": "no schedule"}
+LEFT_OUT = {
+    "Muon": "matrices only",
+    "LBFGS": "a closure",
+    "SparseAdam": "sparse gradients",
+    "Rprop": "no schedule",
+}
 TRAINING = Training(
-    epochs=1, batch_size=8, lr=0.1, momentum=0.9, weight_decay=0.01, warmup=0, distill=0, temperature=1, seed=0
+    epochs=1,
+    batch_size=8,
+    lr=0.1,
+    momentum=0.9,
+    weight_decay=0.01,
+    warmup=0,
+    distill=0,
+    temperature=1,
+    seed=0,
 )
 
 
@@ -33,9 +48,13 @@ def finetune(**section):
 
 def test_every_optimizer_of_pytorch_is_known_or_left_out_for_a_reason():
     every = {name for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
-    every = {name for name in every if issubclass(getattr(torch.optim, name), torch.optim.Optimizer)} - {"Optimizer"}
+    every = {
+        name for name in every if issubclass(getattr(torch.optim, name), torch.optim.Optimizer)
+    } - {"Optimizer"}
     assert every - set(LEFT_OUT) == {entry.torch_class for entry in OPTIMIZERS.values()}
-    assert all(name == entry.name == entry.torch_class.lower() for name, entry in OPTIMIZERS.items())
+    assert all(
+        name == entry.name == entry.torch_class.lower() for name, entry in OPTIMIZERS.items()
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "sgd"])
@@ -71,10 +90,15 @@ def test_the_class_gets_rates_and_options_and_vectors_have_no_decay(name):
 
 
 def test_a_resolved_recipe_says_the_optimizer_and_is_read_to_the_same():
-    recipe = make_recipe({"finetune": {"optimizer": "adamw", "optimizer_options": {"betas": [0.9, 0.95]}}}, "here")
+    recipe = make_recipe(
+        {"finetune": {"optimizer": "adamw", "optimizer_options": {"betas": [0.9, 0.95]}}}, "here"
+    )
     assert recipe.finetune.optimizer_options == {"betas": (0.9, 0.95)}
     assert make_recipe(recipe.model_dump(), "again") == recipe
-    assert "  optimizer: adamw\n  optimizer_options:\n    betas:\n    - 0.9\n    - 0.95\n" in recipe.to_yaml()
+    assert (
+        "  optimizer: adamw\n  optimizer_options:\n    betas:\n    - 0.9\n    - 0.95\n"
+        in recipe.to_yaml()
+    )
 
 
 def test_the_example_of_the_page_on_recipes_is_read():
@@ -94,7 +118,10 @@ def test_the_example_of_the_page_on_recipes_is_read():
         ({"optimizer": 3}, "finetune.optimizer: Input should be a valid string"),
         ({"optimizer": "adamw", "optimizer_options": {"lr": 0.1}}, "write finetune.lr for it"),
         ({"optimizer_options": {"momentum": 0.1}}, "write finetune.momentum for it"),
-        ({"optimizer": "adamw", "momentum": 0.5}, "finetune.momentum is that of sgd, and the optimizer is adamw"),
+        (
+            {"optimizer": "adamw", "momentum": 0.5},
+            "finetune.momentum is that of sgd, and the optimizer is adamw",
+        ),
     ],
 )
 def test_a_recipe_refuses_what_no_optimizer_is_or_takes_elsewhere(section, message):
@@ -105,18 +132,39 @@ def test_a_recipe_refuses_what_no_optimizer_is_or_takes_elsewhere(section, messa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["optimizer=adamw", "optimizer_options.beta=0.9"], "did you mean 'betas'? known: amsgrad, betas, eps"),
-        (["optimizer=adamw", "optimizer_options.betas=[2.0, 0.9]"], "Invalid beta parameter at index 0: 2.0"),
+        (
+            ["optimizer=adamw", "optimizer_options.beta=0.9"],
+            "did you mean 'betas'? known: amsgrad, betas, eps",
+        ),
+        (
+            ["optimizer=adamw", "optimizer_options.betas=[2.0, 0.9]"],
+            "Invalid beta parameter at index 0: 2.0",
+        ),
         (["optimizer=adamw", "optimizer_options.betas=[0.9]"], "adamw refuses {'betas': (0.9,)}"),
-        (["optimizer=rmsprop", "optimizer_options.maximize=true"], "rmsprop has no option 'maximize'"),
-        (["momentum=0.0", "optimizer_options.nesterov=true"], "Nesterov momentum requires a momentum"),
+        (
+            ["optimizer=rmsprop", "optimizer_options.maximize=true"],
+            "rmsprop has no option 'maximize'",
+        ),
+        (
+            ["momentum=0.0", "optimizer_options.nesterov=true"],
+            "Nesterov momentum requires a momentum",
+        ),
     ],
 )
 def test_options_are_refused_before_anything_is_trained_or_written(tmp_path, settings, message):
     save_weights(tmp_path / "dense.safetensors", build("cifar_resnet8", in_channels=1), {})
     sets = [part for setting in settings for part in ("--set", f"finetune.{setting}")]
-    command = ["prune", str(tmp_path / "dense.safetensors"), "--arch", "cifar_resnet8", "--data", "digits"]
-    told = CliRunner().invoke(main, [*command, "--flops", "0.5", "--out", str(tmp_path / "run"), *sets])
+    command = [
+        "prune",
+        str(tmp_path / "dense.safetensors"),
+        "--arch",
+        "cifar_resnet8",
+        "--data",
+        "digits",
+    ]
+    told = CliRunner().invoke(
+        main, [*command, "--flops", "0.5", "--out", str(tmp_path / "run"), *sets]
+    )
     assert told.exit_code == 2
     assert message in " ".join(told.output.split())
     assert not (tmp_path / "run").exists()
@@ -135,7 +183,13 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, optimizer, stopped):
         "data": {"name": "digits", "trust": True},
         "budget": {"flops": 0.5},
         "method": {"name": "maskconvnet", "sparsify": 0.5},
-        "finetune": {"epochs": 1, "batch_size": 60, "save_every": 1e-6, "recalibrate": 1, "optimizer": optimizer},
+        "finetune": {
+            "epochs": 1,
+            "batch_size": 60,
+            "save_every": 1e-6,
+            "recalibrate": 1,
+            "optimizer": optimizer,
+        },
     }
     recipe = make_recipe(data, "here")
     whole, _ = start(recipe, tmp_path / "whole")
@@ -151,8 +205,15 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, optimizer, stopped):
         start(recipe, tmp_path / "parts", observe)
     parts = Run(tmp_path / "parts")
     assert parts.plan.is_file() == (stopped == 20)
-    kept = {name.split(".")[1] for name in read_weights(parts.state) if name.startswith("optimizer.")}
-    assert kept == {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "rmsprop": {"step", "square_avg"}}[optimizer]
+    kept = {
+        name.split(".")[1] for name in read_weights(parts.state) if name.startswith("optimizer.")
+    }
+    assert (
+        kept
+        == {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "rmsprop": {"step", "square_avg"}}[
+            optimizer
+        ]
+    )
     resume(parts)
     assert parts.plan.read_bytes() == whole.plan.read_bytes()
     ours, theirs = read_weights(parts.slim), read_weights(whole.slim)

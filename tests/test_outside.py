@@ -1,4 +1,6 @@
-"""What a run or a file from somebody else may not do: lead out of its directory, or write markup into a report."""
+"""What a run or a file from somebody else may not do: lead out of its directory, or write markup
+into a report.
+"""
 
 import re
 from contextlib import chdir
@@ -20,15 +22,22 @@ from slimmer.runs.directory import open_run
 
 def external(path, location, *, inside=False):
     """An ONNX file whose weights lie at `location`; `inside` the graph of an operation."""
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [4], np.zeros(4, "float32").tobytes(), raw=True)
+    weight = helper.make_tensor(
+        "w", TensorProto.FLOAT, [4], np.zeros(4, "float32").tobytes(), raw=True
+    )
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value=location)
     weight.external_data.add(key="length", value="16")
     image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 2, 2])
     if inside:
-        branch = helper.make_graph([helper.make_node("Constant", [], ["c"], value=weight)], "b", [], [])
-        nodes, initializers = [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)], []
+        branch = helper.make_graph(
+            [helper.make_node("Constant", [], ["c"], value=weight)], "b", [], []
+        )
+        nodes, initializers = (
+            [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)],
+            [],
+        )
     else:
         nodes, initializers = [helper.make_node("Add", ["x", "w"], ["y"])], [weight]
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1, 2, 2])
@@ -58,7 +67,9 @@ def test_an_onnx_file_takes_weights_that_lie_beside_it(tmp_path):
     (tmp_path / "net.onnx.data").write_bytes(np.arange(4, dtype="float32").tobytes())
     external(tmp_path / "net.onnx", "net.onnx.data")
     assert read_input_size(tmp_path / "net.onnx") == (1, 2, 2)
-    loaded = onnx.numpy_helper.to_array(load_file(tmp_path / "net.onnx", weights=True).graph.initializer[0])
+    loaded = onnx.numpy_helper.to_array(
+        load_file(tmp_path / "net.onnx", weights=True).graph.initializer[0]
+    )
     assert loaded.tolist() == [0, 1, 2, 3]
 
 
@@ -100,7 +111,9 @@ def test_names_in_reports_are_plain_text(tmp_path):
         assert "<" not in unescaped
         assert "[click]" not in unescaped
     row = next(
-        line for line in (tmp_path / "run" / "report.md").read_text().splitlines() if "cell" in line and "|" in line
+        line
+        for line in (tmp_path / "run" / "report.md").read_text().splitlines()
+        if "cell" in line and "|" in line
     )
     assert len(re.findall(r"(?<!\\)\|", row)) in {0, 4}
 

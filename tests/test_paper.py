@@ -1,4 +1,6 @@
-"""The paper's tables as recipes: one for every network, variant and compared method, with table 4's multipliers."""
+"""The paper's tables as recipes: one for every network, variant and compared method, with table 4's
+multipliers.
+"""
 
 import runpy
 from pathlib import Path
@@ -19,7 +21,12 @@ NETS = {
 }
 CIFAR = ("vgg16", "vgg19", "resnet56", "resnet164")
 COMPARED = ("network_slimming", "l1", "bar")
-BUDGETS = {"p": {"params": 0.5}, "f": {"flops": 0.5}, "pf": {"flops": 0.5, "params": 0.5}, "dense": {"flops": 1.0}}
+BUDGETS = {
+    "p": {"params": 0.5},
+    "f": {"flops": 0.5},
+    "pf": {"flops": 0.5, "params": 0.5},
+    "dense": {"flops": 1.0},
+}
 
 # Table 4 as printed: multipliers (m, v) of the parameters, of the FLOPs, and epochs of warm-up.
 TABLE_4 = {
@@ -30,7 +37,12 @@ TABLE_4 = {
     "resnet34": ((5, 20), (5, 20), 3),
 }
 TABLE_5 = [(1, 3), (3, 9), (7, 4), (2, 2), (5, 9), (4, 6), (1, 10), (5, 7), (9, 10), (10, 2)]
-TABLE_6 = [("cifar_vgg19_bn", 1.0), ("cifar_vgg19_bn", 0.5), ("cifar_vgg19_bn", 0.4), ("cifar_vgg19_bn", 0.3)]
+TABLE_6 = [
+    ("cifar_vgg19_bn", 1.0),
+    ("cifar_vgg19_bn", 0.5),
+    ("cifar_vgg19_bn", 0.4),
+    ("cifar_vgg19_bn", 0.3),
+]
 TABLE_6 += [("cifar_wrn28_10", left) for _, left in TABLE_6]
 
 
@@ -39,11 +51,17 @@ def expected():
     rows = [("table6/wrn28_10_dense", "wrn28_10", "magnitude", "dense")]
     rows += [("table6/wrn28_10_maskconvnet_f", "wrn28_10", "maskconvnet", "f")]
     rows += [("table2/resnet34_dense", "resnet34", "magnitude", "dense")]
-    rows += [(f"table2/resnet34_{name}_pf", "resnet34", name, "pf") for name in ("maskconvnet", "l1")]
+    rows += [
+        (f"table2/resnet34_{name}_pf", "resnet34", name, "pf") for name in ("maskconvnet", "l1")
+    ]
     for net in CIFAR:
         rows += [(f"table1/{net}_dense", net, "magnitude", "dense")]
         rows += [(f"table4/{net}_maskconvnet_pf", net, "maskconvnet", "pf")]
-        rows += [(f"table1/{net}_{name}_{which}", net, name, which) for name in COMPARED for which in "pf"]
+        rows += [
+            (f"table1/{net}_{name}_{which}", net, name, which)
+            for name in COMPARED
+            for which in "pf"
+        ]
         rows += [(f"table1/{net}_maskconvnet_{which}", net, "maskconvnet", which) for which in "pf"]
     return rows
 
@@ -60,23 +78,33 @@ def test_all_recipes_of_the_paper_are_there_and_no_others():
 def test_the_recipes_of_tables_1_and_4_are_as_their_generator_writes_them():
     generated = dict(runpy.run_path(str(FOLDER / "generate.py"))["recipes"]())
     files = [file for table in ("table1", "table4") for file in (FOLDER / table).glob("*.yaml")]
-    assert generated == {str(file.relative_to(FOLDER)): file.read_text(encoding="utf-8") for file in files}
-
-
-@pytest.mark.parametrize(("file", "net", "method", "which"), EXPECTED, ids=[row[0] for row in EXPECTED])
-def test_a_recipe_has_its_network_method_and_budget(file, net, method, which):
-    recipe = read_recipe(FOLDER / f"{file}.yaml")
-    assert (recipe.model.arch, recipe.method.name) == (NETS[net], method)
-    assert {name: amount.of(1) for name, amount in recipe.budget.amounts().items()} == BUDGETS[which]
+    assert generated == {
+        str(file.relative_to(FOLDER)): file.read_text(encoding="utf-8") for file in files
+    }
 
 
 @pytest.mark.parametrize(
-    ("file", "net", "method", "which"), [row for row in EXPECTED if row[2] in {"maskconvnet", "network_slimming"}]
+    ("file", "net", "method", "which"), EXPECTED, ids=[row[0] for row in EXPECTED]
+)
+def test_a_recipe_has_its_network_method_and_budget(file, net, method, which):
+    recipe = read_recipe(FOLDER / f"{file}.yaml")
+    assert (recipe.model.arch, recipe.method.name) == (NETS[net], method)
+    assert {name: amount.of(1) for name, amount in recipe.budget.amounts().items()} == BUDGETS[
+        which
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "net", "method", "which"),
+    [row for row in EXPECTED if row[2] in {"maskconvnet", "network_slimming"}],
 )
 def test_what_is_compared_from_scratch_is_trained_alike(file, net, method, which):
     recipe = read_recipe(FOLDER / f"{file}.yaml")
     assert recipe.model.scratch
-    assert recipe.finetune == read_recipe(FOLDER / f"{file.split('/')[0].replace('4', '1')}/{net}_dense.yaml").finetune
+    assert (
+        recipe.finetune
+        == read_recipe(FOLDER / f"{file.split('/')[0].replace('4', '1')}/{net}_dense.yaml").finetune
+    )
     assert recipe.method.sparsify == 0.75
 
 
@@ -98,13 +126,17 @@ def test_what_prunes_a_trained_network_takes_its_checkpoint_from_the_command(fil
     recipe = read_recipe(FOLDER / f"{file}.yaml")
     assert not recipe.model.scratch
     assert recipe.model.checkpoint is None
-    assert f"{file.split('_')[0]}_dense.yaml" in (FOLDER / f"{file}.yaml").read_text(encoding="utf-8")
+    assert f"{file.split('_')[0]}_dense.yaml" in (FOLDER / f"{file}.yaml").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_table_5_is_a_sweep_over_its_ten_pairs():
     rows = list(plan_rows(FOLDER / "table5.yaml").values())
     assert [(*row.method.lambda_m, *row.method.lambda_v) for row in rows] == TABLE_5
-    assert {(row.model.arch, row.budget.flops, row.method.warmup) for row in rows} == {("cifar_vgg19_bn", 0.5, 20.0)}
+    assert {(row.model.arch, row.budget.flops, row.method.warmup) for row in rows} == {
+        ("cifar_vgg19_bn", 0.5, 20.0)
+    }
 
 
 def test_table_6_is_a_sweep_over_two_networks_and_four_sparsities():

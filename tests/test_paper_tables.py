@@ -48,7 +48,12 @@ def rows_of(tables, out, table="1", epochs=2.0):
 
 def call(tables, out, *arguments):
     """What the script does for table 1 at toy size."""
-    settings = [part for key, value in TOY.items() if key != "data.name" for part in ("--set", f"{key}={value}")]
+    settings = [
+        part
+        for key, value in TOY.items()
+        if key != "data.name"
+        for part in ("--set", f"{key}={value}")
+    ]
     common = ["--table", "1", "--data", "digits", "--device", "cpu", "--out", str(out), *settings]
     return CliRunner().invoke(tables.main, [*common, *arguments])
 
@@ -61,11 +66,16 @@ def described(out):
 def test_every_table_has_its_rows(tables, tmp_path):
     found = {table: list(rows_of(tables, tmp_path, table)) for table in ("1", "2", "4")}
     assert {table: len(rows) for table, rows in found.items()} == {"1": 36, "2": 3, "4": 4}
-    names = {table: [row.name for row in tables.find_rows(table, tmp_path, [], None)] for table in ("5", "6")}
+    names = {
+        table: [row.name for row in tables.find_rows(table, tmp_path, [], None)]
+        for table in ("5", "6")
+    }
     assert {table: len(rows) for table, rows in names.items()} == {"5": 10, "6": 8}
 
 
-def test_what_prunes_a_trained_network_starts_from_its_dense_row_which_comes_first(tables, tmp_path):
+def test_what_prunes_a_trained_network_starts_from_its_dense_row_which_comes_first(
+    tables, tmp_path
+):
     rows = rows_of(tables, tmp_path)
     later = [name for name, row in rows.items() if row.needs is not None]
     assert len(later) == 16
@@ -110,7 +120,13 @@ def test_a_row_trained_in_pieces_ends_as_one_trained_at_once(tables, tmp_path, m
 
 @pytest.mark.parametrize(
     ("now", "saved", "stops"),
-    [(960, None, False), (980, None, False), (980, 960, False), (980, 975, True), (1000, None, True)],
+    [
+        (960, None, False),
+        (980, None, False),
+        (980, 960, False),
+        (980, 975, True),
+        (1000, None, True),
+    ],
 )
 def test_a_piece_ends_at_its_deadline_or_shortly_before_when_a_state_was_saved(
     tables, tmp_path, monkeypatch, now, saved, stops
@@ -153,7 +169,9 @@ def test_the_table_holds_what_is_finished_and_what_is_not(tables, tmp_path):
     reports = {name: (tmp_path / "table1" / name / "report.json").read_bytes() for name in rows}
     again = call(tables, tmp_path, *short)
     assert (again.exit_code, "epoch" in again.output) == (0, False)
-    assert reports == {name: (tmp_path / "table1" / name / "report.json").read_bytes() for name in rows}
+    assert reports == {
+        name: (tmp_path / "table1" / name / "report.json").read_bytes() for name in rows
+    }
 
 
 def test_a_row_that_fails_is_noted_and_the_others_go_on(tables, tmp_path):
@@ -173,20 +191,26 @@ def test_a_row_waits_for_the_network_that_it_starts_from(tables, tmp_path):
         tables.bring_to_end(row, NEVER)
 
 
-def test_the_finished_masked_runs_of_table_6_are_timed_while_there_is_time(tables, tmp_path, monkeypatch):
+def test_the_finished_masked_runs_of_table_6_are_timed_while_there_is_time(
+    tables, tmp_path, monkeypatch
+):
     rows = [rows_of(tables, tmp_path)[name] for name in ("vgg16_dense", "vgg16_maskconvnet_f")]
     for row in rows:
         row.run.path.mkdir()
         write_json(row.run.report, run_samples.report())
 
     def profile(run, *, provider):
-        times = [run_samples.timing(ms, model=name) for name, ms in (("dense", 22.4), ("slim", 12.9))]
+        times = [
+            run_samples.timing(ms, model=name) for name, ms in (("dense", 22.4), ("slim", 12.9))
+        ]
         write_json(run.profile, run_samples.profile(times, [], provider))
 
     monkeypatch.setattr(tables, "find_rows", lambda *_: rows)
     monkeypatch.setattr(tables, "profile_run", profile)
     asked = ["--table", "6", "--data", "digits", "--out", str(tmp_path)]
-    assert CliRunner().invoke(tables.main, [*asked, "--minutes", "1"]).exit_code == 1  # too short to begin
+    assert (
+        CliRunner().invoke(tables.main, [*asked, "--minutes", "1"]).exit_code == 1
+    )  # too short to begin
     assert CliRunner().invoke(tables.main, asked).exit_code == 0
     assert [row.run.profile.is_file() for row in rows] == [False, True]
     title, *_, dense, slim = (tmp_path / "table6.md").read_text().splitlines()
@@ -196,7 +220,9 @@ def test_the_finished_masked_runs_of_table_6_are_timed_while_there_is_time(table
 
 
 @pytest.mark.parametrize("arguments", [("--set", "finetune.lr=0"), ("--set", "finetune.speed=1")])
-def test_settings_that_can_not_be_are_refused_before_anything_is_written(tables, tmp_path, arguments):
+def test_settings_that_can_not_be_are_refused_before_anything_is_written(
+    tables, tmp_path, arguments
+):
     found = call(tables, tmp_path, *arguments)
     assert found.exit_code == 2
     assert arguments[1].split("=")[0] in found.output

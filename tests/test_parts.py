@@ -1,4 +1,6 @@
-"""Parts of networks that can't be traced: what they computed before, counts by hand, the whole network run."""
+"""Parts of networks that can't be traced: what they computed before, counts by hand, the whole
+network run.
+"""
 
 import json
 from copy import deepcopy
@@ -39,10 +41,17 @@ def test_a_detector_is_pruned_in_its_parts_and_stays_the_detector_that_it_is():
         assert answer["boxes"].shape == (len(answer["labels"]), 4)
         assert 0 < len(answer["scores"]) <= 5
     widths = {row["name"]: row["slim"] for row in result.report["groups"]}
-    stem, deep, mid = (widths[name] for name in ("backbone.stem.0", "backbone.deep.0", "head.mid.0"))
+    stem, deep, mid = (
+        widths[name] for name in ("backbone.stem.0", "backbone.deep.0", "head.mid.0")
+    )
     assert slim.backbone.deep[0].weight.shape == (deep, stem, 3, 3)
     assert slim.head.mid[0].weight.shape == (mid, 8, 3, 3)
-    assert slim.backbone.out["high"].weight.shape == (8, deep, 1, 1)  # the inputs and outputs of a part stay
+    assert slim.backbone.out["high"].weight.shape == (
+        8,
+        deep,
+        1,
+        1,
+    )  # the inputs and outputs of a part stay
 
 
 def test_flops_are_those_of_the_traced_parts_and_parameters_the_whole_network_s():
@@ -56,8 +65,17 @@ def test_flops_are_those_of_the_traced_parts_and_parameters_the_whole_network_s(
     own = {"dense": sum(p.numel() for p in detector().head.parameters())}
     own["slim"] = sum(p.numel() for p in result.model.head.parameters())
     assert result.report["traced"] == {"parts": ["head"], "params": own}
-    outside = {row["layer"] for row in result.report["fixed"] if "outside the traced part head" in row["reason"]}
-    assert outside == {"backbone.stem.0", "backbone.deep.0", "backbone.out.low", "backbone.out.high"}
+    outside = {
+        row["layer"]
+        for row in result.report["fixed"]
+        if "outside the traced part head" in row["reason"]
+    }
+    assert outside == {
+        "backbone.stem.0",
+        "backbone.deep.0",
+        "backbone.out.low",
+        "backbone.out.high",
+    }
 
 
 def test_the_parts_alone_give_what_they_give_inside_the_network():
@@ -77,7 +95,9 @@ def test_names_of_parameters_in_the_parts_are_the_whole_network_s():
     scope = scope_of(network, SIZE, ["backbone.deep", "head.mid"])
     named = dict(network.named_parameters())
     own = dict(scope.of(network).named_parameters())
-    assert {name.rpartition(".")[0] for name in own} == {f"{path}.{n}" for path in scope.parts for n in "01"}
+    assert {name.rpartition(".")[0] for name in own} == {
+        f"{path}.{n}" for path in scope.parts for n in "01"
+    }
     assert all(parameter is named[name] for name, parameter in own.items())
 
 
@@ -129,7 +149,9 @@ def test_a_list_of_layers_is_traced_call_by_call():
     network = Listed().eval()
     calls, _ = capture(network, (images(),), ["layers"])
     assert [call.path for call in calls] == ["layers.0", "layers.1", "layers.1", "layers.1"]
-    with pytest.raises(ModelError, match="no channel of the network may go"):  # all of them leave a part
+    with pytest.raises(
+        ModelError, match="no channel of the network may go"
+    ):  # all of them leave a part
         slimmer.prune(network, flops=0.5, input_size=SIZE, trace=("layers",))
 
 
@@ -260,7 +282,9 @@ def test_inspect_looks_at_the_parts_alone():
 def test_a_classifier_with_a_branch_is_trained_as_a_whole():
     torch.manual_seed(0)
     settings = {"data.trust": True, "finetune.batch_size": 64}
-    result = slimmer.prune(Branching(), "digits", flops=0.5, epochs=0.1, trace=("body",), **settings)
+    result = slimmer.prune(
+        Branching(), "digits", flops=0.5, epochs=0.1, trace=("body",), **settings
+    )
     assert result.report["flops"]["ratio"] <= 0.5
     assert type(result.model) is Branching
     assert result.model(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
@@ -271,7 +295,12 @@ def a_run(tmp_path_factory):
     """A detector pruned from the command line: the run, and what was printed."""
     folder = tmp_path_factory.mktemp("detector")
     torch.save(detector().state_dict(), folder / "detector.pth")
-    options = ["--arch", f"{__file__.replace('test_parts', 'detectors')}:detector", "--trace", "backbone,head"]
+    options = [
+        "--arch",
+        f"{__file__.replace('test_parts', 'detectors')}:detector",
+        "--trace",
+        "backbone,head",
+    ]
     run = folder / "run"
     done = CliRunner().invoke(
         main, ["prune", str(folder / "detector.pth"), "--flops", "0.5", "--out", str(run), *options]
@@ -284,7 +313,8 @@ def test_a_run_in_parts_is_loaded_into_the_given_module_and_by_its_architecture(
     run, _ = a_run
     for slim in (slimmer.load(run, model=detector()), slimmer.load(run)):
         assert (
-            sum(p.numel() for p in slim.parameters()) == json.loads((run / "report.json").read_text())["params"]["slim"]
+            sum(p.numel() for p in slim.parameters())
+            == json.loads((run / "report.json").read_text())["params"]["slim"]
         )
         assert len(slim(list(images(3)))) == 3
 
@@ -318,7 +348,12 @@ def test_a_pyramid_alone_can_be_traced_without_parts():
     assert result.report["traced"] is None
 
 
-FEW = {"box_nms_thresh": 0.5, "rpn_pre_nms_top_n_test": 20, "rpn_post_nms_top_n_test": 10, "box_score_thresh": 0.0}
+FEW = {
+    "box_nms_thresh": 0.5,
+    "rpn_pre_nms_top_n_test": 20,
+    "rpn_post_nms_top_n_test": 10,
+    "box_score_thresh": 0.0,
+}
 TWO_STAGES = ("backbone", "rpn.head", "roi_heads.box_head", "roi_heads.box_predictor")
 
 
@@ -327,13 +362,23 @@ TWO_STAGES = ("backbone", "rpn.head", "roi_heads.box_head", "roi_heads.box_predi
     ("name", "options", "trace"),
     [
         ("ssdlite320_mobilenet_v3_large", {}, ("backbone", "head")),
-        ("retinanet_resnet50_fpn", {"min_size": 64, "max_size": 64, "topk_candidates": 20}, ("backbone", "head")),
-        ("fasterrcnn_mobilenet_v3_large_320_fpn", {"min_size": 64, "max_size": 64, **FEW}, TWO_STAGES),
+        (
+            "retinanet_resnet50_fpn",
+            {"min_size": 64, "max_size": 64, "topk_candidates": 20},
+            ("backbone", "head"),
+        ),
+        (
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+            {"min_size": 64, "max_size": 64, **FEW},
+            TWO_STAGES,
+        ),
     ],
 )
 def test_torchvision_s_detectors_are_slimmed_whole(name, options, trace):
     torch.manual_seed(0)
-    dense = getattr(detection(), name)(weights=None, weights_backbone=None, num_classes=5, **options).eval()
+    dense = getattr(detection(), name)(
+        weights=None, weights_backbone=None, num_classes=5, **options
+    ).eval()
     result = slimmer.prune(dense, flops=0.5, input_size=(3, 64, 64), trace=trace)
     assert 0.49 < result.report["flops"]["ratio"] <= 0.5
     assert type(result.model) is type(dense)
@@ -359,7 +404,9 @@ def test_the_reason_why_a_network_can_t_be_traced_is_no_page():
     assert len(str(error.value)) < 1000
 
 
-@pytest.mark.parametrize("given", [([torch.zeros(SIZE), torch.zeros(SIZE)],), {"images": [torch.zeros(SIZE)]}])
+@pytest.mark.parametrize(
+    "given", [([torch.zeros(SIZE), torch.zeros(SIZE)],), {"images": [torch.zeros(SIZE)]}]
+)
 def test_images_of_the_network_s_own_may_come_in_a_list(given):
     dense = detector()
     dense.example_inputs = given
@@ -371,6 +418,9 @@ def test_images_of_the_network_s_own_may_come_in_a_list(given):
 
 def test_within_the_traced_parts_patterns_choose_as_ever(tmp_path):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("model: {trace: [backbone, head], only: [backbone], keep: [backbone.stem]}\n", encoding="utf-8")
+    recipe.write_text(
+        "model: {trace: [backbone, head], only: [backbone], keep: [backbone.stem]}\n",
+        encoding="utf-8",
+    )
     result = slimmer.prune(detector(), flops=0.8, input_size=SIZE, recipe=recipe)
     assert [row["name"] for row in result.report["groups"]] == ["backbone.deep.0"]

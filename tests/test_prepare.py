@@ -1,4 +1,6 @@
-"""What a run starts from: what is kept stays whole, budgets are as asked for, and what does not fit is refused."""
+"""What a run starts from: what is kept stays whole, budgets are as asked for, and what does not fit
+is refused.
+"""
 
 import copy
 
@@ -62,21 +64,31 @@ def test_what_is_kept_narrows_what_can_be_reached():
 
 
 def test_budgets_are_shares_or_numbers_of_what_the_network_costs():
-    pairs = [("model.input_size", SIZE), ("budget.flops", "50%"), ("budget.params", {"sparsity": 0.25})]
+    pairs = [
+        ("model.input_size", SIZE),
+        ("budget.flops", "50%"),
+        ("budget.params", {"sparsity": 0.25}),
+    ]
     job = prepare(read_recipe(None, pairs), chain())
     flops, params = job.budgets
     assert (flops.cost.name, params.cost.name) == ("flops", "params")
     assert params.cost.dense == sum(parameter.numel() for parameter in job.model.parameters())
     assert (flops.limit, flops.ratio) == (flops.cost.dense / 2, 0.5)
     assert (params.limit, params.ratio) == (0.75 * params.cost.dense, 0.75)
-    absolute = [("model.input_size", SIZE), ("budget.flops", flops.cost.dense - 1), ("budget.params", "0.2K")]
+    absolute = [
+        ("model.input_size", SIZE),
+        ("budget.flops", flops.cost.dense - 1),
+        ("budget.params", "0.2K"),
+    ]
     flops, params = prepare(read_recipe(None, absolute), chain()).budgets
     assert (flops.limit, params.limit) == (flops.cost.dense - 1, 200)
 
 
 def test_floors_and_multiples_reach_the_task():
     pairs = [("model.input_size", SIZE), HALF, ("budget.min_width", 2), ("budget.round_to", 2)]
-    limits = prepare(read_recipe(None, [*pairs, ("budget.max_sparsity", {"conv2": 0.4})]), chain()).limits
+    limits = prepare(
+        read_recipe(None, [*pairs, ("budget.max_sparsity", {"conv2": 0.4})]), chain()
+    ).limits
     assert limits == Limits(2, floors={"conv1": 2, "conv2": 3})
 
 
@@ -130,7 +142,12 @@ def test_no_data_is_no_error():
 @pytest.mark.parametrize("section", [{"name": "digits"}, {"path": "digits"}])
 def test_data_come_by_name_or_by_place(section):
     data = load_data(DataSection(**section, size=8, mean=(0.25,), std=(0.5,), augment="crop"))
-    assert (data.name, data.input_size, data.mean, data.std) == ("digits", (1, 8, 8), (0.25,), (0.5,))
+    assert (data.name, data.input_size, data.mean, data.std) == (
+        "digits",
+        (1, 8, 8),
+        (0.25,),
+        (0.5,),
+    )
     assert data.augment == "crop"
 
 
@@ -149,4 +166,7 @@ def test_a_network_comes_from_its_checkpoint(tmp_path):
         model, identity = source.network, source.identity
         assert identity == Identity("cifar_resnet8", 4, size)
         assert not model.training
-        assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in wanted.state_dict().items())
+        assert all(
+            torch.equal(tensor, model.state_dict()[name])
+            for name, tensor in wanted.state_dict().items()
+        )

@@ -1,4 +1,6 @@
-"""The self-check: what labels can't see is found by running the slim network, and nothing wrong gets past it."""
+"""The self-check: what labels can't see is found by running the slim network, and nothing wrong
+gets past it.
+"""
 
 import copy
 
@@ -36,7 +38,9 @@ class Counted(nn.Module):
 
 
 class CountedInteger(Counted):
-    """The count is a size that Python computed from another axis: no operation on channels shows it."""
+    """The count is a size that Python computed from another axis: no operation on channels shows
+    it.
+    """
 
     def hold(self, x):
         height, width = x.shape[2], x.shape[3]
@@ -58,7 +62,9 @@ class CountedScale(Counted):
 
 
 class InFloat(nn.Module):
-    """Code that names its types: a norm and a convolution in float32, a new tensor, one that is no buffer."""
+    """Code that names its types: a norm and a convolution in float32, a new tensor, one that is no
+    buffer.
+    """
 
     def __init__(self):
         super().__init__()
@@ -108,7 +114,9 @@ def test_what_is_written_to_a_tensor_of_the_networks_own_is_read_again():
     assert "first" not in [group.name for group in checked.groups]
 
 
-@pytest.mark.parametrize(("said", "told"), [("not in doubles", "RuntimeError: not in doubles"), (" ", "RuntimeError")])
+@pytest.mark.parametrize(
+    ("said", "told"), [("not in doubles", "RuntimeError: not in doubles"), (" ", "RuntimeError")]
+)
 def test_a_network_that_can_not_be_checked_says_where(said, told):
     class Picky(InFloat):
         def forward(self, x):
@@ -127,7 +135,9 @@ def counted(request):
 
 
 def test_a_count_in_the_code_is_found_held_and_listed_and_the_others_are_pruned(counted):
-    """Whether labels see it or only the self-check does: `second` stays, each of the others can be cut."""
+    """Whether labels see it or only the self-check does: `second` stays, each of the others can be
+    cut.
+    """
     before = copy.deepcopy(counted.state_dict())
     graph = probe(counted, build_graph(counted, zoo.SIZE), zoo.SIZE)
     assert [group.name for group in graph.groups] == ["first", "third", "fourth"]
@@ -138,7 +148,12 @@ def test_a_count_in_the_code_is_found_held_and_listed_and_the_others_are_pruned(
     plan = make_plan(graph, {"first": [1, 4], "third": [0], "fourth": [2, 3]})
     image = torch.randn(3, *zoo.SIZE, dtype=torch.float64)
     slim = prune(counted, plan)
-    assert [layer.out_channels for layer in (slim.first, slim.second, slim.third, slim.fourth)] == [2, 8, 1, 2]
+    assert [layer.out_channels for layer in (slim.first, slim.second, slim.third, slim.fourth)] == [
+        2,
+        8,
+        1,
+        2,
+    ]
     masked = Masked(counted, graph, hard_mask(plan, torch.float64))
     with torch.no_grad():
         assert torch.allclose(slim(image), masked(image), rtol=1e-12)
@@ -152,14 +167,18 @@ def test_the_reason_of_what_was_found_by_running_is_the_error():
     assert "second" in {group.name for group in plain.groups}  # labels alone do not see it
     graph = probe(model, plain, zoo.SIZE)
     [row] = [row for row in graph.fixed if row.layer == "second"]
-    assert row.reason.startswith("a count of channels that the code holds; cut, it fails: RuntimeError: shape '[-1, 8")
+    assert row.reason.startswith(
+        "a count of channels that the code holds; cut, it fails: RuntimeError: shape '[-1, 8"
+    )
     assert "(test_probe.py:" in row.reason  # its line
     assert "view(" in row.reason
     assert graph.fixed[: len(plain.fixed)] == plain.fixed
 
 
 class Hidden(nn.Module):
-    """A count behind a norm that starts at zero, as pretrainers leave them, and an output that is tiny."""
+    """A count behind a norm that starts at zero, as pretrainers leave them, and an output that is
+    tiny.
+    """
 
     def __init__(self, scale):
         super().__init__()
@@ -189,7 +208,9 @@ def test_what_weights_of_zero_or_small_outputs_would_hide_is_found(scale, head):
 
 
 class Multihead(nn.Module):
-    """PyTorch's own module for attention inside a convnet, which wants its inputs as wide as its heads together."""
+    """PyTorch's own module for attention inside a convnet, which wants its inputs as wide as its
+    heads together.
+    """
 
     def __init__(self):
         super().__init__()
@@ -243,7 +264,9 @@ def test_several_faults_are_all_found():
 
 
 class RoundedCount(nn.Module):
-    """The output is scaled by half the number of channels, rounded down: of nine and of eight it is four."""
+    """The output is scaled by half the number of channels, rounded down: of nine and of eight it is
+    four.
+    """
 
     def __init__(self):
         super().__init__()
@@ -377,14 +400,19 @@ class TrainedNever(Between):
         return x + torch.rand(7, 1, 1) if self.training else x
 
 
-@pytest.mark.parametrize(("kind", "held"), [(Between, set()), (TrainedCount, {"first"}), (TrainedNever, set())])
+@pytest.mark.parametrize(
+    ("kind", "held"), [(Between, set()), (TrainedCount, {"first"}), (TrainedNever, set())]
+)
 def test_what_only_training_counts_is_fixed_with_its_line(kind, held):
     model, drawn = kind().eval(), torch.get_rng_state()
     plain = build_graph(model, zoo.SIZE)
     found = probe(model, plain, zoo.SIZE)
     rows = found.fixed[len(plain.fixed) :]
     assert {row.layer for row in rows} == held
-    assert all("in training, RuntimeError: " in row.reason and "(test_probe.py:" in row.reason for row in rows)
+    assert all(
+        "in training, RuntimeError: " in row.reason and "(test_probe.py:" in row.reason
+        for row in rows
+    )
     assert not model.training
     assert torch.equal(torch.get_rng_state(), drawn)
 
@@ -413,7 +441,9 @@ class Rooted(Between):
         return x.sqrt()
 
 
-@pytest.mark.parametrize(("kind", "found"), [(Forgetful, "differently each time"), (Rooted, "holds NaN")])
+@pytest.mark.parametrize(
+    ("kind", "found"), [(Forgetful, "differently each time"), (Rooted, "holds NaN")]
+)
 def test_a_network_that_can_not_be_compared_is_refused_with_the_reason(kind, found):
     model = kind().eval()
     with pytest.raises(ModelError, match=found):
@@ -434,7 +464,9 @@ class Counting(nn.Module):
 
 def test_the_groups_at_fault_are_looked_for_in_the_module_that_fails():
     blocks = 12
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), *(Counting() for _ in range(blocks)), nn.Conv2d(4, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), *(Counting() for _ in range(blocks)), nn.Conv2d(4, 2, 1)
+    )
     cuts = []
 
     def counted(*given):
@@ -446,4 +478,6 @@ def test_the_groups_at_fault_are_looked_for_in_the_module_that_fails():
     assert {row.layer for row in checked.fixed if "the code holds" in row.reason} == {
         f"{number}.first" for number in range(1, blocks + 1)
     }
-    assert len(cuts) <= 2 * blocks + 3  # all together and one alone for each, then the checks that nothing fails
+    assert (
+        len(cuts) <= 2 * blocks + 3
+    )  # all together and one alone for each, then the checks that nothing fails

@@ -52,7 +52,10 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
     torch.manual_seed(0)
     save_weights(tmp_path / "dense.safetensors", scope[factory](), {})
     recipe = {
-        "model": {"checkpoint": str(tmp_path / "dense.safetensors"), "arch": f"{tmp_path / 'net.py'}:{factory}"},
+        "model": {
+            "checkpoint": str(tmp_path / "dense.safetensors"),
+            "arch": f"{tmp_path / 'net.py'}:{factory}",
+        },
         "data": {"name": "digits", "trust": True},
         "budget": {"flops": 0.5},
         "method": {"sparsify": 0.3, "batches": 4},
@@ -62,9 +65,18 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
     (tmp_path / "job.py").write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     job = [str(tmp_path / "job.py"), str(tmp_path / "recipe.yaml")]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     for command in ([sys.executable, *job, "one"], [*torchrun, *job, "two"]):
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     plans = [(tmp_path / f"two.plan{rank}").read_text() for rank in (0, 1)]
     assert plans[0] == plans[1]
@@ -75,7 +87,9 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
             assert (tensor - two[name]).abs().max() <= TOLERANCE * tensor.abs().max()
 
 
-def test_synchronised_batch_norm_on_the_cpu_is_refused_in_one_message_and_one_process_needs_none(tmp_path) -> None:
+def test_synchronised_batch_norm_on_the_cpu_is_refused_in_one_message_and_one_process_needs_none(
+    tmp_path,
+) -> None:
     """PyTorch has none there; each process normalises by its own images, and the README says so."""
     two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
     with pytest.raises(RuntimeUnavailableError, match="no synchronised batch norm for the CPU"):
@@ -85,7 +99,9 @@ def test_synchronised_batch_norm_on_the_cpu_is_refused_in_one_message_and_one_pr
     gpus = SimpleNamespace(world_size=2, device=torch.device("cuda"))
     assert isinstance(synchronised_(gpus, norm)[0], torch.nn.SyncBatchNorm)
     distributed = torch.distributed
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
+    )
     try:
         with pytest.raises(
             ValueError, match="expected input tensor to be on GPU"

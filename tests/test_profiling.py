@@ -1,4 +1,6 @@
-"""Profiling: the statistics on samples made up, the turns on a clock made up, and one short real profile."""
+"""Profiling: the statistics on samples made up, the turns on a clock made up, and one short real
+profile.
+"""
 
 import json
 import math
@@ -121,7 +123,9 @@ def constant(ms):
 
 
 def test_the_speedup_of_a_known_clock_is_exact(tmp_path):
-    found, _ = fake_profile(tmp_path, {"dense": constant(10), "slim": constant(4), "same": constant(10)}, blocks=6)
+    found, _ = fake_profile(
+        tmp_path, {"dense": constant(10), "slim": constant(4), "same": constant(10)}, blocks=6
+    )
     slim, same = found.comparisons
     assert (slim.model, slim.against) == ("slim", "dense")
     assert (slim.speedup, slim.low, slim.high, slim.verdict) == (2.5, 2.5, 2.5, "faster")
@@ -136,11 +140,15 @@ def test_the_speedup_of_a_known_clock_is_exact(tmp_path):
 
 def test_flops_promise_nothing_between_files_of_two_precisions(tmp_path):
     lengths = {"dense": constant(10), "slim": constant(4), "int8": constant(2)}
-    about = {name: {"flops": "100" if name == "dense" else "50", "precision": "fp32"} for name in lengths}
+    about = {
+        name: {"flops": "100" if name == "dense" else "50", "precision": "fp32"} for name in lengths
+    }
     about["int8"]["precision"] = "int8, QDQ, static, weights per channel"
     found, _ = fake_profile(tmp_path, lengths, means={"about": lambda path: about[path.name]})
     assert [(one.promise, one.efficiency) for one in found.comparisons] == [(2, 1.25), (None, None)]
-    assert [one.precision for one in found.subjects] == [about[name]["precision"] for name in lengths]
+    assert [one.precision for one in found.subjects] == [
+        about[name]["precision"] for name in lengths
+    ]
 
 
 def test_weights_in_a_file_beside_count_as_the_networks_own(tmp_path):
@@ -160,36 +168,47 @@ def test_a_warm_up_lasts_as_long_as_a_block(tmp_path):
 def test_the_networks_take_turns_and_their_order_changes(tmp_path):
     _, log = fake_profile(tmp_path, {"a": constant(10), "b": constant(10)}, blocks=2)
     turns = [name for name, _ in groupby(name for name, _ in log)]
-    # the warm-ups; then of each block two turns of ten runs, a b b a | b a a b, where what meets is one turn
+    # the warm-ups; then of each block two turns of ten runs, a b b a | b a a b, where what meets is
+    # one turn
     assert turns == ["a", "b", "a", "b", "a", "b", "a", "b"]
     runs = Counter(name for name, _ in log)
     assert runs["a"] == runs["b"]
 
 
 def test_a_block_ends_for_each_network_when_it_has_enough(tmp_path):
-    found, log = fake_profile(tmp_path, {"slow": constant(300), "quick": constant(1)}, runs=3, seconds=0.5, blocks=2)
+    found, log = fake_profile(
+        tmp_path, {"slow": constant(300), "quick": constant(1)}, runs=3, seconds=0.5, blocks=2
+    )
     assert [one.samples for one in found.timings] == [2 * 3, 2 * 500]
     # the second block: quick, slow | slow, quick | quick alone
     assert [name for name, _ in groupby(name for name, _ in log)][-3:] == ["quick", "slow", "quick"]
 
 
 def test_runs_so_long_that_a_lead_in_changes_nothing_go_without(tmp_path):
-    _, log = fake_profile(tmp_path, {"a": constant(2100), "b": constant(2000)}, seconds=0, runs=2, blocks=1)
+    _, log = fake_profile(
+        tmp_path, {"a": constant(2100), "b": constant(2000)}, seconds=0, runs=2, blocks=1
+    )
     assert "".join(name for name, _ in log) == "a" * (1 + 5) + "b" * (1 + 5) + "abba"
 
 
 def test_what_disturbs_the_runs_changes_the_medians_and_not_the_speedup(tmp_path):
-    """A neighbour comes and goes every 0.7 s; then dense takes 1.5 times as long and slim, which computes less, 1.6."""
+    """A neighbour comes and goes every 0.7 s; then dense takes 1.5 times as long and slim, which
+    computes less, 1.6.
+    """
 
     def disturbed(ms, factor):
         return lambda count, now: ms * (factor if now // (700 * MS) % 4 else 1)
 
-    found, _ = fake_profile(tmp_path, {"dense": disturbed(10, 1.5), "slim": disturbed(5, 1.6)}, seconds=1.0, blocks=11)
+    found, _ = fake_profile(
+        tmp_path, {"dense": disturbed(10, 1.5), "slim": disturbed(5, 1.6)}, seconds=1.0, blocks=11
+    )
     [one] = found.comparisons
     assert (one.speedup, one.low, one.high) == (2, 2, 2)
     assert one.of_medians == pytest.approx(2 * 1.5 / 1.6)
     [note] = [note for note in found.notes if note.startswith("Something disturbed")]
-    assert note.endswith("say otherwise: slim, batch 1, 1 thread, against dense, 1.88 by medians, 2.00 so.")
+    assert note.endswith(
+        "say otherwise: slim, batch 1, 1 thread, against dense, 1.88 by medians, 2.00 so."
+    )
 
 
 def test_each_batch_size_is_timed_on_its_own(tmp_path):
@@ -199,7 +218,9 @@ def test_each_batch_size_is_timed_on_its_own(tmp_path):
     assert found.comparisons == ()
 
 
-@pytest.mark.parametrize(("seconds", "runs", "samples"), [(0.0, 20, 20), (0.5, 20, 50), (0.5, 100, 100), (0, 1, 1)])
+@pytest.mark.parametrize(
+    ("seconds", "runs", "samples"), [(0.0, 20, 20), (0.5, 20, 50), (0.5, 100, 100), (0, 1, 1)]
+)
 def test_a_block_lasts_both_the_seconds_and_the_runs(seconds, runs, samples, tmp_path):
     found, _ = fake_profile(tmp_path, {"a": constant(10)}, seconds=seconds, runs=runs, blocks=3)
     assert found.timings[0].samples == 3 * samples
@@ -217,7 +238,9 @@ def test_a_machine_that_slows_down_changes_the_times_and_not_the_speedup(tmp_pat
     assert any("drifting" in note for note in found.notes)
 
 
-def test_more_blocks_are_timed_until_the_interval_is_narrow_and_four_times_as_many_at_most(tmp_path):
+def test_more_blocks_are_timed_until_the_interval_is_narrow_and_four_times_as_many_at_most(
+    tmp_path,
+):
     draw = np.random.default_rng(0)
 
     def wandering(ms):
@@ -225,12 +248,18 @@ def test_more_blocks_are_timed_until_the_interval_is_narrow_and_four_times_as_ma
 
     heard = []
     asked = {"runs": 10, "on_progress": lambda *step: heard.append(step)}
-    for precision, length, blocks in ((0.001, constant(5), 6), (0.001, wandering(5), 24), (0.3, wandering(5), 6)):
+    for precision, length, blocks in (
+        (0.001, constant(5), 6),
+        (0.001, wandering(5), 24),
+        (0.3, wandering(5), 6),
+    ):
         lengths = {"dense": length, "slim": constant(4)}
         found, _ = fake_profile(tmp_path, lengths, precision=precision, blocks=6, **asked)
         assert [len(timing.block_medians_ms) for timing in found.timings] == [blocks] * 2
         assert [heard[-1][0], heard[-1][2]] == [heard[-1][1], "done"]
-        assert any(note.startswith("Intervals that did not come within 0.1%") for note in found.notes) == (blocks == 24)
+        assert any(
+            note.startswith("Intervals that did not come within 0.1%") for note in found.notes
+        ) == (blocks == 24)
     found, _ = fake_profile(tmp_path, {"dense": wandering(5)}, precision=0.001, **asked)
     assert len(found.timings[0].block_medians_ms) == 5  # nothing is compared
 
@@ -248,7 +277,10 @@ def test_the_warm_up_goes_on_until_durations_agree(tmp_path):
     restless = {"b": lambda count, now: 10 + count}
     found, _ = fake_profile(tmp_path, restless)
     assert not found.timings[0].settled
-    assert "Durations still changed when the warm-up was given up: b, batch 1, 1 thread." in found.notes
+    assert (
+        "Durations still changed when the warm-up was given up: b, batch 1, 1 thread."
+        in found.notes
+    )
 
 
 def test_a_turn_starts_with_unrecorded_runs(tmp_path):
@@ -270,7 +302,9 @@ def test_a_turn_starts_with_unrecorded_runs(tmp_path):
 def test_p99_needs_a_thousand_samples_and_its_absence_is_said(tmp_path):
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=199, blocks=5)
     assert found.timings[0].p99_ms is None
-    assert found.notes == ("No p99 where there are fewer than 1000 samples (here from 995): a, batch 1, 1 thread.",)
+    assert found.notes == (
+        "No p99 where there are fewer than 1000 samples (here from 995): a, batch 1, 1 thread.",
+    )
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=200, blocks=5)
     assert found.timings[0].p99_ms == 1
     assert found.notes == ()
@@ -303,7 +337,9 @@ def test_ctrl_c_closes_the_sessions(tmp_path):
 
 @pytest.mark.parametrize(("blocks", "told"), [(1, "1 block"), (3, "3 blocks"), (5, "5 blocks")])
 def test_fewer_than_six_blocks_claim_no_interval(blocks, told, tmp_path):
-    found, _ = fake_profile(tmp_path, {"a": constant(1), "b": constant(2)}, runs=1000, blocks=blocks)
+    found, _ = fake_profile(
+        tmp_path, {"a": constant(1), "b": constant(2)}, runs=1000, blocks=blocks
+    )
     [one] = found.comparisons
     assert (one.speedup, one.low, one.high, one.verdict) == (0.5, None, None, "no interval")
     assert found.notes == (
@@ -313,15 +349,22 @@ def test_fewer_than_six_blocks_claim_no_interval(blocks, told, tmp_path):
 
 @pytest.mark.parametrize(("blocks", "taken"), [(1, 1), (2, 6), (3, 6), (6, 6)])
 def test_a_short_effort_goes_on_until_it_can_have_an_interval_where_it_can(blocks, taken, tmp_path):
-    found, _ = fake_profile(tmp_path, {"a": constant(2), "b": constant(1)}, blocks=blocks, precision=0.015)
+    found, _ = fake_profile(
+        tmp_path, {"a": constant(2), "b": constant(1)}, blocks=blocks, precision=0.015
+    )
     assert {len(timing.block_medians_ms) for timing in found.timings} == {taken}
     assert (found.comparisons[0].low is None) == (taken < 6)
 
 
-def test_what_a_timed_session_left_to_the_cpu_is_said_where_nothing_was_traced(tmp_path, monkeypatch):
+def test_what_a_timed_session_left_to_the_cpu_is_said_where_nothing_was_traced(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(FakeSession, "settings", {"nodes.CPUExecutionProvider": "3"})
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=1000, provider="cuda")
-    assert found.notes == ("The GPU's clocks were not locked, only read.", "a: 3 nodes run on the CPU.")
+    assert found.notes == (
+        "The GPU's clocks were not locked, only read.",
+        "a: 3 nodes run on the CPU.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -375,7 +418,9 @@ def net(tmp_path):
         [numpy_helper.from_array(np.ones((4, 3), np.float32), "weight")],
     )
     path = tmp_path / "net.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path
+    )
     return path
 
 
@@ -398,14 +443,24 @@ def test_a_real_profile_survives_json_and_agrees_with_itself(net, capfd):
     ]
     for timing in found.timings:
         assert timing.samples >= 60
-        assert 0 < timing.min_ms <= timing.p5_ms <= timing.p50_ms <= timing.p90_ms <= timing.p95_ms <= timing.max_ms
+        assert (
+            0
+            < timing.min_ms
+            <= timing.p5_ms
+            <= timing.p50_ms
+            <= timing.p90_ms
+            <= timing.p95_ms
+            <= timing.max_ms
+        )
         assert min(timing.block_medians_ms) <= timing.median_ms <= max(timing.block_medians_ms)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_that_can_not_be_profiled_is_an_error_before_anything_is_timed(net, tmp_path):
     with pytest.raises(ExportError, match=r"none\.onnx"):
-        profile([Network("a", net), Network("b", tmp_path / "none.onnx")], Conditions((1, 2, 2), ONE))
+        profile(
+            [Network("a", net), Network("b", tmp_path / "none.onnx")], Conditions((1, 2, 2), ONE)
+        )
     with pytest.raises(ExportError, match=r"\(1, 1, 3, 3\)"):
         profile([Network("a", net)], Conditions((1, 3, 3), ONE))
     with pytest.raises(RuntimeUnavailableError):
@@ -422,7 +477,9 @@ def brute_force_percentiles(samples, share):
 
 
 @pytest.mark.parametrize("share", [5, 50, 100])
-@pytest.mark.parametrize("samples", [[3.0], [1.0, 2.0], [5.0, 1.0, 2.0], [1.0, 7.0, 2.0, 4.0], [1, 2, 3, 4, 5]])
+@pytest.mark.parametrize(
+    "samples", [[3.0], [1.0, 2.0], [5.0, 1.0, 2.0], [1.0, 7.0, 2.0, 4.0], [1, 2, 3, 4, 5]]
+)
 def test_resampled_percentiles_follow_the_distribution_found_by_enumeration(samples, share):
     times = 40_000
     found = statistics._resampled(np.array(samples, float), share, times, np.random.default_rng(0))
@@ -439,7 +496,10 @@ def brute_force_interval(reference, other, draw, times):
     found = []
     for _ in range(times):
         ratios = [
-            tuple(np.percentile(draw.choice(each[block], len(each[block])), 5) for each in (reference, other))
+            tuple(
+                np.percentile(draw.choice(each[block], len(each[block])), 5)
+                for each in (reference, other)
+            )
             for block in draw.integers(len(reference), size=len(reference))
         ]
         quietest = sorted(ratios, key=np.prod)[: math.ceil(len(ratios) / 4)]
@@ -464,14 +524,19 @@ def simulated(draw, scale, wobble):
 
 @pytest.mark.parametrize("blocks", [7, 11])
 @pytest.mark.parametrize("own", [0.0, 0.05])
-def test_the_interval_holds_the_truth_nearly_always_and_equal_networks_are_called_equal(blocks, own):
-    """`own` is by how much a network's speed wanders alone from block to block, which bounds what can be known."""
+def test_the_interval_holds_the_truth_nearly_always_and_equal_networks_are_called_equal(
+    blocks, own
+):
+    """`own` is by how much a network's speed wanders alone from block to block, which bounds what
+    can be known.
+    """
     draw = np.random.default_rng(0)
     held = equal = 0
     for seed in range(100):
         wobble = draw.uniform(0.7, 1.3, blocks)  # a machine whose speed wanders from block to block
         dense, slim, twin = (
-            simulated(draw, scale, wobble * np.exp(own * draw.standard_normal(blocks))) for scale in (1.0, 0.5, 1.0)
+            simulated(draw, scale, wobble * np.exp(own * draw.standard_normal(blocks)))
+            for scale in (1.0, 0.5, 1.0)
         )
         low, high = statistics.speedup_interval(dense, slim, seed=seed)
         held += low <= 2 <= high
@@ -503,8 +568,14 @@ def test_of_the_network_with_more_runs_those_beside_the_others_count():
 
 
 @quick
-@given(st.lists(sample_lists, min_size=1, max_size=6), st.sampled_from([0.125, 0.5, 2, 8]), st.integers(0, 5))
-def test_a_network_scaled_by_a_factor_has_that_speedup_and_the_interval_scales(blocks, factor, seed):
+@given(
+    st.lists(sample_lists, min_size=1, max_size=6),
+    st.sampled_from([0.125, 0.5, 2, 8]),
+    st.integers(0, 5),
+)
+def test_a_network_scaled_by_a_factor_has_that_speedup_and_the_interval_scales(
+    blocks, factor, seed
+):
     reference = [np.array(block) for block in blocks]
     other = [block / factor for block in reference]
     assert statistics.speedup(reference, other) == pytest.approx(factor)
@@ -540,7 +611,9 @@ def test_one_disturbed_block_of_three_does_not_move_the_median_of_medians(blocks
 @given(sample_lists.filter(lambda values: len(values) >= 3))
 def test_windows_are_the_medians_of_the_thirds(values):
     samples = np.array(values)
-    assert statistics.windows(samples) == tuple(np.median(part) for part in np.array_split(samples, 3))
+    assert statistics.windows(samples) == tuple(
+        np.median(part) for part in np.array_split(samples, 3)
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""A busy machine: what CPU time keeps wall time from saying, on a clock made up and on this machine's own."""
+"""A busy machine: what CPU time keeps wall time from saying, on a clock made up and on this
+machine's own.
+"""
 
 import hashlib
 import os
@@ -23,7 +25,9 @@ SLICE, AWAY = 4 * MS, 6 * MS  # a scheduler's: so long a process runs, and then 
 
 
 class Scheduler:
-    """A core that a process has for a slice and then leaves to others; `cpu` passes only while it computes."""
+    """A core that a process has for a slice and then leaves to others; `cpu` passes only while it
+    computes.
+    """
 
     def __init__(self, *, alone):
         self.cpu_now, self.left, self.alone = 0, SLICE, alone
@@ -44,7 +48,9 @@ class Scheduler:
 
 
 def busy_machine(tmp_path, *, alone=False, threads=(1,), waited=None):
-    """A profile of networks of 10 ms and 0.5 ms of CPU time, whose ratio is 20, where others want the core too."""
+    """A profile of networks of 10 ms and 0.5 ms of CPU time, whose ratio is 20, where others want
+    the core too.
+    """
     scheduler = Scheduler(alone=alone)
 
     def length(ms):
@@ -60,8 +66,14 @@ def busy_machine(tmp_path, *, alone=False, threads=(1,), waited=None):
 
 def test_networks_of_a_ratio_of_20_are_not_said_to_be_30_times_as_fast(tmp_path):
     [one] = busy_machine(tmp_path).comparisons
-    assert one.wall.speedup > 30  # what wall time says: every long run is interrupted, most short ones are not
-    assert (one.speedup, one.low, one.high) == (pytest.approx(20), pytest.approx(20), pytest.approx(20))
+    assert (
+        one.wall.speedup > 30
+    )  # what wall time says: every long run is interrupted, most short ones are not
+    assert (one.speedup, one.low, one.high) == (
+        pytest.approx(20),
+        pytest.approx(20),
+        pytest.approx(20),
+    )
     assert (one.by, one.undisturbed, one.verdict) == ("CPU time", False, "faster")
     assert one.cpu.speedup == one.speedup
 
@@ -101,7 +113,9 @@ def test_blocks_are_added_until_the_interval_that_is_quoted_is_narrow(tmp_path):
     asked = {"runs": 5, "blocks": 6, "precision": 0.01}
     found, _ = fake_profile(tmp_path, lengths, means={"cpu": lambda threads: spent}, **asked)
     assert found.comparisons[0].by == "CPU time"
-    assert {len(row.block_medians_ms) for row in found.timings} == {6}  # of wall time it would be wide for ever
+    assert {len(row.block_medians_ms) for row in found.timings} == {
+        6
+    }  # of wall time it would be wide for ever
 
 
 FIVE, SIX, TEN = (Ratio(value, value, value) for value in (5.0, 6.0, 5.4))
@@ -116,7 +130,8 @@ FIVE, SIX, TEN = (Ratio(value, value, value) for value in (5.0, 6.0, 5.4))
         (SIX, FIVE, 1, None, False),
         (FIVE, SIX, 1, 0.9, False),
         (FIVE, None, 1, None, None),
-        # on several threads both times may be bent alike: only where none waited for a core is it known
+        # on several threads both times may be bent alike: only where none waited for a core is it
+        # known
         (FIVE, FIVE, 2, 0.0, True),
         (FIVE, FIVE, 2, 0.7, False),
         (FIVE, FIVE, 2, None, None),
@@ -125,7 +140,9 @@ FIVE, SIX, TEN = (Ratio(value, value, value) for value in (5.0, 6.0, 5.4))
         (SIX, FIVE, None, None, False),
     ],
 )
-def test_a_wall_time_is_undisturbed_where_cpu_time_agrees_and_no_thread_waited(wall, cpu, threads, waited, verdict):
+def test_a_wall_time_is_undisturbed_where_cpu_time_agrees_and_no_thread_waited(
+    wall, cpu, threads, waited, verdict
+):
     assert is_undisturbed(wall, cpu, threads, waited) is verdict
 
 
@@ -157,7 +174,9 @@ def test_one_thread_s_clock_leaves_out_what_other_threads_do_and_the_process_s_d
     other = threading.Thread(target=work)
     other.start()
     other.join()
-    spent = [(clock() - start) / 1e6 for clock, start in zip((alone, together), before, strict=True)]
+    spent = [
+        (clock() - start) / 1e6 for clock, start in zip((alone, together), before, strict=True)
+    ]
     assert spent[0] < 50
     assert spent[1] >= 99
 
@@ -169,7 +188,10 @@ def test_threads_that_want_the_same_core_are_seen_to_wait():
     try:
         # hashing lets other threads go on meanwhile
         block = bytes(1 << 24)
-        pair = [threading.Thread(target=lambda: [hashlib.sha256(block) for _ in range(8)]) for _ in range(2)]
+        pair = [
+            threading.Thread(target=lambda: [hashlib.sha256(block) for _ in range(8)])
+            for _ in range(2)
+        ]
         for thread in pair:
             thread.start()
         seen = 0
@@ -187,7 +209,9 @@ def test_where_the_system_does_not_tell_it_is_not_known(monkeypatch, tmp_path):
 
 
 def test_a_session_on_one_thread_runs_in_the_thread_that_calls_it(tmp_path):
-    """Then that thread's CPU time is the network's: what the process spends beside it is next to nothing."""
+    """Then that thread's CPU time is the network's: what the process spends beside it is next to
+    nothing.
+    """
     session = open_session(write(tmp_path / "net.onnx"), provider="cpu", threads=1)
     once = session.prepare(np.zeros((200_000, 1, 2, 2), np.float32))
     once()

@@ -38,15 +38,29 @@ def test_the_citation_has_the_version_of_the_package_and_every_reproduced_method
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert cited["version"] == PROJECT["version"]
     notes = " ".join(each["notes"] for each in cited["references"])
-    assert all(f"`{name}`" in notes for name in ("maskconvnet", "network_slimming", "l1", "bar", "taylor"))
+    assert all(
+        f"`{name}`" in notes for name in ("maskconvnet", "network_slimming", "l1", "bar", "taylor")
+    )
 
 
 def test_pre_commit_and_hosted_ci_run_the_checks_of_this_repository():
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][
+        0
+    ]["hooks"]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert [hook["id"] for hook in hooks] == ["ruff-format", "ruff-check", "mypy", "import-contracts"]
-    assert all(hook["entry"].replace(".venv/bin", "$(BIN)").split()[0] in makefile for hook in hooks)
+    assert [hook["id"] for hook in hooks] == [
+        "ruff-format",
+        "ruff-check",
+        "mypy",
+        "import-contracts",
+    ]
+    assert all(
+        hook["entry"].replace(".venv/bin", "$(BIN)").split()[0] in makefile for hook in hooks
+    )
     hosted = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text(encoding="utf-8"))
     assert hosted["jobs"]["check"]["steps"][-1]["run"] == "bash .ci/run"
     versions = hosted["jobs"]["check"]["strategy"]["matrix"]["python"]
-    assert all(f"Programming Language :: Python :: {version}" in PROJECT["classifiers"] for version in versions)
+    assert all(
+        f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
+        for version in versions
+    )

@@ -71,7 +71,9 @@ def test_masked_equals_pruned_in_train_mode():
         # the statistics that training has moved are the masked ones, cut
         kept = slice_tensors(dict(masked.model.named_buffers()), plan)
         for name, buffer in slim.named_buffers():
-            assert torch.allclose(buffer.double(), kept[name].double(), rtol=1e-10, atol=1e-12), name
+            assert torch.allclose(buffer.double(), kept[name].double(), rtol=1e-10, atol=1e-12), (
+                name
+            )
 
 
 def test_the_full_plan_is_the_identity(network):
@@ -86,7 +88,11 @@ def test_the_full_plan_is_the_identity(network):
 
 def record(model):
     attributes = {
-        name: {key: value for key, value in vars(module).items() if isinstance(value, (int, str, tuple, bool))}
+        name: {
+            key: value
+            for key, value in vars(module).items()
+            if isinstance(value, (int, str, tuple, bool))
+        }
         for name, module in model.named_modules()
     }
     tensors = {
@@ -109,7 +115,10 @@ def test_the_input_is_left_untouched(pattern):
 def test_attributes_of_slim_modules_are_true(network):
     model, graph = zoo.traced(network)
     plans = zoo.random_plans(graph, 100 if network in zoo.PATTERNS else 1)
-    assert sum(true_attributes(prune(model, plan), zoo.images(network)) for plan in plans) or network == "Functional"
+    assert (
+        sum(true_attributes(prune(model, plan), zoo.images(network)) for plan in plans)
+        or network == "Functional"
+    )
 
 
 def true_attributes(slim, images):
@@ -131,7 +140,11 @@ def says_truly(module, entering, leaving):
     """Whether a module says how many channels it has; that they are those."""
     match module:
         case nn.modules.conv._ConvNd():
-            shape = (entering, leaving // module.groups) if module.transposed else (leaving, entering // module.groups)
+            shape = (
+                (entering, leaving // module.groups)
+                if module.transposed
+                else (leaving, entering // module.groups)
+            )
             assert (module.in_channels, module.out_channels) == (entering, leaving)
             assert module.weight.shape[:2] == shape
         case nn.Linear():
@@ -153,7 +166,10 @@ def says_truly(module, entering, leaving):
 
 
 def test_depthwise_and_grouped_convolutions_know_their_groups():
-    for name, layer, units in (("Depthwise", "depthwise", 4), ("DepthwiseMultiplier", "depthwise", 3)):
+    for name, layer, units in (
+        ("Depthwise", "depthwise", 4),
+        ("DepthwiseMultiplier", "depthwise", 3),
+    ):
         model, graph = zoo.traced(name)
         slim = prune(model, make_plan(graph, {"stem": [0, 2]}))
         assert slim.get_submodule(layer).groups == 2 < units
@@ -189,7 +205,11 @@ def test_slim_networks_train(pattern):
     optimizer = torch.optim.SGD(slim.parameters(), lr=0.1)
     zoo.outputs(slim(zoo.images(pattern, 4))).square().sum().backward()
     optimizer.step()
-    moved = [name for name, parameter in slim.named_parameters() if not torch.equal(parameter, before[name])]
+    moved = [
+        name
+        for name, parameter in slim.named_parameters()
+        if not torch.equal(parameter, before[name])
+    ]
     assert moved
     assert all(parameter.isfinite().all() for parameter in slim.parameters())
 
@@ -202,7 +222,9 @@ def test_frozen_parameters_stay_frozen_and_modes_stay(pattern):
     for number, module in enumerate(model.modules()):
         module.training = number % 3 == 0
     slim = prune(model, zoo.random_plans(graph, 1)[0])
-    assert [p.requires_grad for p in slim.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert [p.requires_grad for p in slim.parameters()] == [
+        p.requires_grad for p in model.parameters()
+    ]
     assert [m.training for m in slim.modules()] == [m.training for m in model.modules()]
     assert [type(m) for m in slim.modules()] == [type(m) for m in model.modules()]
 
@@ -241,7 +263,9 @@ class CountedView(nn.Module):
         return self.fc2(self.fc1(self.conv(x).view(-1, 64)))
 
 
-@pytest.mark.parametrize(("kind", "layer", "left"), [(Columns, "conv1", "conv2"), (CountedView, "conv", "fc1")])
+@pytest.mark.parametrize(
+    ("kind", "layer", "left"), [(Columns, "conv1", "conv2"), (CountedView, "conv", "fc1")]
+)
 def test_a_count_in_the_code_is_found_by_the_self_check(kind, layer, left):
     model = kind().double()
     checked = probe(model, build_graph(model, zoo.SIZE), zoo.SIZE)

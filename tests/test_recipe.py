@@ -1,4 +1,6 @@
-"""A recipe is strict and says all that is wrong with it; what it resolves to gives the same recipe again."""
+"""A recipe is strict and says all that is wrong with it; what it resolves to gives the same recipe
+again.
+"""
 
 import math
 
@@ -26,7 +28,8 @@ def refused(*chosen):
     mistakes = [line.strip() for line in error.value.right.splitlines()]
     assert error.value.where == "command line"
     assert (
-        error.value.found == ("one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes") + " in the recipe"
+        error.value.found
+        == ("one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes") + " in the recipe"
     )
     return mistakes
 
@@ -42,7 +45,8 @@ def test_every_misspelt_key_is_listed_at_once_with_the_key_that_was_meant():
     wrong = [
         key
         for key in KEYS
-        if f"{key}e" not in KEYS and f"did you mean {key.partition('.')[2]!r}" not in listed[f"{key}e"]
+        if f"{key}e" not in KEYS
+        and f"did you mean {key.partition('.')[2]!r}" not in listed[f"{key}e"]
     ]
     assert wrong == []
 
@@ -55,7 +59,10 @@ def test_a_misspelt_section_is_listed_with_the_one_that_was_meant(section):
 
 def test_keys_of_one_section_are_not_known_in_another():
     [mistake] = refused(("budget.epochs", 3))
-    assert mistake == "budget.epochs: is not known; known: flops, max_sparsity, min_width, params, round_to"
+    assert (
+        mistake
+        == "budget.epochs: is not known; known: flops, max_sparsity, min_width, params, round_to"
+    )
 
 
 # Types and ranges
@@ -164,15 +171,25 @@ def test_what_is_right_is_read(key, value, read):
 
 def test_a_recipe_does_not_change():
     recipe = Recipe()
-    for section, key, value in ((recipe, "seed", 5), (recipe.finetune, "lr", 0.5), (recipe.data, "mean", (0.5,))):
+    for section, key, value in (
+        (recipe, "seed", 5),
+        (recipe.finetune, "lr", 0.5),
+        (recipe.data, "mean", (0.5,)),
+    ):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(section, key, value)
     assert recipe == Recipe()
 
 
-@pytest.mark.parametrize(("warmup", "epochs", "fits"), [(1.5, 3, False), (1.4, 3, True), (2, 0, True)])
+@pytest.mark.parametrize(
+    ("warmup", "epochs", "fits"), [(1.5, 3, False), (1.4, 3, True), (2, 0, True)]
+)
 def test_a_warm_up_is_shorter_than_the_part_under_masks(warmup, epochs, fits):
-    chosen = [("method.name", "maskconvnet"), ("method.warmup", warmup), ("finetune.epochs", epochs)]
+    chosen = [
+        ("method.name", "maskconvnet"),
+        ("method.warmup", warmup),
+        ("finetune.epochs", epochs),
+    ]
     if fits:
         assert read_recipe(None, chosen).method.warmup == warmup
     else:
@@ -193,7 +210,9 @@ def test_sparsity_is_what_is_removed(sparsity):
     assert amounts["params"].of(1000) == 250
 
 
-@pytest.mark.parametrize("sparsity", [1, 1.5, -0.5, -2000, math.nan, True, False, "0.5", None, [0.5]])
+@pytest.mark.parametrize(
+    "sparsity", [1, 1.5, -0.5, -2000, math.nan, True, False, "0.5", None, [0.5]]
+)
 def test_a_sparsity_is_a_number_from_zero_to_below_one(sparsity):
     [mistake] = refused(("budget.flops", {"sparsity": sparsity}))
     assert "the share to remove, from 0 to below 1" in mistake
@@ -216,8 +235,15 @@ def test_only_the_budgets_that_are_named_are_there():
 def test_settings_are_laid_over_the_file_the_last_one_wins(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text("seed: 1\nfinetune: {lr: 0.5, epochs: 9}\ndata: {mean: [0.1, 0.2]}\n")
-    recipe = read_recipe(file, [("finetune.lr", 0.25), ("data.mean", [0.3]), ("finetune.lr", 0.125)])
-    assert (recipe.seed, recipe.finetune.lr, recipe.finetune.epochs, recipe.data.mean) == (1, 0.125, 9, (0.3,))
+    recipe = read_recipe(
+        file, [("finetune.lr", 0.25), ("data.mean", [0.3]), ("finetune.lr", 0.125)]
+    )
+    assert (recipe.seed, recipe.finetune.lr, recipe.finetune.epochs, recipe.data.mean) == (
+        1,
+        0.125,
+        9,
+        (0.3,),
+    )
     assert recipe.finetune.momentum == Recipe().finetune.momentum
     assert "lr: 0.5" in file.read_text()
 
@@ -231,7 +257,9 @@ def test_a_section_that_is_left_empty_takes_settings(tmp_path, content):
     assert recipe.budget.flops == 0.25
 
 
-@pytest.mark.parametrize(("key", "section"), [("seed.x", "seed"), ("finetune.lr.x", "lr"), ("data.mean.0", "mean")])
+@pytest.mark.parametrize(
+    ("key", "section"), [("seed.x", "seed"), ("finetune.lr.x", "lr"), ("data.mean.0", "mean")]
+)
 def test_a_setting_below_a_value_is_refused(tmp_path, key, section):
     file = tmp_path / "recipe.yaml"
     file.write_text("seed: 1\nfinetune: {lr: 0.5}\ndata: {mean: [0.5]}\n")
@@ -290,7 +318,14 @@ def test_a_setting_is_a_key_and_a_yaml_value(text, pair):
 
 
 @pytest.mark.parametrize(
-    ("text", "where"), [("seed", "--set"), ("", "--set"), ("=3", "--set"), ("seed=[", "--set seed"), ("a=b: c: d", "a")]
+    ("text", "where"),
+    [
+        ("seed", "--set"),
+        ("", "--set"),
+        ("=3", "--set"),
+        ("seed=[", "--set seed"),
+        ("a=b: c: d", "a"),
+    ],
 )
 def test_a_setting_that_is_none_is_refused(text, where):
     with pytest.raises(RecipeError) as error:
@@ -321,7 +356,12 @@ PAIRS = st.one_of(
     pairs("method.batches", st.integers(1, 99)),
     pairs("finetune.epochs", st.integers(0, 300), st.floats(0, 300)),
     pairs("finetune.lr", POSITIVE),
-    pairs("profile.threads", st.none(), st.integers(1, 64), st.lists(st.integers(1, 64), min_size=1, max_size=3)),
+    pairs(
+        "profile.threads",
+        st.none(),
+        st.integers(1, 64),
+        st.lists(st.integers(1, 64), min_size=1, max_size=3),
+    ),
 )
 
 
@@ -351,7 +391,10 @@ def test_a_hash_tells_what_differs_and_not_how_it_was_written(tmp_path):
     assert len(same) == 1
     assert len(min(same)) == 16
     assert int(min(same), 16) >= 0
-    hashes = {read_recipe(None, [*chosen, (key, value)]).hash() for key, value in (("seed", 4), ("model.arch", "x"))}
+    hashes = {
+        read_recipe(None, [*chosen, (key, value)]).hash()
+        for key, value in (("seed", 4), ("model.arch", "x"))
+    }
     assert len(hashes | same) == 3
 
 

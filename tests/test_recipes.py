@@ -77,10 +77,15 @@ def test_a_recipe_names_no_setting_at_its_default(file):
 @pytest.mark.parametrize("file", FILES, ids=named)
 def test_a_recipe_says_at_its_head_how_to_run_it_and_what_to_expect(file):
     lines = file.read_text(encoding="utf-8").splitlines()
-    head = "\n".join(line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
+    head = "\n".join(
+        line
+        for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
+    )
     assert "# Expected: " in head
     assert (
-        f"slimmer sweep recipes/{named(file)}" in head if file in SWEEPS else f"--recipe recipes/{named(file)}" in head
+        f"slimmer sweep recipes/{named(file)}" in head
+        if file in SWEEPS
+        else f"--recipe recipes/{named(file)}" in head
     )
 
 
@@ -97,7 +102,9 @@ def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
     assert find_recipe("no/such.yaml") == Path("no/such.yaml")  # reading it says what is wrong
 
 
-@pytest.mark.parametrize(("name", "right"), [("digit", "did you mean 'digits'"), ("x", "known: cifar_resnet20")])
+@pytest.mark.parametrize(
+    ("name", "right"), [("digit", "did you mean 'digits'"), ("x", "known: cifar_resnet20")]
+)
 def test_a_name_that_is_none_is_refused_with_the_nearest(name, right):
     with pytest.raises(RecipeError, match="is no file, and no recipe of that name") as caught:
         find_recipe(name)

@@ -1,4 +1,6 @@
-"""Where fp16 or int8 is no faster than float32, profile, export and report say it, all by one decision."""
+"""Where fp16 or int8 is no faster than float32, profile, export and report say it, all by one
+decision.
+"""
 
 import json
 import shutil
@@ -18,7 +20,11 @@ from slimmer.reports.run_report import to_markdown
 from slimmer.runs.directory import Run
 from slimmer.runs.schemas.profile import ProfileFile
 
-PRECISIONS = {"dense": "fp32", "slim": "fp32", "slim.int8": "int8, QDQ, static, weights per channel"}
+PRECISIONS = {
+    "dense": "fp32",
+    "slim": "fp32",
+    "slim.int8": "int8, QDQ, static, weights per channel",
+}
 PLAN = "1" * 16
 
 
@@ -33,13 +39,16 @@ def profile(*among, precisions=PRECISIONS, plan=PLAN, **changes):
     names = list(precisions)
     timings = [
         run_samples.timing(1.0, model=name, batch=one["batch"], threads=one["threads"])
-        for one in {(one["batch"], one["threads"]): one for one in (run_samples.comparison(1.0), *among)}.values()
+        for one in {
+            (one["batch"], one["threads"]): one for one in (run_samples.comparison(1.0), *among)
+        }.values()
         for name in names
     ]
     found = run_samples.profile(timings, [])
     subject = found["subjects"][0]
     found["subjects"] = [
-        {**subject, "name": name, "precision": precisions[name], "origin": origin(name, plan)} for name in names
+        {**subject, "name": name, "precision": precisions[name], "origin": origin(name, plan)}
+        for name in names
     ]
     found |= {"among": list(among), "layers": {name: [] for name in names}, **changes}
     ProfileFile.model_validate(found)  # so that these are what a run's profile.json can hold
@@ -72,7 +81,9 @@ def test_a_form_that_is_not_clearly_faster_is_named(ratio, verdict):
     told = [str(one) for one in not_faster(profile(against(*ratio)))]
     assert len(told) == (verdict is not None)
     if verdict is not None:
-        assert told[0].startswith(f"slim.int8 {verdict}: it runs at {ratio[0]:.2f} times the speed of slim (")
+        assert told[0].startswith(
+            f"slim.int8 {verdict}: it runs at {ratio[0]:.2f} times the speed of slim ("
+        )
         assert told[0].endswith("CPUExecutionProvider, batch 1, one thread per core.")
 
 
@@ -88,7 +99,10 @@ def test_it_is_the_same_whichever_file_was_named_first(bounds):
 
 
 def test_each_batch_and_number_of_threads_is_judged_by_itself():
-    slow, fast = against(0.5, 0.4, 0.6, batch=64, threads=1), against(2.0, 1.9, 2.1, batch=64, threads=2)
+    slow, fast = (
+        against(0.5, 0.4, 0.6, batch=64, threads=1),
+        against(2.0, 1.9, 2.1, batch=64, threads=2),
+    )
     [one] = not_faster(profile(slow, fast))
     assert (one.batch, one.threads, one.provider) == (64, 1, "CPUExecutionProvider")
 
@@ -142,29 +156,42 @@ def test_an_export_says_what_is_known_of_the_forms_that_it_writes(monkeypatch):
     here = dict(found["environment"])
     monkeypatch.setattr(profiled_forms, "environment", lambda: here)
     [told] = said_by_profile(found, [int8], PLAN)
-    assert told.startswith("by profile.json, measured on this machine: slim.int8 is slower than float32")
+    assert told.startswith(
+        "by profile.json, measured on this machine: slim.int8 is slower than float32"
+    )
     assert said_by_profile(found, [entry("slim.batch8.int8.onnx", int8["precision"])], PLAN)
     assert not said_by_profile(found, [fp16], PLAN)
     assert not said_by_profile(found, [entry("dense.int8.onnx", int8["precision"])], PLAN)
-    assert not said_by_profile(found, [entry("slim.int8.onnx", int8["precision"] + ", symmetric activations")], PLAN)
+    assert not said_by_profile(
+        found, [entry("slim.int8.onnx", int8["precision"] + ", symmetric activations")], PLAN
+    )
     assert not said_by_profile(found, [int8], "2" * 16)
     assert not said_by_profile(None, [int8], PLAN)
     assert not said_by_profile({"schema": SCHEMA - 1}, [int8], PLAN)
     here["cpu"] = "another"
     [told] = said_by_profile(found, [int8], PLAN)
-    assert told.startswith("by profile.json, measured on another machine (one, None cores): slim.int8 is slower")
+    assert told.startswith(
+        "by profile.json, measured on another machine (one, None cores): slim.int8 is slower"
+    )
 
 
-def test_a_run_is_profiled_with_its_forms_and_the_next_export_says_what_came_of_it(main_job, tmp_path):
+def test_a_run_is_profiled_with_its_forms_and_the_next_export_says_what_came_of_it(
+    main_job, tmp_path
+):
     shutil.copytree(main_job.run.path, tmp_path / "run")
     run = Run(tmp_path / "run")
     forms = ("export", run.path, "--fp16", "--int8", "--int8-images", "8", "--int8-drop", "1")
-    assert "by profile.json" not in slimmer(*forms).stderr  # that profile was of dense and slim alone
+    assert (
+        "by profile.json" not in slimmer(*forms).stderr
+    )  # that profile was of dense and slim alone
     quick = "--batch 1 --threads 1 --seconds 0 --runs 1 --blocks 1 --precision 1"
     assert slimmer("profile", run.path, *quick.split()).exit_code == 0
     found = json.loads(run.profile.read_text())
     assert [row["model"] for row in found["timings"]] == ["dense", "slim", "slim.fp16", "slim.int8"]
-    assert {(one["model"], one["against"]) for one in found["among"]} == {("slim.fp16", "slim"), ("slim.int8", "slim")}
+    assert {(one["model"], one["against"]) for one in found["among"]} == {
+        ("slim.fp16", "slim"),
+        ("slim.int8", "slim"),
+    }
     for one, speedup in zip(found["among"], (2.0, 0.25), strict=True):
         one |= {"speedup": speedup, "low": speedup, "high": speedup}
     run.profile.write_text(json.dumps(found))

@@ -89,7 +89,11 @@ def test_what_installed_packages_enter_is_there_at_the_first_use(numbers, use):
 def test_a_package_is_loaded_once_and_not_before_a_lookup(numbers, tmp_path):
     registry, installed = numbers
     loaded = tmp_path / "loaded"
-    installed("more", f"from pathlib import Path\nPath({str(loaded)!r}).open('x').close()\nTWO = 2", two="more:TWO")
+    installed(
+        "more",
+        f"from pathlib import Path\nPath({str(loaded)!r}).open('x').close()\nTWO = 2",
+        two="more:TWO",
+    )
     registry.add("three", 3)
     assert not loaded.exists()
     assert registry["two"] + registry["two"] == 4
@@ -106,15 +110,25 @@ def test_other_groups_and_registries_without_a_group_stay_as_they_are(numbers):
 def test_a_package_that_looks_up_a_name_while_it_is_loaded_sees_slimmers_own(numbers, monkeypatch):
     registry, installed = numbers
     monkeypatch.setattr("slimmer.registry.NUMBERS", registry, raising=False)
-    installed("more", "from slimmer.registry import NUMBERS\nTWO = NUMBERS['one'] + 1", two="more:TWO")
+    installed(
+        "more", "from slimmer.registry import NUMBERS\nTWO = NUMBERS['one'] + 1", two="more:TWO"
+    )
     assert registry["two"] == 2
 
 
 @pytest.mark.parametrize(
     ("code", "value", "found"),
     [
-        ("import no_such_module", "more:TWO", "'more:TWO' can't be loaded: ModuleNotFoundError: No module named"),
-        ("", "more:TWO", "'more:TWO' can't be loaded: AttributeError: module 'more' has no attribute 'TWO'"),
+        (
+            "import no_such_module",
+            "more:TWO",
+            "'more:TWO' can't be loaded: ModuleNotFoundError: No module named",
+        ),
+        (
+            "",
+            "more:TWO",
+            "'more:TWO' can't be loaded: AttributeError: module 'more' has no attribute 'TWO'",
+        ),
         ("1 / 0", "more:TWO", "'more:TWO' can't be loaded: ZeroDivisionError: division by zero"),
         ("raise KeyError", "more:TWO", "'more:TWO' can't be loaded: KeyError: KeyError"),
         ("TWO = 2", "more TWO", "'more TWO' can't be loaded: "),
@@ -126,7 +140,9 @@ def test_a_package_that_looks_up_a_name_while_it_is_loaded_sees_slimmers_own(num
         ),
     ],
 )
-def test_a_package_that_cannot_be_used_is_one_error_that_names_it_at_every_use(numbers, code, value, found):
+def test_a_package_that_cannot_be_used_is_one_error_that_names_it_at_every_use(
+    numbers, code, value, found
+):
     registry, installed = numbers
     installed("more", code, two=value)
     for _ in range(2):

@@ -76,7 +76,15 @@ TIMING = {
     "cpu_median_ms": 0.41,
     "copies_ms": {},
 }
-LAYER = {"name": "conv1", "kind": "Conv", "width": 16, "reads": 1, "groups": 1, "multiple": 16, "output": False}
+LAYER = {
+    "name": "conv1",
+    "kind": "Conv",
+    "width": 16,
+    "reads": 1,
+    "groups": 1,
+    "multiple": 16,
+    "output": False,
+}
 HEAD = {**LAYER, "name": "linear", "kind": "Gemm", "width": 10, "multiple": 1, "output": True}
 COST = {"session_ms": 25.1, "first_run_ms": 1.4, "memory_bytes": 11_500_000, "device_bytes": None}
 PROFILE = {
@@ -89,15 +97,36 @@ PROFILE = {
         "provider": "cpu",
         "runtimes": ["onnxruntime"],
         "threads": [1],
-        "options": {"strict": False, "cuda_graph": False, "tf32": None, "conv_search": None, "prefer_nhwc": None},
+        "options": {
+            "strict": False,
+            "cuda_graph": False,
+            "tf32": None,
+            "conv_search": None,
+            "prefer_nhwc": None,
+        },
     },
-    "environment": {"cpu": "A CPU", "usable_cores": 2, "load": 0.5, "onnxruntime": "1.31.1", "torch": "2.13.0"},
+    "environment": {
+        "cpu": "A CPU",
+        "usable_cores": 2,
+        "load": 0.5,
+        "onnxruntime": "1.31.1",
+        "torch": "2.13.0",
+    },
     "gpu": {"before": None, "after": None},
     "subjects": [
-        {"name": name, "size_bytes": size, "runtime": "onnxruntime", "precision": "fp32", "origin": {}}
+        {
+            "name": name,
+            "size_bytes": size,
+            "runtime": "onnxruntime",
+            "precision": "fp32",
+            "origin": {},
+        }
         for name, size in (("dense", 300_000), ("slim", 164_936))
     ],
-    "timings": [TIMING, {**TIMING, **SLIM, "median_ms": 0.25, "p99_ms": None, "images_per_s": 4000.0}],
+    "timings": [
+        TIMING,
+        {**TIMING, **SLIM, "median_ms": 0.25, "p99_ms": None, "images_per_s": 4000.0},
+    ],
     "among": [],
     "comparisons": [
         {
@@ -121,9 +150,17 @@ PROFILE = {
     "traces": [
         {
             **CASE,
-            "trace": {"nodes": {}, "on_cpu": [], "memcpy": [], "shares": {"Conv": 0.99, "Add": 0.006, "Pad": 0.004}},
+            "trace": {
+                "nodes": {},
+                "on_cpu": [],
+                "memcpy": [],
+                "shares": {"Conv": 0.99, "Add": 0.006, "Pad": 0.004},
+            },
         },
-        {**SLIM, "trace": {"nodes": {}, "on_cpu": [], "memcpy": [], "shares": {"Conv": 0.9, "Add": 0.1}}},
+        {
+            **SLIM,
+            "trace": {"nodes": {}, "on_cpu": [], "memcpy": [], "shares": {"Conv": 0.9, "Add": 0.1}},
+        },
     ],
     "layers": {"dense": [LAYER, HEAD], "slim": [{**LAYER, "width": 11, "multiple": 1}, HEAD]},
     "notes": ["Timed on one thread."],
@@ -136,7 +173,10 @@ NETWORK = {
     "batch": "any",
     "image_size": "1x16x16",
     "notes": [],
-    "parity": {"random": {**PARITY, "max_abs": 1e-7}, "test": {**PARITY, "top1_agreement": 0.984375}},
+    "parity": {
+        "random": {**PARITY, "max_abs": 1e-7},
+        "test": {**PARITY, "top1_agreement": 0.984375},
+    },
     "accuracy": 0.99444,
 }
 EXPORTED = {
@@ -147,7 +187,9 @@ EXPORTED = {
             **NETWORK,
             "file": "runs/cifar_resnet8-1/slim.int8.onnx",
             "precision": "int8, QDQ, static, weights per channel",
-            "notes": ["top-1 99.17% against 99.44% in fp32 (-0.28 points); calibrated on 256 training images"],
+            "notes": [
+                "top-1 99.17% against 99.44% in fp32 (-0.28 points); calibrated on 256 training images"
+            ],
         },
     }
 }
@@ -187,10 +229,16 @@ def test_the_budget_stands_beside_what_it_limits():
 
 @pytest.mark.parametrize(
     ("widths", "odd"),
-    [([(16, 11, 1), (32, 24, 1), (64, 64, 1)], "1 of 2 pruned"), ([(16, 8, 1), (10, 10, 1), (32, 5, 16)], None)],
+    [
+        ([(16, 11, 1), (32, 24, 1), (64, 64, 1)], "1 of 2 pruned"),
+        ([(16, 8, 1), (10, 10, 1), (32, 5, 16)], None),
+    ],
 )
 def test_odd_widths_are_said_where_they_come_about(widths, odd):
-    groups = [{"name": "a", "dense": dense, "slim": slim, "channels_each": each} for dense, slim, each in widths]
+    groups = [
+        {"name": "a", "dense": dense, "slim": slim, "channels_each": each}
+        for dense, slim, each in widths
+    ]
     told = width_hint({"groups": groups})
     assert [line[:13] for line in told] == ([odd] if odd else [])
 
@@ -213,7 +261,9 @@ def test_latencies_of_another_version_are_passed_over_and_said():
 def test_every_comparison_with_pytorch_is_shown_and_what_there_is_to_say():
     lines = to_markdown(REPORT, EXPORTED).splitlines()
     found = [
-        line.strip("| ").split(" | ")[1:] for line in lines if line.startswith("| runs/cifar_resnet8-1/dense.onnx")
+        line.strip("| ").split(" | ")[1:]
+        for line in lines
+        if line.startswith("| runs/cifar_resnet8-1/dense.onnx")
     ]
     taken = ["fp32, batch any, 1x16x16", "0.31"]
     assert found == [
@@ -241,7 +291,10 @@ def test_the_figures_are_those_of_the_slim_network():
     flops, params = flops_cost(model, graph, zoo.SIZE), params_cost(model, graph)
     found = [cost_report(cost, plan, [Budget(params, 100.0)]) for cost in (flops, params)]
     image = zoo.images("Chain", 1)
-    counted = [[FlopCountAnalysis(net, image), sum(p.numel() for p in net.parameters())] for net in (model, slim)]
+    counted = [
+        [FlopCountAnalysis(net, image), sum(p.numel() for p in net.parameters())]
+        for net in (model, slim)
+    ]
     for net, key in zip(counted, ("dense", "slim"), strict=True):
         net[0].unsupported_ops_warnings(enabled=False)
         assert [report[key] for report in found] == [net[0].total(), net[1]]

@@ -50,7 +50,9 @@ def recipe_file(folder: Path, method: dict) -> Path:
 
 def run_and_kill(command: list[str], folder: Path, environment: dict[str, str], after: int) -> None:
     """Start a run and kill it once it told of `after` steps."""
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         told = 0
         while told < after:
@@ -65,31 +67,48 @@ def run_and_kill(command: list[str], folder: Path, environment: dict[str, str], 
     [
         ({"name": "taylor", "batches": 2}, 30),  # while the slim network trains
         # under masks
-        ({"name": "maskconvnet", "sparsify": 0.9, "controller": "dual", "forward": "hard", "pull": "cost"}, 20),
+        (
+            {
+                "name": "maskconvnet",
+                "sparsify": 0.9,
+                "controller": "dual",
+                "forward": "hard",
+                "pull": "cost",
+            },
+            20,
+        ),
         ({"name": "taylor", "sparsify": 0.9, "batches": 2}, 20),
         ({"name": "network_slimming", "sparsify": 0.9, "scale_start": 0.5}, 20),
         ({"name": "bar", "sparsify": 0.9}, 20),
     ],
 )
-def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, method: dict, kill_after: int) -> None:
+def test_a_killed_run_ends_as_an_unbroken_one(
+    tmp_path: Path, method: dict, kill_after: int
+) -> None:
     recipe = recipe_file(tmp_path, method)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SCRIPT, str(recipe)]
-    subprocess.run([*command, str(unbroken)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [*command, str(unbroken)], cwd=tmp_path, env=environment, check=True, capture_output=True
+    )
     run_and_kill([*command, str(broken)], tmp_path, environment, kill_after)
     run = open_run(broken, finished=False)
     assert run.state.is_file()
     assert not run.slim.is_file()
     first = run.read_events()[-1]["time"]
-    subprocess.run([sys.executable, "-c", RESUME, str(broken)], cwd=tmp_path, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-c", RESUME, str(broken)], cwd=tmp_path, env=environment, check=True
+    )
     assert run.plan.read_bytes() == Run(unbroken).plan.read_bytes()
     assert not run.state.is_file()
     ours, theirs = read_weights(run.slim), read_weights(Run(unbroken).slim)
     assert all((ours[name] == theirs[name]).all() for name in theirs)
     left = [each.read_report()["before_projection"] for each in (run, Run(unbroken))]
     assert left[0] == left[1]
-    assert (left[0] is not None) == ("sparsify" in method and method["name"] != "network_slimming")  # it has no masks
+    assert (left[0] is not None) == (
+        "sparsify" in method and method["name"] != "network_slimming"
+    )  # it has no masks
     *_, before_report, done = run.read_events()
     assert done["event"] == "done"
     assert run.read_report()["seconds"] == pytest.approx(first + before_report["time"], abs=0.1)

@@ -1,4 +1,6 @@
-"""The rewritten program: its numbers of channels follow the plan, and it is the masked network all the same."""
+"""The rewritten program: its numbers of channels follow the plan, and it is the masked network all
+the same.
+"""
 
 import copy
 import importlib.util
@@ -44,7 +46,11 @@ def stored_slices(graph):
     return {
         group.name: (
             group.size,
-            {str(part.axis): part.index for part in group.slices if not part.axis.tensor.startswith("@")},
+            {
+                str(part.axis): part.index
+                for part in group.slices
+                if not part.axis.tensor.startswith("@")
+            },
         )
         for group in graph.groups
     }
@@ -57,7 +63,9 @@ def test_groups_are_those_of_the_drawing(rewritten):
 
 def test_nothing_else_stays_but_the_outputs(rewritten):
     _, program = zoo.program(rewritten)
-    held = {row.layer: row for row in program.channels.fixed if row.reason != "the network's output"}
+    held = {
+        row.layer: row for row in program.channels.fixed if row.reason != "the network's output"
+    }
     wanted = zoo.expected_rewritten(rewritten).fixed
     assert {layer: (row.channels, row.of) for layer, row in held.items()} == {
         layer: (channels, of) for layer, (channels, of, _) in wanted.items()
@@ -74,7 +82,11 @@ def test_less_can_be_reached_than_without_rewriting(rewritten):
         flops_cost(network, graph, size).exact([1] * len(graph.groups))
         for network, graph in ((model, plain), (dense, program.channels))
     )
-    tied = rewritten in {"Chunk", "CrossStage", "ShuffleUnit"}  # equal parts, which may now differ: one channel of each
+    tied = rewritten in {
+        "Chunk",
+        "CrossStage",
+        "ShuffleUnit",
+    }  # equal parts, which may now differ: one channel of each
     assert rewrote == plain if tied else rewrote < plain
 
 
@@ -105,7 +117,9 @@ def test_masked_equals_rewritten_for_every_pattern(pattern):
     for plan in zoo.random_plans(graph, 20):
         check_same(model, graph, plan, zoo.size_of(pattern), program.prune)
     slim = program.prune(model, plan)
-    assert flops_cost(model, graph, zoo.size_of(pattern)).exact(plan.widths) == count_flops(slim, zoo.size_of(pattern))
+    assert flops_cost(model, graph, zoo.size_of(pattern)).exact(plan.widths) == count_flops(
+        slim, zoo.size_of(pattern)
+    )
     assert list(slim.state_dict()) == list(model.state_dict())
 
 
@@ -116,14 +130,18 @@ def test_costs_are_those_of_the_rewritten_program(rewritten):
     for plan in [full_plan(graph), *zoo.random_plans(graph, 4)]:
         slim = program.prune(model, plan)
         assert flops.exact(plan.widths) == count_flops(slim, size)
-        assert params.exact(plan.widths) == sum(parameter.numel() for parameter in slim.parameters())
+        assert params.exact(plan.widths) == sum(
+            parameter.numel() for parameter in slim.parameters()
+        )
 
 
 def test_the_full_plan_is_the_identity(rewritten):
     model, program = zoo.program(rewritten)
     same = program.prune(model, full_plan(program.channels))
     assert list(same.state_dict()) == list(model.state_dict())
-    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in same.state_dict().items())
+    assert all(
+        torch.equal(tensor, model.state_dict()[name]) for name, tensor in same.state_dict().items()
+    )
     for number in (1, 4):  # of images
         image = zoo.images(rewritten, number)
         assert torch.equal(zoo.outputs(same(image)), zoo.outputs(model(image)))
@@ -137,7 +155,9 @@ def test_weights_are_the_network_s_own_cut_and_by_the_same_names(rewritten):
         assert list(kept) == list(slim.state_dict())
         for name, tensor in slim.state_dict().items():
             assert torch.equal(kept[name], tensor), name
-        assert [name for name, _ in slim.named_parameters()] == [name for name, _ in model.named_parameters()]
+        assert [name for name, _ in slim.named_parameters()] == [
+            name for name, _ in model.named_parameters()
+        ]
         assert all(slim.get_parameter(name).is_leaf for name, _ in model.named_parameters())
 
 
@@ -152,12 +172,17 @@ def test_the_input_and_the_program_are_left_as_they_were():
     assert {name: module.training for name, module in slim.named_modules()} == {
         name: module.training for name, module in model.named_modules()
     }
-    assert [p.requires_grad for p in slim.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert [p.requires_grad for p in slim.parameters()] == [
+        p.requires_grad for p in model.parameters()
+    ]
     for tensor in slim.state_dict().values():
         tensor.fill_(7)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     again = program.prune(model, plan)
-    assert all(torch.equal(kept, again.state_dict()[name]) for name, kept in slice_tensors(before, plan).items())
+    assert all(
+        torch.equal(kept, again.state_dict()[name])
+        for name, kept in slice_tensors(before, plan).items()
+    )
 
 
 def test_the_self_check_has_nothing_to_say(rewritten):
@@ -172,19 +197,27 @@ def test_the_self_check_has_nothing_to_say(rewritten):
 def test_masked_equals_rewritten_in_training(name):
     model, program = zoo.program(name)
     for plan in zoo.random_plans(program.channels, 5):
-        masked = Masked(copy.deepcopy(model).train(), program.channels, hard_mask(plan, torch.float64))
+        masked = Masked(
+            copy.deepcopy(model).train(), program.channels, hard_mask(plan, torch.float64)
+        )
         slim = program.prune(model, plan).train()
         for step in range(2):
             image = zoo.images(name, 4) + step
             wanted, got = masked(image), slim(image)
             assert (got - wanted).abs().max() < 1e-10 * wanted.abs().max()
-        kept = slice_tensors(dict(masked.model.named_buffers()), plan)  # the statistics that training has moved
+        kept = slice_tensors(
+            dict(masked.model.named_buffers()), plan
+        )  # the statistics that training has moved
         for buffer_name, buffer in slim.named_buffers():
-            assert torch.allclose(buffer.double(), kept[buffer_name].double(), rtol=1e-10, atol=1e-12), buffer_name
+            assert torch.allclose(
+                buffer.double(), kept[buffer_name].double(), rtol=1e-10, atol=1e-12
+            ), buffer_name
 
 
 def test_training_is_the_network_s_own_with_all_that_is_drawn():
-    """Dropouts and stochastic depth draw the same numbers in the same order; both kinds of batch norm move."""
+    """Dropouts and stochastic depth draw the same numbers in the same order; both kinds of batch
+    norm move.
+    """
     model, program = zoo.program("Modes")
     model = copy.deepcopy(model).train()
     same = program.prune(model, full_plan(program.channels))
@@ -196,9 +229,17 @@ def test_training_is_the_network_s_own_with_all_that_is_drawn():
     assert all(torch.equal(one, other) for one, other in zip(*outputs, strict=True))
     assert not torch.equal(outputs[0][0], outputs[0][1])
     after, before = same.state_dict(), zoo.program("Modes")[0].state_dict()
-    for name in ("bn.running_mean", "bn.running_var", "bn.num_batches_tracked", "running_mean", "running_var"):
+    for name in (
+        "bn.running_mean",
+        "bn.running_var",
+        "bn.num_batches_tracked",
+        "running_mean",
+        "running_var",
+    ):
         assert not torch.equal(after[name], before[name]), name
-        own = name.startswith("bn.")  # the function's statistics are those of random channels, as dropped as they are
+        own = name.startswith(
+            "bn."
+        )  # the function's statistics are those of random channels, as dropped as they are
         assert torch.equal(after[name], model.state_dict()[name]) or not own
 
 
@@ -230,7 +271,9 @@ def test_rewritten_networks_train(rewritten):
     torch.manual_seed(0)
     zoo.outputs(slim(zoo.images(rewritten, 4))).square().sum().backward()
     optimizer.step()
-    assert any(not torch.equal(parameter, before[name]) for name, parameter in slim.named_parameters())
+    assert any(
+        not torch.equal(parameter, before[name]) for name, parameter in slim.named_parameters()
+    )
     assert all(parameter.isfinite().all() for parameter in slim.parameters())
 
 
@@ -247,7 +290,11 @@ class Types(nn.Module):
 
     def forward(self, x):
         x = self.conv(x)
-        shift = torch.arange(x.shape[0], device=x.device, dtype=torch.float32).div(7).to(self.fc.weight.dtype)
+        shift = (
+            torch.arange(x.shape[0], device=x.device, dtype=torch.float32)
+            .div(7)
+            .to(self.fc.weight.dtype)
+        )
         return self.fc((x + shift.view(-1, 1, 1, 1)).mean((2, 3)))
 
 
@@ -414,12 +461,21 @@ class Choosing(Auxiliary):
     [
         (Auxiliary, "in training it does more than in eval mode, which would be lost: aux\n"),
         (Quiet, "in training it leaves out aten.linear in aux"),
-        (Noise, "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module"),
+        (
+            Noise,
+            "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module",
+        ),
         (Counting, "its program holds the number of images"),
         (Weighted, "in training it does more than in eval mode, which would be lost: aten.mul"),
-        (Straight, "has a backward pass of its own making (SignBackward), which its program would lose"),
+        (
+            Straight,
+            "has a backward pass of its own making (SignBackward), which its program would lose",
+        ),
         (Scaled, "holds other numbers in training than in eval mode"),
-        (Guarded, "holds a program of its own (a branch on data, a block without gradients or under autocast)"),
+        (
+            Guarded,
+            "holds a program of its own (a branch on data, a block without gradients or under autocast)",
+        ),
         (
             Choosing,
             "can't be traced in training with one call of inputs of 2x3x6x6, in the top module (test_rewrite.py:",
@@ -455,7 +511,9 @@ def test_a_buffer_that_is_not_saved_is_cut_with_its_channels():
 
 
 class TwoInOne(nn.Module):
-    """A weight of two convolutions' rows, read under the name of the first, whose bias nothing reads."""
+    """A weight of two convolutions' rows, read under the name of the first, whose bias nothing
+    reads.
+    """
 
     def __init__(self):
         super().__init__()
@@ -463,7 +521,11 @@ class TwoInOne(nn.Module):
         self.head = nn.Linear(12, 2)
 
     def forward(self, x):
-        return self.head(functional.conv2d(x, torch.cat([self.one.weight, self.other.weight])).relu().mean((2, 3)))
+        return self.head(
+            functional.conv2d(x, torch.cat([self.one.weight, self.other.weight]))
+            .relu()
+            .mean((2, 3))
+        )
 
 
 def test_what_nothing_reads_is_not_cut_with_a_weight_of_more_rows():
@@ -472,9 +534,15 @@ def test_what_nothing_reads_is_not_cut_with_a_weight_of_more_rows():
     dense = program.dense(model)
     cost = params_cost(dense, program.channels)
     assert cost.dense == sum(parameter.numel() for parameter in dense.parameters())
-    plan = make_plan(program.channels, {group.name: range(1, group.size) for group in program.channels.groups})
+    plan = make_plan(
+        program.channels, {group.name: range(1, group.size) for group in program.channels.groups}
+    )
     slim = program.prune(dense, plan)
-    assert cost.exact(plan.widths) == sum(parameter.numel() for parameter in slim.parameters()) < cost.dense
+    assert (
+        cost.exact(plan.widths)
+        == sum(parameter.numel() for parameter in slim.parameters())
+        < cost.dense
+    )
 
 
 def test_a_number_that_is_kept_as_a_tensor_stays():
@@ -556,7 +624,12 @@ def test_a_module_is_pruned_trained_kept_and_loaded(tmp_path):
     from slimmer import inspect, load, prune
 
     namespace = {}
-    exec(FACTORY.replace("Conv2d(3, 6, 3)", "Conv2d(1, 6, 3)").replace("num_classes=4", "num_classes=10"), namespace)
+    exec(
+        FACTORY.replace("Conv2d(3, 6, 3)", "Conv2d(1, 6, 3)").replace(
+            "num_classes=4", "num_classes=10"
+        ),
+        namespace,
+    )
     torch.manual_seed(0)
     dense = namespace["Net"]()
     options = {"data.trust": True, "rewrite": True, "finetune.recalibrate": 2, "method.batches": 2}
@@ -582,10 +655,18 @@ def test_the_commands_take_the_option(tmp_path, monkeypatch):
     save_weights(tmp_path / "net.safetensors", build(f"{tmp_path / 'net.py'}:Net"), {})
     monkeypatch.chdir(tmp_path)
     given = ["net.safetensors", "--arch", "net.py:Net", "--json"]
-    found = {option: json.loads(slimmer("inspect", *given, *option).stdout) for option in ((), ("--rewrite",))}
-    held = {option: {row["name"] for row in of["layers"] if row["stays"]} for option, of in found.items()}
+    found = {
+        option: json.loads(slimmer("inspect", *given, *option).stdout)
+        for option in ((), ("--rewrite",))
+    }
+    held = {
+        option: {row["name"] for row in of["layers"] if row["stays"]}
+        for option, of in found.items()
+    }
     assert held == {(): {"conv1", "fc"}, ("--rewrite",): {"fc"}}
-    report = json.loads(slimmer("prune", *given, "--rewrite", "--flops", "0.5", "--out", "run").stdout)
+    report = json.loads(
+        slimmer("prune", *given, "--rewrite", "--flops", "0.5", "--out", "run").stdout
+    )
     assert {row["layer"] for row in report["fixed"]} == held["--rewrite",]
     assert Run(Path("run")).recipe().model.rewrite
     assert read_metadata(Path("run/slim.safetensors"))["rewrite"] == "true"
@@ -595,7 +676,8 @@ def test_the_commands_take_the_option(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    "name", ["res2net50_26w_4s", "cspdarknet53", "dpn68", "fasternet_t0", "mambaout_femto", "nf_regnet_b0"]
+    "name",
+    ["res2net50_26w_4s", "cspdarknet53", "dpn68", "fasternet_t0", "mambaout_femto", "nf_regnet_b0"],
 )
 def test_networks_of_timm_whose_code_splits_by_numbers_or_computes_weights(name, tmp_path):
     for package in ("torchvision", "timm"):

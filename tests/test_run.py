@@ -8,7 +8,15 @@ import pytest
 from slimmer.atomic_files import write_json
 from slimmer.errors import RunError
 from slimmer.recipe import read_recipe
-from slimmer.runs.directory import LATEST, Run, all_or_nothing, mark_latest, new_run, open_run, worked
+from slimmer.runs.directory import (
+    LATEST,
+    Run,
+    all_or_nothing,
+    mark_latest,
+    new_run,
+    open_run,
+    worked,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +71,12 @@ def test_whatever_is_there_is_passed_over_and_what_is_empty_is_taken():
 
 @pytest.mark.parametrize(
     ("arch", "stem"),
-    [("", "module"), ("timm/resnet18", "resnet18"), ("nets/my_net.py:factory", "my_net"), ("../../up.py:net", "up")],
+    [
+        ("", "module"),
+        ("timm/resnet18", "resnet18"),
+        ("nets/my_net.py:factory", "my_net"),
+        ("../../up.py:net", "up"),
+    ],
 )
 def test_any_architecture_gives_one_directory_below_runs(arch, stem):
     path = place(None, arch)
@@ -90,7 +103,11 @@ def test_a_directory_that_holds_something_is_refused_with_what_to_do():
     Path("file").touch()
     for name in ("other", "file"):
         error = refused(place, Path(name), "net")
-        assert (error.where, error.found, error.right) == (name, "exists and is not empty", "name another --out")
+        assert (error.where, error.found, error.right) == (
+            name,
+            "exists and is not empty",
+            "name another --out",
+        )
 
 
 # The latest one
@@ -166,7 +183,11 @@ def test_a_damaged_report_is_refused_with_what_makes_it_anew(content):
 
 def test_events_are_lines_that_are_added():
     run = made("mine")
-    events = [{"event": "begun"}, {"event": "epoch", "accuracy": 0.5}, {"event": "done", "text": "two\nlines"}]
+    events = [
+        {"event": "begun"},
+        {"event": "epoch", "accuracy": 0.5},
+        {"event": "done", "text": "two\nlines"},
+    ]
     for event in events:
         run.record(event)
     assert [json.loads(line) for line in run.events.read_text().splitlines()] == events
@@ -204,5 +225,12 @@ def test_a_run_that_fails_to_begin_leaves_no_run(error):
 
 def test_seconds_add_up_over_all_parts_of_a_run():
     assert worked([]) == 0
-    parts = [("begun", 0.5), ("step", 3.0), ("resumed", 0.2), ("step", 4.0), ("resumed", 5.0), ("step", 5.5)]
+    parts = [
+        ("begun", 0.5),
+        ("step", 3.0),
+        ("resumed", 0.2),
+        ("step", 4.0),
+        ("resumed", 5.0),
+        ("step", 5.5),
+    ]
     assert worked([{"event": kind, "time": at} for kind, at in parts]) == pytest.approx(3 + 4 + 5.5)

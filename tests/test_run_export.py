@@ -33,7 +33,9 @@ FILES = {"dense.onnx", "slim.onnx", "slim.fp16.onnx", "slim.int8.onnx", "slim.pt
 def exported(main_job, tmp_path_factory):
     """A copy of the main job's run, with every precision."""
     run = copied(main_job.run, tmp_path_factory.mktemp("exports"))
-    result = slimmer("export", run.path, "--fp16", "--int8", "--torch", "--int8-images", "64", "--json")
+    result = slimmer(
+        "export", run.path, "--fp16", "--int8", "--torch", "--int8-images", "64", "--json"
+    )
     assert result.exit_code == 0, result.output
     return run, json.loads(result.stdout)
 
@@ -74,7 +76,11 @@ def test_each_variant_is_a_file_of_its_own_and_listed_everywhere(exported):
         assert entry["bytes"] == (run.path / entry["file"]).stat().st_size
         assert {"random", "test"} == set(entry["parity"])
         assert entry["accuracy"] is not None
-    assert [entries[name]["tolerance"] for name in ("slim", "slim.fp16", "slim.int8")] == [1e-4, 2e-2, None]
+    assert [entries[name]["tolerance"] for name in ("slim", "slim.fp16", "slim.int8")] == [
+        1e-4,
+        2e-2,
+        None,
+    ]
     sizes = [entries[name]["bytes"] for name in ("slim", "slim.fp16", "slim.int8")]
     assert sizes == sorted(sizes, reverse=True)
     assert entries["slim.fp16"]["flops"] == entries["slim"]["flops"]
@@ -91,7 +97,9 @@ def test_the_accuracy_is_that_of_the_file_on_all_images_though_it_was_run_on_few
         with torch.inference_mode():
             logits = torch.export.load(run.path / name).module()(images).numpy()
     else:
-        session = onnxruntime.InferenceSession(str(run.onnx(name)), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(run.onnx(name)), providers=["CPUExecutionProvider"]
+        )
         [logits] = session.run(None, {"input": images.numpy()})
     entry = found["networks"][name]
     assert entry["accuracy"] == (logits.argmax(axis=1) == labels.numpy()).mean()
@@ -133,12 +141,19 @@ slimmer.export(sys.argv[1], fp16=True)
 
 
 @pytest.mark.parametrize(
-    ("point", "listed", "there"), [("judge", False, False), ("put", True, False), ("tell_report", True, True)]
+    ("point", "listed", "there"),
+    [("judge", False, False), ("put", True, False), ("tell_report", True, True)],
 )
-def test_a_killed_export_leaves_no_file_that_is_not_listed(main_job, tmp_path, point, listed, there):
-    """Killed where the new file is made and not judged, is listed and not in its place, and where it is there."""
+def test_a_killed_export_leaves_no_file_that_is_not_listed(
+    main_job, tmp_path, point, listed, there
+):
+    """Killed where the new file is made and not judged, is listed and not in its place, and where
+    it is there.
+    """
     run = copied(main_job.run, tmp_path)
-    ended = subprocess.run([sys.executable, "-c", KILLED, run.path, point], env=PYTHON, check=False, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, run.path, point], env=PYTHON, check=False, timeout=120
+    )
     assert ended.returncode == 9
     before = json.loads(run.exported.read_text())["networks"]
     assert list(before) == ["dense", "slim", *(["slim.fp16"] if listed else [])]
@@ -148,7 +163,10 @@ def test_a_killed_export_leaves_no_file_that_is_not_listed(main_job, tmp_path, p
     assert found["slim.fp16"]["reused"] == listed
     assert written(run) == {"dense.onnx", "slim.onnx", "slim.fp16.onnx"}
     assert not list(run.path.glob(".*"))
-    assert found["slim.fp16"]["sha256"] == hashlib.sha256(run.onnx("slim.fp16").read_bytes()).hexdigest()
+    assert (
+        found["slim.fp16"]["sha256"]
+        == hashlib.sha256(run.onnx("slim.fp16").read_bytes()).hexdigest()
+    )
 
 
 def test_what_a_killed_export_left_takes_its_place_only_where_it_is_the_listed_file(tmp_path):
@@ -161,7 +179,9 @@ def test_what_a_killed_export_left_takes_its_place_only_where_it_is_the_listed_f
         (stage / "b.onnx").write_bytes(b"half")
         (tmp_path / "b.onnx").write_bytes(b"before")
         sums = " ".join(hashlib.sha256(content).hexdigest() for content in (b"graph", b"weights"))
-        staged.take_places(tmp_path, {"a.onnx": sums, "b.onnx": hashlib.sha256(b"whole").hexdigest()})
+        staged.take_places(
+            tmp_path, {"a.onnx": sums, "b.onnx": hashlib.sha256(b"whole").hexdigest()}
+        )
         found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         assert found == {"a.onnx": b"graph", "a.onnx.data": b"weights", "b.onnx": b"before"}
         (tmp_path / "a.onnx").unlink()
@@ -185,27 +205,35 @@ def test_two_exports_of_a_run_are_one_at_a_time(main_job, tmp_path):
     assert "is at work there already" in refused.stderr
 
 
-def test_an_export_that_is_begun_while_another_is_at_work_is_refused_and_the_first_is_whole(main_job, tmp_path):
+def test_an_export_that_is_begun_while_another_is_at_work_is_refused_and_the_first_is_whole(
+    main_job, tmp_path
+):
     run = copied(main_job.run, tmp_path)
     for file in (run.onnx("dense"), run.onnx("slim"), run.exported):
         file.unlink()
     refused = []
 
     def begin_another(event):
-        if event["event"] == "export" and event["file"] == "slim.onnx":  # dense.onnx is written, and listed
+        if (
+            event["event"] == "export" and event["file"] == "slim.onnx"
+        ):  # dense.onnx is written, and listed
             before = tree(run.path)
             refused.append(slimmer("export", run.path, "--fp16"))
             assert tree(run.path) == before
 
     found = package.export(run.path, observe=begin_another)
-    assert [(one.exit_code, "at work there already" in one.stderr) for one in refused] == [(2, True)]
+    assert [(one.exit_code, "at work there already" in one.stderr) for one in refused] == [
+        (2, True)
+    ]
     assert written(run) == {"dense.onnx", "slim.onnx"}
     assert json.loads(run.exported.read_text()) == found
     assert not list(run.path.glob(".*"))
 
 
 def test_the_initializers_have_the_slim_shapes(exported):
-    """No zeros of removed channels: weight by weight the slim checkpoint's, which is smaller than the dense one."""
+    """No zeros of removed channels: weight by weight the slim checkpoint's, which is smaller than
+    the dense one.
+    """
     run, _ = exported
     slim, dense = load_file(run.slim), load_file(run.dense)
     file = onnx.load(run.onnx("slim"))
@@ -216,14 +244,21 @@ def test_the_initializers_have_the_slim_shapes(exported):
     left = {"BatchNormalization", "Constant", "Dropout", "Identity"}  # folded, or for nothing
     assert left.isdisjoint(node.op_type for node in file.graph.node)
     floats = [tensor for tensor in file.graph.initializer if tensor.data_type == TensorProto.FLOAT]
-    assert sum(int(np.prod(tensor.dims)) for tensor in floats) <= sum(value.numel() for value in slim.values())
+    assert sum(int(np.prod(tensor.dims)) for tensor in floats) <= sum(
+        value.numel() for value in slim.values()
+    )
 
 
 def test_each_file_says_what_it_is_and_what_it_wants(exported):
     run, found = exported
     report = run.read_report()
     data = load("digits")
-    for name, precision in (("slim", "fp32"), ("slim.fp16", "fp16"), ("slim.int8", "int8"), ("slim.pt2", "fp32")):
+    for name, precision in (
+        ("slim", "fp32"),
+        ("slim.fp16", "fp16"),
+        ("slim.int8", "int8"),
+        ("slim.pt2", "fp32"),
+    ):
         path = run.path / found["networks"][name]["file"]
         told = (
             trace.read_program_metadata(path)
@@ -237,7 +272,10 @@ def test_each_file_says_what_it_is_and_what_it_wants(exported):
         assert "multiply-add" in told["flops_convention"]
         assert "50.00%" in told["budget_flops"]
         assert json.loads(told["classes"]) == list(data.classes)
-        assert [json.loads(told["input_mean"]), json.loads(told["input_std"])] == [list(data.mean), list(data.std)]
+        assert [json.loads(told["input_mean"]), json.loads(told["input_std"])] == [
+            list(data.mean),
+            list(data.std),
+        ]
         assert told["input_layout"] == "NCHW"
         assert "255" in told["input_range"]
 
@@ -266,8 +304,12 @@ def test_a_file_that_was_changed_is_no_longer_listed(exported, tmp_path):
     assert set(package.export(run.path)["networks"]) == {"dense", "slim", "slim.int8"}
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, DataError("images/1.png", "can't be read", "an image")])
-def test_files_that_were_checked_outlive_an_export_that_is_stopped(exported, tmp_path, monkeypatch, stop):
+@pytest.mark.parametrize(
+    "stop", [KeyboardInterrupt, DataError("images/1.png", "can't be read", "an image")]
+)
+def test_files_that_were_checked_outlive_an_export_that_is_stopped(
+    exported, tmp_path, monkeypatch, stop
+):
     run = copied(exported[0], tmp_path)
     measure = run_export.measure
 
@@ -293,7 +335,9 @@ def test_a_file_that_fails_is_no_longer_listed(exported, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="something else"):
         package.export(run.path)
     assert written(run) == FILES - {"dense.onnx"}
-    assert set(json.loads(run.exported.read_text())["networks"]) == set(exported[1]["networks"]) - {"dense"}
+    assert set(json.loads(run.exported.read_text())["networks"]) == set(exported[1]["networks"]) - {
+        "dense"
+    }
 
 
 def test_a_damaged_file_is_written_anew(exported, tmp_path):
@@ -309,23 +353,39 @@ def test_files_that_rest_on_other_data_are_written_anew(exported, tmp_path):
     run, before = copied(exported[0], tmp_path), exported[1]["networks"]
     data = load("digits")
     fewer = InMemory(data.test.images[:100], data.test.labels[:100])
-    found = package.export(run.path, replace(data, test=fewer), int8=True, int8_images=64, torch=True)["networks"]
+    found = package.export(
+        run.path, replace(data, test=fewer), int8=True, int8_images=64, torch=True
+    )["networks"]
     reused = {name: entry["reused"] for name, entry in found.items() if name != "slim.fp16"}
     assert reused == {"dense": True, "slim": True, "slim.int8": False, "slim.pt2": False}
-    assert found["slim.pt2"]["accuracy"] == found["slim"]["accuracy"] != before["slim.pt2"]["accuracy"]
+    assert (
+        found["slim.pt2"]["accuracy"] == found["slim"]["accuracy"] != before["slim.pt2"]["accuracy"]
+    )
 
 
 def test_a_shape_is_written_beside_and_profile_keeps_its_files(main_job, tmp_path):
     run = copied(main_job.run, tmp_path)
-    found = package.export(run.path, batch=8, dynamic_size=True, fp16=True, fp16_io=True)["networks"]
-    assert written(run) == {"dense.onnx", "slim.onnx", "slim.batch8.anysize.onnx", "slim.batch8.anysize.fp16.onnx"}
+    found = package.export(run.path, batch=8, dynamic_size=True, fp16=True, fp16_io=True)[
+        "networks"
+    ]
+    assert written(run) == {
+        "dense.onnx",
+        "slim.onnx",
+        "slim.batch8.anysize.onnx",
+        "slim.batch8.anysize.fp16.onnx",
+    }
     half = found["slim.batch8.anysize.fp16"]
     assert (half["batch"], half["image_size"], half["precision_io"]) == ("8", "any size", "fp16")
     assert set(half["parity"]) == {"random", "random 48x80", "test"}
     assert half["accuracy"] == pytest.approx(found["slim"]["accuracy"], abs=0.01)
     value = onnx.load(run.onnx("slim.batch8.anysize.fp16")).graph.input[0].type.tensor_type
     assert value.elem_type == TensorProto.FLOAT16
-    assert [size.dim_param or size.dim_value for size in value.shape.dim] == [8, 1, "height", "width"]
+    assert [size.dim_param or size.dim_value for size in value.shape.dim] == [
+        8,
+        1,
+        "height",
+        "width",
+    ]
     ordinary = onnx.load(run.onnx("slim")).graph.input[0].type.tensor_type.shape.dim
     assert [size.dim_param or size.dim_value for size in ordinary] == ["batch", 1, 16, 16]
 
@@ -336,7 +396,10 @@ def test_the_dense_network_in_the_same_forms_is_timed_against_the_slim_one(main_
     names = ["dense.anysize.fp16", "slim.anysize.fp16"]
     assert set(found) == {"dense", "slim", "dense.anysize", "slim.anysize", *names}
     report = run.read_report()
-    assert [found[name]["flops"] for name in names] == [report["flops"]["dense"], report["flops"]["slim"]]
+    assert [found[name]["flops"] for name in names] == [
+        report["flops"]["dense"],
+        report["flops"]["slim"],
+    ]
     assert all(found[name]["accuracy"] is not None for name in names)
 
     files = [run.onnx(name) for name in names]
@@ -347,11 +410,19 @@ def test_the_dense_network_in_the_same_forms_is_timed_against_the_slim_one(main_
     [one] = timed["comparisons"]
     assert (one["model"], one["against"]) == ("slim.anysize.fp16", "dense.anysize.fp16")
     assert one["promise"] is None  # FLOPs were counted at the network's own size
-    assert package.profile(*files, **quick)["conditions"]["input_size"] == [1, 16, 16]  # as export.json says
+    assert package.profile(*files, **quick)["conditions"]["input_size"] == [
+        1,
+        16,
+        16,
+    ]  # as export.json says
     run.exported.unlink()
-    with pytest.raises(ExportError, match=r"(?s)takes images of anyxany, and no size.*--image-size"):
+    with pytest.raises(
+        ExportError, match=r"(?s)takes images of anyxany, and no size.*--image-size"
+    ):
         package.profile(*files, **quick)
-    with pytest.raises(ExportError, match=r"(?s)images of 16x16, where 20x24 are asked for.*--dynamic-size --dense"):
+    with pytest.raises(
+        ExportError, match=r"(?s)images of 16x16, where 20x24 are asked for.*--dynamic-size --dense"
+    ):
         package.profile(run.path, image_size=(20, 24), **quick)
     result = slimmer("profile", *files, "--image-size", "20")
     assert result.exit_code == 2
@@ -362,15 +433,30 @@ def test_int8_may_cost_the_dense_network_what_it_does(main_job, tmp_path, monkey
     """The limit is on what is shipped; the twin is there to be timed."""
     run = copied(main_job.run, tmp_path)
     get_wrong(monkeypatch, "dense.int8", share=1.0)
-    entry = package.export(run.path, int8=True, int8_images=32, int8_drop=0.5, dense=True)["networks"]["dense.int8"]
+    entry = package.export(run.path, int8=True, int8_images=32, int8_drop=0.5, dense=True)[
+        "networks"
+    ]["dense.int8"]
     assert entry["accuracy"] < 0.5
     assert "points" in entry["notes"][0]
 
 
-def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(checkpoint, tmp_path):
+def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(
+    checkpoint, tmp_path
+):
     before, now, out = tmp_path / "before.py", tmp_path / "now.py", tmp_path / "run"
     before.write_text("from slimmer.data import load\ndef digits():\n    return load('digits')\n")
-    done = slimmer("prune", checkpoint, "--flops", "0.6", "--data", f"{before}:digits", "--epochs", "0", "--out", out)
+    done = slimmer(
+        "prune",
+        checkpoint,
+        "--flops",
+        "0.6",
+        "--data",
+        f"{before}:digits",
+        "--epochs",
+        "0",
+        "--out",
+        out,
+    )
     assert done.exit_code == 0, done.output
     before.rename(now)
     found = slimmer("export", out)
@@ -382,7 +468,11 @@ def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(
     refused = slimmer("export", out, "--data", tmp_path / "nowhere")
     assert refused.exit_code == 2
     other = now.with_name("other.py")
-    other.write_text(now.read_text().replace("return", "from dataclasses import replace\n    return replace(").rstrip())
+    other.write_text(
+        now.read_text()
+        .replace("return", "from dataclasses import replace\n    return replace(")
+        .rstrip()
+    )
     other.write_text(other.read_text() + ", classes=tuple('abcdefghijk'))\n")
     refused = slimmer("export", out, "--data", f"{other}:digits")
     assert refused.exit_code == 2
@@ -391,13 +481,17 @@ def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(
     found = slimmer("export", out, "--data", f"{now}:digits", "--json")
     assert found.exit_code == 0, found.output
     networks = json.loads(found.stdout)["networks"]
-    assert networks["slim"]["accuracy"] == pytest.approx(Run(out).read_report()["accuracy"]["removed"], abs=0.01)
+    assert networks["slim"]["accuracy"] == pytest.approx(
+        Run(out).read_report()["accuracy"]["removed"], abs=0.01
+    )
 
 
 # What is refused
 
 
-@pytest.mark.parametrize("damage", [{"slim": {}}, {"slim": None}, [], {"slim": {"file": 3, "sha256": "x"}}])
+@pytest.mark.parametrize(
+    "damage", [{"slim": {}}, {"slim": None}, [], {"slim": {"file": 3, "sha256": "x"}}]
+)
 def test_a_list_of_files_that_is_damaged_is_made_anew(damage, exported, tmp_path):
     run = copied(exported[0], tmp_path)
     listed = json.loads(run.exported.read_text())
@@ -417,11 +511,18 @@ def test_int8_that_loses_too_much_is_refused_and_not_kept(exported, tmp_path, mo
     assert "--int8-images" in result.stderr
     assert "Traceback" not in result.stderr
     assert written(run) == FILES - {"slim.int8.onnx"}
-    assert set(json.loads(run.exported.read_text())["networks"]) == {"dense", "slim", "slim.fp16", "slim.pt2"}
+    assert set(json.loads(run.exported.read_text())["networks"]) == {
+        "dense",
+        "slim",
+        "slim.fp16",
+        "slim.pt2",
+    }
     assert "slim.int8" not in run.text.read_text()
 
 
-def test_int8_without_data_is_refused_before_anything_is_written_and_takes_them_in_python(checkpoint, tmp_path):
+def test_int8_without_data_is_refused_before_anything_is_written_and_takes_them_in_python(
+    checkpoint, tmp_path
+):
     out = tmp_path / "run"
     package.prune(checkpoint, params=0.5, input_size=(1, 16, 16), out=out)
     before = tree(out)
@@ -431,10 +532,14 @@ def test_int8_without_data_is_refused_before_anything_is_written_and_takes_them_
     assert "prune with --data" in result.stderr
     with pytest.raises(RecipeError, match="int8_drop"):
         package.export(out, int8_drop=2.0)
-    with pytest.raises(RecipeError, match="pruned without data, so how its images are normalised is not known"):
+    with pytest.raises(
+        RecipeError, match="pruned without data, so how its images are normalised is not known"
+    ):
         package.export(out, "digits")
     assert tree(out) == before
-    found = package.export(out, load("digits"), int8=True, int8_images=32, int8_drop=1.0)["networks"]
+    found = package.export(out, load("digits"), int8=True, int8_images=32, int8_drop=1.0)[
+        "networks"
+    ]
     assert found["slim.int8"]["accuracy"] is not None
 
 
@@ -473,7 +578,9 @@ def test_data_that_are_gone_do_not_make_a_current_file_old(exported, tmp_path):
     recipe = run.recipe_file.read_text()
     assert "digits" in recipe
     run.recipe_file.write_text(
-        recipe.replace("path: digits", "path: /nowhere/digits").replace("name: digits", "name: null")
+        recipe.replace("path: digits", "path: /nowhere/digits").replace(
+            "name: digits", "name: null"
+        )
     )
     before = run.onnx("slim").read_bytes()
     found = package.export(run.path)["networks"]

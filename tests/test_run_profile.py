@@ -1,4 +1,6 @@
-"""Which files can be timed, and at which batch and size: files made by hand, and what lies beside them."""
+"""Which files can be timed, and at which batch and size: files made by hand, and what lies beside
+them.
+"""
 
 import json
 
@@ -21,7 +23,9 @@ def pool(path, batch="batch", sides=(4, 4)):
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, *sides])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3, 1, 1])],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path
+    )
     return path
 
 
@@ -29,14 +33,18 @@ def test_a_batch_that_a_file_does_not_take_is_refused_with_the_file_s_own(tmp_pa
     fixed, free = pool(tmp_path / "fixed.onnx", batch=8), pool(tmp_path / "free.onnx")
     assert (read_batch(fixed), read_batch(free)) == (8, None)
     for batches in ((1,), (8, 64), (1, 64)):
-        with pytest.raises(ExportError, match=r"(?s)fixed\.onnx: takes batches of 8 and no others.*--batch 8"):
+        with pytest.raises(
+            ExportError, match=r"(?s)fixed\.onnx: takes batches of 8 and no others.*--batch 8"
+        ):
             package.profile(free, fixed, batches=batches, **QUICK)
     found = package.profile(free, fixed, batches=(8,), **QUICK)
     assert [row["batch"] for row in found["timings"]] == [8, 8]
 
 
 def listed(*names, sizes=("3x6x5",)):
-    networks = {name: {"file": f"somewhere/{name}.onnx", "image_size": "any size"} for name in names}
+    networks = {
+        name: {"file": f"somewhere/{name}.onnx", "image_size": "any size"} for name in names
+    }
     networks |= {f"dense{size}": {"file": "dense.onnx", "image_size": size} for size in sizes}
     return {"networks": networks}
 

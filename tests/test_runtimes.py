@@ -46,7 +46,9 @@ def write(path):
         ],
         [numpy_helper.from_array(WEIGHT, "weight")],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path
+    )
     return path
 
 
@@ -79,13 +81,17 @@ def test_a_prepared_call_computes_the_network_again_each_time(net, monkeypatch):
     bindings = []
     make = onnxruntime.InferenceSession.io_binding
     monkeypatch.setattr(
-        onnxruntime.InferenceSession, "io_binding", lambda self: bindings.append(make(self)) or bindings[-1]
+        onnxruntime.InferenceSession,
+        "io_binding",
+        lambda self: bindings.append(make(self)) or bindings[-1],
     )
     session = open_session(net, provider="cpu", threads=1)
     once = session.prepare(x)
     for _ in range(2):
         once()
-        np.testing.assert_allclose(bindings[0].get_outputs()[0].numpy(), x.reshape(2, 4) @ WEIGHT, rtol=1e-5)
+        np.testing.assert_allclose(
+            bindings[0].get_outputs()[0].numpy(), x.reshape(2, 4) @ WEIGHT, rtol=1e-5
+        )
         x *= 2  # bound, not copied: the next call sees it
 
 
@@ -122,7 +128,12 @@ def test_images_that_the_network_does_not_take_are_an_error_that_names_both(shap
 def test_a_missing_or_broken_file_is_an_export_error(net, tmp_path, capfd):
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "cut.onnx").write_bytes(net.read_bytes()[:150])
-    for name, provider in (("text.onnx", "cpu"), ("cut.onnx", "cuda"), ("none.onnx", "cpu"), (".", "cuda")):
+    for name, provider in (
+        ("text.onnx", "cpu"),
+        ("cut.onnx", "cuda"),
+        ("none.onnx", "cpu"),
+        (".", "cuda"),
+    ):
         with pytest.raises(ExportError, match="an ONNX file"):
             open_session(tmp_path / name, provider=provider)
     assert capfd.readouterr() == ("", "")
@@ -155,12 +166,16 @@ def test_less_than_one_thread_is_refused(threads, net):
         ("directml", "DmlExecutionProvider"),
     ],
 )
-def test_providers_have_short_names_and_a_build_without_one_names_the_package_that_has_it(short, name, monkeypatch):
+def test_providers_have_short_names_and_a_build_without_one_names_the_package_that_has_it(
+    short, name, monkeypatch
+):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, CPU])
     assert check_provider(short) == check_provider(name) == short
     assert asked_for(short, Options()) == [(name, {})]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
-    with pytest.raises(RuntimeUnavailableError, match=f"(?s)provider {short}.*built without it.*or provider cpu"):
+    with pytest.raises(
+        RuntimeUnavailableError, match=f"(?s)provider {short}.*built without it.*or provider cpu"
+    ):
         check_provider(short)
 
 
@@ -168,8 +183,12 @@ def test_providers_have_short_names_and_a_build_without_one_names_the_package_th
 def test_onnxruntime_for_the_cpu_alone_has_no_cuda_and_says_so_without_a_word_of_its_own(
     provider, net, capfd, monkeypatch
 ):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", CPU])
-    with pytest.raises(RuntimeUnavailableError, match=r"(?s)was built without it.*onnxruntime-gpu in place of"):
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", CPU]
+    )
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"(?s)was built without it.*onnxruntime-gpu in place of"
+    ):
         open_session(net, provider=provider)
     assert capfd.readouterr() == ("", "")
 
@@ -186,7 +205,9 @@ def test_a_provider_that_is_not_there_is_one_quiet_error(provider, net, capfd):
 
 
 class Fake:
-    """A session of ONNX Runtime on a machine that this one is not; it takes over the options that it is given."""
+    """A session of ONNX Runtime on a machine that this one is not; it takes over the options that
+    it is given.
+    """
 
     def __init__(self, providers, nodes, ignores=()):
         self._providers, self._nodes, self._ignores = providers, nodes, ignores
@@ -206,7 +227,10 @@ class Fake:
         return self._options
 
     def get_provider_graph_assignment_info(self):
-        return [SimpleNamespace(ep_name=name, get_nodes=lambda n=n: [None] * n) for name, n in self._nodes.items()]
+        return [
+            SimpleNamespace(ep_name=name, get_nodes=lambda n=n: [None] * n)
+            for name, n in self._nodes.items()
+        ]
 
     def get_inputs(self):
         return [SimpleNamespace(name="input", type="tensor(float)", shape=["batch", 1, 2, 2])]
@@ -283,9 +307,11 @@ def gpu(net, monkeypatch):
     fake = Fake([CUDA, CPU], {CUDA: 3})
     value = onnxruntime.OrtValue
     on_cpu = SimpleNamespace(
-        ortvalue_from_numpy=lambda array, device, index: value.ortvalue_from_numpy(array, "cpu", index),
-        ortvalue_from_shape_and_type=lambda shape, kind, device, index: value.ortvalue_from_shape_and_type(
-            shape, kind, "cpu", index
+        ortvalue_from_numpy=lambda array, device, index: value.ortvalue_from_numpy(
+            array, "cpu", index
+        ),
+        ortvalue_from_shape_and_type=lambda shape, kind, device, index: (
+            value.ortvalue_from_shape_and_type(shape, kind, "cpu", index)
         ),
     )
     stand_in(monkeypatch, fake)
@@ -392,7 +418,9 @@ def test_accuracy_counts_over_batches_of_unequal_size(net):
     classes = (x.reshape(7, 4) @ WEIGHT).argmax(axis=1)
     labels = classes.copy()
     labels[[0, 5]] = (labels[[0, 5]] + 1) % 3
-    batches = [(torch.from_numpy(x[a:b]), torch.from_numpy(labels[a:b])) for a, b in ((0, 4), (4, 7))]
+    batches = [
+        (torch.from_numpy(x[a:b]), torch.from_numpy(labels[a:b])) for a, b in ((0, 4), (4, 7))
+    ]
     assert accuracy(net, batches, threads=1) == 5 / 7
     with pytest.raises(DataError, match="no images"):
         accuracy(net, [])
@@ -400,7 +428,9 @@ def test_accuracy_counts_over_batches_of_unequal_size(net):
 
 def test_pytorch_runs_a_copy_in_eval_mode_behind_the_same_protocol():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3)).train()
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3)
+    ).train()
     statistics = model[1].running_mean.clone()
     session = open_model(model)
     x = images(3)
@@ -434,7 +464,9 @@ def test_a_compiled_network_is_compiled_by_its_first_run_and_computes_the_same(m
     compiled, compile_ = [], torch.compile
 
     def eager(model, **options):
-        return compile_(model, backend=lambda graph, _: compiled.append(graph) or graph.forward, **options)
+        return compile_(
+            model, backend=lambda graph, _: compiled.append(graph) or graph.forward, **options
+        )
 
     monkeypatch.setattr(torch, "compile", eager)
     model, x = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), images(2)
@@ -461,7 +493,9 @@ def test_a_network_that_can_not_be_compiled_is_never_timed_eagerly():
 
 def test_what_pytorch_can_not_run_is_one_error_that_says_on_what():
     session = open_model(nn.Conv2d(4, 2, 1))
-    with pytest.raises(RuntimeUnavailableError, match=r"(?s)runtime torch on images .*expected.*memory for"):
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"(?s)runtime torch on images .*expected.*memory for"
+    ):
         session.prepare(images(1))()
     session.close()
 
@@ -495,7 +529,11 @@ class Card:
             patch.setattr(pynvml, name, self.not_supported)
         given = {"Init": None, "Shutdown": None, "SystemGetDriverVersion": "570.1", **answers}
         for name, answer in given.items():
-            patch.setattr(pynvml, f"nvml{name}", answer if callable(answer) else lambda *_, answer=answer: answer)
+            patch.setattr(
+                pynvml,
+                f"nvml{name}",
+                answer if callable(answer) else lambda *_, answer=answer: answer,
+            )
 
     @staticmethod
     def not_supported(*_):
@@ -508,7 +546,10 @@ def test_the_gpu_is_what_nvml_says(monkeypatch):
         monkeypatch,
         DeviceGetHandleByUUID=lambda named: named,
         DeviceGetName=lambda gpu: {"GPU-5f": "NVIDIA H100"}[gpu],
-        DeviceGetClockInfo=lambda _, kind: {pynvml.NVML_CLOCK_SM: 1980, pynvml.NVML_CLOCK_MEM: 2619}[kind],
+        DeviceGetClockInfo=lambda _, kind: {
+            pynvml.NVML_CLOCK_SM: 1980,
+            pynvml.NVML_CLOCK_MEM: 2619,
+        }[kind],
         DeviceGetTemperature=34,
         DeviceGetPowerUsage=70_100,
         DeviceGetUtilizationRates=SimpleNamespace(gpu=12, memory=3),
@@ -518,7 +559,11 @@ def test_the_gpu_is_what_nvml_says(monkeypatch):
     found = environment()
     assert (found["gpu"], found["gpu_driver"]) == ("NVIDIA H100", "570.1")
     state = gpu_state()
-    assert (state["clock_sm_mhz"], state["clock_memory_mhz"], state["temperature_c"]) == (1980, 2619, 34)
+    assert (state["clock_sm_mhz"], state["clock_memory_mhz"], state["temperature_c"]) == (
+        1980,
+        2619,
+        34,
+    )
     assert (state["power_w"], state["busy_percent"]) == (70.1, 12)
     assert state["memory_used_mib"] is None  # what the card does not give
     assert state["throttled_by"] == ["power cap", "thermal slowdown, software"]

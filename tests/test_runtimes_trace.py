@@ -22,7 +22,9 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 @pytest.fixture
 def net(tmp_path):
-    """Images (batch, 1, 32, 32) through a convolution to 64 channels, then a maximum: two nodes, 256 KB an image."""
+    """Images (batch, 1, 32, 32) through a convolution to 64 channels, then a maximum: two nodes,
+    256 KB an image.
+    """
     value = helper.make_tensor_value_info
     weight = np.random.default_rng(0).standard_normal((64, 1, 3, 3)).astype(np.float32)
     graph = helper.make_graph(
@@ -36,7 +38,9 @@ def net(tmp_path):
         [numpy_helper.from_array(weight, "weight")],
     )
     path = tmp_path / "net.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path
+    )
     return path
 
 
@@ -52,8 +56,13 @@ def run(ts, dur):
 def test_shares_are_of_the_nodes_time_behind_the_first_run_and_one_slow_run_does_not_count():
     events = [node("conv", "Conv", CPU, 0, 900), node("fc", "Gemm", CPU, 900, 100), run(0, 1000)]
     for start, conv, fc in ((1000, 30, 10), (1040, 30, 10), (1080, 30, 9000)):
-        events += [node("conv", "Conv", CPU, start, conv), node("fc", "Gemm", CPU, start + conv, fc)]
-    found = read_trace([{"cat": "Session", "name": "session_initialization", "ts": 0, "dur": 5}, *events], CPU)
+        events += [
+            node("conv", "Conv", CPU, start, conv),
+            node("fc", "Gemm", CPU, start + conv, fc),
+        ]
+    found = read_trace(
+        [{"cat": "Session", "name": "session_initialization", "ts": 0, "dur": 5}, *events], CPU
+    )
     assert found.shares == {"Conv": 0.75, "Gemm": 0.25}
     assert (found.nodes, found.on_cpu, found.memcpy) == ({CPU: 2}, (), ())
 
@@ -99,7 +108,9 @@ def test_strict_refuses_such_nodes_by_name(net, monkeypatch):
     monkeypatch.setattr(trace_module, "open_session", opener)
     x = np.zeros((1, 1, 32, 32), np.float32)
     assert len(trace_network(net, x, provider="cuda").on_cpu) == 1
-    with pytest.raises(RuntimeUnavailableError, match=r"left to the CPU: 1 \(shape \(NonZero\)\)") as caught:
+    with pytest.raises(
+        RuntimeUnavailableError, match=r"left to the CPU: 1 \(shape \(NonZero\)\)"
+    ) as caught:
         trace_network(net, x, provider="cuda", options=Options(strict=True, cuda_graph=True))
     assert "2 (Memcpy_token_1" in caught.value.found
     # The traced session is neither strict nor a graph: it has to show the nodes.
@@ -119,21 +130,26 @@ def test_a_real_trace_counts_every_node_and_leaves_no_file(net, tmp_path, monkey
 
 
 def test_a_first_use_is_measured_in_a_process_of_its_own(net):
-    one, many = (measure_fresh(net, (batch, 1, 32, 32), provider="cpu", threads=1) for batch in (1, 64))
+    one, many = (
+        measure_fresh(net, (batch, 1, 32, 32), provider="cpu", threads=1) for batch in (1, 64)
+    )
     assert one.session_ms > 0
     assert many.first_run_ms > one.first_run_ms > 0
     assert one.device_bytes is None
     if not fresh_module._STATUS.is_file():
         assert one.memory_bytes is None
         return
-    # 64 images make 64 * 64 * 32 * 32 numbers of four bytes; the runtime's layouts and its arena take some more.
+    # 64 images make 64 * 64 * 32 * 32 numbers of four bytes; the runtime's layouts and its arena
+    # take some more.
     wide = 64 * 64 * 32 * 32 * 4
     assert wide < many.memory_bytes - one.memory_bytes < 8 * wide
 
 
 def test_a_process_that_measures_does_not_load_torch():
     code = "import sys, slimmer.profiling.runtimes.first_use; print('torch' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == "False"
 
 

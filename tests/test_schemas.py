@@ -10,7 +10,14 @@ import pytest
 from slimmer.runs.schemas.published import PUBLISHED, json_schema
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
-KINDS = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool}
+KINDS = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+}
 KINDS["null"] = type(None)
 
 
@@ -19,9 +26,15 @@ def faults(schema, value, root, where=""):
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if "anyOf" in schema:
-        return [] if any(not faults(each, value, root) for each in schema["anyOf"]) else [f"{where}: fits none"]
+        return (
+            []
+            if any(not faults(each, value, root) for each in schema["anyOf"])
+            else [f"{where}: fits none"]
+        )
     kind = schema.get("type")
-    if kind and (not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "boolean")):
+    if kind and (
+        not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "boolean")
+    ):
         return [f"{where}: {value!r} is no {kind}"]
     found = [f"{where}.{key} is missing" for key in schema.get("required", ()) if key not in value]
     if kind == "array":
@@ -53,11 +66,15 @@ def test_a_real_runs_file_fits_its_schema_and_a_damaged_one_does_not(main_job, n
     value = json.loads((main_job.run.path / f"{name}.json").read_text())
     assert faults(schema, value, schema) == []
     for key in schema["required"]:
-        assert faults(schema, {other: each for other, each in value.items() if other != key}, schema)
+        assert faults(
+            schema, {other: each for other, each in value.items() if other != key}, schema
+        )
         assert faults(schema, {**value, key: object()}, schema)
 
 
 def test_the_command_says_how_it_is_used():
-    told = subprocess.run([sys.executable, "-m", "slimmer.runs.schemas"], check=False, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-m", "slimmer.runs.schemas"], check=False, capture_output=True, text=True
+    )
     assert told.returncode == 1
     assert told.stderr == "usage: python -m slimmer.runs.schemas FOLDER\n"

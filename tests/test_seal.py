@@ -32,7 +32,12 @@ def test_every_flipped_bit_is_seen(tmp_path_factory, place, bit):
 
 def test_two_tensors_that_change_places_are_seen():
     weights = {"a": torch.zeros(2), "b": torch.ones(2)}
-    swapped = sealed(save(weights)).replace(b'"a"', b'"x"').replace(b'"b"', b'"a"').replace(b'"x"', b'"b"')
+    swapped = (
+        sealed(save(weights))
+        .replace(b'"a"', b'"x"')
+        .replace(b'"b"', b'"a"')
+        .replace(b'"x"', b'"b"')
+    )
     assert not is_sound(swapped)
 
 

@@ -1,4 +1,6 @@
-"""What is said of layers by pattern: what is kept stays whole, floors hold, and names that mean nothing are refused."""
+"""What is said of layers by pattern: what is kept stays whole, floors hold, and names that mean
+nothing are refused.
+"""
 
 import pytest
 import zoo
@@ -42,10 +44,17 @@ def test_a_pattern_names_layers_and_modules(layer, pattern, named):
             ["conv1"],
             {"stem": "kept by 'stem'", "conv2": "goes with stem, kept by 'stem'"},
         ),
-        ("Identity", ["*2"], ["conv1"], {"stem": "goes with conv2, kept by '*2'", "conv2": "kept by '*2'"}),
+        (
+            "Identity",
+            ["*2"],
+            ["conv1"],
+            {"stem": "goes with conv2, kept by '*2'", "conv2": "kept by '*2'"},
+        ),
     ],
 )
-def test_the_groups_of_kept_layers_stay_whole_and_are_listed_with_the_pattern(name, keep, left, reasons):
+def test_the_groups_of_kept_layers_stay_whole_and_are_listed_with_the_pattern(
+    name, keep, left, reasons
+):
     _, graph = zoo.traced(name)
     held = keep_layers(graph, keep)
     assert [group.name for group in held.groups] == left
@@ -74,7 +83,12 @@ def test_a_pattern_that_names_no_layer_is_refused(keep):
         ("Chain", [], ["conv1", "conv2"], {}),
         ("Identity", ["conv1"], ["conv1"], {"stem": "outside 'conv1'", "conv2": "outside 'conv1'"}),
         # conv2 alone can't be narrower: it is added to what stem makes
-        ("Identity", ["conv?"], ["conv1"], {"stem": "outside 'conv?'", "conv2": "goes with stem, outside 'conv?'"}),
+        (
+            "Identity",
+            ["conv?"],
+            ["conv1"],
+            {"stem": "outside 'conv?'", "conv2": "goes with stem, outside 'conv?'"},
+        ),
     ],
 )
 def test_only_what_is_named_is_pruned_and_the_rest_is_listed(name, only, left, reasons):

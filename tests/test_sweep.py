@@ -1,4 +1,6 @@
-"""Sweeps: the rows that a file makes, every mistake before anything runs, and real rows stopped and gone on with."""
+"""Sweeps: the rows that a file makes, every mistake before anything runs, and real rows stopped and
+gone on with.
+"""
 
 import fcntl
 import json
@@ -49,15 +51,30 @@ def write(text="", **content):
 
 def test_a_grid_makes_every_combination_in_its_order(here):
     rows = plan_rows(write(grid={"budget.flops": [0.5, "30%"], "seed": [1, 0]}))
-    assert list(rows) == ["flops=0.5,seed=1", "flops=0.5,seed=0", "flops=30%,seed=1", "flops=30%,seed=0"]
-    assert [(each.budget.flops, each.seed) for each in rows.values()] == [(0.5, 1), (0.5, 0), ("30%", 1), ("30%", 0)]
+    assert list(rows) == [
+        "flops=0.5,seed=1",
+        "flops=0.5,seed=0",
+        "flops=30%,seed=1",
+        "flops=30%,seed=0",
+    ]
+    assert [(each.budget.flops, each.seed) for each in rows.values()] == [
+        (0.5, 1),
+        (0.5, 0),
+        ("30%", 1),
+        ("30%", 0),
+    ]
     assert {each.finetune.lr for each in rows.values()} == {0.5}
 
 
 def test_rows_are_combined_with_the_grid(here):
     rows = [{"finetune.lr": 0.1}, {"finetune.momentum": 0.8}]
     found = plan_rows(write(rows=rows, grid={"seed": [0, 1]}))
-    assert list(found) == ["lr=0.1,seed=0", "lr=0.1,seed=1", "momentum=0.8,seed=0", "momentum=0.8,seed=1"]
+    assert list(found) == [
+        "lr=0.1,seed=0",
+        "lr=0.1,seed=1",
+        "momentum=0.8,seed=0",
+        "momentum=0.8,seed=1",
+    ]
     only = plan_rows(write(rows=rows))
     assert only == {"lr=0.1": found["lr=0.1,seed=0"], "momentum=0.8": found["momentum=0.8,seed=0"]}
 
@@ -84,8 +101,16 @@ def test_a_mapping_replaces_its_section_and_single_keys_are_laid_over_it(here):
     rows = plan_rows(write(grid={"method": methods}), [("method.compensate", False)])
     assert list(rows) == ["method=taylor,method.batches=5", "method=maskconvnet,lambda_m=3"]
     taylor, masks = rows.values()
-    assert (taylor.method.name, taylor.method.batches, taylor.method.compensate) == ("taylor", 5, False)
-    assert (masks.method.name, masks.method.lambda_m, masks.method.compensate) == ("maskconvnet", (3,), False)
+    assert (taylor.method.name, taylor.method.batches, taylor.method.compensate) == (
+        "taylor",
+        5,
+        False,
+    )
+    assert (masks.method.name, masks.method.lambda_m, masks.method.compensate) == (
+        "maskconvnet",
+        (3,),
+        False,
+    )
     assert read_yaml("s.yaml")["grid"]["method"] == methods
 
 
@@ -100,7 +125,9 @@ def test_the_command_line_is_laid_over_every_row(here):
 
 def test_recipes_can_be_a_part_of_the_grid_and_lie_beside_the_file(here):
     Path("deep").mkdir()
-    Path("deep/other.yaml").write_text("finetune: {lr: 0.125}\nmodel: {checkpoint: net.pth}\nbudget: {flops: 0.6}\n")
+    Path("deep/other.yaml").write_text(
+        "finetune: {lr: 0.125}\nmodel: {checkpoint: net.pth}\nbudget: {flops: 0.6}\n"
+    )
     Path("deep/s.yaml").write_text("grid: {recipe: [../base.yaml, other.yaml], seed: [0]}\n")
     rows = plan_rows(Path("deep/s.yaml"))
     assert {name: each.finetune.lr for name, each in rows.items()} == {
@@ -117,9 +144,16 @@ def test_names_are_safe_unique_and_stay_when_values_are_added(here):
     assert set(plan_rows(write(grid={"model.keep": keep[:1]}))) <= set(names)
     assert (
         list(plan_rows(write(rows=[{"finetune.warmup": 0.1}])))
-        == list(plan_rows(write(rows=[{"finetune.warmup": 0.1}, {"method": {"name": "maskconvnet", "warmup": 0.5}}])))[
-            :1
-        ]
+        == list(
+            plan_rows(
+                write(
+                    rows=[
+                        {"finetune.warmup": 0.1},
+                        {"method": {"name": "maskconvnet", "warmup": 0.5}},
+                    ]
+                )
+            )
+        )[:1]
     )
 
 
@@ -142,7 +176,9 @@ def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
     assert "3 mistakes in its rows" in said
     assert re.search(r"finetune\.lrr: is not known; did you mean 'lr'.*\(all 4 rows\)", said)
     assert re.search(r"device: .*tpu.*\(all 4 rows\)", said)
-    assert re.search(r"budget\.flops: .*much.*\(flops=much,lrr=1,seed=0; flops=much,lrr=1,seed=1\)", said)
+    assert re.search(
+        r"budget\.flops: .*much.*\(flops=much,lrr=1,seed=0; flops=much,lrr=1,seed=1\)", said
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +186,10 @@ def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
     [
         ("recipe: base.yaml\n", "a sweep with no rows: neither grid nor rows"),
         ("grid: {}\nrows: []\n", "a sweep with no rows: neither grid nor rows"),
-        ("grid: {seed: [], budget.flops: [0.5]}\n", "a sweep with no rows: grid: seed has no values"),
+        (
+            "grid: {seed: [], budget.flops: [0.5]}\n",
+            "a sweep with no rows: grid: seed has no values",
+        ),
         ("gird: {seed: [0]}\n", "gird: is not known; did you mean 'grid'"),
         ("grid: {seed: 0}\n", "grid"),
         ("version: 2\ngrid: {seed: [0]}\n", "version"),
@@ -165,10 +204,22 @@ def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
         ("recipe: base.yaml\ngrid: {seed: [1, 1]}\n", "the same recipe as seed=1"),
         ("recipe: base.yaml\ngrid: {seed.x: [1]}\n", "seed"),
         ("recipe: base.yaml\ngrid: {budget.flops: [null]}\n", "budget: none is named"),
-        ("recipe: base.yaml\ngrid: {method: [{name: maskconvnet, lambda_m: [-3]}]}\n", "method.lambda_m.0"),
-        ("recipe: base.yaml\ngrid: {method: [{name: maskconvnet, lambda_v: [1, 2]}]}\n", "for 1 budget"),
-        ("recipe: base.yaml\ngrid: {method: [{name: maskconvnet, warmup: 99}]}\n", "the masks never move"),
-        ("recipe: base.yaml\ngrid: {model.checkpoint: [away.pth]}\n", "model.checkpoint: away.pth is no file"),
+        (
+            "recipe: base.yaml\ngrid: {method: [{name: maskconvnet, lambda_m: [-3]}]}\n",
+            "method.lambda_m.0",
+        ),
+        (
+            "recipe: base.yaml\ngrid: {method: [{name: maskconvnet, lambda_v: [1, 2]}]}\n",
+            "for 1 budget",
+        ),
+        (
+            "recipe: base.yaml\ngrid: {method: [{name: maskconvnet, warmup: 99}]}\n",
+            "the masks never move",
+        ),
+        (
+            "recipe: base.yaml\ngrid: {model.checkpoint: [away.pth]}\n",
+            "model.checkpoint: away.pth is no file",
+        ),
         ("recipe: base.yaml\ngrid: {model: [{}]}\n", "model.checkpoint: none is named"),
     ],
 )
@@ -242,7 +293,9 @@ def test_closing_stops_what_runs_also_where_it_ignores_ctrl_c(monkeypatch):
 
 
 def test_the_machine_is_shared_among_the_jobs(monkeypatch):
-    monkeypatch.setattr("slimmer.pipeline.parallel_runs.os.sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(
+        "slimmer.pipeline.parallel_runs.os.sched_getaffinity", lambda _: range(8), raising=False
+    )
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert share(0, 1) == {}
@@ -256,7 +309,9 @@ def test_the_machine_is_shared_among_the_jobs(monkeypatch):
     assert share(1, 2) == {"OMP_NUM_THREADS": "1"}
 
 
-def test_a_row_that_was_begun_is_resumed_and_one_killed_at_its_beginning_starts_anew(here, monkeypatch):
+def test_a_row_that_was_begun_is_resumed_and_one_killed_at_its_beginning_starts_anew(
+    here, monkeypatch
+):
     path = write(grid={"seed": [0, 1, 2]})
     rows = plan_rows(path)
     for name, files in {
@@ -279,12 +334,21 @@ def test_a_row_that_was_begun_is_resumed_and_one_killed_at_its_beginning_starts_
     with pytest.raises(KeyboardInterrupt):
         sweep(path, Path("out"), observe=events.append)
     assert called["seed=0"][3:] == ["prune", "--resume", "out/seed=0"]
-    assert called["seed=1"][3:] == ["prune", "--recipe", "out/rows/seed=1.yaml", "--out", "out/seed=1"]
+    assert called["seed=1"][3:] == [
+        "prune",
+        "--recipe",
+        "out/rows/seed=1.yaml",
+        "--out",
+        "out/seed=1",
+    ]
     assert list(called) == ["seed=0", "seed=1", "seed=2"]
     assert {name: read_recipe(Path(f"out/rows/{name}.yaml")) for name in ("seed=1", "seed=2")} == {
         name: rows[name] for name in ("seed=1", "seed=2")
     }
-    assert [len(list(Path("out", name).iterdir())) for name in ("seed=0", "seed=1")] == [2, 3]  # theirs to clear
+    assert [len(list(Path("out", name).iterdir())) for name in ("seed=0", "seed=1")] == [
+        2,
+        3,
+    ]  # theirs to clear
     assert (events[0]["rows"], events[0]["finished"], events[0]["begun"]) == (3, 0, 1)
 
 
@@ -295,7 +359,8 @@ def test_rows_that_fail_are_noted_with_their_own_words_and_the_others_go_on(here
         "seed=2": "os.kill(os.getpid(), 9)",
     }
     monkeypatch.setattr(
-        "slimmer.pipeline.sweep._command", lambda row, _: [sys.executable, "-c", f"import os, sys; {endings[row.name]}"]
+        "slimmer.pipeline.sweep._command",
+        lambda row, _: [sys.executable, "-c", f"import os, sys; {endings[row.name]}"],
     )
     result = slimmer("sweep", write(grid={"seed": [0, 1, 2]}), "--out", "out", "--json")
     assert result.exit_code == 1
@@ -310,7 +375,9 @@ def test_rows_that_fail_are_noted_with_their_own_words_and_the_others_go_on(here
 
 
 def test_ctrl_c_stops_the_rows_and_says_how_to_go_on(here):
-    """The rows sleep, each after it has told its process; where tests run in the background, Ctrl-C is ignored."""
+    """The rows sleep, each after it has told its process; where tests run in the background, Ctrl-C
+    is ignored.
+    """
     row = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(60)"
     code = f"""
 import signal, sys
@@ -320,7 +387,17 @@ from slimmer.pipeline import sweep
 sweep._command = lambda *_: [sys.executable, "-c", {row!r}]
 cli.main(sys.argv[1:])
 """
-    command = [sys.executable, "-c", code, "sweep", write(grid={"seed": [0, 1, 2]}), "--out", "out", "--jobs", "2"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "sweep",
+        write(grid={"seed": [0, 1, 2]}),
+        "--out",
+        "out",
+        "--jobs",
+        "2",
+    ]
     process = subprocess.Popen(command, env=PYTHON, stderr=subprocess.PIPE, text=True)
     started = [process.stderr.readline() for _ in range(3)]
     time.sleep(1)  # until the rows sleep
@@ -338,7 +415,10 @@ cli.main(sys.argv[1:])
 # A real sweep: one row finished before, one to do
 
 
-QUICK = {"finetune": {"epochs": 0.2, "batch_size": 72, "recalibrate": 2}, "method": {"name": "taylor", "batches": 2}}
+QUICK = {
+    "finetune": {"epochs": 0.2, "batch_size": 72, "recalibrate": 2},
+    "method": {"name": "taylor", "batches": 2},
+}
 FLOPS = [0.6, 0.5]
 
 
@@ -357,9 +437,19 @@ def swept(checkpoint, tmp_path_factory):
     with chdir(folder):
         recipe = {**QUICK, "model": {"checkpoint": str(checkpoint)}, "data": {"name": "digits"}}
         Path("base.yaml").write_text(yaml.safe_dump(recipe))
-        Path("s.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", "grid": {"budget.flops": FLOPS}}))
+        Path("s.yaml").write_text(
+            yaml.safe_dump({"recipe": "base.yaml", "grid": {"budget.flops": FLOPS}})
+        )
         done = slimmer(
-            "prune", "--recipe", "base.yaml", "--flops", "0.6", "--set", "budget.flops=0.6", "--out", "o/flops=0.6"
+            "prune",
+            "--recipe",
+            "base.yaml",
+            "--flops",
+            "0.6",
+            "--set",
+            "budget.flops=0.6",
+            "--out",
+            "o/flops=0.6",
         )
         assert done.exit_code == 0, done.output
         before = tree("o/flops=0.6")
@@ -394,7 +484,9 @@ def test_the_comparison_holds_the_rows_in_their_order(swept):
 
 def test_a_finished_sweep_does_nothing_again_and_another_recipe_is_refused(swept, monkeypatch):
     monkeypatch.chdir(swept.folder)
-    Path("t.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", "grid": {"budget.flops": FLOPS}}))
+    Path("t.yaml").write_text(
+        yaml.safe_dump({"recipe": "base.yaml", "grid": {"budget.flops": FLOPS}})
+    )
     reports = {path: path.read_bytes() for path in Path("o").rglob("report.json")}
     again = slimmer("sweep", "t.yaml", "--out", "o", width=80)
     assert again.exit_code == 0, again.output
@@ -412,7 +504,9 @@ def test_a_finished_sweep_does_nothing_again_and_another_recipe_is_refused(swept
 
 def test_the_guides_example_is_a_sweep(tmp_path):
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    [example] = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "grid:" in block]
+    [example] = [
+        block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "grid:" in block
+    ]
     (tmp_path / "s.yaml").write_text(example)
     found = read_sweep(tmp_path / "s.yaml")
     assert (ROOT / "docs" / found.recipe).is_file()
@@ -422,7 +516,11 @@ def test_the_guides_example_is_a_sweep(tmp_path):
         plan_rows(tmp_path / "s.yaml")
 
 
-SWEEPS = [file for file in (ROOT / "benchmarks").rglob("*.yaml") if "\nrecipe:" in file.read_text(encoding="utf-8")]
+SWEEPS = [
+    file
+    for file in (ROOT / "benchmarks").rglob("*.yaml")
+    if "\nrecipe:" in file.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)

@@ -9,7 +9,9 @@ CHECKS = ("raises", "warns")
 def called(function):
     """The last names of what a function calls."""
     calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
-    return {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
+    return {
+        call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls
+    }
 
 
 def checks_itself(function):
@@ -19,14 +21,21 @@ def checks_itself(function):
 
 
 def without_a_check(sources):
-    """The test functions that neither assert nor expect an error, nor call a function of these sources that does."""
+    """The test functions that neither assert nor expect an error, nor call a function of these
+    sources that does.
+    """
     functions = [
-        node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)
+        node
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
     ]
     checking = {function.name for function in functions if checks_itself(function)}
     while more := {f.name for f in functions if f.name not in checking and called(f) & checking}:
         checking |= more
-    return sorted(f.name for f in functions if f.name.startswith("test_") and f.name not in checking)
+    return sorted(
+        f.name for f in functions if f.name.startswith("test_") and f.name not in checking
+    )
 
 
 def test_every_test_asserts_something():

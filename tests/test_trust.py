@@ -73,7 +73,11 @@ def run(place):
 
 def test_ones_own_runs_are_not_asked_about_again(place, run):
     slimmer.load(run)
-    for arguments in (["export", run], ["inspect", run / "slim.safetensors"], ["prune", "--resume", run]):
+    for arguments in (
+        ["export", run],
+        ["inspect", run / "slim.safetensors"],
+        ["prune", "--resume", run],
+    ):
         done = command(*arguments)
         assert done.exit_code == 0, done.output
 
@@ -89,14 +93,29 @@ def calls(run):
         "inspect": lambda **trust: slimmer.inspect(run, **trust),
         "prune": lambda **trust: slimmer.prune(run, flops=0.9, epochs=0, **trust),
         "export command": lambda **trust: shell("export", run, **trust),
-        "profile command": lambda **trust: shell("profile", run, "--runtime", "torch", *QUICK, **trust),
+        "profile command": lambda **trust: shell(
+            "profile", run, "--runtime", "torch", *QUICK, **trust
+        ),
         "inspect command": lambda **trust: shell("inspect", run / "dense.safetensors", **trust),
         "prune command": lambda **trust: shell("prune", run, *half, **trust),
         "resume command": lambda **trust: shell("prune", "--resume", unfinished(run), **trust),
     }
 
 
-QUICK = ["--batch", "1", "--threads", "1", "--runs", "1", "--seconds", "0", "--blocks", "2", "--precision", "1"]
+QUICK = [
+    "--batch",
+    "1",
+    "--threads",
+    "1",
+    "--runs",
+    "1",
+    "--seconds",
+    "0",
+    "--blocks",
+    "2",
+    "--precision",
+    "1",
+]
 
 
 def quick():
@@ -142,7 +161,9 @@ def test_data_of_a_run_that_only_its_recipe_names_are_not_run(place, run):
     """The network is the user's own, the data are not."""
     forget(place)
     remember("net.py:make")
-    with pytest.raises(TrustError, match=r"recipe\.yaml: names code: going on would run .*photos\.py"):
+    with pytest.raises(
+        TrustError, match=r"recipe\.yaml: names code: going on would run .*photos\.py"
+    ):
         slimmer.export(run)
     assert ran(place) == []
     slimmer.export(run, "photos.py:make")  # the user's word
@@ -160,18 +181,34 @@ def test_the_same_code_at_another_place_or_by_another_function_is_asked_about(pl
     remember("net.py:make")
     check_code("f", str(place / "net.py") + ":make", trusted=False)
     shutil.copy("net.py", "other.py")
-    for reference in ("other.py:make", "net.py:Path", "net.py:os.system", "gone.py:make", "net.py", "/dev/zero.py:x"):
+    for reference in (
+        "other.py:make",
+        "net.py:Path",
+        "net.py:os.system",
+        "gone.py:make",
+        "net.py",
+        "/dev/zero.py:x",
+    ):
         with pytest.raises(TrustError):
             check_code("f", reference, trusted=False)
 
 
 @pytest.mark.parametrize(
-    "arch", ["{net}:make", "{net}:Path", "net.py:make", "./net.py:make", "{net}", "x/../net.py:make"]
+    "arch",
+    ["{net}:make", "{net}:Path", "net.py:make", "./net.py:make", "{net}", "x/../net.py:make"],
 )
 def test_however_a_file_names_code_it_is_not_run(place, arch):
     """Weights of anyone, with slimmer's metadata."""
-    metadata = {"format": "slimmer-1", "arch": arch.format(net=place / "net.py"), "num_classes": "10"}
-    save_weights(place / "their.safetensors", {"a": torch.ones(2, 2)}, {**metadata, "input_size": "[1, 12, 12]"})
+    metadata = {
+        "format": "slimmer-1",
+        "arch": arch.format(net=place / "net.py"),
+        "num_classes": "10",
+    }
+    save_weights(
+        place / "their.safetensors",
+        {"a": torch.ones(2, 2)},
+        {**metadata, "input_size": "[1, 12, 12]"},
+    )
     for call in (slimmer.load, slimmer.inspect, lambda path: slimmer.prune(path, flops=0.5)):
         with pytest.raises(TrustError):
             call(place / "their.safetensors")

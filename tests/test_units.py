@@ -64,11 +64,23 @@ def test_units_and_large_numbers_are_absolute(text, value):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        *((text, "no amount") for text in ("", "%", "G", "half", "1.8X", "1.8GB", "1,8G", "0x10", "1..2", "1 8")),
-        *((text, "no amount") for text in ("50%%", "G1.8", "--1", "1e", "nan", "inf", ".", True, False, None, [0.5])),
-        *((text, "leaves nothing") for text in ("0", 0, "0%", "0K", "-0.5", -1, "-50%", "-1.8G", "1e-400")),
+        *(
+            (text, "no amount")
+            for text in ("", "%", "G", "half", "1.8X", "1.8GB", "1,8G", "0x10", "1..2", "1 8")
+        ),
+        *(
+            (text, "no amount")
+            for text in ("50%%", "G1.8", "--1", "1e", "nan", "inf", ".", True, False, None, [0.5])
+        ),
+        *(
+            (text, "leaves nothing")
+            for text in ("0", 0, "0%", "0K", "-0.5", -1, "-50%", "-1.8G", "1e-400")
+        ),
         *((text, "is more than all") for text in ("100.1%", "150%")),
-        *((text, "above 1 as a ratio and small as a count") for text in ("1.0001", "1.5", 50, "999")),
+        *(
+            (text, "above 1 as a ratio and small as a count")
+            for text in ("1.0001", "1.5", 50, "999")
+        ),
         *((text, "too large") for text in ("1e400", "1e300T")),
     ],
 )
@@ -106,7 +118,9 @@ def test_a_short_count_can_be_given_as_a_budget_again(count):
 def test_a_share_is_written_as_it_is_read(share):
     amount = parse_amount(share, "budget.flops")
     assert parse_amount(str(amount), "budget.flops").value == pytest.approx(share, rel=1e-5)
-    assert parse_amount(f"{100 * share!r}%", "budget.flops").value == pytest.approx(share, rel=1e-12)
+    assert parse_amount(f"{100 * share!r}%", "budget.flops").value == pytest.approx(
+        share, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(

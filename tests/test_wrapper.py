@@ -1,4 +1,6 @@
-"""What a package wraps around a network is refused by the name of the network, and no method of its own is called."""
+"""What a package wraps around a network is refused by the name of the network, and no method of its
+own is called.
+"""
 
 from typing import ClassVar
 
@@ -14,7 +16,9 @@ SIZE = (3, 8, 8)
 
 
 class Trainer(nn.Module):
-    """What ultralytics.YOLO does: a module around the network, whose `train` trains and whose call predicts."""
+    """What ultralytics.YOLO does: a module around the network, whose `train` trains and whose call
+    predicts.
+    """
 
     calls: ClassVar[list[str]] = []  # of all copies
 
@@ -33,14 +37,20 @@ class Trainer(nn.Module):
 
 
 def small():
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten())
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten()
+    )
 
 
-@pytest.mark.parametrize("use", [slimmer.inspect, lambda model, **given: slimmer.prune(model, flops=0.5, **given)])
+@pytest.mark.parametrize(
+    "use", [slimmer.inspect, lambda model, **given: slimmer.prune(model, flops=0.5, **given)]
+)
 def test_a_wrapper_is_refused_by_the_name_of_its_network_and_never_called(use):
     wrapper = Trainer(small())
     Trainer.calls.clear()
-    with pytest.raises(ModelError, match=r"Trainer: has no forward of its own\n.* holds: model\.model$"):
+    with pytest.raises(
+        ModelError, match=r"Trainer: has no forward of its own\n.* holds: model\.model$"
+    ):
         use(wrapper, input_size=SIZE)
     assert Trainer.calls == []
 
@@ -77,20 +87,37 @@ class Frozen(nn.BatchNorm2d):
 
 
 def test_methods_that_a_part_redefines_are_not_called_but_for_what_stays_frozen_in_training():
-    model = nn.Sequential(Counting(nn.Conv2d(3, 8, 3), Frozen(8)), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten())
+    model = nn.Sequential(
+        Counting(nn.Conv2d(3, 8, 3), Frozen(8)), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten()
+    )
     result = slimmer.prune(model, flops=0.5, input_size=SIZE)
     assert result.report["flops"]["ratio"] <= 0.5
     assert [module.training for module in model.modules()] == [True] * 7
     set_mode_(model, training=False)
     assert not any(module.training for module in model.modules())
     set_mode_(model, training=True)
-    assert [module.training for module in model.modules()] == [True, True, True, False, True, True, True]
+    assert [module.training for module in model.modules()] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_training_leaves_a_norm_alone_that_its_train_freezes():
     torch.manual_seed(0)
     model = nn.Sequential(
-        *(nn.Conv2d(1, 8, 3), Frozen(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
+        *(
+            nn.Conv2d(1, 8, 3),
+            Frozen(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+        ),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)),
     )
     settings = {"data.trust": True, "finetune.recalibrate": 0, "method.stream": 0.0}

@@ -14,8 +14,14 @@ from slimmer.recipe.sweep import plan_rows
 from slimmer.recipe.yaml_text import parse_yaml, to_yaml
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -31,18 +37,31 @@ def test_merged_and_repeated_parts_are_as_in_yaml():
 
 
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
-    f"{this}: &{this} [{','.join(['*' + before] * 9)}]\n" for before, this in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{this}: &{this} [{','.join(['*' + before] * 9)}]\n"
+    for before, this in zip("abcdefgh", "bcdefghi", strict=True)
 )
 WRONG = {
-    "a key twice": ("budget: {flops: 0.5}\nbudget: {flops: 0.9}\n", "line 2, column 1: 'budget' is there twice"),
+    "a key twice": (
+        "budget: {flops: 0.5}\nbudget: {flops: 0.9}\n",
+        "line 2, column 1: 'budget' is there twice",
+    ),
     "a quoted key twice": ("seed: 1\n'seed': 2\n", "line 2, column 1"),
-    "a key twice, further in": ("model:\n  arch: a\n  arch: b\n", "line 3, column 3: 'arch' is there twice"),
+    "a key twice, further in": (
+        "model:\n  arch: a\n  arch: b\n",
+        "line 3, column 3: 'arch' is there twice",
+    ),
     "a date that is none": ("seed: 2020-13-45", "line 1, column 7: '2020-13-45' is no timestamp"),
     "a number that is none": ("seed: !!int abc", "line 1, column 7: 'abc' is no int"),
     "a truth that is none": ("seed: !!bool abc", "'abc' is no bool"),
     "a float that is none": ("seed: !!float abc", "'abc' is no float"),
-    "a kind that is unknown": ("seed: !!python/object/apply:os.getcwd []", "line 1, column 7: could not determine"),
-    "what holds itself": ("model: &a {keep: *a}", "line 1, column 18: *a refers to what it is a part of"),
+    "a kind that is unknown": (
+        "seed: !!python/object/apply:os.getcwd []",
+        "line 1, column 7: could not determine",
+    ),
+    "what holds itself": (
+        "model: &a {keep: *a}",
+        "line 1, column 18: *a refers to what it is a part of",
+    ),
     "a list that holds itself": ("&a [*a]", "refers to what it is a part of"),
     "900 levels": ("[" * 900 + "]" * 900, "line 1, column 51: is nested deeper than 50 levels"),
     "a tower of maps": ("{a: " * 90_000, "is nested deeper than 50 levels"),
@@ -69,7 +88,8 @@ def test_what_is_wrong_is_one_message_with_its_line(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["seed: " + "9" * 4000, "seed: 0x" + "f" * 9000, f"seed: {'x' * 100_000}", "seed: 1e9999"]
+    "text",
+    ["seed: " + "9" * 4000, "seed: 0x" + "f" * 9000, f"seed: {'x' * 100_000}", "seed: 1e9999"],
 )
 def test_a_value_of_any_size_is_a_short_message(text, tmp_path):
     (tmp_path / "r.yaml").write_text(text)
@@ -87,7 +107,9 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path):
 
 
 def test_a_grid_is_counted_before_it_is_made(tmp_path):
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"grid": {f"key{n}": list(range(300)) for n in range(3)}}))
+    (tmp_path / "s.yaml").write_text(
+        yaml.safe_dump({"grid": {f"key{n}": list(range(300)) for n in range(3)}})
+    )
     began = time.process_time()
     with pytest.raises(RecipeError, match="its grid makes 27,000,000 rows"):
         plan_rows(tmp_path / "s.yaml")

@@ -1,4 +1,6 @@
-"""torchvision, also where its compiled operators do not fit the installed torch: those of detectors in Python."""
+"""torchvision, also where its compiled operators do not fit the installed torch: those of detectors
+in Python.
+"""
 
 import importlib
 import importlib.util
@@ -34,11 +36,15 @@ def _with_operators_of_python():
         library.define(f"{operator}({BOXES}) -> Tensor")
     library.define(f"roi_align({ROIS}) -> Tensor")
     found = importlib.import_module("torchvision.models.detection")
-    for module in [module for name, module in sys.modules.items() if name.startswith("torchvision.ops")]:
+    for module in [
+        module for name, module in sys.modules.items() if name.startswith("torchvision.ops")
+    ]:
         if hasattr(module, "_assert_has_ops"):
             module._assert_has_ops = lambda: None
     library.impl("nms", _nms, "CPU")
-    library.impl("roi_align", importlib.import_module("torchvision.ops.roi_align")._roi_align, "CPU")
+    library.impl(
+        "roi_align", importlib.import_module("torchvision.ops.roi_align")._roi_align, "CPU"
+    )
     return found
 
 

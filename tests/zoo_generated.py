@@ -1,4 +1,6 @@
-"""Networks made of random blocks: each block is a pattern, written so that it takes whatever comes before it."""
+"""Networks made of random blocks: each block is a pattern, written so that it takes whatever comes
+before it.
+"""
 
 import torch
 from torch import nn
@@ -28,7 +30,9 @@ def norm_of(kind, width):
 
 
 class Block(nn.Module):
-    """A block for maps of `width` channels and side `side`; `a`, `b` and `c` are its random numbers."""
+    """A block for maps of `width` channels and side `side`; `a`, `b` and `c` are its random
+    numbers.
+    """
 
     def __init__(self, width, side, a, b, c):
         super().__init__()
@@ -79,7 +83,9 @@ class Padded(Block):
         self.side = self.side // self.stride
 
     def forward(self, x):
-        shortcut = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.behind))
+        shortcut = functional.pad(
+            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.behind)
+        )
         return (self.body(x).relu() + shortcut).relu()
 
 
@@ -200,7 +206,9 @@ class Pool(Block):
         if self.kind == 3:
             return functional.interpolate(x, scale_factor=2, mode="nearest")
         if self.kind == 2:
-            return functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="reflect"), 4, stride=2)
+            return functional.avg_pool2d(
+                functional.pad(x, (1, 1, 1, 1), mode="reflect"), 4, stride=2
+            )
         return (functional.max_pool2d if self.kind else functional.avg_pool2d)(x, 2)
 
 
@@ -220,7 +228,9 @@ class Transposed(Block):
     def build(self, a, b, c):
         groups = divisor(self.width, b)
         self.out = groups * (1 + a % 3) if c % 2 else a
-        self.body = nn.ConvTranspose2d(self.width, self.out, 3, padding=1, groups=groups if c % 2 else 1)
+        self.body = nn.ConvTranspose2d(
+            self.width, self.out, 3, padding=1, groups=groups if c % 2 else 1
+        )
 
     def forward(self, x):
         return self.body(x).relu()
@@ -228,7 +238,9 @@ class Transposed(Block):
 
 class Scale(Block):
     def build(self, _a, b, _c):
-        self.gamma = nn.Parameter(torch.ones(self.width, 1, 1) if b % 2 else torch.ones(1, self.width, 1, 1))
+        self.gamma = nn.Parameter(
+            torch.ones(self.width, 1, 1) if b % 2 else torch.ones(1, self.width, 1, 1)
+        )
         self.position = nn.Parameter(torch.ones(1, self.width, self.side, self.side))
 
     def forward(self, x):
@@ -244,14 +256,18 @@ class Standardised(Block):
     def forward(self, x):
         weight = self.body.weight
         weight = weight - weight.mean((1, 2, 3), keepdim=True)
-        return functional.conv2d(x, weight, self.body.bias, padding=1, groups=self.body.groups).relu()
+        return functional.conv2d(
+            x, weight, self.body.bias, padding=1, groups=self.body.groups
+        ).relu()
 
 
 class Parametrised(Block):
     def build(self, a, b, c):
         groups = divisor(self.width, b) if c % 2 else 1
         self.out = groups * a
-        self.body = nn.utils.parametrizations.weight_norm(self.conv(self.width, groups * a, groups=groups))
+        self.body = nn.utils.parametrizations.weight_norm(
+            self.conv(self.width, groups * a, groups=groups)
+        )
 
     def forward(self, x):
         return self.body(x).relu()
@@ -259,7 +275,9 @@ class Parametrised(Block):
 
 class Attention(Block):
     def build(self, a, b, _c):
-        self.q, self.k, self.v = (nn.Conv2d(self.width, width, 1) for width in (2 + b % 2, 2 + b % 2, a))
+        self.q, self.k, self.v = (
+            nn.Conv2d(self.width, width, 1) for width in (2 + b % 2, 2 + b % 2, a)
+        )
         self.back = nn.Conv2d(a, self.width, 1)
 
     def forward(self, x):
@@ -322,9 +340,11 @@ WIDEST, ASKED = 24, 4
 
 
 class Generated(nn.Module):
-    """Blocks one behind the other, from rows (block, a, b, c) of whole numbers, and a classifier on what is left.
+    """Blocks one behind the other, from rows (block, a, b, c) of whole numbers, and a classifier on
+    what is left.
 
-    With `asked` it takes a vector beside the image, whose features are laid on the stem's, and answers with both.
+    With `asked` it takes a vector beside the image, whose features are laid on the stem's, and
+    answers with both.
     """
 
     def __init__(self, rows, flat, asked):

@@ -1,4 +1,6 @@
-"""A VGG of a size that a CPU trains in minutes: eight 3x3 convolutions with batch norm, 16 to 128 channels."""
+"""A VGG of a size that a CPU trains in minutes: eight 3x3 convolutions with batch norm, 16 to 128
+channels.
+"""
 
 from torch import Tensor, nn
 
@@ -6,7 +8,9 @@ WIDTHS = ((16,), (32,), (64, 64), (128, 128), (128, 128))
 
 
 class NarrowVGG(nn.Module):
-    """VGG-11's layout (Simonyan and Zisserman 2014, column A) with a quarter of its widths and one linear layer."""
+    """VGG-11's layout (Simonyan and Zisserman 2014, column A) with a quarter of its widths and one
+    linear layer.
+    """
 
     input_size = (3, 32, 32)
 

@@ -1,4 +1,5 @@
-"""A balanced subset of CIFAR-10 in its own binary layout: the first images of every class, all test images.
+"""A balanced subset of CIFAR-10 in its own binary layout: the first images of every class, all test
+images.
 
 python benchmarks/small/subset.py CIFAR_DIR OUT --per-class 1000
 """
@@ -17,8 +18,12 @@ from slimmer.data.cifar10 import NAMES, RECORD, TEST, TRAIN
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--per-class", default=1000, show_default=True)
 def main(source: Path, out: Path, per_class: int) -> None:
-    rows = np.concatenate([np.fromfile(source / name, np.uint8).reshape(-1, RECORD) for name in TRAIN])
-    chosen = np.sort(np.concatenate([np.flatnonzero(rows[:, 0] == label)[:per_class] for label in range(10)]))
+    rows = np.concatenate(
+        [np.fromfile(source / name, np.uint8).reshape(-1, RECORD) for name in TRAIN]
+    )
+    chosen = np.sort(
+        np.concatenate([np.flatnonzero(rows[:, 0] == label)[:per_class] for label in range(10)])
+    )
     out.mkdir(parents=True)
     for name, part in zip(TRAIN, np.array_split(rows[chosen], len(TRAIN)), strict=True):
         part.tofile(out / name)

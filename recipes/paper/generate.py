@@ -1,7 +1,8 @@
 """Write the recipes of the paper's tables 1 and 4: four networks, five methods, their targets.
 
-python recipes/paper/generate.py writes them anew. They differ only in what stands in the tables below. The recipes of
-tables 2 and 6 (other data, another network) and the sweeps of tables 5 and 6 are written by hand.
+python recipes/paper/generate.py writes them anew. They differ only in what stands in the tables
+below. The recipes of tables 2 and 6 (other data, another network) and the sweeps of tables 5 and 6
+are written by hand.
 """
 
 import textwrap
@@ -48,11 +49,15 @@ NETWORKS = {
     "vgg16": Network("VGG-16", "cifar_vgg16_bn", (3, 4), (5, 6), 20, "1.0e-4"),
     "vgg19": Network("VGG-19", "cifar_vgg19_bn", (3, 4), (3, 4), 20, "1.0e-4"),
     "resnet56": Network("ResNet-56", "cifar_resnet56", (2, 3), (1, 2), 50, "1.0e-5"),
-    "resnet164": Network("ResNet-164 (pre-activation)", "cifar_preresnet164", (1, 5), (1, 5), 10, "1.0e-5"),
+    "resnet164": Network(
+        "ResNet-164 (pre-activation)", "cifar_preresnet164", (1, 5), (1, 5), 10, "1.0e-5"
+    ),
 }
 FROM_SCRATCH = "epochs: 160|batch_size: 64|lr: 0.1|drops: [0.5, 0.75]|warmup: 0.0|distill: 0.0"
 AFTER_L1 = "epochs: 40|batch_size: 64|lr: 0.001|drops: [0.999999]  # a constant rate|warmup: 0.0|distill: 0.0"
-AFTER_BAR = "epochs: 130|batch_size: 64|lr: 0.01|drops: [0.5, 0.75]|weight_decay: 5.0e-4|warmup: 0.0"
+AFTER_BAR = (
+    "epochs: 130|batch_size: 64|lr: 0.01|drops: [0.5, 0.75]|weight_decay: 5.0e-4|warmup: 0.0"
+)
 
 
 def recipes() -> Iterator[tuple[str, str]]:
@@ -71,7 +76,9 @@ def _dense(key: str, network: Network) -> tuple[str, str]:
     title = f"{network.title} on CIFAR-10, dense: the baseline of tables 1 and 4, and where L1 and BAR start from."
     source = f"{TRAINING} A budget of all FLOPs removes nothing."
     method = "name: magnitude|compensate: false"
-    return _recipe(f"table1/{key}_dense", network, title, source, "flops: 1.0", method, FROM_SCRATCH)
+    return _recipe(
+        f"table1/{key}_dense", network, title, source, "flops: 1.0", method, FROM_SCRATCH
+    )
 
 
 def _maskconvnet(key: str, network: Network, target: str) -> tuple[str, str]:
@@ -117,7 +124,9 @@ def _l1(key: str, network: Network, target: str) -> tuple[str, str]:
     )
     method = "name: l1|sensitivity: 2|priced: true"
     title = _compared(network, "L1 filter pruning (Li et al. 2016)", target)
-    return _recipe(f"table1/{key}_l1_{target}", network, title, source, _budget(target), method, AFTER_L1)
+    return _recipe(
+        f"table1/{key}_l1_{target}", network, title, source, _budget(target), method, AFTER_L1
+    )
 
 
 def _bar(key: str, network: Network, target: str) -> tuple[str, str]:
@@ -129,7 +138,9 @@ def _bar(key: str, network: Network, target: str) -> tuple[str, str]:
     )
     title = _compared(network, "BAR (Lemaire et al. 2019)", target)
     method = "name: bar|sparsify: 0.615"
-    return _recipe(f"table1/{key}_bar_{target}", network, title, source, _budget(target), method, AFTER_BAR)
+    return _recipe(
+        f"table1/{key}_bar_{target}", network, title, source, _budget(target), method, AFTER_BAR
+    )
 
 
 def _compared(network: Network, method: str, target: str) -> str:
@@ -161,7 +172,14 @@ def _recipe(
     start = "" if scratch else "DENSE/slim.safetensors "
     command = f"#   slimmer prune {start}--recipe recipes/paper/{file}.yaml --data path/to/cifar10"
     expected = EXPECTED.get(file, NO_ACCURACY if file.startswith("table4/") else UNKNOWN)
-    lines = [*_comment(title), command, *_comment(source), *_comment(expected), "version: 1", "seed: 0"]
+    lines = [
+        *_comment(title),
+        command,
+        *_comment(source),
+        *_comment(expected),
+        "version: 1",
+        "seed: 0",
+    ]
     sections = {"model": model, "data": "name: cifar10|augment: crop_flip"}
     sections |= {"budget": f"round_to: 1|{budget}", "method": method, "finetune": finetune}
     for name, content in sections.items():
@@ -170,7 +188,9 @@ def _recipe(
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, 120, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    return textwrap.wrap(
+        text, 120, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
 
 
 if __name__ == "__main__":

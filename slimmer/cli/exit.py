@@ -11,7 +11,8 @@ import click
 
 from slimmer.errors import SlimmerError, first_line, lacks_memory
 
-# What the machine refuses and the user can mend; any other OSError is a mistake of slimmer's and keeps its traceback.
+# What the machine refuses and the user can mend; any other OSError is a mistake of slimmer's and
+# keeps its traceback.
 REFUSED = {
     errno.EACCES,
     errno.EIO,
@@ -51,7 +52,9 @@ class Commands(click.Group):
             message = _mendable(error)
             if message is None:
                 raise
-            _stop(ctx, f"Error: {message}{'' if isinstance(error, SlimmerError) else _go_on(ctx)}", 2)
+            _stop(
+                ctx, f"Error: {message}{'' if isinstance(error, SlimmerError) else _go_on(ctx)}", 2
+            )
 
 
 class _Terminated(KeyboardInterrupt):

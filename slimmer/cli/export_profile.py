@@ -15,19 +15,49 @@ from slimmer.runs.events import loading_pytorch
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--onnx", is_flag=True, help="Write dense.onnx and slim.onnx: done in any case.")
 @click.option("--opset", type=int, help="ONNX opset, 18 or newer.  [default: torch.onnx's own]")
-@click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Also for batches of exactly N images.")
-@click.option("--dynamic-size", is_flag=True, default=None, help="Also for images of any height and width.")
-@click.option("--fp16", is_flag=True, default=None, help="Also with fp16 weights and compute.")
-@click.option("--fp16-io", is_flag=True, default=None, help="Inputs and outputs of that file in fp16 too.")
-@click.option("--int8", is_flag=True, default=None, help="Also in int8, calibrated on training images.")
-@click.option("--int8-images", type=click.IntRange(min=1), metavar="N", help="Images to calibrate on.  [default: 256]")
 @click.option(
-    "--int8-drop", type=click.FloatRange(0, 1), metavar="SHARE", help="Top-1 that int8 may lose.  [default: 0.01]"
+    "--batch", type=click.IntRange(min=1), metavar="N", help="Also for batches of exactly N images."
 )
-@click.option("--int8-symmetric", is_flag=True, default=None, help="With zero points of 0, as TensorRT wants them.")
-@click.option("--data", metavar="DATA", help="Where the run's data are now, if not where they were.")
-@click.option("--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load.")
-@click.option("--dense", is_flag=True, default=None, help="The dense network in these forms too, to compare with.")
+@click.option(
+    "--dynamic-size", is_flag=True, default=None, help="Also for images of any height and width."
+)
+@click.option("--fp16", is_flag=True, default=None, help="Also with fp16 weights and compute.")
+@click.option(
+    "--fp16-io", is_flag=True, default=None, help="Inputs and outputs of that file in fp16 too."
+)
+@click.option(
+    "--int8", is_flag=True, default=None, help="Also in int8, calibrated on training images."
+)
+@click.option(
+    "--int8-images",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Images to calibrate on.  [default: 256]",
+)
+@click.option(
+    "--int8-drop",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Top-1 that int8 may lose.  [default: 0.01]",
+)
+@click.option(
+    "--int8-symmetric",
+    is_flag=True,
+    default=None,
+    help="With zero points of 0, as TensorRT wants them.",
+)
+@click.option(
+    "--data", metavar="DATA", help="Where the run's data are now, if not where they were."
+)
+@click.option(
+    "--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load."
+)
+@click.option(
+    "--dense",
+    is_flag=True,
+    default=None,
+    help="The dense network in these forms too, to compare with.",
+)
 @trust_code
 @as_json
 def export(
@@ -40,9 +70,9 @@ def export(
 ) -> None:
     """Write a run's networks to ONNX and check them.
 
-    RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim network are written
-    in float32 for any batch; the options add files of the slim network. Each file is compared with PyTorch, and
-    tested on the run's data.
+    RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim
+    network are written in float32 for any batch; the options add files of the slim network. Each
+    file is compared with PyTorch, and tested on the run's data.
     """
     from slimmer.cli.progress import watching
     from slimmer.runs.directory import open_run
@@ -53,14 +83,25 @@ def export(
         from slimmer.pipeline.export_run import export_run
 
         place = data and place_of(data)
-        found = export_run(open_run(run), chosen, data=place, observe=observe, trust_code=trust_code)
+        found = export_run(
+            open_run(run), chosen, data=place, observe=observe, trust_code=trust_code
+        )
     show_result(found, "show_export", as_json=as_json)
 
 
 @click.command()
-@click.argument("targets", nargs=-1, metavar="[RUN... | FILE.onnx...]", type=click.Path(path_type=Path))
-@click.option("--batch", "batches", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]")
-@click.option("--image-size", callback=numbers, metavar="H,W", help="Where files take any: height and width to time.")
+@click.argument(
+    "targets", nargs=-1, metavar="[RUN... | FILE.onnx...]", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--batch", "batches", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]"
+)
+@click.option(
+    "--image-size",
+    callback=numbers,
+    metavar="H,W",
+    help="Where files take any: height and width to time.",
+)
 @click.option(
     "--provider",
     metavar="NAME",
@@ -73,13 +114,26 @@ def export(
     metavar="NAME,NAME",
     help="onnxruntime, torch, torch-compiled, or a package's.  [default: onnxruntime]",
 )
-@click.option("--threads", callback=numbers, metavar="N,N", help="Threads in an operation.  [default: one per core]")
-@click.option("--runs", type=click.IntRange(min=1), help="Runs of each network in a block at least.  [default: 5]")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0), help="Seconds of each network in a block at least.  [default: 1]"
+    "--threads",
+    callback=numbers,
+    metavar="N,N",
+    help="Threads in an operation.  [default: one per core]",
 )
 @click.option(
-    "--blocks", type=click.IntRange(min=1), help="Blocks at least; networks take turns in each.  [default: 11]"
+    "--runs",
+    type=click.IntRange(min=1),
+    help="Runs of each network in a block at least.  [default: 5]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    help="Seconds of each network in a block at least.  [default: 1]",
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(min=1),
+    help="Blocks at least; networks take turns in each.  [default: 11]",
 )
 @click.option(
     "--precision",
@@ -88,21 +142,27 @@ def export(
 )
 @click.option("--strict/--no-strict", default=None, help="Refuse nodes that fall back to the CPU.")
 @click.option("--cuda-graph/--no-cuda-graph", default=None, help="Replay one captured CUDA graph.")
-@click.option("--tf32/--no-tf32", default=None, help="TF32 products on CUDA.  [default: ONNX Runtime's own, on]")
+@click.option(
+    "--tf32/--no-tf32",
+    default=None,
+    help="TF32 products on CUDA.  [default: ONNX Runtime's own, on]",
+)
 @click.option(
     "--conv-search",
     type=click.Choice(["exhaustive", "heuristic", "default"]),
     help="How cuDNN's algorithms are found.  [default: exhaustive]",
 )
-@click.option("--nhwc/--no-nhwc", "prefer_nhwc", default=None, help="Channels-last convolutions on CUDA.")
+@click.option(
+    "--nhwc/--no-nhwc", "prefer_nhwc", default=None, help="Channels-last convolutions on CUDA."
+)
 @trust_code
 @as_json
 def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Time networks side by side.
 
-    By default the dense against the slim network of the latest run, in ONNX Runtime, with its fp16 and int8 files where
-    it has them. Several runs of one network are timed beside one another, files against the first of them. p99 needs
-    1000 runs: --runs 100.
+    By default the dense against the slim network of the latest run, in ONNX Runtime, with its fp16
+    and int8 files where it has them. Several runs of one network are timed beside one another,
+    files against the first of them. p99 needs 1000 runs: --runs 100.
     """
     from slimmer.cli.progress import watching
 

@@ -22,14 +22,18 @@ def watching(
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Observe]:
-    """What shows a command's events on stderr: a live bar on a terminal, a line now and then elsewhere."""
+    """What shows a command's events on stderr: a live bar on a terminal, a line now and then
+    elsewhere.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True) if console is None else console
     if not console.is_terminal:
         yield Watch(lambda text: say(console, text), lambda *_: None, clock, every=EVERY_SECONDS)
         return
     columns = (
         BarColumn(bar_width=20, table_column=Column(min_width=20)),
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False)),  # 80 columns are too few
+        TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=False)
+        ),  # 80 columns are too few
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
@@ -136,7 +140,9 @@ class Watch:
         text = event["state"]
         if report := event.get("report"):
             top1 = "" if report["accuracy"] is None else _top1(report["accuracy"]["slim"])
-            left = ", ".join(f"{kind.label} {report[kind.name]['ratio']:.1%}" for kind in _told(report))
+            left = ", ".join(
+                f"{kind.label} {report[kind.name]['ratio']:.1%}" for kind in _told(report)
+            )
             text += f" after {_duration(report['seconds'])}, {left}{top1}"
         self._say(f"{place}: {text}{': ' + event['error'] if 'error' in event else ''}")
         self._move(event["done"], event["rows"], place)

@@ -39,30 +39,62 @@ from slimmer.runs.events import loading_pytorch
     help="The same for any cost, also one that an installed package adds. May be given again.",
 )
 @click.option(
-    "--round-to", type=int, metavar="N", help="Widths are multiples of N.  [default: 8 in groups of 64 or more]"
+    "--round-to",
+    type=int,
+    metavar="N",
+    help="Widths are multiples of N.  [default: 8 in groups of 64 or more]",
 )
-@click.option("--data", metavar="DATA", help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.")
+@click.option(
+    "--data",
+    metavar="DATA",
+    help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.",
+)
 @keep
 @only
 @trace
-@click.option("--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]")
-@click.option("--recipe", metavar="NAME|FILE", help="A recipe to start from: a YAML file, or one of slimmer's by name.")
+@click.option(
+    "--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]"
+)
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    help="A recipe to start from: a YAML file, or one of slimmer's by name.",
+)
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
 @equal_splits
 @click.option("--rewrite", is_flag=True, default=None, help=REWRITE)
-@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory.  [default: runs/ARCH-N]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Run directory.  [default: runs/ARCH-N]",
+)
 @click.option("--seed", type=int, help="Seed of all that is random.  [default: 0]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, as in finetune.lr=0.01.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]"
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting, as in finetune.lr=0.01.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with a run that was stopped.",
+)
 @trust_code
 @as_json
 def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) -> None:
     """Prune CHECKPOINT into a budget and fine-tune it.
 
-    CHECKPOINT is a file of weights, a directory of the Hugging Face hub, or a run, whose slim network is pruned on.
-    A budget is what may remain, and holds exactly; give --flops, --params or both. FLOPs are multiply-adds as
-    fvcore counts them. Everything is a setting of a recipe, and the recipe is written into the run directory.
+    CHECKPOINT is a file of weights, a directory of the Hugging Face hub, or a run, whose slim
+    network is pruned on. A budget is what may remain, and holds exactly; give --flops, --params or
+    both. FLOPs are multiply-adds as fvcore counts them. Everything is a setting of a recipe, and
+    the recipe is written into the run directory.
     """
     if resume is None:
         report = _start(trust_code=trust_code, **options)
@@ -77,9 +109,14 @@ def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) 
 @click.command()
 @click.argument("checkpoint")
 @click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
-@click.option("--entry", metavar="NAME", help="Which of several sets of weights, such as model_ema.")
 @click.option(
-    "--input-size", callback=numbers, metavar="C,H,W", help="Size of one image.  [default: the architecture's]"
+    "--entry", metavar="NAME", help="Which of several sets of weights, such as model_ema."
+)
+@click.option(
+    "--input-size",
+    callback=numbers,
+    metavar="C,H,W",
+    help="Size of one image.  [default: the architecture's]",
 )
 @keep
 @only
@@ -91,12 +128,15 @@ def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) 
 def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:
     """Show what a checkpoint is made of.
 
-    That is its costs, how far they can be cut, its channel groups, and what can't be pruned and why.
+    That is its costs, how far they can be cut, its channel groups, and what can't be pruned and
+    why.
     """
     from slimmer.pipeline.inspect_model import inspect as inspect_network
 
     if input_size is not None and len(input_size) != 3:
-        raise click.BadParameter("give channels, height and width, such as 3,224,224", param_hint="'--input-size'")
+        raise click.BadParameter(
+            "give channels, height and width, such as 3,224,224", param_hint="'--input-size'"
+        )
     found = inspect_network(checkpoint, input_size=input_size, **options)
     show_result(found, "show_inspection", as_json=as_json)
 

@@ -29,18 +29,31 @@ HALF = 0.5  # of the FLOPs: where not even that can be reached, it is said what 
 def show_report(report: Mapping[str, Any], console: Console | None = None) -> None:
     """The result of `prune` on stdout, the report's place last."""
     console = _stdout(console)
-    table = _table(f"{report['arch'] or 'module'}, slimmed", "", "dense", "slim", "remains", "budget")
+    table = _table(
+        f"{report['arch'] or 'module'}, slimmed", "", "dense", "slim", "remains", "budget"
+    )
     for kind in costs_in(report):
         cost = report[kind.name]
         budget = "none" if cost["limit"] is None else f"at most {cost['limit_ratio']:.2%}"
-        table.add_row(kind.head, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget)
+        table.add_row(
+            kind.head, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget
+        )
     if report["accuracy"] is not None:
-        table.add_row("top-1", f"{report['accuracy']['dense']:.2%}", f"{report['accuracy']['slim']:.2%}", "", "")
+        table.add_row(
+            "top-1",
+            f"{report['accuracy']['dense']:.2%}",
+            f"{report['accuracy']['slim']:.2%}",
+            "",
+            "",
+        )
     console.print(table)
     for hint in [*convention_hint(report), *traced_hint(report), *uncounted_hint(report)]:
         say(console, hint)
     if report["accuracy"] is None:
-        say(console, "No data was given: accuracy is not known, and nothing was trained or recalibrated.")
+        say(
+            console,
+            "No data was given: accuracy is not known, and nothing was trained or recalibrated.",
+        )
     untrue = {**report.get("attributes", {}), "followed": ()}
     for hint in (*width_hint(report), *attribute_notes(untrue)):
         say(console, hint)
@@ -57,7 +70,12 @@ def show_export(found: Mapping[str, Any], console: Console | None = None) -> Non
             table.add_row(PurePath(entry["file"]).name, *row)
     console.print(table)
     for entry in found["networks"].values():
-        say(console, "; ".join([f"{entry['file']}{' (unchanged)' if entry['reused'] else ''}", *entry["notes"]]))
+        say(
+            console,
+            "; ".join(
+                [f"{entry['file']}{' (unchanged)' if entry['reused'] else ''}", *entry["notes"]]
+            ),
+        )
     say(console, f"next: slimmer profile {_typed(found['run'])}")
 
 
@@ -97,19 +115,32 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
         say(console, text)
     groups = _table(f"{len(found['groups'])} channel groups", "", "channels", "made by", "read by")
     for group in found["groups"]:
-        groups.add_row(group["name"], str(group["size"]), "\n".join(group["made_by"]), "\n".join(group["read_by"]))
+        groups.add_row(
+            group["name"],
+            str(group["size"]),
+            "\n".join(group["made_by"]),
+            "\n".join(group["read_by"]),
+        )
     console.print(groups)
     layers = _table("layers", "", "channels", "FLOPs", "group, or why they stay")
     for row in found["layers"]:
         stays = [f"{each['channels']} stay: {each['reason']}" for each in row["stays"]]
         share = f"{row['flops'] / max(1, found['flops']['dense']):.1%}"
-        layers.add_row(row["name"], str(row["channels"]), share, "\n".join([*row["groups"], *stays]))
+        layers.add_row(
+            row["name"], str(row["channels"]), share, "\n".join([*row["groups"], *stays])
+        )
     console.print(layers)
     if found["flops"]["least_ratio"] > HALF:
-        say(console, f"At least {found['flops']['least_ratio']:.1%} of the FLOPs stay. Most of them are in:")
+        say(
+            console,
+            f"At least {found['flops']['least_ratio']:.1%} of the FLOPs stay. Most of them are in:",
+        )
         for holder in found["held"]:
             why = "; ".join(holder["reasons"]) or "what it reads or writes stays elsewhere"
-            say(console, f"  {holder['module'] or 'the top module'}: {holder['ratio']:.1%} of dense ({why})")
+            say(
+                console,
+                f"  {holder['module'] or 'the top module'}: {holder['ratio']:.1%} of dense ({why})",
+            )
 
 
 def show_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:
@@ -120,7 +151,9 @@ def show_comparison(comparison: Mapping[str, Any], console: Console | None = Non
     shown = fitting(needed, console.width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for each in shown:
-        table.add_column("\n".join(each.head), justify="right" if each.right else "left", no_wrap=not each.folds)
+        table.add_column(
+            "\n".join(each.head), justify="right" if each.right else "left", no_wrap=not each.folds
+        )
     for cells in zip(*(each.cells for each in shown), strict=True):
         table.add_row(*cells)
     alike = ", ".join(each.constant for each in found if each.constant is not None)
@@ -130,7 +163,10 @@ def show_comparison(comparison: Mapping[str, Any], console: Console | None = Non
         say(console, text)
     left = [" ".join(each.head) for each in needed if each not in shown]
     if left:
-        say(console, f"No room for: {', '.join(left)}. A wider terminal, --json and --out have them.")
+        say(
+            console,
+            f"No room for: {', '.join(left)}. A wider terminal, --json and --out have them.",
+        )
 
 
 def show_sweep(found: Mapping[str, Any], console: Console | None = None) -> None:
@@ -148,11 +184,17 @@ def _stdout(console: Console | None) -> Console:
     if console is not None:
         return console
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, markup=False, width=160)
+    return (
+        console
+        if console.is_terminal
+        else Console(highlight=False, soft_wrap=True, markup=False, width=160)
+    )
 
 
 def _table(title: str, first: str, *heads: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
     table.add_column(first)
     for head in heads:
         table.add_column(head)

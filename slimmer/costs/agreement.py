@@ -1,4 +1,6 @@
-"""Two counts of a network's multiply-adds, layer by layer: where they differ, no budget on FLOPs could hold."""
+"""Two counts of a network's multiply-adds, layer by layer: where they differ, no budget on FLOPs
+could hold.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +15,8 @@ from slimmer.graph import Inputs
 
 
 def agreed_counts(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
-    """Fvcore's FLOPs by (module, operation), once torch.utils.flop_counter has the same multiply-adds of every layer.
+    """Fvcore's FLOPs by (module, operation), once torch.utils.flop_counter has the same
+    multiply-adds of every layer.
 
     Raises ModelError with the first layer where the two differ, and both counts.
     """
@@ -23,10 +26,11 @@ def agreed_counts(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
 
 
 def check_agreement(network: str, counts: Mapping[Place, int], seen: Mapping[str, int]) -> None:
-    """Nothing; raises ModelError with the first module where fvcore's `counts` and PyTorch's (`seen`) differ.
+    """Nothing; raises ModelError with the first module where fvcore's `counts` and PyTorch's
+    (`seen`) differ.
 
-    `counts` are by (module, operation) and hold norms and the like too, which PyTorch does not count; `seen` are
-    multiply-adds by module.
+    `counts` are by (module, operation) and hold norms and the like too, which PyTorch does not
+    count; `seen` are multiply-adds by module.
     """
     counted: Counter[str] = Counter()
     for (module, kind), count in counts.items():

@@ -66,7 +66,9 @@ class ClosedForm(Cost):
         return Quadratic(form.products.numpy(), form.linear.numpy(), form.constant)
 
 
-def closed_form(name: str, graph: ChannelGraph, terms: Sequence[Term], constant: int = 0) -> ClosedForm:
+def closed_form(
+    name: str, graph: ChannelGraph, terms: Sequence[Term], constant: int = 0
+) -> ClosedForm:
     """The cost that `terms` add up to, in the widths of `graph.groups`.
 
     An axis has the width `members` @ w + `rest`: what one unit of each group takes of it, and what

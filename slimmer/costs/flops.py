@@ -40,11 +40,12 @@ def count(subject: Subject) -> dict[str, int]:
 
 
 def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ClosedForm:
-    """The FLOPs of one image of (C, H, W), or of one call with the given inputs, in the widths of `graph.groups`.
+    """The FLOPs of one image of (C, H, W), or of one call with the given inputs, in the widths of
+    `graph.groups`.
 
-    Every count is fvcore's own, taken once on the dense model and confirmed layer by layer by torch.utils.flop_counter;
-    what fvcore counts and no group touches is a constant. Raises ModelError where the two differ, and where a count
-    can't be told apart by layer.
+    Every count is fvcore's own, taken once on the dense model and confirmed layer by layer by
+    torch.utils.flop_counter; what fvcore counts and no group touches is a constant. Raises
+    ModelError where the two differ, and where a count can't be told apart by layer.
     """
     counts = placed(agreed_counts(model, inputs), graph)
     terms: list[Term] = []

@@ -1,4 +1,6 @@
-"""Fvcore's count of a network, with handlers for what it skips: by module and operation, and in all."""
+"""Fvcore's count of a network, with handlers for what it skips: by module and operation, and in
+all.
+"""
 
 import warnings
 from collections import Counter
@@ -25,7 +27,12 @@ COMPUTING = (
     "aten::matrix_",
     "aten::pairwise",
 )
-CHEAP = ("aten::linalg_vector_norm", "aten::linalg_norm", "aten::linalg_vecdot", "aten::linalg_cross")
+CHEAP = (
+    "aten::linalg_vector_norm",
+    "aten::linalg_norm",
+    "aten::linalg_vecdot",
+    "aten::linalg_cross",
+)
 OWN = ("aten::", "prim::", "profiler::")  # PyTorch's operations; all others come from a library
 
 
@@ -42,14 +49,18 @@ def count_by_module(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
 
 
 def count_flops(model: nn.Module, inputs: Inputs) -> int:
-    """Fvcore's FLOPs of one image of (C, H, W), or of one call with the given inputs, through `model` in eval mode."""
+    """Fvcore's FLOPs of one image of (C, H, W), or of one call with the given inputs, through
+    `model` in eval mode.
+    """
     return int(_analyse(model, inputs).total())
 
 
 def uncounted(model: nn.Module, inputs: Inputs) -> list[str]:
-    """The operations of a network that compute and that no counter knows, with how often each is called, for people.
+    """The operations of a network that compute and that no counter knows, with how often each is
+    called, for people.
 
-    These are Fourier transforms, decompositions and distances, and what other libraries bring (deformable convolution).
+    These are Fourier transforms, decompositions and distances, and what other libraries bring
+    (deformable convolution).
     """
     skipped = _analyse(model, inputs).unsupported_ops()
     known = [name for name in skipped if name.startswith(COMPUTING) or not name.startswith(OWN)]
@@ -72,15 +83,30 @@ def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
 
     def counted() -> FlopCountAnalysis:
         analysis = FlopCountAnalysis(model, example).set_op_handle(**HANDLERS)
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings(
+            "none"
+        )
         analysis.total()
         return analysis
 
-    with evaluating(model), plain_attention(), tensors_alone(model), tracing(), warnings.catch_warnings():
+    with (
+        evaluating(model),
+        plain_attention(),
+        tensors_alone(model),
+        tracing(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # torch.jit.trace is deprecated; fvcore still stands on it
         try:
             return counted()
-        except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+            AssertionError,
+            AttributeError,
+            IndexError,
+        ) as error:
             found = f"fvcore can't count its FLOPs, {place_of(model, counted)}: {first_line(error)}"
             right = "write this operation in a way that torch.jit.trace follows"
             raise ModelError(type(model).__name__, found, right) from error
@@ -88,7 +114,9 @@ def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
 
 @contextmanager
 def tensors_alone(model: nn.Module) -> Iterator[None]:
-    """A block in which a network answers with its tensors alone: torch.jit can't trace numbers in between."""
+    """A block in which a network answers with its tensors alone: torch.jit can't trace numbers in
+    between.
+    """
     hook = model.register_forward_hook(_tensors_of)
     try:
         yield

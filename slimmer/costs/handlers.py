@@ -1,7 +1,9 @@
-"""What fvcore does not count by itself, or counts wrong: handlers for it, one FLOP per multiply-add.
+"""What fvcore does not count by itself, or counts wrong: handlers for it, one FLOP per
+multiply-add.
 
-A handler takes an operation's inputs and outputs in a trace of torch.jit and returns its FLOPs. Products that are not
-added up (outer products, element-wise ones) are no multiply-adds, and count nothing, as in fvcore.
+A handler takes an operation's inputs and outputs in a trace of torch.jit and returns its FLOPs.
+Products that are not added up (outer products, element-wise ones) are no multiply-adds, and count
+nothing, as in fvcore.
 """
 
 from collections import Counter
@@ -15,7 +17,9 @@ Handle = Callable[[Sequence[Any], Sequence[Any]], Any]
 
 
 def _convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
-    """A convolution whose padding is a word: positions of the output times the whole weight (out, in/groups, ...)."""
+    """A convolution whose padding is a word: positions of the output times the whole weight (out,
+    in/groups, ...).
+    """
     batch, _, *places = _shape(outputs[0])
     return Counter(conv=batch * prod(places) * prod(_shape(inputs[1])))
 
@@ -27,7 +31,9 @@ def _time_first_convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> Co
 
 
 def _product(first: int) -> Handle:
-    """Matrix products of any ranks, their left side being argument `first`: each output is a sum over its last axis."""
+    """Matrix products of any ranks, their left side being argument `first`: each output is a sum
+    over its last axis.
+    """
 
     def handle(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         return prod(_shape(outputs[0])) * _shape(inputs[first])[-1]
@@ -41,7 +47,9 @@ def _batches_added(inputs: Sequence[Any], _outputs: Sequence[Any]) -> int:
 
 
 def _inner(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """`torch.inner`: sums over the last axis of both; the plain product where one is a single number."""
+    """`torch.inner`: sums over the last axis of both; the plain product where one is a single
+    number.
+    """
     left, right = _shape(inputs[0]), _shape(inputs[1])
     return prod(_shape(outputs[0])) * left[-1] if left and right else 0
 
@@ -59,7 +67,9 @@ def _bilinear(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
 
 
 def _attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """Scaled dot product attention: (..., queries, keys) sums over the keys' width, then the values' by these."""
+    """Scaled dot product attention: (..., queries, keys) sums over the keys' width, then the
+    values' by these.
+    """
     keys, width = _shape(inputs[1])[-2:]
     *heads, queries, wide = _shape(outputs[0])
     return prod(heads) * queries * keys * (width + wide)
@@ -68,7 +78,9 @@ def _attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
 def _recurrent(inputs: Sequence[Any], _outputs: Sequence[Any]) -> int:
     """An LSTM, GRU or RNN: every matrix of its weights at every step of every sequence."""
     *steps, _ = _shape(inputs[0])
-    *_, weights = [shapes for shapes in map(_shapes, inputs[1:4]) if shapes]  # the states, if a list, come before
+    *_, weights = [
+        shapes for shapes in map(_shapes, inputs[1:4]) if shapes
+    ]  # the states, if a list, come before
     return prod(steps) * sum(prod(shape) for shape in weights if len(shape) == 2)
 
 
@@ -91,13 +103,20 @@ def _shape(value: Any) -> list[int]:
 
 def _shapes(listed: Any) -> list[list[int]]:
     """The shapes of a traced list of tensors; none for anything else."""
-    return [_shape(value) for value in listed.node().inputs()] if listed.node().kind() == "prim::ListConstruct" else []
+    return (
+        [_shape(value) for value in listed.node().inputs()]
+        if listed.node().kind() == "prim::ListConstruct"
+        else []
+    )
 
 
 HANDLERS: dict[str, Handle] = {
     "aten::_convolution_mode": _convolution,
     "aten::conv_tbc": _time_first_convolution,
-    **dict.fromkeys(("aten::matmul", "aten::mm", "aten::bmm", "aten::mv", "aten::dot", "aten::vdot"), _product(0)),
+    **dict.fromkeys(
+        ("aten::matmul", "aten::mm", "aten::bmm", "aten::mv", "aten::dot", "aten::vdot"),
+        _product(0),
+    ),
     **dict.fromkeys(("aten::addmm", "aten::addmv", "aten::baddbmm"), _product(1)),
     "aten::addbmm": _batches_added,
     "aten::inner": _inner,

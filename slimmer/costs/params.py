@@ -18,7 +18,9 @@ def count(subject: Subject) -> dict[str, int]:
 
 
 def params_cost(model: nn.Module, graph: ChannelGraph) -> ClosedForm:
-    """The number of elements of all parameters (buffers not counted, shared ones once), in the widths of the groups."""
+    """The number of elements of all parameters (buffers not counted, shared ones once), in the
+    widths of the groups.
+    """
     known = {part.axis for group in graph.groups for part in group.slices}
     terms, constant = [], 0
     for name, parameter in model.named_parameters():

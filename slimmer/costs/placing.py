@@ -1,7 +1,9 @@
-"""Fvcore's counts brought to the places of the graph's operations, where the two say differently which module ran them.
+"""Fvcore's counts brought to the places of the graph's operations, where the two say differently
+which module ran them.
 
-A program (`slimmer.pruning.rewrite`) runs the operations of all modules in one place, and torch.export can take one
-module for another where several share a part and `forward` was assigned to the modules themselves (fused networks).
+A program (`slimmer.pruning.rewrite`) runs the operations of all modules in one place, and
+torch.export can take one module for another where several share a part and `forward` was assigned
+to the modules themselves (fused networks).
 """
 
 from collections import Counter
@@ -16,9 +18,10 @@ from slimmer.graph import ChannelGraph, Operation
 def placed(counts: Mapping[Place, int], graph: ChannelGraph) -> dict[Place, int]:
     """Fvcore's `counts` by the graph's (module, operation).
 
-    An operation's volume times its widths is what fvcore counts of it, times the number of images that the graph was
-    traced with. Places where that is so stay. The others of a kind are put together, and if their sum is right, each
-    operation gets what its volume says; if it is not, these stay too.
+    An operation's volume times its widths is what fvcore counts of it, times the number of images
+    that the graph was traced with. Places where that is so stay. The others of a kind are put
+    together, and if their sum is right, each operation gets what its volume says; if it is not,
+    these stay too.
     """
     volumes: dict[Place, int] = {}
     for operation in graph.operations:
@@ -28,7 +31,9 @@ def placed(counts: Mapping[Place, int], graph: ChannelGraph) -> dict[Place, int]
     found = dict(counts)
     for kind in sorted({kind for _, kind in volumes}):
         places = [place for place in {**volumes, **counts} if place[1] == kind]
-        wrong = [place for place in places if volumes.get(place, 0) != images * counts.get(place, 0)]
+        wrong = [
+            place for place in places if volumes.get(place, 0) != images * counts.get(place, 0)
+        ]
         shares = {place: volumes.get(place, 0) / images for place in wrong}
         whole = all(share.denominator == 1 for share in shares.values())
         if whole and sum(shares.values()) == sum(counts.get(place, 0) for place in wrong):
@@ -37,7 +42,8 @@ def placed(counts: Mapping[Place, int], graph: ChannelGraph) -> dict[Place, int]
 
 
 def _images(counts: Mapping[Place, int], volumes: Mapping[Place, int]) -> Fraction:
-    """How many images the graph was traced with for each that fvcore counted: what most kinds of operations say.
+    """How many images the graph was traced with for each that fvcore counted: what most kinds of
+    operations say.
 
     A kind says it by what it has in all, since single places may be wrong.
     """

@@ -1,4 +1,6 @@
-"""PyTorch's own count of a network's multiply-adds (two FLOPs each), as a second reading beside fvcore's."""
+"""PyTorch's own count of a network's multiply-adds (two FLOPs each), as a second reading beside
+fvcore's.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +22,15 @@ Shape = Sequence[int]
 
 
 def count_conv_linear(model: nn.Module, inputs: Inputs) -> int:
-    """torch.utils.flop_counter's count of one image: two per multiply-add, products of matrices and the like only."""
+    """torch.utils.flop_counter's count of one image: two per multiply-add, products of matrices and
+    the like only.
+    """
     return 2 * sum(multiply_adds(model, inputs).values())
 
 
 def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
-    """Multiply-adds by module as torch.utils.flop_counter sees them, each module's own share without its children's.
+    """Multiply-adds by module as torch.utils.flop_counter sees them, each module's own share
+    without its children's.
 
     Raises ModelError where the network can't be run under it.
     """
@@ -41,13 +46,24 @@ def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
     with evaluating(model), plain_attention(), torch.no_grad():
         try:
             return counted()
-        except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+            AssertionError,
+            AttributeError,
+            IndexError,
+        ) as error:
             found = f"torch.utils.flop_counter can't count its FLOPs, {place_of(model, counted)}: {first_line(error)}"
-            raise ModelError(type(model).__name__, found, "give the inputs that it takes") from error
+            raise ModelError(
+                type(model).__name__, found, "give the inputs that it takes"
+            ) from error
 
 
 class _Whole:
-    """Stands in for PyTorch's ModuleTracker, which fails on parameters that enter a module without gradients."""
+    """Stands in for PyTorch's ModuleTracker, which fails on parameters that enter a module without
+    gradients.
+    """
 
     parents = frozenset({"Global"})
 
@@ -59,7 +75,9 @@ class _Whole:
 
 
 class _SumsOverOne(TorchFunctionMode):
-    """Adds to a counter what an einsum sums over a single channel, where PyTorch multiplies and counts nothing."""
+    """Adds to a counter what an einsum sums over a single channel, where PyTorch multiplies and
+    counts nothing.
+    """
 
     def __init__(self, counter: FlopCounterMode) -> None:
         super().__init__()
@@ -67,15 +85,23 @@ class _SumsOverOne(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """What `func` gives, unchanged."""
-        if getattr(func, "__name__", "").partition(".")[0] == "einsum" and args and isinstance(args[0], str):
+        if (
+            getattr(func, "__name__", "").partition(".")[0] == "einsum"
+            and args
+            and isinstance(args[0], str)
+        ):
             shapes = [tensor.shape for tensor in tensors_in(args[1:])]
-            self._counter.flop_counts["Global"][torch.ops.aten.einsum] += 2 * sums_over_one(args[0], shapes)
+            self._counter.flop_counts["Global"][torch.ops.aten.einsum] += 2 * sums_over_one(
+                args[0], shapes
+            )
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def _by_module(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[str]]:
-    """A block in which what `counter` has seen is booked to the module that runs, whenever another begins or ends."""
+    """A block in which what `counter` has seen is booked to the module that runs, whenever another
+    begins or ends.
+    """
     own: Counter[str] = Counter()
     inside = [""]
 
@@ -96,7 +122,9 @@ def _by_module(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[s
 
 
 def _every_number(operand: int) -> Callable[..., int]:
-    """The formula of a product with a vector: each number of the other operand is multiplied and added once."""
+    """The formula of a product with a vector: each number of the other operand is multiplied and
+    added once.
+    """
 
     def formula(*shapes: Shape, **_: Any) -> int:
         return 2 * prod(shapes[operand])
@@ -113,7 +141,9 @@ def _trilinear(left: Shape, weight: Shape, *_: Any, **_also: Any) -> int:
     return 2 * left[0] * prod(weight)
 
 
-def _time_first_convolution(_entering: Shape, weight: Shape, *_: Any, out_shape: Shape, **_also: Any) -> int:
+def _time_first_convolution(
+    _entering: Shape, weight: Shape, *_: Any, out_shape: Shape, **_also: Any
+) -> int:
     return 2 * out_shape[0] * out_shape[1] * prod(weight)
 
 

@@ -17,21 +17,29 @@ def bn_scale(request: ScoreRequest[MethodOptions]) -> Tensor:
 
 
 def bn_scale_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
-    """The magnitude of each unit's batch-norm scales, their mean where it has several; (units,), float64.
+    """The magnitude of each unit's batch-norm scales, their mean where it has several; (units,),
+    float64.
 
-    Units of a group without a batch norm, which the paper does not know, get the largest score that there is: they
-    go last. Raises ModelError where no group has one, or a scale is not a finite number.
+    Units of a group without a batch norm, which the paper does not know, get the largest score that
+    there is: they go last. Raises ModelError where no group has one, or a scale is not a finite
+    number.
 
-    Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (2017), section 3.
+    Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (2017),
+    section 3.
     """
     scales = model.state_dict()
     found = {group.name: _scales(model, group) for group in graph.groups}
     if graph.groups and not any(found.values()):
         right = "take another criterion, such as l1 or taylor"
-        raise ModelError("method.name", "no channel group of the network has a batch norm with scales", right)
+        raise ModelError(
+            "method.name", "no channel group of the network has a batch norm with scales", right
+        )
     parts: list[Tensor | None] = []
     for group in graph.groups:
-        rows = [scales[s.axis.tensor].double().cpu().abs()[torch.tensor(s.index)] for s in found[group.name]]
+        rows = [
+            scales[s.axis.tensor].double().cpu().abs()[torch.tensor(s.index)]
+            for s in found[group.name]
+        ]
         parts.append(torch.cat(rows, 1).mean(1) if rows else None)
     most = max((float(part.max()) for part in parts if part is not None), default=0.0)
     sizes = [group.size for group in graph.groups]

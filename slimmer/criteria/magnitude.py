@@ -14,11 +14,12 @@ def magnitude(request: ScoreRequest[MethodOptions]) -> Tensor:
 
 
 def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
-    """The rank of each unit in its group by the L2 norm of all weights that touch it, in (0, 1]; shape (units,).
+    """The rank of each unit in its group by the L2 norm of all weights that touch it, in (0, 1];
+    shape (units,).
 
-    Norms can't be compared between groups, ranks can: as scores they keep the same share of every group.
-    Source: Li et al., Pruning Filters for Efficient ConvNets (2016), with the norm taken over the whole group as
-    in Fang et al., DepGraph (2023).
+    Norms can't be compared between groups, ranks can: as scores they keep the same share of every
+    group. Source: Li et al., Pruning Filters for Efficient ConvNets (2016), with the norm taken
+    over the whole group as in Fang et al., DepGraph (2023).
     """
     weights = dict(model.named_parameters())
     parts = []
@@ -26,9 +27,20 @@ def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
         squares = torch.zeros(group.size, dtype=torch.float64)
         for part in group.slices:
             weight = weights.get(part.axis.tensor)
-            if weight is None or weight.dim() < 2:  # norms and biases scale with what lies before them
+            if (
+                weight is None or weight.dim() < 2
+            ):  # norms and biases scale with what lies before them
                 continue
-            flat = weight.detach().abs().double().cpu().movedim(part.axis.dim, 0).flatten(1).square().sum(1)
+            flat = (
+                weight.detach()
+                .abs()
+                .double()
+                .cpu()
+                .movedim(part.axis.dim, 0)
+                .flatten(1)
+                .square()
+                .sum(1)
+            )
             squares += flat[torch.tensor(part.index)].sum(1)
         ranks = torch.empty(group.size, dtype=torch.float64)
         ranks[squares.argsort(stable=True)] = torch.arange(1, group.size + 1, dtype=torch.float64)
@@ -37,10 +49,11 @@ def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
 
 
 def deal(scores: Tensor, order: Tensor, graph: ChannelGraph) -> Tensor:
-    """The scores (units,) of every group dealt out anew to its units in the order of another criterion's (units,).
+    """The scores (units,) of every group dealt out anew to its units in the order of another
+    criterion's (units,).
 
-    So one criterion says how many units a group keeps, by what its curve of scores is worth beside the others', and
-    the other which. Units that are alike in `order` stay in their places.
+    So one criterion says how many units a group keeps, by what its curve of scores is worth beside
+    the others', and the other which. Units that are alike in `order` stay in their places.
 
     >>> from slimmer.graph import ChannelGroup
     >>> graph = ChannelGraph((ChannelGroup("a", 3, ()),), (), (), (), ())

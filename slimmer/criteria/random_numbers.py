@@ -15,4 +15,6 @@ def random(request: ScoreRequest[MethodOptions]) -> Tensor:
 
 def random_scores(graph: ChannelGraph, seed: int) -> Tensor:
     """Uniform numbers in [0, 1) from `seed`: what any criterion has to beat; (units,), float64."""
-    return torch.rand(graph.units, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(
+        graph.units, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )

@@ -16,11 +16,12 @@ Options = TypeVar("Options", bound=MethodOptions)
 
 @dataclass(frozen=True, eq=False)
 class ScoreRequest(Generic[Options]):
-    """Score every unit of `graph`, in the order of its groups: the answer is (units,), float64, higher stays longer.
+    """Score every unit of `graph`, in the order of its groups: the answer is (units,), float64,
+    higher stays longer.
 
-    `options` is the recipe's method section. `images(n)` gives the first n batches of training images (N, C, H, W);
-    only a criterion whose entry says `needs_data` may call it. `under_masks` tells that training goes on under masks,
-    where the scores are running ones.
+    `options` is the recipe's method section. `images(n)` gives the first n batches of training
+    images (N, C, H, W); only a criterion whose entry says `needs_data` may call it. `under_masks`
+    tells that training goes on under masks, where the scores are running ones.
     """
 
     model: nn.Module
@@ -32,7 +33,9 @@ class ScoreRequest(Generic[Options]):
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """The scores of all groups in one tensor (units,). Raises ModelError where one is not a finite number."""
+    """The scores of all groups in one tensor (units,). Raises ModelError where one is not a finite
+    number.
+    """
     scores = torch.cat([*parts, torch.zeros(0, dtype=torch.float64)])
     if not scores.isfinite().all():
         raise ModelError("model", "has weights that are not numbers", "check its checkpoint")

@@ -25,28 +25,34 @@ def sensitivity_scores(
     images: Sequence[Tensor],
     tell: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """How far each unit moves the answers when its group alone is cut, least `ranks` first; (units,), float64.
+    """How far each unit moves the answers when its group alone is cut, least `ranks` first;
+    (units,), float64.
 
-    Each group is cut by tenths under a mask, all others whole, and the divergence (Kullback-Leibler) of the classes'
-    probabilities from the dense network's is measured on batches of `images`, batch norms going by each batch's own
-    statistics. It becomes a curve that never falls and never flattens (the largest convex one below it), so that what
-    an allocator adds up unit by unit is the curve again. Fisher scores are its first, quadratic piece.
+    Each group is cut by tenths under a mask, all others whole, and the divergence
+    (Kullback-Leibler) of the classes' probabilities from the dense network's is measured on batches
+    of `images`, batch norms going by each batch's own statistics. It becomes a curve that never
+    falls and never flattens (the largest convex one below it), so that what an allocator adds up
+    unit by unit is the curve again. Fisher scores are its first, quadratic piece.
 
-    Li et al. look at such curves, of the accuracy, and choose a share for all layers of a stage by hand; here each
-    channel group goes its own way, and a budget decides how far. `tell` hears how many groups are done. Raises
-    ModelError for outputs that are not numbers.
+    Li et al. look at such curves, of the accuracy, and choose a share for all layers of a stage by
+    hand; here each channel group goes its own way, and a budget decides how far. `tell` hears how
+    many groups are done. Raises ModelError for outputs that are not numbers.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets (2016), section 3.2.
     """
     device = next(model.parameters()).device
-    masked = Masked(model, graph, torch.ones(graph.units, dtype=torch.float32, device=device)).to(device)
+    masked = Masked(model, graph, torch.ones(graph.units, dtype=torch.float32, device=device)).to(
+        device
+    )
     scores = torch.zeros(graph.units, dtype=torch.float64)
     ties = torch.zeros_like(scores)
     start = 0
     with batch_statistics(model), torch.no_grad():
         dense = _answers(masked, images)
         if not dense.isfinite().all():
-            raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")
+            raise ModelError(
+                "model", "gives outputs that are not numbers on the data", "check its weights"
+            )
         for done, group in enumerate(graph.groups):
             tell(done)
             order = start + ranks[start : start + group.size].argsort(stable=True)
@@ -64,10 +70,11 @@ def sensitivity_scores(
 
 
 def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list[float]:
-    """What each of `size` units adds, the first to go first, where `counts` of them together add `rises`.
+    """What each of `size` units adds, the first to go first, where `counts` of them together add
+    `rises`.
 
-    Never negative, never falling: the slopes of the largest convex curve below the running maximum of `rises`, by
-    isotonic regression. Behind the last count the slope stays as it is.
+    Never negative, never falling: the slopes of the largest convex curve below the running maximum
+    of `rises`, by isotonic regression. Behind the last count the slope stays as it is.
 
     >>> increments([2, 4], [1.0, 5.0], 5)
     [0.5, 0.5, 2.0, 2.0, 2.0]
@@ -86,7 +93,9 @@ def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list
 def _answers(masked: Masked, images: Sequence[Tensor]) -> Tensor:
     """The logarithms of the classes' probabilities for all images."""
     device = masked.variables.device
-    return torch.cat([log_softmax(logits(masked(batch.to(device))).double(), dim=1) for batch in images])
+    return torch.cat(
+        [log_softmax(logits(masked(batch.to(device))).double(), dim=1) for batch in images]
+    )
 
 
 def _divergence(dense: Tensor, cut: Tensor) -> float:

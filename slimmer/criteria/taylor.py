@@ -15,9 +15,11 @@ from slimmer.recipe.methods import Taylor
 
 
 def taylor(request: ScoreRequest[Taylor]) -> Tensor:
-    """Squared gradients say how many units a group keeps; which go first, they or the magnitude of their weights.
+    """Squared gradients say how many units a group keeps; which go first, they or the magnitude of
+    their weights.
 
-    See `taylor_scores` and `deal`. Under masks the scores are running ones and keep their own order.
+    See `taylor_scores` and `deal`. Under masks the scores are running ones and keep their own
+    order.
     """
     images = request.images(request.options.batches)
     scores = taylor_scores(request.model, request.graph, images, request.seed)
@@ -26,20 +28,24 @@ def taylor(request: ScoreRequest[Taylor]) -> Tensor:
     return deal(scores, magnitude_scores(request.model, request.graph), request.graph)
 
 
-def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor], seed: int = 0) -> Tensor:
-    """The sum over batches of the squared gradient of the loss by each unit's mask, at masks of one; (units,).
+def taylor_scores(
+    model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor], seed: int = 0
+) -> Tensor:
+    """The sum over batches of the squared gradient of the loss by each unit's mask, at masks of
+    one; (units,).
 
-    The labels are drawn from the network's own outputs, so that the squares are the diagonal of its Fisher
-    information: the loss that removing a unit costs, to second order. Where outputs are no class scores
-    (batch, classes), the scores mean nothing. Raises ModelError for outputs that are not numbers.
+    The labels are drawn from the network's own outputs, so that the squares are the diagonal of its
+    Fisher information: the loss that removing a unit costs, to second order. Where outputs are no
+    class scores (batch, classes), the scores mean nothing. Raises ModelError for outputs that are
+    not numbers.
 
-    Source: Molchanov et al., Importance Estimation for Neural Network Pruning (2019), equation 8; Theis et al.,
-    Faster gaze prediction with dense networks and Fisher pruning (2018), equation 7.
+    Source: Molchanov et al., Importance Estimation for Neural Network Pruning (2019), equation 8;
+    Theis et al., Faster gaze prediction with dense networks and Fisher pruning (2018), equation 7.
     """
     parameter = next(model.parameters())
-    masked = Masked(model, graph, torch.ones(graph.units, dtype=torch.float32, device=parameter.device)).to(
-        parameter.device
-    )
+    masked = Masked(
+        model, graph, torch.ones(graph.units, dtype=torch.float32, device=parameter.device)
+    ).to(parameter.device)
     generator = torch.Generator().manual_seed(seed)
     scores = torch.zeros(graph.units, dtype=torch.float64)
     with evaluating(model):
@@ -47,7 +53,9 @@ def taylor_scores(model: nn.Module, graph: ChannelGraph, images: Iterable[Tensor
             answer = logits(masked(batch.to(parameter.device)))
             chances = answer.detach().float().softmax(1).cpu()
             if chances.isnan().any():
-                raise ModelError("model", "gives outputs that are not numbers on the data", "check its weights")
+                raise ModelError(
+                    "model", "gives outputs that are not numbers on the data", "check its weights"
+                )
             drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
             loss = cross_entropy(answer.float(), drawn.to(answer.device))
             (gradient,) = torch.autograd.grad(loss, masked.variables)

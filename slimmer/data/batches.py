@@ -12,18 +12,24 @@ from slimmer.data.images import Data, Images, InMemory, Relabelled, check_mode
 from slimmer.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
-HELD = 2**30  # bytes of images that are worth their place in a device's memory; CIFAR-10 has 154 million
+HELD = (
+    2**30
+)  # bytes of images that are worth their place in a device's memory; CIFAR-10 has 154 million
 
 
 def steps(split: Images, batch_size: int) -> int:
-    """The number of global batches of an epoch: whole ones, or one of all images where they fill none."""
+    """The number of global batches of an epoch: whole ones, or one of all images where they fill
+    none.
+    """
     return max(1, len(split) // batch_size)
 
 
 def held(split: Images, device: torch.device) -> Images:
-    """The split with its images in the memory of `device`, or as it is: on a CPU, if it is no tensor, or above 1 GiB.
+    """The split with its images in the memory of `device`, or as it is: on a CPU, if it is no
+    tensor, or above 1 GiB.
 
-    Batches of it are made on that device, and are those of the split as it is, bit for bit; labels stay on the CPU.
+    Batches of it are made on that device, and are those of the split as it is, bit for bit; labels
+    stay on the CPU.
 
     >>> split = InMemory(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))
     >>> held(split, torch.device("cpu")) is split, held(split, torch.device("meta")).load(torch.tensor([1])).device
@@ -60,12 +66,13 @@ def batches(
     world: int = 1,
     start: int = 0,
 ) -> Iterator[Batch]:
-    """The batches of one training epoch: images, normalised float32 (B, C, H, W), and labels, int64 (B,).
+    """The batches of one training epoch: images, normalised float32 (B, C, H, W), and labels, int64
+    (B,).
 
-    `batch_size` counts the images of a global batch, which the `world` processes share: each gets one
-    contiguous part of it, so that together they see, bit for bit, what one process would. The last global
-    batch is dropped where it is not full, unless it is the only one. The first `start` are skipped unread.
-    Raises DataError where the processes can't share a batch evenly.
+    `batch_size` counts the images of a global batch, which the `world` processes share: each gets
+    one contiguous part of it, so that together they see, bit for bit, what one process would. The
+    last global batch is dropped where it is not full, unless it is the only one. The first `start`
+    are skipped unread. Raises DataError where the processes can't share a batch evenly.
     """
     check_mode(data.name, augment)
     if not 0 <= rank < world or start < 0:
@@ -73,10 +80,14 @@ def batches(
     size = min(batch_size, len(split))
     if size < world or batch_size % world:
         found = f"a batch of {batch_size} from {len(split)} images, for {world} processes"
-        raise DataError(data.name, found, f"a positive multiple of {world}, and no fewer images than processes")
+        raise DataError(
+            data.name, found, f"a positive multiple of {world}, and no fewer images than processes"
+        )
     indices = order(len(split), seed, epoch)
     mine = slice(rank * size // world, (rank + 1) * size // world)
-    parts = (indices[k * size : (k + 1) * size][mine] for k in range(start, steps(split, batch_size)))
+    parts = (
+        indices[k * size : (k + 1) * size][mine] for k in range(start, steps(split, batch_size))
+    )
 
     def batch(part: Tensor) -> Batch:
         numbers = draws(seed, epoch, part)
@@ -88,8 +99,11 @@ def batches(
     return _loaded(batch, parts, split.ahead)
 
 
-def evaluation_batches(split: Images, data: Data, batch_size: int, *, places: Tensor | None = None) -> Iterator[Batch]:
-    """Every image of the split once, in its own order, not augmented; the last batch may be smaller.
+def evaluation_batches(
+    split: Images, data: Data, batch_size: int, *, places: Tensor | None = None
+) -> Iterator[Batch]:
+    """Every image of the split once, in its own order, not augmented; the last batch may be
+    smaller.
 
     With `places`, int64, only the images there, in that order.
     """
@@ -103,7 +117,9 @@ def evaluation_batches(split: Images, data: Data, batch_size: int, *, places: Te
     return _loaded(batch, torch.split(chosen, batch_size), split.ahead)
 
 
-def _loaded(batch: Callable[[Tensor], Batch], parts: Iterable[Tensor], ahead: int) -> Iterator[Batch]:
+def _loaded(
+    batch: Callable[[Tensor], Batch], parts: Iterable[Tensor], ahead: int
+) -> Iterator[Batch]:
     if ahead == 0:
         yield from map(batch, parts)
         return

@@ -20,7 +20,9 @@ _WHAT = f"a folder with {TRAIN[0]} to {TRAIN[-1]}, {TEST} and {NAMES} (from cifa
 
 
 def locate(path: Path) -> Path | None:
-    """The folder that holds a batch of CIFAR-10: `path`, or the archive's own folder inside it, or none."""
+    """The folder that holds a batch of CIFAR-10: `path`, or the archive's own folder inside it, or
+    none.
+    """
     for folder in (path, path / "cifar-10-batches-bin"):
         if any((folder / name).is_file() for name in (*TRAIN, TEST)):
             return folder
@@ -30,15 +32,19 @@ def locate(path: Path) -> Path | None:
 def cifar10(wanted: Wanted) -> Data:
     """CIFAR-10 from a folder; mean and std are those of its training images.
 
-    The five training files and the test file may hold any number of records. Raises DataError naming the file
-    that is missing, is not a whole number of records, or holds a label above 9.
+    The five training files and the test file may hold any number of records. Raises DataError
+    naming the file that is missing, is not a whole number of records, or holds a label above 9.
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
     """
     path = wanted.needed_path("cifar10", _WHAT)
     folder = locate(path)
     if folder is None:
-        pickled = any((place / "data_batch_1").exists() for place in (path, path / "cifar-10-batches-py"))
-        found = "this is the Python version, which is pickled" if pickled else f"there is no {TRAIN[0]}"
+        pickled = any(
+            (place / "data_batch_1").exists() for place in (path, path / "cifar-10-batches-py")
+        )
+        found = (
+            "this is the Python version, which is pickled" if pickled else f"there is no {TRAIN[0]}"
+        )
         raise DataError(str(path), found, f"give the path of {_WHAT}")
     return Data(
         name="cifar10",

@@ -24,7 +24,11 @@ def digits(wanted: Wanted) -> Data:
     if min(size) < 8:
         raise DataError("digits", f"size {size}", "8x8 is the smallest size")
     if wanted.augment is not None and "flip" in wanted.augment:
-        raise DataError("digits", f"augment {wanted.augment!r}", "a mirrored digit is none; use 'none' or 'crop'")
+        raise DataError(
+            "digits",
+            f"augment {wanted.augment!r}",
+            "a mirrored digit is none; use 'none' or 'crop'",
+        )
     bunch = load_digits()
     images = _enlarged(torch.from_numpy(bunch.images), size)
     labels = torch.from_numpy(bunch.target).long()
@@ -43,4 +47,8 @@ def digits(wanted: Wanted) -> Data:
 def _enlarged(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Greys of 0..16, (N, 8, 8), as uint8 (N, 1, H, W)."""
     grey = images[:, None].float() * (255 / 16)
-    return functional.interpolate(grey, size=size, mode="bilinear", align_corners=False).round().to(torch.uint8)
+    return (
+        functional.interpolate(grey, size=size, mode="bilinear", align_corners=False)
+        .round()
+        .to(torch.uint8)
+    )

@@ -46,7 +46,9 @@ class ImageFiles:
         return len(self.files)
 
     def load(self, indices: Tensor, crops: Tensor | None = None) -> Tensor:
-        """The images at `indices`; see `Images.load`. Raises DataError naming a file that can't be read."""
+        """The images at `indices`; see `Images.load`. Raises DataError naming a file that can't be
+        read.
+        """
         jobs: list[tuple[Path, list[float] | None]] = [
             (self.files[index], None if crops is None else crops[row].tolist())
             for row, index in enumerate(indices.tolist())
@@ -65,12 +67,12 @@ class ImageFiles:
 def folder(wanted: Wanted) -> Data:
     """Images by class: PATH/train/<class>/ and PATH/test/<class>/ (or val), or PATH/<class>/.
 
-    Labels follow the sorted class names. Without the two parts, a tenth of each class (at least one image) is
-    the test part, chosen by a hash of the file's name. Where test/ and val/ both hold classes, test/ is read.
-    An image that already has the wanted size is taken as it is, and a random crop shifts it; else evaluation
-    scales it to cover 256/224 of the size and takes the centre, and training takes a random resized crop.
-    Rotation by EXIF is not applied, as in torchvision.
-    Raises DataError for what is missing, empty or mixed up.
+    Labels follow the sorted class names. Without the two parts, a tenth of each class (at least one
+    image) is the test part, chosen by a hash of the file's name. Where test/ and val/ both hold
+    classes, test/ is read. An image that already has the wanted size is taken as it is, and a
+    random crop shifts it; else evaluation scales it to cover 256/224 of the size and takes the
+    centre, and training takes a random resized crop. Rotation by EXIF is not applied, as in
+    torchvision. Raises DataError for what is missing, empty or mixed up.
     """
     path = wanted.needed_path("folder", _WHAT)
     train, test = _split(path)
@@ -105,13 +107,19 @@ def _split(path: Path) -> tuple[Listing, Listing]:
         lone = [name for name, files in listing.items() if len(files) < 2]
         if lone:
             found = f"one image only in {', '.join(lone[:8])}"
-            raise DataError(str(path), found, "without train/ and test/, a class needs two images or more")
+            raise DataError(
+                str(path), found, "without train/ and test/, a class needs two images or more"
+            )
         test = {name: _held_out(files) for name, files in listing.items()}
-        return {name: [f for f in files if f not in test[name]] for name, files in listing.items()}, test
+        return {
+            name: [f for f in files if f not in test[name]] for name, files in listing.items()
+        }, test
     train = _listing(path / "train")
     held = [path / name for name in ("test", "val") if _folders(path / name)]
     if not held:
-        raise DataError(str(path), "there is train/ but no classes in test/ or val/", f"give {_WHAT}")
+        raise DataError(
+            str(path), "there is train/ but no classes in test/ or val/", f"give {_WHAT}"
+        )
     test = _listing(held[0])
     _check_same(held[0], train, test)
     return train, test
@@ -130,14 +138,18 @@ def _listing(root: Path) -> Listing:
         found = f"no image in {len(empty)} class folders: {', '.join(empty[:8])}"
         raise DataError(str(root), found, f"fill them ({' '.join(SUFFIXES)}) or remove them")
     if len(listing) < 2:
-        raise DataError(str(root), f"one class only: {next(iter(listing))}", "a classifier needs two or more")
+        raise DataError(
+            str(root), f"one class only: {next(iter(listing))}", "a classifier needs two or more"
+        )
     return listing
 
 
 def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    return sorted(entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir())
+    return sorted(
+        entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir()
+    )
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -146,7 +158,9 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _held_out(files: list[Path]) -> list[Path]:
-    by_hash = sorted(files, key=lambda file: sha256(file.name.encode("utf-8", "surrogateescape")).digest())
+    by_hash = sorted(
+        files, key=lambda file: sha256(file.name.encode("utf-8", "surrogateescape")).digest()
+    )
     return sorted(by_hash[: max(1, round(len(files) / 10))])
 
 
@@ -162,7 +176,9 @@ def _decoded(file: Path, mode: str) -> Image.Image:
         with Image.open(file) as image:
             image.load()
             if image.mode.startswith(("I", "F")):
-                raise DataError(str(file), f"pixels of mode {image.mode}", "8 bits a channel; convert the image")
+                raise DataError(
+                    str(file), f"pixels of mode {image.mode}", "8 bits a channel; convert the image"
+                )
             # Pillow warns of a palette's transparency unless it passes through RGBA.
             opaque = image.convert("RGBA") if "transparency" in image.info else image
             return opaque.convert(mode)
@@ -184,9 +200,11 @@ def _centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _random_crop(image: Image.Image, size: tuple[int, int], crop: list[float]) -> Image.Image:
-    """A random part of the image: 8 to 100 % of its area, sides 3:4 to 4:3 (Szegedy et al., 2015), resized.
+    """A random part of the image: 8 to 100 % of its area, sides 3:4 to 4:3 (Szegedy et al., 2015),
+    resized.
 
-    Sides that don't fit are cut to the image instead of drawn again, so that four numbers always suffice.
+    Sides that don't fit are cut to the image instead of drawn again, so that four numbers always
+    suffice.
     """
     height, width = size
     if image.size == (width, height):

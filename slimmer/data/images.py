@@ -33,7 +33,8 @@ class Images(Protocol):
         ...
 
     def load(self, indices: Tensor, crops: Tensor | None = None) -> Tensor:
-        """The images at `indices`, (B, C, H, W): uint8 in 0..255, or floats in the units of mean and std.
+        """The images at `indices`, (B, C, H, W): uint8 in 0..255, or floats in the units of mean
+        and std.
 
         With `crops`, float64 (B, 4) in [0, 1), each image is a random crop that its row decides.
         """
@@ -79,10 +80,12 @@ class Relabelled:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: where it comes from, its two splits, its class names in label order, and its preprocessing.
+    """A data set: where it comes from, its two splits, its class names in label order, and its
+    preprocessing.
 
-    `mean` and `std` have one entry a channel, in units of 0..1; `size` is (H, W) in pixels; `augment` is how
-    training images vary: "none", "crop", "flip" or "crop_flip". Raises DataError for numbers that can't be.
+    `mean` and `std` have one entry a channel, in units of 0..1; `size` is (H, W) in pixels;
+    `augment` is how training images vary: "none", "crop", "flip" or "crop_flip". Raises DataError
+    for numbers that can't be.
     """
 
     name: str
@@ -98,19 +101,26 @@ class Data:
         if len(self.mean) != len(self.std) or not self.mean:
             found = f"mean has {len(self.mean)} numbers, std {len(self.std)}"
             raise DataError(self.name, found, "give both, one number a channel")
-        if not (all(0 <= value <= 1 for value in self.mean) and all(0 < value <= 1 for value in self.std)):
+        if not (
+            all(0 <= value <= 1 for value in self.mean)
+            and all(0 < value <= 1 for value in self.std)
+        ):
             found = f"mean {self.mean}, std {self.std}"
             right = "means lie in 0..1 and deviations above 0; divide figures made for pixels of 0..255 by 255"
             raise DataError(self.name, found, right)
         if min(self.size) < 1:
-            raise DataError(self.name, f"size {self.size}", "height and width in pixels, at least 1 each")
+            raise DataError(
+                self.name, f"size {self.size}", "height and width in pixels, at least 1 each"
+            )
         check_mode(self.name, self.augment)
         if len(self.classes) < 2:
             found = f"{len(self.classes)} class: {', '.join(self.classes)}"
             raise DataError(self.name, found, "a classifier needs at least two classes")
         if len(set(self.classes)) < len(self.classes):
             twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
-            raise DataError(self.name, f"class names twice: {', '.join(twice)}", "name each class once")
+            raise DataError(
+                self.name, f"class names twice: {', '.join(twice)}", "name each class once"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -149,7 +159,8 @@ def check_mode(where: str, augment: str) -> None:
 
 
 def check(data: Data) -> None:
-    """Nothing; raises DataError where a split is empty or mislabelled, or its images are not of `input_size`.
+    """Nothing; raises DataError where a split is empty or mislabelled, or its images are not of
+    `input_size`.
 
     One image of each split is loaded.
     """
@@ -177,13 +188,19 @@ def _check_labels(where: str, split: Images, num_classes: int) -> None:
 
 
 def fingerprint(data: Data) -> str:
-    """A SHA-256 in hex by which data sets can be told apart: of all labels, and of 16 images of each split.
+    """A SHA-256 in hex by which data sets can be told apart: of all labels, and of 16 images of
+    each split.
 
-    Images are those that lie evenly spaced, the first and the last among them, as they are loaded for testing.
+    Images are those that lie evenly spaced, the first and the last among them, as they are loaded
+    for testing.
     """
     found = hashlib.sha256()
     for split in (data.train, data.test):
-        some = torch.linspace(0, len(split) - 1, min(FEW, len(split)), dtype=torch.float64).round().long()
+        some = (
+            torch.linspace(0, len(split) - 1, min(FEW, len(split)), dtype=torch.float64)
+            .round()
+            .long()
+        )
         for tensor in (split.labels, split.load(some)):
             found.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
             found.update(tensor.contiguous().numpy().tobytes())
@@ -202,4 +219,6 @@ def in_order(data: Data, classes: Sequence[str]) -> tuple[Images, Images]:
         right = f"the data's {data.num_classes} class names, each once, in the order of the network's outputs"
         raise DataError(f"{data.name}, classes", found, right)
     new = torch.tensor([classes.index(name) for name in data.classes])
-    return Relabelled(data.train, new[data.train.labels]), Relabelled(data.test, new[data.test.labels])
+    return Relabelled(data.train, new[data.train.labels]), Relabelled(
+        data.test, new[data.test.labels]
+    )

@@ -44,7 +44,9 @@ def _is_image_folder(path: Path) -> bool:
     return path.is_dir() and is_folder(path)
 
 
-SOURCES: Registry[DataSource] = Registry("data set", DataError, entry_points="slimmer.data", kind=DataSource)
+SOURCES: Registry[DataSource] = Registry(
+    "data set", DataError, entry_points="slimmer.data", kind=DataSource
+)
 for _entry in (
     DataSource("digits", "the set of scikit-learn's digits", digits, needs_path=False),
     DataSource(
@@ -70,7 +72,9 @@ def source_of(name: str) -> DataSource:
     False
     """
     if is_reference(name):
-        return DataSource(name, "a function of a Python file", partial(from_file, name), needs_path=False)
+        return DataSource(
+            name, "a function of a Python file", partial(from_file, name), needs_path=False
+        )
     if name not in SOURCES:
         right = f"{hint(name, SOURCES)}, or FILE.py:FUNCTION"
         raise DataError("data", f"{name!r} is not known", right)
@@ -113,7 +117,9 @@ def _is_of(source: DataSource, place: Path) -> bool:
     try:
         return source.recognises(place)
     except Exception as error:
-        found = f"data source {source.name} failed on it: {type(error).__name__}: {first_line(error)}"
+        found = (
+            f"data source {source.name} failed on it: {type(error).__name__}: {first_line(error)}"
+        )
         raise DataError(str(place), found, "say which data they are with data.name") from error
 
 

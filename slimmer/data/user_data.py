@@ -34,15 +34,17 @@ def is_reference(name: str) -> bool:
 def from_file(name: str, _wanted: Wanted) -> Data:
     """The data set that FILE.py:FUNCTION returns when it is called without arguments.
 
-    A mapping may also hold "classes", "mean", "std" and "augment". Left out, classes are numbers, mean is 0
-    and std 1, and images do not vary. Float images are fed as they are but for mean and std.
-    Raises DataError that says what was found where the file, the function or what it returns does not fit.
+    A mapping may also hold "classes", "mean", "std" and "augment". Left out, classes are numbers,
+    mean is 0 and std 1, and images do not vary. Float images are fed as they are but for mean and
+    std. Raises DataError that says what was found where the file, the function or what it returns
+    does not fit.
     """
     return from_value(name, _called(name))
 
 
 def from_value(name: str, made: Any) -> Data:
-    """The data set that `made` describes, called `name`; `made` is whatever a data file's function may return.
+    """The data set that `made` describes, called `name`; `made` is whatever a data file's function
+    may return.
 
     Raises DataError that says what was found where it does not fit.
     """
@@ -77,7 +79,11 @@ def _called(name: str) -> Any:
     _run(name, partial(spec.loader.exec_module, module))
     factory = getattr(module, function, None)
     if not callable(factory):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        known = [
+            key
+            for key, value in vars(module).items()
+            if callable(value) and not key.startswith("_")
+        ]
         raise DataError(file, f"there is no function {function!r}", hint(function, known))
     return _run(name, factory)
 
@@ -89,12 +95,16 @@ def _run(name: str, call: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         found = f"failed with {type(error).__name__}: {error}"
-        raise DataError(name, found, "mend the file; its function is called without arguments") from error
+        raise DataError(
+            name, found, "mend the file; its function is called without arguments"
+        ) from error
 
 
 def _tuple(name: str, value: Any, key: str, kind: type | tuple[type, ...]) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list) or not all(isinstance(entry, kind) for entry in value):
-        raise DataError(name, f"{key} is {value!r}", f"a tuple of {'names' if kind is str else 'numbers'}")
+        raise DataError(
+            name, f"{key} is {value!r}", f"a tuple of {'names' if kind is str else 'numbers'}"
+        )
     return tuple(value)
 
 
@@ -117,7 +127,9 @@ def _split(where: str, pair: Any) -> InMemory:
         raise DataError(where, f"a {type(pair).__name__}", _RIGHT)
     images, labels = pair
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
-        raise DataError(where, f"a pair of {type(images).__name__} and {type(labels).__name__}", _RIGHT)
+        raise DataError(
+            where, f"a pair of {type(images).__name__} and {type(labels).__name__}", _RIGHT
+        )
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         raise DataError(where, f"images are {images.dtype} of shape {tuple(images.shape)}", _RIGHT)
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:

@@ -10,7 +10,8 @@ from slimmer.errors import ExportError
 
 
 def check_beside(file: onnx.ModelProto, path: Path) -> None:
-    """Check that the weights of the file at `path` lie in it or beside it: a file names no other place of the machine.
+    """Check that the weights of the file at `path` lie in it or beside it: a file names no other
+    place of the machine.
 
     Raises ExportError.
     """
@@ -22,8 +23,14 @@ def check_beside(file: onnx.ModelProto, path: Path) -> None:
 
 
 def _is_beside(location: str, folder: Path) -> bool:
-    """Whether a location is the plain name of a file in the folder, and no link that leads out of it."""
-    if not location or PurePosixPath(location).name != location or PureWindowsPath(location).name != location:
+    """Whether a location is the plain name of a file in the folder, and no link that leads out of
+    it.
+    """
+    if (
+        not location
+        or PurePosixPath(location).name != location
+        or PureWindowsPath(location).name != location
+    ):
         return False
     return (folder / location).resolve().parent == folder.resolve()
 

@@ -20,11 +20,22 @@ from slimmer.exporting.strided import is_strided_slice
 from slimmer.graph import quiet
 
 AT_ONCE = 32  # images in a batch of calibration
-# Operations that move numbers and compute none. In QDQ each would get scales of its own, which some runtimes
-# (OpenVINO 2026.4 for slices with a step, and pads) do not take, or compute something else with.
+# Operations that move numbers and compute none. In QDQ each would get scales of its own, which some
+# runtimes (OpenVINO 2026.4 for slices with a step, and pads) do not take, or compute something else
+# with.
 MOVES = frozenset(
     {
-        *("Concat", "Flatten", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Squeeze"),
+        *(
+            "Concat",
+            "Flatten",
+            "Gather",
+            "GatherElements",
+            "Pad",
+            "Reshape",
+            "Slice",
+            "Split",
+            "Squeeze",
+        ),
         *("Transpose", "Unsqueeze"),
     }
 )
@@ -45,9 +56,11 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime carri
 
 
 def calibration(data: Data, number: int, *, seed: int, batch: int | None) -> Iterator[Array]:
-    """Batches of `number` training images, or all there are, as the network sees them in use: not augmented.
+    """Batches of `number` training images, or all there are, as the network sees them in use: not
+    augmented.
 
-    `seed` picks them. Each batch holds `batch` images where a file takes no others; its last image fills up the last.
+    `seed` picks them. Each batch holds `batch` images where a file takes no others; its last image
+    fills up the last.
     """
     for part in order(len(data.train), seed, epoch=0)[:number].split(batch or AT_ONCE):
         missing = 0 if batch is None else batch - len(part)
@@ -66,16 +79,23 @@ def _strided_slices(source: Path) -> list[str]:
 
 
 def write_int8(
-    source: Path, path: Path, images: Iterable[Array], *, metadata: Mapping[str, str], symmetric: bool = False
+    source: Path,
+    path: Path,
+    images: Iterable[Array],
+    *,
+    metadata: Mapping[str, str],
+    symmetric: bool = False,
 ) -> None:
-    """Write the float32 ONNX file `source` to `path` with int8 weights and activations, statically quantized.
+    """Write the float32 ONNX file `source` to `path` with int8 weights and activations, statically
+    quantized.
 
-    `images` are batches (N, C, H, W) float32 as the network sees them in use; the smallest and largest value of
-    each tensor over them is its range. Weights have a scale per output channel. Inputs and outputs stay float32.
-    The format is QDQ: operations between QuantizeLinear and DequantizeLinear, which a runtime fuses; both sides
-    are signed, as ONNX Runtime recommends. Operations that only move numbers (`MOVES`) are left as they are.
-    Activations' ranges have a zero point, since most activations are not below zero; with `symmetric` all zero points
-    are 0 and biases stay float32, which is what TensorRT's parser takes.
+    `images` are batches (N, C, H, W) float32 as the network sees them in use; the smallest and
+    largest value of each tensor over them is its range. Weights have a scale per output channel.
+    Inputs and outputs stay float32. The format is QDQ: operations between QuantizeLinear and
+    DequantizeLinear, which a runtime fuses; both sides are signed, as ONNX Runtime recommends.
+    Operations that only move numbers (`MOVES`) are left as they are. Activations' ranges have a
+    zero point, since most activations are not below zero; with `symmetric` all zero points are 0
+    and biases stay float32, which is what TensorRT's parser takes.
 
     Raises ExportError where the file can't be quantized or written.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
@@ -92,7 +112,9 @@ def write_int8(
                     op_types_to_quantize=_computing(),
                     nodes_to_exclude=_strided_slices(source),
                     per_channel=True,
-                    extra_options={"ActivationSymmetric": True, "QuantizeBias": False} if symmetric else {},
+                    extra_options={"ActivationSymmetric": True, "QuantizeBias": False}
+                    if symmetric
+                    else {},
                 )
         except Exception as error:  # the quantizer's errors share no base
             right = "operations that ONNX Runtime's quantizer knows"

@@ -36,22 +36,25 @@ def export_onnx(
 ) -> None:
     """Write `model`, in eval mode and float32, to `path` as ONNX.
 
-    `inputs` are (channels, height, width) of one image: the file's input is called "input" and takes any batch of
-    them, or what `shape` says: a fixed batch, any height and width. Or they are the arguments of a call: the file's
-    inputs are its tensors in their order, by forward's names, of exactly their sizes. The outputs are called "logits",
-    "output_1", … in the order in which the network returns them. `metadata` becomes the file's `metadata_props`.
-    `opset` None leaves the choice to torch.onnx. `program` is `program_of` these, where it is traced already. The file
-    holds no paths or source lines of the machine that wrote it, appears whole or not at all, and `model` stays as it
-    was. Weights above 2 GiB lie beside it in `path`.data.
+    `inputs` are (channels, height, width) of one image: the file's input is called "input" and
+    takes any batch of them, or what `shape` says: a fixed batch, any height and width. Or they are
+    the arguments of a call: the file's inputs are its tensors in their order, by forward's names,
+    of exactly their sizes. The outputs are called "logits", "output_1", … in the order in which the
+    network returns them. `metadata` becomes the file's `metadata_props`. `opset` None leaves the
+    choice to torch.onnx. `program` is `program_of` these, where it is traced already. The file
+    holds no paths or source lines of the machine that wrote it, appears whole or not at all, and
+    `model` stays as it was. Weights above 2 GiB lie beside it in `path`.data.
 
-    Raises ExportError where the network can't be traced with these sizes open or converted, where it takes no
-    images of another size though that is asked for, where `opset` is not to be had (below 18 the exporter keeps
-    18 and says nothing), and where the file can't be written.
+    Raises ExportError where the network can't be traced with these sizes open or converted, where
+    it takes no images of another size though that is asked for, where `opset` is not to be had
+    (below 18 the exporter keeps 18 and says nothing), and where the file can't be written.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
     """
     if opset is not None and opset < LOWEST_OPSET:
-        raise ExportError("opset", f"{opset} is too old", f"{LOWEST_OPSET} or newer, or none for the default")
+        raise ExportError(
+            "opset", f"{opset} is too old", f"{LOWEST_OPSET} or newer, or none for the default"
+        )
     highest = onnx.defs.onnx_opset_version()
     if opset is not None and opset > highest:
         found = f"{opset} is newer than the installed onnx {onnx.__version__} knows"
@@ -61,21 +64,27 @@ def export_onnx(
         with quiet():
             file = _convert(program, inputs, opset)
     except Exception as error:  # the exporter's errors share no base
-        raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), EXPORTABLE) from error
+        raise ExportError(
+            f"export of {type(model).__name__} to {path}", one_line(error), EXPORTABLE
+        ) from error
     got = next(entry.version for entry in file.opset_import if entry.domain in ("", "ai.onnx"))
     if opset is not None and got != opset:
-        raise ExportError("opset", f"{opset} was asked for, the exporter wrote {got}", f"{got}, or none")
+        raise ExportError(
+            "opset", f"{opset} was asked for, the exporter wrote {got}", f"{got}, or none"
+        )
     finish(file, path, metadata)
 
 
 def finish(file: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
     """Write `file` to `path`, with `metadata` in place of what tools have noted in it.
 
-    Its IR version is the lowest that its operator sets need, so that runtimes as old as those read it.
-    Raises ExportError where it is not valid or can't be written.
+    Its IR version is the lowest that its operator sets need, so that runtimes as old as those read
+    it. Raises ExportError where it is not valid or can't be written.
     """
     forget_source_(file)
-    file.ir_version = onnx.helper.find_min_ir_version_for(list(file.opset_import), ignore_unknown=True)
+    file.ir_version = onnx.helper.find_min_ir_version_for(
+        list(file.opset_import), ignore_unknown=True
+    )
     file.ClearField("metadata_props")
     for name, value in metadata.items():
         file.metadata_props.add(key=name, value=value)
@@ -83,14 +92,21 @@ def finish(file: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> No
         with quiet():
             write_onnx(file, path)
     except OSError as error:
-        raise ExportError(str(path), one_line(error), "a place with room that slimmer may write to") from error
+        raise ExportError(
+            str(path), one_line(error), "a place with room that slimmer may write to"
+        ) from error
     except Exception as error:  # the checker's and protobuf's errors share no base
-        raise ExportError(str(path), one_line(error), "a network whose ONNX file is valid") from error
+        raise ExportError(
+            str(path), one_line(error), "a network whose ONNX file is valid"
+        ) from error
 
 
 def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onnx.ModelProto:
-    """A network's program as ONNX, its open sizes named; the exporter has folded constants and batch norms already."""
-    # A network may return None beside its tensors (an auxiliary head in eval mode); ONNX leaves those out.
+    """A network's program as ONNX, its open sizes named; the exporter has folded constants and
+    batch norms already.
+    """
+    # A network may return None beside its tensors (an auxiliary head in eval mode); ONNX leaves
+    # those out.
     outputs = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
     names = [OUTPUT, *(f"output_{index}" for index in range(1, len(outputs)))]
     taken = {INPUT} if is_image(inputs) else set(program.graph_signature.user_inputs)
@@ -114,7 +130,9 @@ def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onn
 
 
 def load_file(path: Path, *, weights: bool = False) -> onnx.ModelProto:
-    """The ONNX file at `path`; `weights` also reads those that lie beside it. Raises ExportError for another file."""
+    """The ONNX file at `path`; `weights` also reads those that lie beside it. Raises ExportError
+    for another file.
+    """
     try:
         file = onnx.load(path, load_external_data=False)
         check_beside(file, path)
@@ -138,7 +156,11 @@ def read_input_size(path: Path) -> tuple[int, int | None, int | None]:
     match _input_sizes(path):
         case [[_, int(channels), height, width]]:
             return channels, height, width
-    raise ExportError(str(path), f"inputs of sizes {_input_sizes(path)}", "one input, (batch, channels, height, width)")
+    raise ExportError(
+        str(path),
+        f"inputs of sizes {_input_sizes(path)}",
+        "one input, (batch, channels, height, width)",
+    )
 
 
 def read_batch(path: Path) -> int | None:
@@ -157,4 +179,6 @@ def _input_sizes(path: Path) -> list[list[int | None]]:
     graph = load_file(path).graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    return [[size.dim_value or None for size in value.type.tensor_type.shape.dim] for value in inputs]
+    return [
+        [size.dim_value or None for size in value.type.tensor_type.shape.dim] for value in inputs
+    ]

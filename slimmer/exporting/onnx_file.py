@@ -7,7 +7,9 @@ import onnx
 
 from slimmer.atomic_files import digest, whole
 
-ONE_FILE = 2**31 - 2**24  # bytes of weights; protobuf holds less than 2 GiB, and the graph wants its share
+ONE_FILE = (
+    2**31 - 2**24
+)  # bytes of weights; protobuf holds less than 2 GiB, and the graph wants its share
 
 SMALL = 1024  # bytes of a tensor that stays in the file in any case: ONNX's checker reads sizes and axes there
 
@@ -27,7 +29,9 @@ def files_of(path: Path) -> list[Path]:
 
 
 def sums_of(path: Path) -> str:
-    """The SHA-256 of the ONNX file at `path`, and of its weights where they lie in a file of their own."""
+    """The SHA-256 of the ONNX file at `path`, and of its weights where they lie in a file of their
+    own.
+    """
     return " ".join(map(digest, files_of(path)))
 
 
@@ -37,13 +41,16 @@ def bytes_of(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove the ONNX file at `path` with its weights, the file first, so that none is left without them."""
+    """Remove the ONNX file at `path` with its weights, the file first, so that none is left without
+    them.
+    """
     path.unlink(missing_ok=True)
     beside(path).unlink(missing_ok=True)
 
 
 def write_onnx(file: onnx.ModelProto, path: Path) -> None:
-    """Write `file` to `path`, checked, whole or not at all; weights above ONE_FILE bytes go to `path`.data.
+    """Write `file` to `path`, checked, whole or not at all; weights above ONE_FILE bytes go to
+    `path`.data.
 
     `file` may lose its weights to that file. Raises what ONNX's checker and the system raise.
     Source: https://onnx.ai/onnx/repo-docs/ExternalData.html
@@ -71,4 +78,6 @@ def write_onnx(file: onnx.ModelProto, path: Path) -> None:
             new.replace(part)
             with whole(beside(path)) as weights:
                 beside(new).replace(weights)
-                path.unlink(missing_ok=True)  # between the two renames there is no file, rather than a wrong pair
+                path.unlink(
+                    missing_ok=True
+                )  # between the two renames there is no file, rather than a wrong pair

@@ -1,4 +1,6 @@
-"""What a file answers: whole batches for a file that takes no others, and the share of right classes."""
+"""What a file answers: whole batches for a file that takes no others, and the share of right
+classes.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +15,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 TYPES: dict[str, Any] = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
-    **{f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}").type for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **{
+        f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}").type
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
     "tensor(bool)": np.bool_,
 }
 
@@ -28,7 +34,8 @@ def as_type(x: Array, name: str) -> Array:
 
 
 def in_batches(answer: Callable[[Array], list[Array]], images: Array, batch: int) -> list[Array]:
-    """All outputs for `images` (N, ...), asked in batches of exactly `batch`; the last image fills up the last one.
+    """All outputs for `images` (N, ...), asked in batches of exactly `batch`; the last image fills
+    up the last one.
 
     >>> halves = lambda x: [x / 2, x.sum(axis=1)]
     >>> [part.tolist() for part in in_batches(halves, np.array([[2.0], [4.0], [6.0]]), 2)]
@@ -43,8 +50,8 @@ def in_batches(answer: Callable[[Array], list[Array]], images: Array, batch: int
 class Judged:
     """Which images get the right class, (N,) bool, and how clearly each gets its class, (N,).
 
-    `margin` is how far the best logit is above the second, in parts of the largest magnitude of all logits: a class
-    can't change where every logit moves by less than half of it.
+    `margin` is how far the best logit is above the second, in parts of the largest magnitude of all
+    logits: a class can't change where every logit moves by less than half of it.
     """
 
     right: Array
@@ -56,22 +63,34 @@ class Judged:
         return int(self.right.sum()) / len(self.right)
 
     def unclear(self, tolerance: float) -> Array:
-        """The places, int64, of images whose class may change where logits move by `tolerance` of the largest."""
-        return np.flatnonzero(~(self.margin > 2 * tolerance))  # said this way round, since a NaN is unclear
+        """The places, int64, of images whose class may change where logits move by `tolerance` of
+        the largest.
+        """
+        return np.flatnonzero(
+            ~(self.margin > 2 * tolerance)
+        )  # said this way round, since a NaN is unclear
 
 
 def judged(
-    answer: Callable[[Array], Array], batches: Iterable[tuple[Any, Any]], *, where: str, batch: int | None = None
+    answer: Callable[[Array], Array],
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    where: str,
+    batch: int | None = None,
 ) -> Judged:
-    """Which images `answer`, which gives logits (N, classes), puts into the class that labels name, and how clearly.
+    """Which images `answer`, which gives logits (N, classes), puts into the class that labels name,
+    and how clearly.
 
-    `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch` is the one
-    number of images that `answer` takes, where there is one. Raises DataError where there is no image.
+    `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch`
+    is the one number of images that `answer` takes, where there is one. Raises DataError where
+    there is no image.
     """
     right, margins, largest = [], [], 0.0
     for images, labels in batches:
         given = np.asarray(images)
-        logits = answer(given) if batch is None else in_batches(lambda x: [answer(x)], given, batch)[0]
+        logits = (
+            answer(given) if batch is None else in_batches(lambda x: [answer(x)], given, batch)[0]
+        )
         right.append(logits.argmax(axis=1) == np.asarray(labels))
         margins.append(_margins(logits))
         largest = max(largest, float(np.abs(logits).max()))
@@ -82,7 +101,9 @@ def judged(
 
 
 def _margins(logits: Array) -> Array:
-    """How far each image's best logit is above its second, (N,); infinitely far where there is one class."""
+    """How far each image's best logit is above its second, (N,); infinitely far where there is one
+    class.
+    """
     if logits.shape[1] == 1:
         return np.full(len(logits), np.inf)
     best = np.partition(logits.astype(np.float64), -2, axis=1)

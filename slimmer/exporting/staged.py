@@ -1,4 +1,6 @@
-"""Files that are made in a folder of their own, and join the others only when they are known to be right."""
+"""Files that are made in a folder of their own, and join the others only when they are known to be
+right.
+"""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +15,8 @@ FOLDER = ".export"
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A new, empty folder in `folder` to make files in; it is gone when the block ends, unless its process is killed.
+    """A new, empty folder in `folder` to make files in; it is gone when the block ends, unless its
+    process is killed.
 
     A file is made there, listed with its sums, and then `put` into `folder`; see `take_places`.
     """
@@ -27,7 +30,8 @@ def staged(folder: Path) -> Iterator[Path]:
 
 
 def take_places(folder: Path, listed: Mapping[str, str]) -> None:
-    """Go on where a process was killed: the files left that are `listed` go into `folder`, the others are removed.
+    """Go on where a process was killed: the files left that are `listed` go into `folder`, the
+    others are removed.
 
     `listed` are their sums, as `sums_of` gives them, by name.
     """
@@ -39,7 +43,9 @@ def take_places(folder: Path, listed: Mapping[str, str]) -> None:
         weights = beside(folder / name)
         if sums == sums_of(made):
             put(made, folder)
-        elif weights.is_file() and sums == f"{digest(made)} {digest(weights)}":  # they are in their place already
+        elif (
+            weights.is_file() and sums == f"{digest(made)} {digest(weights)}"
+        ):  # they are in their place already
             made.replace(folder / name)
     _remove(stage)
 

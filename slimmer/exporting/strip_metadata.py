@@ -8,13 +8,17 @@ import onnx
 
 
 def name_sizes_(graph: onnx.GraphProto, names: Mapping[int, str]) -> None:
-    """Call the input's open sizes by `names`, one per axis, throughout, where torch.export says `s77` or the like."""
+    """Call the input's open sizes by `names`, one per axis, throughout, where torch.export says
+    `s77` or the like.
+    """
     sizes = graph.input[0].type.tensor_type.shape.dim
     called = {size.dim_param: names[axis] for axis, size in enumerate(sizes) if size.dim_param}
     for value in (*graph.input, *graph.output, *graph.value_info):
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
-                size.dim_param = re.sub(r"\w+", lambda word: called.get(word[0], word[0]), size.dim_param)
+                size.dim_param = re.sub(
+                    r"\w+", lambda word: called.get(word[0], word[0]), size.dim_param
+                )
 
 
 def forget_source_(file: onnx.ModelProto) -> None:

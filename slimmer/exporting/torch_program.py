@@ -30,10 +30,11 @@ def eval_copy(model: nn.Module) -> nn.Module:
 
 
 def trace(model: nn.Module, inputs: Inputs, shape: Shape) -> ExportedProgram:
-    """The program of `model`, which is in eval mode, for images of a size with the sizes of `shape` open.
+    """The program of `model`, which is in eval mode, for images of a size with the sizes of `shape`
+    open.
 
-    Where `inputs` are the arguments of a call, every size is theirs. Raises whatever the tracing of the network's own
-    code raises.
+    Where `inputs` are the arguments of a call, every size is theirs. Raises whatever the tracing of
+    the network's own code raises.
     """
     if not is_image(inputs):
         with tracing():
@@ -48,9 +49,11 @@ def trace(model: nn.Module, inputs: Inputs, shape: Shape) -> ExportedProgram:
 
 
 def program_of(model: nn.Module, path: Path, inputs: Inputs, shape: Shape) -> ExportedProgram:
-    """The program of `model`, in eval mode and float32, of which files are written; it shares nothing with `model`.
+    """The program of `model`, in eval mode and float32, of which files are written; it shares
+    nothing with `model`.
 
-    Raises ExportError where the network can't be traced with the sizes of `shape` open. `path` is the file to be.
+    Raises ExportError where the network can't be traced with the sizes of `shape` open. `path` is
+    the file to be.
     """
     if shape.dynamic_size:
         check_any_size(model, inputs)
@@ -58,7 +61,9 @@ def program_of(model: nn.Module, path: Path, inputs: Inputs, shape: Shape) -> Ex
         with quiet():
             return trace(eval_copy(model), inputs, shape)
     except Exception as error:  # tracing runs the network's own code, which may raise anything
-        raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), TRACEABLE) from error
+        raise ExportError(
+            f"export of {type(model).__name__} to {path}", one_line(error), TRACEABLE
+        ) from error
 
 
 def larger(input_size: tuple[int, ...]) -> tuple[int, int, int]:
@@ -72,16 +77,19 @@ def larger(input_size: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def check_any_size(model: nn.Module, inputs: Inputs) -> None:
-    """Nothing; raises ExportError that names the layer where `model` does not take images of another size.
+    """Nothing; raises ExportError that names the layer where `model` does not take images of
+    another size.
 
     So it does for a network that takes something else than one image.
 
-    torch.export need not notice: it traces a flatten in front of a linear layer with an open size, and the
-    file then fails on the first image that is larger.
+    torch.export need not notice: it traces a flatten in front of a linear layer with an open size,
+    and the file then fails on the first image that is larger.
     """
     fixed = "leave export.dynamic_size (--dynamic-size) out: this network's code fixes the size of its images"
     if not is_image(inputs):
-        raise ExportError("export.dynamic_size", "the network has inputs of its own, of fixed sizes", fixed)
+        raise ExportError(
+            "export.dynamic_size", "the network has inputs of its own, of fixed sizes", fixed
+        )
     model, size, entered = eval_copy(model), larger(inputs), [""]
     for name, module in model.named_modules():
         module.register_forward_pre_hook(lambda *_, name=name: entered.__setitem__(0, name))
@@ -103,13 +111,14 @@ def write_program(
     metadata: Mapping[str, str],
     program: ExportedProgram | None = None,
 ) -> None:
-    """Write `model`, in eval mode and float32, to `path` as a program that `torch.export.load` reads.
+    """Write `model`, in eval mode and float32, to `path` as a program that `torch.export.load`
+    reads.
 
-    `inputs` are (channels, height, width) of one image, or the arguments of a call, whose sizes are then fixed. The
-    file needs no code of slimmer's or of the network's, holds no source lines of the machine that wrote it, and
-    appears whole or not at all. `metadata` lies in it as slimmer.json; give
-    `extra_files={"slimmer.json": ""}` to torch.export.load to read it. `program` is `program_of` these, where it is
-    traced already.
+    `inputs` are (channels, height, width) of one image, or the arguments of a call, whose sizes are
+    then fixed. The file needs no code of slimmer's or of the network's, holds no source lines of
+    the machine that wrote it, and appears whole or not at all. `metadata` lies in it as
+    slimmer.json; give `extra_files={"slimmer.json": ""}` to torch.export.load to read it. `program`
+    is `program_of` these, where it is traced already.
 
     Raises ExportError where the network can't be traced or the file can't be written.
     Source: https://docs.pytorch.org/docs/stable/export.html
@@ -122,28 +131,37 @@ def write_program(
                 node.meta.pop("stack_trace", None)
             torch.export.save(program, content, extra_files={NOTES: json.dumps(dict(metadata))})
     except Exception as error:  # what can't be serialized is told by errors of many kinds
-        raise ExportError(f"export of {type(model).__name__} to {path}", one_line(error), TRACEABLE) from error
+        raise ExportError(
+            f"export of {type(model).__name__} to {path}", one_line(error), TRACEABLE
+        ) from error
     try:
         with whole(path) as part:
             part.write_bytes(content.getbuffer())
     except OSError as error:
-        raise ExportError(str(path), one_line(error), "a place with room that slimmer may write to") from error
+        raise ExportError(
+            str(path), one_line(error), "a place with room that slimmer may write to"
+        ) from error
 
 
 def read_program_metadata(path: Path) -> dict[str, str]:
-    """What `write_program` noted in the file at `path`, without loading it. Raises ExportError for another file."""
+    """What `write_program` noted in the file at `path`, without loading it. Raises ExportError for
+    another file.
+    """
     try:
         with ZipFile(path) as file:
             place = next(name for name in file.namelist() if name.endswith(f"/extra/{NOTES}"))
             return {**json.loads(file.read(place))}
     except (OSError, BadZipFile, StopIteration, ValueError, TypeError) as error:
-        raise ExportError(str(path), one_line(error), "a .pt2 file, as `slimmer export --torch` writes it") from error
+        raise ExportError(
+            str(path), one_line(error), "a .pt2 file, as `slimmer export --torch` writes it"
+        ) from error
 
 
 def load_program(path: Path) -> nn.Module:
     """The network in a file that `write_program` has just written.
 
-    torch.export.load may unpickle: this is for files of our own making, in the moment they are made.
+    torch.export.load may unpickle: this is for files of our own making, in the moment they are
+    made.
     """
     with quiet():
         return torch.export.load(path).module()

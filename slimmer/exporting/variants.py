@@ -42,8 +42,9 @@ class Variant:
 def variants(section: ExportSection) -> tuple[Variant, ...]:
     """The files that a recipe asks for, each behind the one it is made from.
 
-    The dense and the slim network in float32 for any batch come first, since `slimmer profile` compares those; the
-    further forms are the slim network's, and the dense one's where they are asked for too.
+    The dense and the slim network in float32 for any batch come first, since `slimmer profile`
+    compares those; the further forms are the slim network's, and the dense one's where they are
+    asked for too.
 
     >>> [each.file for each in variants(ExportSection(fp16=True))]
     ['dense.onnx', 'slim.onnx', 'slim.fp16.onnx']
@@ -58,5 +59,7 @@ def variants(section: ExportSection) -> tuple[Variant, ...]:
         "int8": section.int8,
     }
     networks = ("slim", "dense") if section.dense else ("slim",)
-    more = [Variant(name, form, shape) for name in networks for form, wanted in asked.items() if wanted]
+    more = [
+        Variant(name, form, shape) for name in networks for form, wanted in asked.items() if wanted
+    ]
     return (*map(Variant, NETWORKS), *more)

@@ -14,7 +14,15 @@ from slimmer.graph.channels import (
     slim_width,
 )
 from slimmer.graph.equation import letters_of
-from slimmer.graph.inputs import Captured, Inputs, example_inputs, is_image, own_inputs, several_images, shapes
+from slimmer.graph.inputs import (
+    Captured,
+    Inputs,
+    example_inputs,
+    is_image,
+    own_inputs,
+    several_images,
+    shapes,
+)
 from slimmer.graph.nested import logits, tensors_in
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
 from slimmer.graph.program import evaluating, following_calls, own_line, place_of, quiet, tracing

@@ -18,8 +18,32 @@ from slimmer.models.copying import duplicate, set_mode_
 # Words in names of numbers that count something else, whatever their value.
 OTHERWISE = frozenset(
     (
-        *("batch", "blocks", "classes", "depth", "dilation", "epochs", "groups", "heads", "image", "img", "kernel"),
-        *("layers", "length", "nc", "padding", "patch", "repeats", "resolution", "seed", "stages", "steps", "stride"),
+        *(
+            "batch",
+            "blocks",
+            "classes",
+            "depth",
+            "dilation",
+            "epochs",
+            "groups",
+            "heads",
+            "image",
+            "img",
+            "kernel",
+        ),
+        *(
+            "layers",
+            "length",
+            "nc",
+            "padding",
+            "patch",
+            "repeats",
+            "resolution",
+            "seed",
+            "stages",
+            "steps",
+            "stride",
+        ),
         *("times", "tokens", "version", "window"),
     )
 )
@@ -28,15 +52,18 @@ OTHERWISE = frozenset(
 def find_attributes(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ChannelGraph:
     """The graph with the attributes of the user's modules that name a width which may change.
 
-    Where the code of a module itself cuts channels into parts of an attribute's value, the attribute is their width;
-    else it names every width of that value among the tensors that the module holds, itself or in modules inside.
-    A number that forward reads is none of these: the network was found to be right with it as it is.
+    Where the code of a module itself cuts channels into parts of an attribute's value, the
+    attribute is their width; else it names every width of that value among the tensors that the
+    module holds, itself or in modules inside. A number that forward reads is none of these: the
+    network was found to be right with it as it is.
     """
     found = _candidates(model, graph)
     if not found:
         return graph
     read = _read_by_forward(model, found, inputs)
-    return replace(graph, attributes=tuple(each for each in found if (each.module, each.name) not in read))
+    return replace(
+        graph, attributes=tuple(each for each in found if (each.module, each.name) not in read)
+    )
 
 
 def whole_numbers(module: nn.Module, value: int) -> list[str]:
@@ -51,7 +78,9 @@ def whole_numbers(module: nn.Module, value: int) -> list[str]:
 
 
 def _own_numbers(module: nn.Module) -> dict[str, int]:
-    """The whole numbers above 1 that a module's own code has set, but for those that count something else."""
+    """The whole numbers above 1 that a module's own code has set, but for those that count
+    something else.
+    """
     if type(module).__module__.partition(".")[0] == "torch" or isinstance(module, ScriptModule):
         return {}
     torchs = {name for kind in type(module).__mro__ for name in _constants(kind)}
@@ -64,8 +93,12 @@ def _own_numbers(module: nn.Module) -> dict[str, int]:
 
 
 def _constants(kind: type) -> Iterable[str]:
-    """The attributes that a module of PyTorch's own says it is made with: layers' own are cut with their tensors."""
-    return getattr(kind, "__constants__", ()) if kind.__module__.partition(".")[0] == "torch" else ()
+    """The attributes that a module of PyTorch's own says it is made with: layers' own are cut with
+    their tensors.
+    """
+    return (
+        getattr(kind, "__constants__", ()) if kind.__module__.partition(".")[0] == "torch" else ()
+    )
 
 
 def _candidates(model: nn.Module, graph: ChannelGraph) -> list[Attribute]:
@@ -84,7 +117,9 @@ def _candidates(model: nn.Module, graph: ChannelGraph) -> list[Attribute]:
 
 
 def _ways(graph: ChannelGraph) -> dict[Axis, Width]:
-    """For each axis that a group lies on: its groups, and how many positions one of their units takes."""
+    """For each axis that a group lies on: its groups, and how many positions one of their units
+    takes.
+    """
     ways: dict[Axis, Width] = {}
     for group in graph.groups:
         for part in group.slices:
@@ -116,16 +151,21 @@ def _held(
         by_axis.get(axis, ()): None for axis in axes if not {"@", "#"}.intersection(axis.tensor)
     }
     known = {axis.tensor for axis, _ in graph.sizes}
-    unknown = (tensor for name, tensor in module.named_parameters() if f"{inside}{name}" not in known)
+    unknown = (
+        tensor for name, tensor in module.named_parameters() if f"{inside}{name}" not in known
+    )
     if any(value in tensor.shape[:2] for tensor in unknown):
         found[()] = None
     return found
 
 
-def _read_by_forward(model: nn.Module, attributes: Iterable[Attribute], inputs: Inputs) -> AbstractSet[tuple[str, str]]:
+def _read_by_forward(
+    model: nn.Module, attributes: Iterable[Attribute], inputs: Inputs
+) -> AbstractSet[tuple[str, str]]:
     """Which of the attributes a call reads, in eval mode or in training: (module, name).
 
-    A copy is called whose modules note what is read of them. Where it can't be called in eval mode, all of them.
+    A copy is called whose modules note what is read of them. Where it can't be called in eval mode,
+    all of them.
     """
     attributes = list(attributes)
     names: dict[str, set[str]] = {}
@@ -148,7 +188,9 @@ def _read_by_forward(model: nn.Module, attributes: Iterable[Attribute], inputs: 
     return seen
 
 
-def _watching(kind: type[nn.Module], path: str, names: AbstractSet[str], seen: set[tuple[str, str]]) -> Any:
+def _watching(
+    kind: type[nn.Module], path: str, names: AbstractSet[str], seen: set[tuple[str, str]]
+) -> Any:
     """A class like `kind` whose instances note in `seen` which of `names` are read."""
 
     def note(self: nn.Module, name: str) -> Any:
@@ -156,4 +198,6 @@ def _watching(kind: type[nn.Module], path: str, names: AbstractSet[str], seen: s
             seen.add((path, name))
         return kind.__getattribute__(self, name)
 
-    return new_class(kind.__name__, (kind,), exec_body=lambda own: own.update(__getattribute__=note))
+    return new_class(
+        kind.__name__, (kind,), exec_body=lambda own: own.update(__getattribute__=note)
+    )

@@ -9,8 +9,8 @@ from itertools import chain
 class Axis:
     """One axis of one tensor: a parameter or buffer by its name, or `@node` for an activation.
 
-    Counts that a module holds as attributes are written `module#before` and `module#after` (of a channel-padding
-    module), `module#num_features` (of a norm without tensors).
+    Counts that a module holds as attributes are written `module#before` and `module#after` (of a
+    channel-padding module), `module#num_features` (of a norm without tensors).
     """
 
     tensor: str
@@ -29,7 +29,9 @@ class ChannelSlice:
 
     @property
     def multiplicity(self) -> int:
-        """Positions that one unit takes on the axis: 1 mostly; H*W behind a flatten; a grouped conv's width."""
+        """Positions that one unit takes on the axis: 1 mostly; H*W behind a flatten; a grouped
+        conv's width.
+        """
         return len(self.index[0])
 
     def positions(self, units: Iterator[int] | tuple[int, ...]) -> list[int]:
@@ -48,7 +50,9 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer: its output axis, the input axis that masks act on (None: none), its line."""
+    """A convolution or linear layer: its output axis, the input axis that masks act on (None:
+    none), its line.
+    """
 
     name: str
     kind: str
@@ -61,7 +65,8 @@ class Layer:
 class Operation:
     """An operation whose FLOPs are the product of the widths of `axes`, times a constant.
 
-    `volume` is that constant for all images that the network was traced with (of an einsum, a number beside it).
+    `volume` is that constant for all images that the network was traced with (of an einsum, a
+    number beside it).
     """
 
     module: str
@@ -81,14 +86,18 @@ class Fixed:
 
 
 Width = tuple[tuple[str, int], ...]
-"""How a width depends on a plan: the groups it holds, each with the positions that one of its units takes."""
+"""How a width depends on a plan: the groups it holds, each with the positions that one of its units
+takes.
+"""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Channels that the code of a module cuts into parts, one behind the other: each part's dense width, and its way.
+    """Channels that the code of a module cuts into parts, one behind the other: each part's dense
+    width, and its way.
 
-    A part's way is None where it holds only some of a group's units, so that its width is no matter of numbers.
+    A part's way is None where it holds only some of a group's units, so that its width is no matter
+    of numbers.
     """
 
     module: str
@@ -99,7 +108,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Attribute:
-    """A whole number that a module of the user's holds and that names a width: the ways of all that it may name."""
+    """A whole number that a module of the user's holds and that names a width: the ways of all that
+    it may name.
+    """
 
     module: str
     name: str
@@ -110,7 +121,8 @@ class Attribute:
         return f"{self.module}.{self.name}".removeprefix(".")
 
     def becomes(self, gone: Mapping[str, int]) -> list[int | None]:
-        """The widths that it may name, each once, where `gone` units of each group go; None is one that can't be told.
+        """The widths that it may name, each once, where `gone` units of each group go; None is one
+        that can't be told.
 
         >>> Attribute("block", "width", 16, ((("conv", 1),), (("other", 1),))).becomes({"conv": 5})
         [11, 16]
@@ -126,10 +138,12 @@ def slim_width(dense: int, way: Width, gone: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend on.
+    """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend
+    on.
 
-    `streams` names the groups of residual streams: channels whose activations are added to one another. `attributes`
-    are numbers that a plan may change in the user's modules, see `slimmer.graph.attributes`.
+    `streams` names the groups of residual streams: channels whose activations are added to one
+    another. `attributes` are numbers that a plan may change in the user's modules, see
+    `slimmer.graph.attributes`.
     """
 
     groups: tuple[ChannelGroup, ...]

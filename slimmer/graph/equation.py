@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 
 def letters_of(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The letters of every operand's axes and of the result's; those behind an ellipsis get letters that are free.
+    """The letters of every operand's axes and of the result's; those behind an ellipsis get letters
+    that are free.
 
     `ranks` are the operands' numbers of axes.
 
@@ -15,12 +16,23 @@ def letters_of(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     ((['ij', 'jk'], 'ik'), (['01c', 'oc'], '01o'))
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
-    free = [letter for letter in string.printable if letter not in equation and not letter.isspace()]
+    free = [
+        letter for letter in string.printable if letter not in equation and not letter.isspace()
+    ]
     written = left.split(",")
-    hidden = [rank - len(term.replace("...", "")) for term, rank in zip(written, ranks, strict=True)]
-    longest = max((count for term, count in zip(written, hidden, strict=True) if "..." in term), default=0)
+    hidden = [
+        rank - len(term.replace("...", "")) for term, rank in zip(written, ranks, strict=True)
+    ]
+    longest = max(
+        (count for term, count in zip(written, hidden, strict=True) if "..." in term), default=0
+    )
     extra = "".join(free[:longest])
-    terms = [term.replace("...", extra[longest - count :]) for term, count in zip(written, hidden, strict=True)]
-    once = sorted(letter for letter, times in Counter(re.sub(r"[,.]", "", left)).items() if times == 1)
+    terms = [
+        term.replace("...", extra[longest - count :])
+        for term, count in zip(written, hidden, strict=True)
+    ]
+    once = sorted(
+        letter for letter, times in Counter(re.sub(r"[,.]", "", left)).items() if times == 1
+    )
     result = right.replace("...", extra) if arrow else extra + "".join(once)
     return terms, result

@@ -1,4 +1,6 @@
-"""Weights that a program computes from parameters alone, taken out of it: each becomes a parameter of its layer."""
+"""Weights that a program computes from parameters alone, taken out of it: each becomes a parameter
+of its layer.
+"""
 
 import operator
 import re
@@ -25,10 +27,11 @@ VIEWS = {*MOVES, *RESHAPES, *AS_IT_IS}
 
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """What was taken out of a program: the graph that computes the weights, and what each of them is computed from.
+    """What was taken out of a program: the graph that computes the weights, and what each of them
+    is computed from.
 
-    A weight has the name that it has in its module (`conv.weight`); `reads` are the names of the parameters and
-    buffers behind it, which the program reads no more.
+    A weight has the name that it has in its module (`conv.weight`); `reads` are the names of the
+    parameters and buffers behind it, which the program reads no more.
     """
 
     graph: Graph
@@ -66,7 +69,9 @@ class Folding:
 
 @dataclass(frozen=True, eq=False)
 class _Weight:
-    """A weight that is computed: the values that layers read (the same at every call), and all nodes behind them."""
+    """A weight that is computed: the values that layers read (the same at every call), and all
+    nodes behind them.
+    """
 
     ends: Sequence[Node]
     nodes: frozenset[Node]
@@ -76,9 +81,9 @@ class _Weight:
 def fold_(model: nn.Module, merged: Graph, evaluated: Any) -> Folding:
     """Take the computed weights out of both programs of `model`; see `merge` for `merged`.
 
-    Only those that training computes by the same operations, which neither draw nor change numbers, from parameters
-    that nothing else reads; and not those that are mere views of a parameter or scaled by a vector, which the walk
-    follows. The network has no more parameters than before.
+    Only those that training computes by the same operations, which neither draw nor change numbers,
+    from parameters that nothing else reads; and not those that are mere views of a parameter or
+    scaled by a vector, which the walk follows. The network has no more parameters than before.
     """
     weights = _Finder(model, merged, evaluated).find()
     graph = Graph()
@@ -102,13 +107,17 @@ def fold_(model: nn.Module, merged: Graph, evaluated: Any) -> Folding:
 
 
 class _Finder:
-    """The search for weights that can be taken out; a class, since every step looks at the same tables."""
+    """The search for weights that can be taken out; a class, since every step looks at the same
+    tables.
+    """
 
     def __init__(self, model: nn.Module, merged: Graph, evaluated: Any) -> None:
         self.merged = merged
         self.evaluated = {node.name: node for node in evaluated.graph.nodes}
         self.tensors = dict((*model.named_parameters(), *model.named_buffers()))
-        self.constants = {name for name, value in evaluated.constants.items() if isinstance(value, Tensor)}
+        self.constants = {
+            name for name, value in evaluated.constants.items() if isinstance(value, Tensor)
+        }
         self.modules = dict(model.named_modules())
         self.names = read_names(model)
         self.called = {str(node.target) for node in merged.nodes if node.op == "call_module"}
@@ -125,12 +134,16 @@ class _Finder:
         for name in dict.fromkeys(named.values()):
             found = [end for end in named if named[end] == name]
             nodes = _behind(found)
-            leaves = frozenset(str(node.target) for node in nodes if node.op == "get_attr" and not _is_asked(node))
+            leaves = frozenset(
+                str(node.target) for node in nodes if node.op == "get_attr" and not _is_asked(node)
+            )
             weights[name] = _Weight(found, nodes, leaves)
         return {name: weight for name, weight in weights.items() if self._can_fold(name, weight)}
 
     def _values(self) -> dict[Node, int]:
-        """The nodes that are computed from parameters, buffers and constants alone; equal ones by one number."""
+        """The nodes that are computed from parameters, buffers and constants alone; equal ones by
+        one number.
+        """
         values: dict[Node, int] = {}
         seen: dict[tuple[str, str], int] = {}
         for node in self.merged.nodes:
@@ -139,12 +152,16 @@ class _Finder:
             else:
                 known = _is_pure(node) and all(other in values for other in node.all_input_nodes)
             if known:
-                inputs = torch.fx.map_arg((node.args, node.kwargs), lambda other: f"%{values[other]}")
+                inputs = torch.fx.map_arg(
+                    (node.args, node.kwargs), lambda other: f"%{values[other]}"
+                )
                 values[node] = seen.setdefault((str(node.target), str(inputs)), len(seen))
         return values
 
     def _name(self, layer: Node) -> str:
-        """`conv.weight` of the module that the layer is; of a function's, the name of the largest parameter behind."""
+        """`conv.weight` of the module that the layer is; of a function's, the name of the largest
+        parameter behind.
+        """
         path = module_of(self.evaluated[layer.meta["name"]])
         path = self.names.modules.get(path, path)
         if isinstance(self.modules.get(path), (_ConvNd, nn.Linear)):
@@ -152,7 +169,9 @@ class _Finder:
         behind = _behind([layer.args[1]])  # type: ignore[list-item]
         leaves = [str(node.target) for node in self.merged.nodes if node in behind]
         largest = max(
-            (name for name in leaves if name in self.tensors), key=lambda n: self.tensors[n].numel(), default=""
+            (name for name in leaves if name in self.tensors),
+            key=lambda n: self.tensors[n].numel(),
+            default="",
         )
         return re.sub(r"\.parametrizations\.(\w+)\.original\d*$", r".\1", largest)
 
@@ -165,11 +184,19 @@ class _Finder:
             for node in weight.nodes.difference(weight.ends)
             if node.target not in self.constants
         )
-        shared = any(leaf in self.names.shared or leaf.rpartition(".")[0] in self.called for leaf in weight.leaves)
+        shared = any(
+            leaf in self.names.shared or leaf.rpartition(".")[0] in self.called
+            for leaf in weight.leaves
+        )
         parameters = [self.tensors[leaf] for leaf in weight.leaves if leaf in self.tensors]
         size = sum(tensor.numel() for tensor in parameters if isinstance(tensor, nn.Parameter))
         grows = self.evaluated[weight.ends[0].meta["name"]].meta["val"].numel() > size
-        return once and alone and not (taken or shared or grows) and any(map(self._is_more, weight.nodes))
+        return (
+            once
+            and alone
+            and not (taken or shared or grows)
+            and any(map(self._is_more, weight.nodes))
+        )
 
     def _is_more(self, node: Node) -> bool:
         """Whether the walk can't follow a weight's rows and columns through `node`."""
@@ -194,7 +221,8 @@ def _is_pure(node: Node) -> bool:
         return True
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001
         return False
-    changes = node.target._schema.is_mutable or argument(node, node.args, node.kwargs, "running_mean") is not None  # noqa: SLF001
+    in_place = node.target._schema.is_mutable  # noqa: SLF001
+    changes = in_place or argument(node, node.args, node.kwargs, "running_mean") is not None
     return not changes and torch.Tag.nondeterministic_seeded not in node.target.tags
 
 
@@ -231,6 +259,8 @@ def _replace_(graph: Graph, ends: Sequence[Node], value: Node) -> None:
     for end in ends:
         end.replace_all_uses_with(value)
     for node in reversed([*graph.nodes]):
-        checks = any(check in str(node.target) for check in CHECKS) and not nodes.isdisjoint(node.all_input_nodes)
+        checks = any(check in str(node.target) for check in CHECKS) and not nodes.isdisjoint(
+            node.all_input_nodes
+        )
         if checks or (node in nodes and not node.users and node.op != "placeholder"):
             graph.erase_node(node)

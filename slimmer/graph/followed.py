@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 @contextmanager
 def copies() -> Iterator[None]:
-    """A block in which Python's copies of a tensor are operations; it makes them from storage, which no trace sees."""
+    """A block in which Python's copies of a tensor are operations; it makes them from storage,
+    which no trace sees.
+    """
 
     def shallow(tensor: Tensor) -> Tensor:
         if isinstance(tensor, nn.Parameter):
@@ -50,7 +52,9 @@ def detached() -> Iterator[None]:
 
 @contextmanager
 def checks() -> Iterator[None]:
-    """A block in which PyTorch's checks of sizes take what torch.jit.trace makes of a size, a tensor (unpooling)."""
+    """A block in which PyTorch's checks of sizes take what torch.jit.trace makes of a size, a
+    tensor (unpooling).
+    """
     whole: Any = torch
     known = whole._check_with  # noqa: SLF001 - PyTorch calls it by this name alone
 

@@ -1,4 +1,6 @@
-"""Labels, ties and fixes into channel groups: units that touch the same axes in the same measure form a group."""
+"""Labels, ties and fixes into channel groups: units that touch the same axes in the same measure
+form a group.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -40,7 +42,10 @@ def collect(walk: Walk) -> ChannelGraph:
 
 
 def _splits(
-    walk: Walk, component: np.ndarray, axes: dict[Axis, np.ndarray], groups: tuple[ChannelGroup, ...]
+    walk: Walk,
+    component: np.ndarray,
+    axes: dict[Axis, np.ndarray],
+    groups: tuple[ChannelGroup, ...],
 ) -> tuple[Split, ...]:
     """The channels that the code cuts into parts, each split once, as far as any of them may go."""
     if not walk.splits:
@@ -48,7 +53,9 @@ def _splits(
     group_of: dict[int, ChannelGroup] = {}
     for group in groups:
         part = group.slices[0]
-        group_of |= dict.fromkeys(axes[part.axis][[place[0] for place in part.index]].tolist(), group)
+        group_of |= dict.fromkeys(
+            axes[part.axis][[place[0] for place in part.index]].tolist(), group
+        )
     found: dict[Split, None] = {}
     for module, operation, parts in walk.splits:
         ways = tuple(_way(component[part.numpy()], group_of) for part in parts)
@@ -57,7 +64,9 @@ def _splits(
 
 
 def _way(units: np.ndarray, group_of: dict[int, ChannelGroup]) -> Width | None:
-    """The groups that a part of `units` holds; None where it holds only some units of one, or not all alike often."""
+    """The groups that a part of `units` holds; None where it holds only some units of one, or not
+    all alike often.
+    """
     places = Counter(units.tolist())
     times: dict[str, list[int]] = {}
     sizes = {}
@@ -72,17 +81,24 @@ def _way(units: np.ndarray, group_of: dict[int, ChannelGroup]) -> Width | None:
 
 
 def _streams(
-    walk: Walk, component: np.ndarray, axes: dict[Axis, np.ndarray], groups: tuple[ChannelGroup, ...]
+    walk: Walk,
+    component: np.ndarray,
+    axes: dict[Axis, np.ndarray],
+    groups: tuple[ChannelGroup, ...],
 ) -> frozenset[str]:
     """The groups with a unit that was added to another of its own."""
     summed = {int(component[label]) for labels in walk.summed for label in distinct(labels)}
     parts = [(group.name, group.slices[0]) for group in groups]
-    return frozenset(name for name, part in parts if int(axes[part.axis][part.index[0][0]]) in summed)
+    return frozenset(
+        name for name, part in parts if int(axes[part.axis][part.index[0][0]]) in summed
+    )
 
 
 def _layers(walk: Walk) -> tuple[Layer, ...]:
     """The layers, each once; a weight that two kinds of layers read is a layer of each."""
-    return tuple({(layer.name, layer.out_axis, layer.in_axis): layer for layer in walk.layers}.values())
+    return tuple(
+        {(layer.name, layer.out_axis, layer.in_axis): layer for layer in walk.layers}.values()
+    )
 
 
 def _operations(walk: Walk) -> tuple[Operation, ...]:
@@ -97,12 +113,15 @@ def _operations(walk: Walk) -> tuple[Operation, ...]:
 def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[ChannelGroup, ...]:
     """Units by what they touch, in the order in which the program meets them.
 
-    The table has a row for each position of each axis; sorted, the rows of a unit stand together, axis by axis.
+    The table has a row for each position of each axis; sorted, the rows of a unit stand together,
+    axis by axis.
     """
     order = list(axes)
     unit = np.concatenate([np.zeros(0, dtype=np.int64), *axes.values()])
     axis = np.repeat(np.arange(len(order)), [len(units) for units in axes.values()])
-    position = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(units)) for units in axes.values())])
+    position = np.concatenate(
+        [np.zeros(0, dtype=np.int64), *(np.arange(len(units)) for units in axes.values())]
+    )
     free = ~np.isin(unit, np.fromiter(fixed, dtype=np.int64, count=len(fixed)))
     unit, axis, position = unit[free], axis[free], position[free]
     by_unit = np.argsort(unit, kind="stable")
@@ -128,7 +147,9 @@ def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[Channe
 
 
 def _name(slices: tuple[ChannelSlice, ...], taken: dict[str, int]) -> str:
-    """The first layer that a group's channels belong to; a second group of that layer is called layer#2."""
+    """The first layer that a group's channels belong to; a second group of that layer is called
+    layer#2.
+    """
     stored = [part.axis.tensor for part in slices if not part.axis.tensor.startswith("@")]
     first = (stored or [slices[0].axis.tensor])[0]
     holder, _, parametrised = first.partition(".parametrizations.")
@@ -146,5 +167,7 @@ def _fixed(walk: Walk, axes: dict[Axis, np.ndarray], reasons: dict[int, str]) ->
         for unit in units.tolist():
             if unit in reasons:
                 counted[reasons[unit]] = counted.get(reasons[unit], 0) + 1
-        rows += [Fixed(layer.name, number, len(units), reason) for reason, number in counted.items()]
+        rows += [
+            Fixed(layer.name, number, len(units), reason) for reason, number in counted.items()
+        ]
     return tuple(rows)

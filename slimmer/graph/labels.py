@@ -1,7 +1,7 @@
 """Channel labels: integers that are made, tied and fixed while a program is walked.
 
-A label tensor has the shape of the activation that it stands for; axes along which labels do not vary have
-stride 0, so a tensor of labels costs as much memory as it has channels.
+A label tensor has the shape of the activation that it stands for; axes along which labels do not
+vary have stride 0, so a tensor of labels costs as much memory as it has channels.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,9 @@ def varies(labels: Tensor, dim: int) -> bool:
 
 def reduced(labels: Tensor) -> Tensor:
     """The same labels with every axis that they do not vary along narrowed to length 1."""
-    for dim in range(labels.dim()):  # the free ones first, so that the others cost little to compare
+    for dim in range(
+        labels.dim()
+    ):  # the free ones first, so that the others cost little to compare
         if labels.stride(dim) == 0 and labels.shape[dim] > 1:
             labels = labels.narrow(dim, 0, 1)
     for dim in range(labels.dim()):
@@ -106,5 +108,7 @@ class LabelBook:
         from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
         pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self.pairs], axis=1)
-        ties = coo_array((np.ones(pairs.shape[1], dtype=np.int8), (pairs[0], pairs[1])), shape=(self.count,) * 2)
+        ties = coo_array(
+            (np.ones(pairs.shape[1], dtype=np.int8), (pairs[0], pairs[1])), shape=(self.count,) * 2
+        )
         return np.asarray(connected_components(ties, directed=False)[1])

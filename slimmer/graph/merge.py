@@ -1,4 +1,6 @@
-"""One program for both modes: a network's evaluated and trained programs, laid side by side and found to be one."""
+"""One program for both modes: a network's evaluated and trained programs, laid side by side and
+found to be one.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.fx.node import map_aggregate
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_unflatten
 
 from slimmer.errors import ModelError
 from slimmer.graph.names import read_names
@@ -20,23 +23,36 @@ COUNTER = "num_batches_tracked"
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
-def merge(model: nn.Module, evaluated: Any, trained: Any, types: tuple[torch.dtype, torch.dtype]) -> Graph:
+def merge(
+    model: nn.Module, evaluated: Any, trained: Any, types: tuple[torch.dtype, torch.dtype]
+) -> Graph:
     """A graph that computes what `model` does, in eval mode as in training.
 
-    Both programs must do the same in the same order. What may differ: arguments that are false in the one and true in
-    the other, which become the `training` of the module that they stand in; batch norms, which become modules; and
-    modules without parameters that do nothing in eval mode (stochastic depth), which are called as they are. Each was
-    traced in a type of its own (`types`), so that what follows the network's type is told from what the code names.
-    Every node's `meta["name"]` is its name in `evaluated`. Parameters and buffers go by their names in `model`.
+    Both programs must do the same in the same order. What may differ: arguments that are false in
+    the one and true in the other, which become the `training` of the module that they stand in;
+    batch norms, which become modules; and modules without parameters that do nothing in eval mode
+    (stochastic depth), which are called as they are. Each was traced in a type of its own
+    (`types`), so that what follows the network's type is told from what the code names. Every
+    node's `meta["name"]` is its name in `evaluated`. Parameters and buffers go by their names in
+    `model`.
 
-    Raises ModelError where one program does something that the other does not, or holds the number of images.
+    Raises ModelError where one program does something that the other does not, or holds the number
+    of images.
     """
     names = read_names(model)
-    merged = _Merge(model, names.modules, stored_names(evaluated, names.tensors), dict(model.named_modules()), types)
+    merged = _Merge(
+        model,
+        names.modules,
+        stored_names(evaluated, names.tensors),
+        dict(model.named_modules()),
+        types,
+    )
     for name, value in evaluated.constants.items():
         other = trained.constants.get(name)
         if isinstance(value, Tensor) and (other is None or not torch.equal(value, other.to(value))):
-            raise merged.refuse("holds other numbers in training than in eval mode, which would be lost")
+            raise merged.refuse(
+                "holds other numbers in training than in eval mode, which would be lost"
+            )
     merged.enter(evaluated.graph.nodes, trained.graph.nodes)
     merged.walk(calls(evaluated.graph.nodes), calls(trained.graph.nodes))
     merged.leave(evaluated, trained)
@@ -45,7 +61,8 @@ def merge(model: nn.Module, evaluated: Any, trained: Any, types: tuple[torch.dty
 
 @dataclass
 class _Merge:
-    """The merged graph while it grows; nodes are named `e` in the evaluated program and `t` in the trained one.
+    """The merged graph while it grows; nodes are named `e` in the evaluated program and `t` in the
+    trained one.
 
     `made` holds the merged node of each t, `stands` what each t is in the evaluated program.
     """
@@ -77,7 +94,9 @@ class _Merge:
                 self.made[t] = self.graph.create_node("get_attr", self.stored[t.name])
             elif t.name in known:
                 if value.dim() and not all(map(is_open, (value, known[t.name].meta["val"]))):
-                    raise self.refuse("its program holds the number of images, so that it would take no other")
+                    raise self.refuse(
+                        "its program holds the number of images, so that it would take no other"
+                    )
                 self.made[t] = self.graph.placeholder(t.name)
 
     def walk(self, evaluated: Sequence[Node], trained: Sequence[Node]) -> None:
@@ -106,21 +125,38 @@ class _Merge:
 
     def leave(self, evaluated: Any, trained: Any) -> None:
         """The outputs, in the structure in which the network returns them."""
-        ours, theirs = (next(iter(reversed(program.graph.nodes))).args[0] for program in (evaluated, trained))
-        same = len(ours) == len(theirs) and evaluated.call_spec.out_spec == trained.call_spec.out_spec
+        ours, theirs = (
+            next(iter(reversed(program.graph.nodes))).args[0] for program in (evaluated, trained)
+        )
+        same = (
+            len(ours) == len(theirs) and evaluated.call_spec.out_spec == trained.call_spec.out_spec
+        )
         if not same or any(self.key(e) != self.stand(t) for e, t in zip(ours, theirs, strict=True)):
-            raise self.refuse("in training it returns something else than in eval mode, which would be lost")
+            raise self.refuse(
+                "in training it returns something else than in eval mode, which would be lost"
+            )
         values = [self.made[t] if isinstance(t, Node) else t for t in theirs]
-        self.graph.output(self.written(torch.utils._pytree.tree_unflatten(values, evaluated.call_spec.out_spec)))  # noqa: SLF001
+        answer = tree_unflatten(values, evaluated.call_spec.out_spec)
+        self.graph.output(self.written(answer))
 
     def written(self, answer: Any) -> Any:
-        """The same answer; an object of a dataclass (transformers' ModelOutput) is made by a call of its class."""
+        """The same answer; an object of a dataclass (transformers' ModelOutput) is made by a call
+        of its class.
+        """
         if is_dataclass(answer) and not isinstance(answer, type):
-            held = {each.name: self.written(getattr(answer, each.name)) for each in fields(answer) if each.init}
+            held = {
+                each.name: self.written(getattr(answer, each.name))
+                for each in fields(answer)
+                if each.init
+            }
             return self.graph.call_function(type(answer), kwargs=held)
         if type(answer) in (list, tuple):
             return type(answer)(map(self.written, answer))
-        return {name: self.written(value) for name, value in answer.items()} if isinstance(answer, dict) else answer
+        return (
+            {name: self.written(value) for name, value in answer.items()}
+            if isinstance(answer, dict)
+            else answer
+        )
 
     def path(self, node: Node) -> str:
         """The path of the module that made `node`; of none for sizes of an open batch."""
@@ -138,7 +174,10 @@ class _Merge:
 
     def is_counter(self, t: Node) -> bool:
         """Whether `t` only counts a batch norm's batches: the module does that itself."""
-        entering = [str(self.stored.get(other.name) or self.stands.get(other)) for other in t.all_input_nodes]
+        entering = [
+            str(self.stored.get(other.name) or self.stands.get(other))
+            for other in t.all_input_nodes
+        ]
         counts = all(name.endswith(COUNTER) for name in entering)
         return counts and isinstance(self.modules[self.path(t)], _BatchNorm)
 
@@ -152,14 +191,24 @@ class _Merge:
             name in ("", f"{path}.{tensor}".removeprefix("."))
             for name, tensor in zip(tensors, NORM_TENSORS, strict=True)
         ]
-        return all(own) and bool(tensors[2]) and argument(node, node.args, node.kwargs, "training") is training
+        return (
+            all(own)
+            and bool(tensors[2])
+            and argument(node, node.args, node.kwargs, "training") is training
+        )
 
     def differ(self, e: Node, t: Node) -> dict[int, str] | None:
-        """The arguments (counted through) that follow the mode or the type; None where others differ too."""
+        """The arguments (counted through) that follow the mode or the type; None where others
+        differ too.
+        """
         if e.target is not t.target:
             return None
         if self.is_norm(e, training=False) and self.is_norm(t, training=True):
-            return {} if self.key(e.args[0]) == self.stand(t.args[0]) and self.path(e) == self.path(t) else None
+            return (
+                {}
+                if self.key(e.args[0]) == self.stand(t.args[0]) and self.path(e) == self.path(t)
+                else None
+            )
         ours, theirs = leaves((e.args, e.kwargs)), leaves((t.args, t.kwargs))
         if len(ours) != len(theirs):
             return None
@@ -186,7 +235,9 @@ class _Merge:
             self.made[t].meta["name"] = e.name
 
     def copy(self, t: Node, stands: Any, differ: Mapping[int, str]) -> None:
-        """Take over `t`, asking where the network runs for its mode, type and place in place of those of the trace."""
+        """Take over `t`, asking where the network runs for its mode, type and place in place of
+        those of the trace.
+        """
         asked = {kind: self.ask(kind, t) for kind in dict.fromkeys(differ.values())}
         place = iter(range(len(leaves((t.args, t.kwargs)))))
 
@@ -195,7 +246,9 @@ class _Merge:
             if kind:
                 return asked[kind]
             if isinstance(value, Node) and value not in self.made:
-                raise self.refuse(f"in training {describe(t)} reads what is not there in eval mode: {describe(value)}")
+                raise self.refuse(
+                    f"in training {describe(t)} reads what is not there in eval mode: {describe(value)}"
+                )
             return self.made[value] if isinstance(value, Node) else value
 
         args, kwargs = map_aggregate((t.args, t.kwargs), translate)
@@ -206,29 +259,58 @@ class _Merge:
         """The mode of the module that made `t`; the type or the place of the network's parameters."""
         if kind == "training":
             return self.graph.create_node("get_attr", f"{self.path(t)}.training".removeprefix("."))
-        tensor = self.graph.create_node("get_attr", next(name for name, _ in self.model.named_parameters()))
+        tensor = self.graph.create_node(
+            "get_attr", next(name for name, _ in self.model.named_parameters())
+        )
         return self.graph.call_function(getattr, (tensor, kind))
 
     def insert(self, t: Node, following: Sequence[Node], still: set[str]) -> set[Node]:
-        """Call the module that made `t`, which does nothing in eval mode; returns all nodes that it made."""
+        """Call the module that made `t`, which does nothing in eval mode; returns all nodes that it
+        made.
+        """
         path = self.path(t)
         module = self.modules[path]
         run = set()
         for other in following:
-            if not (self.path(other) == path or self.path(other).startswith(f"{path}.") or is_size(other)):
+            if not (
+                self.path(other) == path
+                or self.path(other).startswith(f"{path}.")
+                or is_size(other)
+            ):
                 break
             run.add(other)
         run = {other for other in run if not is_size(other)}
         entering = {
-            value for other in run for value in other.all_input_nodes if value not in run and not is_size(value)
+            value
+            for other in run
+            for value in other.all_input_nodes
+            if value not in run and not is_size(value)
         }
         leaving = [other for other in run if any(user not in run for user in other.users)]
-        silent = path and path not in still and not list(module.parameters()) and not list(module.buffers())
-        if not silent or len(entering) != 1 or len(leaving) != 1 or not entering.issubset(self.made):
-            lost = list(dict.fromkeys(name for name in map(self.path, following) if name not in still and name))
-            whole = [name for name in lost if not any(name.startswith(f"{other}.") for other in lost)]
+        silent = (
+            path
+            and path not in still
+            and not list(module.parameters())
+            and not list(module.buffers())
+        )
+        if (
+            not silent
+            or len(entering) != 1
+            or len(leaving) != 1
+            or not entering.issubset(self.made)
+        ):
+            lost = list(
+                dict.fromkeys(
+                    name for name in map(self.path, following) if name not in still and name
+                )
+            )
+            whole = [
+                name for name in lost if not any(name.startswith(f"{other}.") for other in lost)
+            ]
             what = ", ".join(whole[:4]) or describe(t)
-            raise self.refuse(f"in training it does more than in eval mode, which would be lost: {what}")
+            raise self.refuse(
+                f"in training it does more than in eval mode, which would be lost: {what}"
+            )
         [x], [out] = entering, leaving
         self.made[out] = self.graph.call_module(path, (self.made[x],))
         self.stands[out] = self.stands[x]

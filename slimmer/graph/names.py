@@ -1,4 +1,6 @@
-"""Names of modules and tensors: what one module holds under several paths, and what several modules share."""
+"""Names of modules and tensors: what one module holds under several paths, and what several modules
+share.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +9,9 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Names:
-    """Other paths of modules and tensors with the first path of each; tensors of several modules with the reason."""
+    """Other paths of modules and tensors with the first path of each; tensors of several modules
+    with the reason.
+    """
 
     modules: dict[str, str]
     tensors: dict[str, str]
@@ -17,8 +21,9 @@ class Names:
 def read_names(model: nn.Module) -> Names:
     """The names in `model` that mean the same thing.
 
-    A module that hangs in two places (`self.conv` and `self.layers[0]`) is one module with two paths: cut once, it is
-    cut in both. A parameter that two modules hold is shared: cut in one, it would stay whole in the other.
+    A module that hangs in two places (`self.conv` and `self.layers[0]`) is one module with two
+    paths: cut once, it is cut in both. A parameter that two modules hold is shared: cut in one, it
+    would stay whole in the other.
 
     >>> conv = nn.Conv2d(3, 4, 1)
     >>> names = read_names(nn.ModuleDict({"a": conv, "b": conv}))
@@ -27,11 +32,16 @@ def read_names(model: nn.Module) -> Names:
     """
     first: dict[nn.Module, str] = {}
     modules: dict[str, str] = {}
-    holders: dict[int, dict[tuple[str, str], list[str]]] = {}  # tensor -> (module's first path, name in it) -> paths
+    holders: dict[
+        int, dict[tuple[str, str], list[str]]
+    ] = {}  # tensor -> (module's first path, name in it) -> paths
     for path, module in model.named_modules(remove_duplicate=False):
         if first.setdefault(module, path) != path:
             modules[path] = first[module]
-        for name, tensor in (*module.named_parameters("", False, False), *module.named_buffers("", False, False)):
+        for name, tensor in (
+            *module.named_parameters("", False, False),
+            *module.named_buffers("", False, False),
+        ):
             full = f"{path}.{name}" if path else name
             holders.setdefault(id(tensor), {}).setdefault((first[module], name), []).append(full)
     tensors, shared = {}, {}

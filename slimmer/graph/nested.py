@@ -8,7 +8,8 @@ from torch.utils._pytree import tree_leaves
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in a value, in its order: dictionaries, tuples, and classes that PyTorch can take apart are opened.
+    """The tensors in a value, in its order: dictionaries, tuples, and classes that PyTorch can take
+    apart are opened.
 
     >>> [tuple(each.shape) for each in tensors_in({"out": Tensor(2, 3), "aux": (None, Tensor(2, 5))})]
     [(2, 3), (2, 5)]
@@ -22,5 +23,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def logits(value: Any) -> Tensor:
-    """The class scores (N, classes): the first tensor of the answer, since auxiliary heads come behind the main one."""
+    """The class scores (N, classes): the first tensor of the answer, since auxiliary heads come
+    behind the main one.
+    """
     return tensors_in(value)[0]

@@ -1,4 +1,6 @@
-"""The parts of a network that are traced apart, each with the inputs that it gets in one real call of the whole."""
+"""The parts of a network that are traced apart, each with the inputs that it gets in one real call
+of the whole.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,17 +26,20 @@ SETTING = "model.trace"
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of the submodule `path`: (args, kwargs), with the class Tensor in the place of each tensor."""
+    """One call of the submodule `path`: (args, kwargs), with the class Tensor in the place of each
+    tensor.
+    """
 
     path: str
     given: tuple[Any, Any]
 
 
 class Parts(nn.Module):
-    """Submodules of a network under the names that they have in it, each run on the inputs of its own calls.
+    """Submodules of a network under the names that they have in it, each run on the inputs of its
+    own calls.
 
-    The modules are the network's own, not copies. `forward` takes the tensors of all calls in their order, and returns
-    all tensors that the calls give.
+    The modules are the network's own, not copies. `forward` takes the tensors of all calls in their
+    order, and returns all tensors that the calls give.
     """
 
     def __init__(self, model: nn.Module, calls: Sequence[Call]) -> None:
@@ -54,7 +59,9 @@ class Parts(nn.Module):
 
 
 def _hold_(view: nn.Module, path: str, module: nn.Module) -> None:
-    """Put `module` into `view` under its dotted name, in empty modules for what stands before its dots."""
+    """Put `module` into `view` under its dotted name, in empty modules for what stands before its
+    dots.
+    """
     *folders, last = path.split(".")
     for folder in folders:
         if folder not in dict(view.named_children()):
@@ -64,22 +71,31 @@ def _hold_(view: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _tensors(path: str, answer: Any) -> list[Tensor]:
-    """The tensors of a part's answer. Raises TypeError for an object that could hold others, unseen."""
+    """The tensors of a part's answer. Raises TypeError for an object that could hold others,
+    unseen.
+    """
     leaves = tree_leaves(answer)
-    odd = [leaf for leaf in leaves if not isinstance(leaf, (Tensor, Number, str, bytes, type(None)))]
+    odd = [
+        leaf for leaf in leaves if not isinstance(leaf, (Tensor, Number, str, bytes, type(None)))
+    ]
     if odd:
-        raise TypeError(f"{path} gives a {type(odd[0]).__name__}, and what is in it can't be followed")
+        raise TypeError(
+            f"{path} gives a {type(odd[0]).__name__}, and what is in it can't be followed"
+        )
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
-def capture(model: nn.Module, args: tuple[Any, ...], names: Sequence[str]) -> tuple[tuple[Call, ...], Captured]:
-    """The calls of the submodules `names` in one call of `model` in eval mode, and copies of the tensors they got.
+def capture(
+    model: nn.Module, args: tuple[Any, ...], names: Sequence[str]
+) -> tuple[tuple[Call, ...], Captured]:
+    """The calls of the submodules `names` in one call of `model` in eval mode, and copies of the
+    tensors they got.
 
-    Where such a submodule is not called itself, but modules inside it are (a list of layers, a method of another
-    name), those calls stand for it. `model` is left as it was.
+    Where such a submodule is not called itself, but modules inside it are (a list of layers, a
+    method of another name), those calls stand for it. `model` is left as it was.
 
-    Raises ModelError for a name that is no submodule, or none that is called; for parameters that the rest of the
-    network shares; where the call fails, or a part gets an empty tensor.
+    Raises ModelError for a name that is no submodule, or none that is called; for parameters that
+    the rest of the network shares; where the call fails, or a part gets an empty tensor.
     """
     for name in names:
         _check_name(model, name)
@@ -88,8 +104,12 @@ def capture(model: nn.Module, args: tuple[Any, ...], names: Sequence[str]) -> tu
     tensors: list[Tensor] = []
 
     def record(path: str, given: Any) -> None:
-        tensors.extend(leaf.detach().clone() for leaf in tree_leaves(given) if isinstance(leaf, Tensor))
-        calls.append(Call(path, tree_map(lambda leaf: Tensor if isinstance(leaf, Tensor) else leaf, given)))
+        tensors.extend(
+            leaf.detach().clone() for leaf in tree_leaves(given) if isinstance(leaf, Tensor)
+        )
+        calls.append(
+            Call(path, tree_map(lambda leaf: Tensor if isinstance(leaf, Tensor) else leaf, given))
+        )
 
     with evaluating(network), torch.no_grad(), _listening(network, names, record):
         try:
@@ -105,7 +125,9 @@ def capture(model: nn.Module, args: tuple[Any, ...], names: Sequence[str]) -> tu
 
 @contextmanager
 def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterator[None]:
-    """A block in which every outermost call of a module in `names`, or inside one, goes to `record`."""
+    """A block in which every outermost call of a module in `names`, or inside one, goes to
+    `record`.
+    """
     inside: list[str] = []
     hooks = []
 
@@ -116,12 +138,18 @@ def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterato
 
     known: set[nn.Module] = set()  # a module may hang in two places
     for path, module in network.named_modules(remove_duplicate=False):
-        if not any(is_inside(path, name) for name in names) or isinstance(module, ScriptModule) or module in known:
+        if (
+            not any(is_inside(path, name) for name in names)
+            or isinstance(module, ScriptModule)
+            or module in known
+        ):
             continue
         known.add(module)
         enters = lambda _, args, kwargs, path=path: enter(path, args, kwargs)  # noqa: E731 - two hooks, two lines
         hooks.append(module.register_forward_pre_hook(enters, prepend=True, with_kwargs=True))
-        hooks.append(module.register_forward_hook(lambda *_: inside.pop() and None, always_call=True))
+        hooks.append(
+            module.register_forward_hook(lambda *_: inside.pop() and None, always_call=True)
+        )
     try:
         yield
     finally:
@@ -142,16 +170,24 @@ def _check_name(model: nn.Module, name: str) -> None:
     known = [path for path, _ in model.named_modules() if path]
     if name not in known:
         children = [path for path, _ in model.named_children()]
-        right = hint(name, [path for path in known if path.count(".") < 2] if "." in name else children)
+        right = hint(
+            name, [path for path in known if path.count(".") < 2] if "." in name else children
+        )
         raise ModelError(f"{SETTING} {name!r}", "the network has no module of that name", right)
 
 
-def _check_calls(model: nn.Module, names: Sequence[str], calls: Sequence[Call], tensors: Sequence[Tensor]) -> None:
-    """Raise ModelError where a part is never called, gets an empty tensor, or shares parameters with the rest."""
+def _check_calls(
+    model: nn.Module, names: Sequence[str], calls: Sequence[Call], tensors: Sequence[Tensor]
+) -> None:
+    """Raise ModelError where a part is never called, gets an empty tensor, or shares parameters
+    with the rest.
+    """
     for name in names:
         if not any(is_inside(call.path, name) for call in calls):
             found = "neither it nor a module in it is called in eval mode"
-            raise ModelError(f"{SETTING} {name!r}", found, "name modules that the network's forward calls")
+            raise ModelError(
+                f"{SETTING} {name!r}", found, "name modules that the network's forward calls"
+            )
     owners = [call.path for call in calls for leaf in tree_leaves(call.given) if leaf is Tensor]
     for owner, tensor in zip(owners, tensors, strict=True):
         if not tensor.numel():
@@ -162,7 +198,9 @@ def _check_calls(model: nn.Module, names: Sequence[str], calls: Sequence[Call], 
 
 
 def _check_own(model: nn.Module, paths: Sequence[str]) -> None:
-    """Raise ModelError where the rest of the network holds a parameter of the parts too: it would be cut unseen."""
+    """Raise ModelError where the rest of the network holds a parameter of the parts too: it would
+    be cut unseen.
+    """
     inside: dict[int, str] = {}
     outside: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -175,9 +213,11 @@ def _check_own(model: nn.Module, paths: Sequence[str]) -> None:
 
 
 def traceable(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
-    """The submodules that can be traced with what they get in the call `model(*args)`; none where that call fails.
+    """The submodules that can be traced with what they get in the call `model(*args)`; none where
+    that call fails.
 
-    These are the direct children that have convolution or linear layers; where one can't be traced, its own children.
+    These are the direct children that have convolution or linear layers; where one can't be traced,
+    its own children.
     """
     found: list[str] = []
     for name, child in model.named_children():
@@ -190,7 +230,9 @@ def traceable(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
 
 
 def _can_be_traced(model: nn.Module, args: tuple[Any, ...], name: str) -> bool:
-    """Whether the submodule `name` has layers to prune, is called in `model(*args)`, and can be traced with that."""
+    """Whether the submodule `name` has layers to prune, is called in `model(*args)`, and can be
+    traced with that.
+    """
     if not any(isinstance(module, WEIGHTED) for module in model.get_submodule(name).modules()):
         return False
     try:

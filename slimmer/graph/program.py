@@ -26,12 +26,14 @@ MOST_SAID = 300  # characters of torch.export's reason
 BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
 
 
-def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, any_batch: bool = False) -> Any:
+def export_program(
+    model: nn.Module, inputs: Inputs, *, training: bool = False, any_batch: bool = False
+) -> Any:
     """The network's program as ATen operations, by default in eval mode and for a batch of two.
 
-    With `any_batch` the number of images stays open wherever the network leaves it open.
-    Raises ModelError where it can't be traced, with the module and the line of its code that fails, and for a network
-    that makes new layers in its first call.
+    With `any_batch` the number of images stays open wherever the network leaves it open. Raises
+    ModelError where it can't be traced, with the module and the line of its code that fails, and
+    for a network that makes new layers in its first call.
     """
     example = example_inputs(model, inputs, BATCH)
     if not isinstance(inputs, Captured):
@@ -43,7 +45,9 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
     traced = set_mode_(duplicate(model), training)
 
     def export() -> Any:
-        return torch.export.export(traced, example, dynamic_shapes=sizes if any_batch else None, strict=False)
+        return torch.export.export(
+            traced, example, dynamic_shapes=sizes if any_batch else None, strict=False
+        )
 
     with (
         quiet(),
@@ -57,25 +61,35 @@ def export_program(model: nn.Module, inputs: Inputs, *, training: bool = False, 
             _check_complete(model, traced)
             mode = " in training" * training
             found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {_short(error)}"
-            raise UntraceableError(type(model).__name__, found, _remedy(model, error, training=training)) from error
+            raise UntraceableError(
+                type(model).__name__, found, _remedy(model, error, training=training)
+            ) from error
     check_registered(traced, called)
     _check_complete(model, traced)
     return program
 
 
 def _check_complete(model: nn.Module, traced: nn.Module) -> None:
-    """Nothing; raises ModelError where the copy that was `traced` has made layers that `model` has not."""
+    """Nothing; raises ModelError where the copy that was `traced` has made layers that `model` has
+    not.
+    """
     known = dict(model.named_modules())
     made = [name for name, _ in traced.named_modules() if name not in known]
     if made:
         found = f"makes layers in its first call ({', '.join(made[:4])})"
-        raise ModelError(type(model).__name__, found, "call it once on an example of its input before you give it")
+        raise ModelError(
+            type(model).__name__,
+            found,
+            "call it once on an example of its input before you give it",
+        )
 
 
 def _remedy(model: nn.Module, error: Exception, *, training: bool) -> str:
     """What to do about a network that torch.export does not trace."""
     scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
-    kind = re.search(r"Found <class '(?:.*\.)?(\w+)'> in (?:input|output), which is not a known type", str(error))
+    kind = re.search(
+        r"Found <class '(?:.*\.)?(\w+)'> in (?:input|output), which is not a known type", str(error)
+    )
     right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
     if scripted:
         right = f"give {scripted[0] or 'it'} as Python code: it is compiled by TorchScript"
@@ -85,7 +99,9 @@ def _remedy(model: nn.Module, error: Exception, *, training: bool) -> str:
 
 
 def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
-    """The innermost module that a `failing` call is in, and the last line of code outside PyTorch that it runs."""
+    """The innermost module that a `failing` call is in, and the last line of code outside PyTorch
+    that it runs.
+    """
     inside = [""]
 
     def leave() -> None:
@@ -103,10 +119,14 @@ def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
 
 
 @contextmanager
-def following_calls(model: nn.Module, enter: Callable[[str], None], leave: Callable[[], None]) -> Iterator[None]:
-    """A block in which `enter` is told the path of every module whose call begins, and `leave` is called at its end.
+def following_calls(
+    model: nn.Module, enter: Callable[[str], None], leave: Callable[[], None]
+) -> Iterator[None]:
+    """A block in which `enter` is told the path of every module whose call begins, and `leave` is
+    called at its end.
 
-    A call that fails has no end. Modules that TorchScript compiled are passed over: they take no hooks.
+    A call that fails has no end. Modules that TorchScript compiled are passed over: they take no
+    hooks.
     """
     hooks = []
     for name, module in model.named_modules():
@@ -121,13 +141,17 @@ def following_calls(model: nn.Module, enter: Callable[[str], None], leave: Calla
 
 
 def _short(error: Exception) -> str:
-    """What an error says, without the pages of terms that torch.export may fill with what it can't decide."""
+    """What an error says, without the pages of terms that torch.export may fill with what it can't
+    decide.
+    """
     said = first_line(error)
     return said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]} ..."
 
 
 def own_line(error: Exception) -> str:
-    """The last line of code outside PyTorch and slimmer that an error came through, in brackets; empty for none."""
+    """The last line of code outside PyTorch and slimmer that an error came through, in brackets;
+    empty for none.
+    """
     own = [frame for frame in extract_tb(error.__traceback__) if _is_own(frame.filename)]
     if not own:
         return ""
@@ -136,7 +160,9 @@ def own_line(error: Exception) -> str:
 
 
 def _is_own(file: str) -> bool:
-    """Whether a file is the user's or a model library's, and neither PyTorch's, Python's nor slimmer's."""
+    """Whether a file is the user's or a model library's, and neither PyTorch's, Python's nor
+    slimmer's.
+    """
     path, libraries = Path(file), {Path(torch.__file__).parent, Path(__file__).parents[1]}
     if "site-packages" not in path.parts:  # which lies below Python's own folder
         libraries.add(Path(linecache.__file__).parent)
@@ -145,18 +171,23 @@ def _is_own(file: str) -> bool:
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """A block in which traces follow Python's copies of an activation, and torch.export names modules as they hang.
+    """A block in which traces follow Python's copies of an activation, and torch.export names
+    modules as they hang.
 
-    Where modules share one (an activation), torch.export names a module by the way in which it was reached, and loses
-    the beginning of that way behind code that holds a module itself: a `forward` assigned to it, a hook. Here the name
-    is the module's first path.
+    Where modules share one (an activation), torch.export names a module by the way in which it was
+    reached, and loses the beginning of that way behind code that holds a module itself: a `forward`
+    assigned to it, a hook. Here the name is the module's first path.
     """
     tracer: Any = getattr(proxy_tensor, "_ModuleStackTracer", None)
     named = tracer and tracer.path_of_module
 
     def path_of_module(self: Any, module: nn.Module) -> str:
         real = self.proxy_modules.get(module, module)
-        return str(self.submodule_paths[real]) if real in self.submodule_paths else str(named(self, module))
+        return (
+            str(self.submodule_paths[real])
+            if real in self.submodule_paths
+            else str(named(self, module))
+        )
 
     if tracer:
         tracer.path_of_module = path_of_module

@@ -27,7 +27,9 @@ from slimmer.graph.program import export_program
 from slimmer.graph.walk import Computed, Stored, Walk, shape_of
 
 AUTOCAST = "wrap_with_autocast"  # a block under torch.autocast, as a program of its own
-BEFORE_PART = 4  # of its arguments: device, type, enabled, cached; then come the program and what enters it
+BEFORE_PART = (
+    4  # of its arguments: device, type, enabled, cached; then come the program and what enters it
+)
 
 
 def build_graph(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False) -> ChannelGraph:
@@ -42,10 +44,14 @@ def build_graph(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False)
     Raises:
         ModelError: the network can't be traced; the message holds torch.export's reason.
     """
-    with torch.no_grad():  # else a part of the network without gradients would be a program of its own
+    with (
+        torch.no_grad()
+    ):  # else a part of the network without gradients would be a program of its own
         program = export_program(model, inputs)
     training = cache(partial(_training_program, model, inputs))
-    return channel_graph(walk_program(model, program, equal_splits=equal_splits, training=training), model)
+    return channel_graph(
+        walk_program(model, program, equal_splits=equal_splits, training=training), model
+    )
 
 
 def channel_graph(walk: Walk, model: nn.Module) -> ChannelGraph:
@@ -62,19 +68,24 @@ def walk_program(
     equal_splits: bool = False,
     training: Callable[[], Any] | None = None,
 ) -> Walk:
-    """The finished walk through the exported program of `model`; see `Walk` for `rewrite` and `equal_splits`.
+    """The finished walk through the exported program of `model`; see `Walk` for `rewrite` and
+    `equal_splits`.
 
-    `training` gives the program of training, or the error that says why there is none; it is asked where `program`
-    leaves layers out. A walk that finds convolutions whose groups can't go, or only all together, is followed by one
-    in which they lose channels alike.
+    `training` gives the program of training, or the error that says why there is none; it is asked
+    where `program` leaves layers out. A walk that finds convolutions whose groups can't go, or only
+    all together, is followed by one in which they lose channels alike.
     """
     names = read_names(model)
     evenly: frozenset[str] = frozenset()
     while True:
         modules = dict(model.named_modules())
-        walk = Walk(modules, names.modules, rewrite=rewrite, evenly=evenly, equal_splits=equal_splits)
+        walk = Walk(
+            modules, names.modules, rewrite=rewrite, evenly=evenly, equal_splits=equal_splits
+        )
         follow(walk, names, program)
-        if training is not None and not _weighted(model).issubset(layer.name for layer in walk.layers):
+        if training is not None and not _weighted(model).issubset(
+            layer.name for layer in walk.layers
+        ):
             _follow_training(walk, names, training())
         finish_walk(walk, names)
         lumped = _lumped(walk)
@@ -118,7 +129,9 @@ def follow(walk: Walk, names: Names, program: Any) -> None:
 
 
 def _follow_calls(walk: Walk, module: Any, values: dict[Node, Any], parameters: set[Node]) -> Node:
-    """Walk through all of a program behind its placeholders, whose values are known; its output node."""
+    """Walk through all of a program behind its placeholders, whose values are known; its output
+    node.
+    """
     for node in module.graph.nodes:
         if node.op in {"placeholder", "output"}:
             continue
@@ -129,7 +142,9 @@ def _follow_calls(walk: Walk, module: Any, values: dict[Node, Any], parameters: 
             continue
         part, *entering = node.args[BEFORE_PART:]
         inside = getattr(module, part.target)
-        for placeholder, value in zip(inside.graph.find_nodes(op="placeholder"), entering, strict=True):
+        for placeholder, value in zip(
+            inside.graph.find_nodes(op="placeholder"), entering, strict=True
+        ):
             values[placeholder] = values[value] if isinstance(value, Node) else value
             if value in parameters:
                 parameters.add(placeholder)
@@ -141,11 +156,15 @@ def _follow_calls(walk: Walk, module: Any, values: dict[Node, Any], parameters: 
 
 def _weighted(model: nn.Module) -> set[str]:
     """The convolution and linear modules of a network."""
-    return {name for name, module in model.named_modules() if isinstance(module, (_ConvNd, nn.Linear))}
+    return {
+        name for name, module in model.named_modules() if isinstance(module, (_ConvNd, nn.Linear))
+    }
 
 
 def _training_program(model: nn.Module, inputs: Inputs) -> Any:
-    """The program of training, its nodes named apart from evaluation's; or the ModelError that says why not."""
+    """The program of training, its nodes named apart from evaluation's; or the ModelError that says
+    why not.
+    """
     try:
         with torch.no_grad():
             program = export_program(model, inputs, training=True)
@@ -153,16 +172,21 @@ def _training_program(model: nn.Module, inputs: Inputs) -> Any:
         return error
     for part in (each for each in program.graph_module.modules() if isinstance(each, GraphModule)):
         for node in part.graph.nodes:
-            if node.op not in {"placeholder", "output"}:  # activations' axes go by such names, evaluation has its own
+            if node.op not in {
+                "placeholder",
+                "output",
+            }:  # activations' axes go by such names, evaluation has its own
                 node._rename(f"training_{node.name}")  # noqa: SLF001 - the name can't be set otherwise
     return program
 
 
 def _follow_training(walk: Walk, names: Names, program: Any) -> None:
-    """Walk through the program of training too, where it may have layers that evaluation has not (auxiliary heads).
+    """Walk through the program of training too, where it may have layers that evaluation has not
+    (auxiliary heads).
 
-    They are cut with the rest, so that the slim network trains; no FLOPs are counted here, since evaluation has none of
-    theirs. A network that can't be traced in training is left as evaluation has it, and its other layers say so.
+    They are cut with the rest, so that the slim network trains; no FLOPs are counted here, since
+    evaluation has none of theirs. A network that can't be traced in training is left as evaluation
+    has it, and its other layers say so.
     """
     if isinstance(program, ModelError):
         walk.untraced = f"; training may read what is cut here: it {program.found}"
@@ -192,39 +216,73 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) 
     args: Any = torch.fx.map_arg(node.args, lambda other: values[other])
     kwargs: Any = torch.fx.map_arg(node.kwargs, lambda other: values[other])
     entering = list(_tensors((node.args, node.kwargs), values))
-    name = str(getattr(node.target, "_opname", None) or getattr(node.target, "__name__", node.target))
+    name = str(
+        getattr(node.target, "_opname", None) or getattr(node.target, "__name__", node.target)
+    )
     handler = HANDLERS.get(name)
-    if args and isinstance(args[0], Stored) and name not in WEIGHT_NORMS:  # reshaped or scaled before it meets anything
+    if (
+        args and isinstance(args[0], Stored) and name not in WEIGHT_NORMS
+    ):  # reshaped or scaled before it meets anything
         args = tuple(stored_value(walk, value, node) for value in args)
         entering += [value for value in args if isinstance(value, Tensor)]
-    leads = name in EITHER_SIDE and isinstance(args[1], Tensor)  # a weight on the left of an activation
-    if not leads and any(isinstance(value, Computed) for value in (args[:1] if name in READS_WEIGHTS else args)):
+    leads = name in EITHER_SIDE and isinstance(
+        args[1], Tensor
+    )  # a weight on the left of an activation
+    if not leads and any(
+        isinstance(value, Computed) for value in (args[:1] if name in READS_WEIGHTS else args)
+    ):
         if handler is not None:
-            handler = None if name in READS_WEIGHTS or not of_parameters else partial(computed, handler=handler)
+            handler = (
+                None
+                if name in READS_WEIGHTS or not of_parameters
+                else partial(computed, handler=handler)
+            )
     elif not entering and name not in {"getitem", *WEIGHT_NORMS, *(FILLED if walk.rewrite else ())}:
         handler = None
     if handler is None:
-        why = "a tensor computed from parameters" if name in HANDLERS else "an operation that is not known"
+        why = (
+            "a tensor computed from parameters"
+            if name in HANDLERS
+            else "an operation that is not known"
+        )
         return _unknown(walk, node, [*entering, *_stored((args, kwargs))], why)
     try:
         return handler(walk, node, args, kwargs)
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, AssertionError) as error:
+    except (
+        RuntimeError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        AssertionError,
+    ) as error:
         why = f"an operation that labels can't follow ({str(error).strip().partition(chr(10))[0]})"
         return _unknown(walk, node, [*entering, *_stored((args, kwargs))], why)
 
 
 def _unknown(walk: Walk, node: Node, entering: Sequence[Any], why: str) -> Any:
-    """What an operation that is not followed gives: constants where nothing enters it, else fixed labels."""
+    """What an operation that is not followed gives: constants where nothing enters it, else fixed
+    labels.
+    """
     val = node.meta.get("val")
     several = isinstance(val, (list, tuple))
-    parts = [part for part in (val if isinstance(val, (list, tuple)) else [val]) if isinstance(part, Tensor)]
+    parts = [
+        part
+        for part in (val if isinstance(val, (list, tuple)) else [val])
+        if isinstance(part, Tensor)
+    ]
     if not parts:
-        return int(val) if isinstance(val, SymInt) else val  # of an open batch: as many as were traced
+        return (
+            int(val) if isinstance(val, SymInt) else val
+        )  # of an open batch: as many as were traced
     shapes = [tuple(int(size) for size in part.shape) for part in parts]
     if entering:
         fixed = [walk.refuse(node, entering, why, shape) for shape in shapes]
     else:
-        fixed = [walk.book.fixed(shape, walk.reason(node, "a constant of the program")) for shape in shapes]
+        fixed = [
+            walk.book.fixed(shape, walk.reason(node, "a constant of the program"))
+            for shape in shapes
+        ]
     return fixed if several else fixed[0]
 
 
@@ -235,7 +293,9 @@ def _tensors(args: Any, values: dict[Node, Any]) -> Iterator[Tensor]:
     def visit(other: Node) -> Node:
         value = values[other]
         found.extend(
-            part for part in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(part, Tensor)
+            part
+            for part in (value if isinstance(value, (list, tuple)) else [value])
+            if isinstance(part, Tensor)
         )
         return other
 
@@ -261,7 +321,9 @@ def _fix_by_name(walk: Walk, shared: Mapping[str, str]) -> None:
 
 
 def _label_unread(walk: Walk) -> None:
-    """Label what a layer holds and its program does not read (an unused bias): it is cut with the rest all the same."""
+    """Label what a layer holds and its program does not read (an unused bias): it is cut with the
+    rest all the same.
+    """
     for path, module in walk.modules.items():
         if isinstance(module, (_ConvNd, nn.Linear)):
             along = {"weight": int(getattr(module, "transposed", False)), "bias": 0}
@@ -275,7 +337,9 @@ def _label_unread(walk: Walk) -> None:
         if read and not (getattr(module, "transposed", False) and module.groups != 1):
             labels = walk.axes[read[0]]
             for axis, name in zip(axes[1:], [*held][1:], strict=True):
-                if len(labels) == getattr(module, name).shape[0]:  # a computed weight may have more rows
+                if (
+                    len(labels) == getattr(module, name).shape[0]
+                ):  # a computed weight may have more rows
                     walk.axes.setdefault(axis, labels)
 
 
@@ -295,5 +359,12 @@ def _unread(walk: Walk, model: nn.Module, shared: Mapping[str, str]) -> Iterator
     for name, module in model.named_modules():
         if name not in read and isinstance(module, (_ConvNd, nn.Linear)):
             size = module.out_channels if isinstance(module, _ConvNd) else module.out_features
-            otherwise = f"no convolution or linear layer of the program reads its weights{walk.untraced}"
-            yield Fixed(name, size, size, shared.get(f"{name}.weight") or walk.refused.get(name) or otherwise)
+            otherwise = (
+                f"no convolution or linear layer of the program reads its weights{walk.untraced}"
+            )
+            yield Fixed(
+                name,
+                size,
+                size,
+                shared.get(f"{name}.weight") or walk.refused.get(name) or otherwise,
+            )

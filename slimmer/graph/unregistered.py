@@ -1,4 +1,6 @@
-"""Layers that a network keeps in a plain list or dictionary, where PyTorch does not find their weights."""
+"""Layers that a network keeps in a plain list or dictionary, where PyTorch does not find their
+weights.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,9 @@ OWN = frozenset(vars(nn.Module()))  # what every module holds
 
 @contextmanager
 def noting_unregistered(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
-    """A block that gives the attributes whose unregistered layers `model` calls: (module's path, attribute)."""
+    """A block that gives the attributes whose unregistered layers `model` calls: (module's path,
+    attribute).
+    """
     called: list[tuple[str, str]] = []
     hooks = []
     for path, name, module in _unregistered(model):
@@ -35,16 +39,24 @@ def check_registered(model: nn.Module, called: list[tuple[str, str]]) -> None:
     wanted = "nn.ModuleDict" if issubclass(kind, dict) else "nn.ModuleList"
     place = f"{path}.{name}".removeprefix(".")
     found = f"keeps layers in a plain {kind.__name__}, {place}, where PyTorch does not find their weights"
-    raise ModelError(type(model).__name__, found, f"use {wanted}: self.{name} = {wanted}(self.{name})")
+    raise ModelError(
+        type(model).__name__, found, f"use {wanted}: self.{name} = {wanted}(self.{name})"
+    )
 
 
 def _unregistered(model: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
-    """The modules with weights that lie in plain containers alone, with the path and attribute that they lie in."""
+    """The modules with weights that lie in plain containers alone, with the path and attribute that
+    they lie in.
+    """
     known = set(model.modules())
     for path, holder in model.named_modules():
         for name, value in vars(holder).items():
             if name in OWN or not isinstance(value, (list, tuple, dict)):
                 continue
             for leaf in tree_leaves(value):
-                if isinstance(leaf, nn.Module) and leaf not in known and next(leaf.parameters(), None) is not None:
+                if (
+                    isinstance(leaf, nn.Module)
+                    and leaf not in known
+                    and next(leaf.parameters(), None) is not None
+                ):
                     yield path, name, leaf

@@ -1,4 +1,6 @@
-"""What the handlers of operations share while a program is walked: labels, parameters' axes, layers, reasons."""
+"""What the handlers of operations share while a program is walked: labels, parameters' axes,
+layers, reasons.
+"""
 
 import os
 import re
@@ -30,9 +32,10 @@ class Stored:
 class Computed:
     """A parameter of several axes on its way through the program to the layer that reads it.
 
-    `rows` and `columns` are label tensors of the value's present shape: where the entries of the parameter's first
-    and second axis have come to lie. `columns` is None where the rows were computed from whole columns (weight
-    normalisation): then the second axis stays, and nothing is masked on it.
+    `rows` and `columns` are label tensors of the value's present shape: where the entries of the
+    parameter's first and second axis have come to lie. `columns` is None where the rows were
+    computed from whole columns (weight normalisation): then the second axis stays, and nothing is
+    masked on it.
     """
 
     name: str
@@ -46,17 +49,21 @@ class Computed:
 
 
 Counts = dict[str, Tensor | list[Tensor | None]]
-"""Arguments of a node that count labels: the labels counted; for a list, entry by entry, None where it counts none."""
+"""Arguments of a node that count labels: the labels counted; for a list, entry by entry, None where
+it counts none.
+"""
 
 
 @dataclass
 class Walk:
-    """The state of one walk through a program; `aliases` are modules' other paths and the first path of each.
+    """The state of one walk through a program; `aliases` are modules' other paths and the first
+    path of each.
 
-    Under `rewrite` the program itself is going to be slim: numbers of channels in it will follow, and so they need not
-    fix what they count. `counts` holds them by node. `evenly` are the weights of grouped convolutions whose groups stay
-    and lose channels alike; of the others, whose groups go whole, `whole` has a label for each group. Under
-    `equal_splits` the parts of a split that are equal stay so.
+    Under `rewrite` the program itself is going to be slim: numbers of channels in it will follow,
+    and so they need not fix what they count. `counts` holds them by node. `evenly` are the weights
+    of grouped convolutions whose groups stay and lose channels alike; of the others, whose groups
+    go whole, `whole` has a label for each group. Under `equal_splits` the parts of a split that are
+    equal stay so.
     """
 
     modules: dict[str, nn.Module]
@@ -67,17 +74,27 @@ class Walk:
     axes: dict[Axis, Tensor] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
-    pinned: dict[str, str] = field(default_factory=dict)  # parameters that are used as no handler follows, and why
-    refused: dict[str, str] = field(default_factory=dict)  # modules with a refused operation, and why
+    pinned: dict[str, str] = field(
+        default_factory=dict
+    )  # parameters that are used as no handler follows, and why
+    refused: dict[str, str] = field(
+        default_factory=dict
+    )  # modules with a refused operation, and why
     counts: dict[str, Counts] = field(default_factory=dict)
     untraced: str = ""  # why layers that only training runs are not known
     whole: dict[str, Tensor] = field(default_factory=dict)
     equal_splits: bool = False
-    splits: list[tuple[str, str, list[Tensor]]] = field(default_factory=list)  # module, operation, labels of each part
-    summed: list[Tensor] = field(default_factory=list)  # labels of activations that were added to one another
+    splits: list[tuple[str, str, list[Tensor]]] = field(
+        default_factory=list
+    )  # module, operation, labels of each part
+    summed: list[Tensor] = field(
+        default_factory=list
+    )  # labels of activations that were added to one another
 
     def label_axis(self, axis: Axis, labels: Tensor) -> Tensor:
-        """Note that the entries of `axis` belong to `labels`; an axis seen before ties the two. Returns its labels."""
+        """Note that the entries of `axis` belong to `labels`; an axis seen before ties the two.
+        Returns its labels.
+        """
         known = self.axes.setdefault(axis, labels)
         if known is not labels:
             self.book.tie(known, labels)
@@ -90,14 +107,20 @@ class Walk:
         return self.axes[axis]
 
     def read(self, labels: Tensor, dim: int, node: Node, why: str = VARYING) -> Tensor:
-        """The labels that `node` reads along `dim`; fixed, for the reason `why`, where they vary along another axis."""
+        """The labels that `node` reads along `dim`; fixed, for the reason `why`, where they vary
+        along another axis.
+        """
         found = along(labels, dim)
         if found is None:
             return self.refuse(node, [labels], why, (labels.shape[dim],))
         return found
 
-    def refuse(self, node: Node, inputs: Sequence[Any], why: str, shape: Sequence[int] | None = None) -> Tensor:
-        """Fix what enters `node`, and give it a fixed output of `shape` (the node's own by default)."""
+    def refuse(
+        self, node: Node, inputs: Sequence[Any], why: str, shape: Sequence[int] | None = None
+    ) -> Tensor:
+        """Fix what enters `node`, and give it a fixed output of `shape` (the node's own by
+        default).
+        """
         reason = self.reason(node, why)
         self.refused.setdefault(self.module_of(node), reason)
         for value in inputs:
@@ -112,33 +135,45 @@ class Walk:
         return f"{why}: {describe(node)}"
 
     def module_of(self, node: Node) -> str:
-        """The path of the innermost module whose forward made `node`; its first where it has several."""
+        """The path of the innermost module whose forward made `node`; its first where it has
+        several.
+        """
         path = module_of(node)
         return self.aliases.get(path, path)
 
     def count(self, node: Node, kind: str, axes: Sequence[Axis], volume: int) -> None:
-        """Note an operation that fvcore counts, its FLOPs being `volume` times the widths of `axes`."""
+        """Note an operation that fvcore counts, its FLOPs being `volume` times the widths of
+        `axes`.
+        """
         self.operations.append(Operation(self.module_of(node), kind, tuple(axes), volume))
 
     def note_count(self, node: Node, argument: str, labels: Tensor | list[Tensor | None]) -> None:
-        """Note that an argument of `node` is the number of `labels`; of a list, each entry that of its own.
+        """Note that an argument of `node` is the number of `labels`; of a list, each entry that of
+        its own.
 
-        A weight that is computed passes twice, with its rows and with its columns: what is known from before stays.
+        A weight that is computed passes twice, with its rows and with its columns: what is known
+        from before stays.
         """
         if not self.rewrite or (isinstance(labels, list) and all(part is None for part in labels)):
             return
         known = self.counts.setdefault(node.name, {}).get(argument)
         if isinstance(known, list) and isinstance(labels, list):
-            labels = [old if old is not None else new for old, new in zip(known, labels, strict=True)]
+            labels = [
+                old if old is not None else new for old, new in zip(known, labels, strict=True)
+            ]
         self.counts[node.name][argument] = labels
 
     def counter(self, node: Node, kind: type[nn.Module], name: str) -> Axis | None:
-        """The axis of an attribute that counts channels, where `node` was made by a module of that `kind`."""
+        """The axis of an attribute that counts channels, where `node` was made by a module of that
+        `kind`.
+        """
         module = self.modules.get(self.module_of(node))
         return Axis(f"{self.module_of(node)}#{name}", 0) if isinstance(module, kind) else None
 
     def as_labels(self, value: Any, node: Node) -> Tensor | None:
-        """The labels of an operand: an activation's own; a stored vector gets an axis of its own; None for a number."""
+        """The labels of an operand: an activation's own; a stored vector gets an axis of its own;
+        None for a number.
+        """
         if isinstance(value, Tensor):
             return value
         if isinstance(value, Computed):
@@ -159,11 +194,17 @@ class Walk:
         return spread(self.made_by(Axis(value.name, dim), value.shape[dim]), dim, value.shape)
 
     def stored_labels(self, value: Any, node: Node) -> Any:
-        """The labels of a parameter or buffer, fixed ones for a single number; any other value as it is."""
+        """The labels of a parameter or buffer, fixed ones for a single number; any other value as
+        it is.
+        """
         if not isinstance(value, Stored):
             return value
         labels = self.as_labels(value, node)
-        return self.book.fixed(value.shape, self.reason(node, "a stored number")) if labels is None else labels
+        return (
+            self.book.fixed(value.shape, self.reason(node, "a stored number"))
+            if labels is None
+            else labels
+        )
 
 
 Handler = Callable[[Walk, Node, Sequence[Any], dict[str, Any]], Any]
@@ -184,7 +225,9 @@ def module_of(node: Node) -> str:
 
 
 def source_of(node: Node) -> str:
-    """`file.py:line` of the code that made `node`: the last frame outside PyTorch's own files, where there is one."""
+    """`file.py:line` of the code that made `node`: the last frame outside PyTorch's own files,
+    where there is one.
+    """
     trace = node.meta.get("stack_trace") or ""
     frames = re.findall(r'File "([^"]+)", line (\d+)', trace)
     own = [frame for frame in frames if not frame[0].startswith(TORCH)] or frames
@@ -211,7 +254,9 @@ def argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], name: str)
 
 
 def layer_name(parameter: str) -> str:
-    """The path of the module that holds a `weight` (parametrised or not); else the parameter's whole name."""
+    """The path of the module that holds a `weight` (parametrised or not); else the parameter's
+    whole name.
+    """
     name = re.sub(r"\.parametrizations\.(\w+)\.original\d*$", r".\1", parameter)
     module, _, tensor = name.rpartition(".")
     return module if tensor in {"weight", "weight_v"} and module else name

@@ -6,7 +6,8 @@ from slimmer.errors import ModelError
 
 
 def check_is_network(model: nn.Module) -> None:
-    """Nothing; raises ModelError for a module without a forward (a package's wrapper, a list), naming what it holds.
+    """Nothing; raises ModelError for a module without a forward (a package's wrapper, a list),
+    naming what it holds.
 
     >>> check_is_network(nn.ModuleDict({"model": nn.Linear(2, 2)}))
     Traceback (most recent call last):

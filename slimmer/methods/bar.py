@@ -1,4 +1,6 @@
-"""Budget-aware regularization (BAR): hard-concrete gates that a barrier drives into a falling budget."""
+"""Budget-aware regularization (BAR): hard-concrete gates that a barrier drives into a falling
+budget.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,11 @@ from slimmer.methods.method import MethodSetup
 from slimmer.methods.metric import Metric
 from slimmer.recipe import methods as options
 
-BETA, GAMMA, ZETA = 0.667, -0.1, 1.1  # temperature and borders of the stretched concrete distribution
+BETA, GAMMA, ZETA = (
+    0.667,
+    -0.1,
+    1.1,
+)  # temperature and borders of the stretched concrete distribution
 SLACK = 0.01  # the budget starts this far above what the dense network takes
 FLOOR = 1e-4  # the barrier acts from this far below the budget, as a share of its start
 CEILING = 1e10  # of the barrier
@@ -30,36 +36,48 @@ class Barrier:
 class Bar:
     """Gates z = clip(s (zeta - gamma) + gamma, 0, 1) under L = L_task + sum over metrics of c f C.
 
-    While training s is sigmoid((logit(u) + ln alpha) / beta) with u uniform in 0..1, drawn for every unit and
-    step; in evaluation it is sigmoid(ln alpha), not divided by beta, as Louizos' code and the known
-    implementation have it. C is the sum of P(z > 0) = sigmoid(ln alpha - beta ln(-gamma / zeta)) over all
-    units, each times its price: what one more unit of its group costs at the widths that those chances add up
-    to, as a share of dense. f is the barrier: 0 while the gates that evaluation leaves open cost less than the
-    final budget, and beyond all bounds toward the budget of the moment, which falls to the final one along a
-    sigmoid.
+    While training s is sigmoid((logit(u) + ln alpha) / beta) with u uniform in 0..1, drawn for
+    every unit and step; in evaluation it is sigmoid(ln alpha), not divided by beta, as Louizos'
+    code and the known implementation have it. C is the sum of P(z > 0) = sigmoid(ln alpha - beta
+    ln(-gamma / zeta)) over all units, each times its price: what one more unit of its group costs
+    at the widths that those chances add up to, as a share of dense. f is the barrier: 0 while the
+    gates that evaluation leaves open cost less than the final budget, and beyond all bounds toward
+    the budget of the moment, which falls to the final one along a sigmoid.
 
-    c is strength * 10,000. The published term is lambda / batch times the number of activations that live, and a
-    CIFAR network has 5e5 to 1e6 of them at batches of 64; so with C a share of dense, `strength` is on the scale of
-    the published lambda. As f has a pole, c decides only how near to the budget of the moment the gates stay.
+    c is strength * 10,000. The published term is lambda / batch times the number of activations
+    that live, and a CIFAR network has 5e5 to 1e6 of them at batches of 64; so with C a share of
+    dense, `strength` is on the scale of the published lambda. As f has a pole, c decides only how
+    near to the budget of the moment the gates stay.
 
-    Beside the publication: c f is capped so that a metric's pull on all gates has a norm of at most 5. Otherwise the
-    ceiling of f, 1e10, ends training at any step that leaves the cost above the budget of the moment; the known
-    implementation clips the gradients of all weights at that norm. And the final gates are folded into the weights
-    as they are, not rounded up to 1, so that the network that is left computes what the gates computed.
+    Beside the publication: c f is capped so that a metric's pull on all gates has a norm of at most
+    5. Otherwise the ceiling of f, 1e10, ends training at any step that leaves the cost above the
+    budget of the moment; the known implementation clips the gradients of all weights at that norm.
+    And the final gates are folded into the weights as they are, not rounded up to 1, so that the
+    network that is left computes what the gates computed.
 
-    Source: Lemaire et al., Structured Pruning of Neural Networks with Budget-Aware Regularization (2019); gates by
-    Louizos et al., Learning Sparse Neural Networks through L0 Regularization (2018). The paper's text could not be
-    had: constants and formulas follow github.com/A-LinCui/Structured-Pruning-of-Neural-Networks-with-Budget-Aware-
-    Regularization (2022), which cites its equations.
+    Source: Lemaire et al., Structured Pruning of Neural Networks with Budget-Aware Regularization
+    (2019); gates by Louizos et al., Learning Sparse Neural Networks through L0 Regularization
+    (2018). The paper's text could not be had: constants and formulas follow
+    github.com/A-LinCui/Structured-Pruning-of-Neural-Networks-with-Budget-Aware- Regularization
+    (2022), which cites its equations.
     """
 
     has_masks = True
     trains_masks = True
 
     def __init__(
-        self, units: int, barriers: Sequence[Barrier], *, steps: int, strength: float, steepness: float, start: float
+        self,
+        units: int,
+        barriers: Sequence[Barrier],
+        *,
+        steps: int,
+        strength: float,
+        steepness: float,
+        start: float,
     ) -> None:
-        """`start` is the first ln alpha; `steps` the ones over which the budget falls, with `steepness`."""
+        """`start` is the first ln alpha; `steps` the ones over which the budget falls, with
+        `steepness`.
+        """
         self._units = units
         self._barriers = tuple(barriers)
         self._steps = steps
@@ -92,7 +110,9 @@ class Bar:
         total = alive.new_zeros(())
         for barrier in self._barriers:
             now = falling_budget(barrier.limit, step / max(1, self._steps), self._steepness)
-            weight = self._strength * barrier_of(barrier.metric.left(open_gates), barrier.limit, now)
+            weight = self._strength * barrier_of(
+                barrier.metric.left(open_gates), barrier.limit, now
+            )
             if not weight:
                 continue
             price = barrier.metric.price(alive)
@@ -118,7 +138,8 @@ def chance(variables: Tensor) -> Tensor:
 
 
 def falling_budget(limit: float, way: float, steepness: float) -> float:
-    """The budget a share `way` (0..1) of the way from a little above dense (1.01) to `limit`, as a share of dense.
+    """The budget a share `way` (0..1) of the way from a little above dense (1.01) to `limit`, as a
+    share of dense.
 
     >>> [round(falling_budget(0.5, way, 10.0), 3) for way in (0.0, 0.5, 1.0)]
     [1.01, 0.755, 0.5]
@@ -129,9 +150,11 @@ def falling_budget(limit: float, way: float, steepness: float) -> float:
 
 
 def barrier_of(cost: float, limit: float, now: float) -> float:
-    """The barrier f = r^2 / (1 - r) of a cost on its way from under `limit` (0) to the budget `now` (1e10).
+    """The barrier f = r^2 / (1 - r) of a cost on its way from under `limit` (0) to the budget `now`
+    (1e10).
 
-    All are shares of dense. r is where the cost lies between a little under the final limit and the budget now.
+    All are shares of dense. r is where the cost lies between a little under the final limit and the
+    budget now.
 
     >>> barrier_of(0.4, 0.5, 0.8), round(barrier_of(0.65, 0.5, 0.8), 2), barrier_of(0.8, 0.5, 0.8)
     (0.0, 0.5, 10000000000.0)

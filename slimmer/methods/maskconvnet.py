@@ -1,4 +1,6 @@
-"""MaskConvNet as reconstructed: trainable masks, pulled to their target by multipliers that follow the gap."""
+"""MaskConvNet as reconstructed: trainable masks, pulled to their target by multipliers that follow
+the gap.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +19,11 @@ Price = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Target:
-    """One metric: how much of it to remove, how much of it a mask (units,) removes, and its base multipliers.
+    """One metric: how much of it to remove, how much of it a mask (units,) removes, and its base
+    multipliers.
 
-    `price` gives what each unit costs at a mask (units,), on any scale; without one, units count alike.
+    `price` gives what each unit costs at a mask (units,), on any scale; without one, units count
+    alike.
     """
 
     sparsity: float
@@ -32,19 +36,21 @@ class Target:
 class MaskConvNet:
     """Trainable masks M = clip(v + 0.5, 0, 1) under a loss that pulls them to their targets.
 
-    L = L_task + sum over metrics of k [lambda_m mean(M) - lambda_v var(M) / mean(M)]. The multiplier k is the gap
-    S* - S, where S is a running mean of the sparsity that the masks above zero have; its sign turns the pull round
-    after an overshoot. Mask decay pulls v to 0, that is M to one half, and brings dead channels back.
+    L = L_task + sum over metrics of k [lambda_m mean(M) - lambda_v var(M) / mean(M)]. The
+    multiplier k is the gap S* - S, where S is a running mean of the sparsity that the masks above
+    zero have; its sign turns the pull round after an overshoot. Mask decay pulls v to 0, that is M
+    to one half, and brings dead channels back.
 
-    Three options go beyond that. With `rise` above 0, k is the sum of rise * (S* - S) over the steps since the target
-    was last met, S being that of the step: dual ascent with restarts, which goes on pulling until the target is met
-    and no further (Gallego-Posada et al., Controlled Sparsity via Constrained Optimization, 2022). `hard` rounds
-    masks at one half on the way forward and keeps the gradient of the soft ones (straight-through; Bengio et al.
-    2013). A target's `price` weighs the mean by what units cost, since a plain mean can't tell one metric from
+    Three options go beyond that. With `rise` above 0, k is the sum of rise * (S* - S) over the
+    steps since the target was last met, S being that of the step: dual ascent with restarts, which
+    goes on pulling until the target is met and no further (Gallego-Posada et al., Controlled
+    Sparsity via Constrained Optimization, 2022). `hard` rounds masks at one half on the way forward
+    and keeps the gradient of the soft ones (straight-through; Bengio et al. 2013). A target's
+    `price` weighs the mean by what units cost, since a plain mean can't tell one metric from
     another.
 
-    Source: MaskConvNet (ICLR 2020 submission, openreview.net/forum?id=S1gyl6Vtvr), abstract and tables only; the
-    formula is a reconstruction, see docs/decisions.md.
+    Source: MaskConvNet (ICLR 2020 submission, openreview.net/forum?id=S1gyl6Vtvr), abstract and
+    tables only; the formula is a reconstruction, see docs/decisions.md.
     """
 
     has_masks = True
@@ -109,7 +115,9 @@ class MaskConvNet:
         """Nothing: the optimizer moves the variables."""
 
     def scores(self, variables: Tensor) -> Tensor:
-        """The variables themselves: among masks of zero or one they still tell which is nearer to the middle."""
+        """The variables themselves: among masks of zero or one they still tell which is nearer to
+        the middle.
+        """
         return variables.detach().double().cpu()
 
     def _follow(self, number: int, wanted: float, now: float) -> None:
@@ -142,10 +150,20 @@ def build(setup: MethodSetup[options.MaskConvNet]) -> MaskConvNet:
     warmup = round(section.warmup * setup.epoch_steps)
     if warmup >= setup.steps:
         found = f"{warmup} steps, of {setup.steps} under masks: the masks never move"
-        raise RecipeError("method.warmup", found, "warm up for less, or raise finetune.epochs or method.sparsify")
+        raise RecipeError(
+            "method.warmup", found, "warm up for less, or raise finetune.epochs or method.sparsify"
+        )
     targets = [
-        Target(1 - budget.ratio, metric.sparsity, m, v, metric.price if section.pull == "cost" else None)
-        for budget, metric, m, v in zip(setup.budgets, setup.metrics(), lambdas_m, lambdas_v, strict=True)
+        Target(
+            1 - budget.ratio,
+            metric.sparsity,
+            m,
+            v,
+            metric.price if section.pull == "cost" else None,
+        )
+        for budget, metric, m, v in zip(
+            setup.budgets, setup.metrics(), lambdas_m, lambdas_v, strict=True
+        )
     ]
     return MaskConvNet(
         setup.graph.units,

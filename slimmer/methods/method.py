@@ -18,8 +18,8 @@ Options = TypeVar("Options", bound=MethodOptions)
 class MethodSetup(Generic[Options]):
     """What a method is built for: train the masks of `model` for `steps` steps, toward `budgets`.
 
-    `options` is the recipe's method section, `epoch_steps` the steps of one epoch. A `resumed` run gets its state
-    back afterwards, so nothing is to be changed in the network.
+    `options` is the recipe's method section, `epoch_steps` the steps of one epoch. A `resumed` run
+    gets its state back afterwards, so nothing is to be changed in the network.
     """
 
     model: nn.Module
@@ -55,7 +55,9 @@ class Method(Protocol):
         ...
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
-        """The mask (units,), in 0..1, that the variables (units,) stand for; it may be drawn while training."""
+        """The mask (units,), in 0..1, that the variables (units,) stand for; it may be drawn while
+        training.
+        """
         ...
 
     def penalty(self, variables: Tensor, step: int) -> Tensor | None:

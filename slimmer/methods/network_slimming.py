@@ -17,11 +17,12 @@ from slimmer.recipe import methods as options
 
 
 class NetworkSlimming:
-    """L = L_task + strength * sum of |gamma| over the batch-norm scales; no masks, they stay at one.
+    """L = L_task + strength * sum of |gamma| over the batch-norm scales; no masks, they stay at
+    one.
 
-    Nothing but that penalty acts on the scales: the optimizer has no weight decay on vectors, where the published
-    code has one beside it, and only on those whose channels can go. The budget takes the place of the published
-    threshold over all |gamma|.
+    Nothing but that penalty acts on the scales: the optimizer has no weight decay on vectors, where
+    the published code has one beside it, and only on those whose channels can go. The budget takes
+    the place of the published threshold over all |gamma|.
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (2017),
     github.com/Eric-mingjie/network-slimming.
@@ -31,9 +32,15 @@ class NetworkSlimming:
     trains_masks = False
 
     def __init__(
-        self, units: int, scales: Sequence[nn.Parameter], strength: float, measure: Callable[[], Tensor]
+        self,
+        units: int,
+        scales: Sequence[nn.Parameter],
+        strength: float,
+        measure: Callable[[], Tensor],
     ) -> None:
-        """`scales` are the batch norms' weights; `measure` gives the scores (units,) that they amount to by then."""
+        """`scales` are the batch norms' weights; `measure` gives the scores (units,) that they
+        amount to by then.
+        """
         self._units = units
         self._scales = tuple(scales)
         self._strength = strength
@@ -54,7 +61,9 @@ class NetworkSlimming:
         return variables
 
     def penalty(self, variables: Tensor, step: int) -> Tensor:
-        """The scales' magnitudes, whose gradient is the published subgradient, strength * sign(gamma)."""
+        """The scales' magnitudes, whose gradient is the published subgradient, strength *
+        sign(gamma).
+        """
         del variables, step
         return self._strength * torch.cat(self._scales).abs().sum()
 
@@ -68,20 +77,28 @@ class NetworkSlimming:
 
 
 def find_scales(model: nn.Module, graph: ChannelGraph) -> list[nn.Parameter]:
-    """The weights of the batch norms whose channels are in a group. Raises ModelError where there is none."""
+    """The weights of the batch norms whose channels are in a group. Raises ModelError where there
+    is none.
+    """
     touched = {part.axis.tensor for group in graph.groups for part in group.slices}
     scales = [
         module.weight
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.affine and f"{name}.weight".removeprefix(".") in touched
+        if isinstance(module, _BatchNorm)
+        and module.affine
+        and f"{name}.weight".removeprefix(".") in touched
     ]
     if not scales:
-        raise ModelError("model", "has no batch norm on channels that can be removed", "take another method.name")
+        raise ModelError(
+            "model", "has no batch norm on channels that can be removed", "take another method.name"
+        )
     return scales
 
 
 def build(setup: MethodSetup[options.NetworkSlimming]) -> NetworkSlimming:
-    """The network's scales under their penalty; set anew at a fresh start, left to the saved state on resuming."""
+    """The network's scales under their penalty; set anew at a fresh start, left to the saved state
+    on resuming.
+    """
     section = setup.options
     scales = find_scales(setup.model, setup.graph)
     if section.scale_start is not None and not setup.resumed:

@@ -9,19 +9,28 @@ Project = Callable[[Tensor, float], Tensor]
 
 
 class Taylor:
-    """Masks of zeros and ones; every `interval` steps the best of them inside the budget of the moment.
+    """Masks of zeros and ones; every `interval` steps the best of them inside the budget of the
+    moment.
 
-    The gradient reaches masks of zero too, so a channel that is missed comes back. The budget falls from dense to
-    the target along 1 - (1 - t)^3 (Zhu and Gupta, To prune, or not to prune, 2017).
+    The gradient reaches masks of zero too, so a channel that is missed comes back. The budget falls
+    from dense to the target along 1 - (1 - t)^3 (Zhu and Gupta, To prune, or not to prune, 2017).
     """
 
     has_masks = True
     trains_masks = False
 
     def __init__(
-        self, scores: Tensor, project: Project, steps: int, *, interval: int = 20, memory: float = 0.98
+        self,
+        scores: Tensor,
+        project: Project,
+        steps: int,
+        *,
+        interval: int = 20,
+        memory: float = 0.98,
     ) -> None:
-        """`scores` (units,) to start from; `project` gives the mask for scores at a share (0..1) of the way."""
+        """`scores` (units,) to start from; `project` gives the mask for scores at a share (0..1) of
+        the way.
+        """
         self._project = project
         self._steps = steps
         self._interval = interval

@@ -29,7 +29,8 @@ def names() -> tuple[str, ...]:
 
 
 def find(arch: str) -> Architecture:
-    """The architecture of that name: one of ours, torchvision/NAME, timm/NAME or path/to/file.py:factory.
+    """The architecture of that name: one of ours, torchvision/NAME, timm/NAME or
+    path/to/file.py:factory.
 
     Raises ModelError where there is none.
 
@@ -46,8 +47,11 @@ def find(arch: str) -> Architecture:
     raise ModelError("architecture", f"{arch!r} is not known", right)
 
 
-def build(arch: str | Architecture, *, num_classes: int | None = None, in_channels: int | None = None) -> nn.Module:
-    """A network of that architecture with random weights; sizes not given are the architecture's own.
+def build(
+    arch: str | Architecture, *, num_classes: int | None = None, in_channels: int | None = None
+) -> nn.Module:
+    """A network of that architecture with random weights; sizes not given are the architecture's
+    own.
 
     Raises ModelError where it is not known or can't be built.
 

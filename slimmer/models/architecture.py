@@ -10,9 +10,9 @@ from torch import nn
 class Architecture:
     """A network that can be built by name.
 
-    `factory` is called with the keywords `num_classes` and `in_channels` and returns random weights;
-    `input_size` is the image it is made for, (channels, height, width), before anyone asks for another.
-    `others` are the names of the same network in other forms, of which weights may be.
+    `factory` is called with the keywords `num_classes` and `in_channels` and returns random
+    weights; `input_size` is the image it is made for, (channels, height, width), before anyone asks
+    for another. `others` are the names of the same network in other forms, of which weights may be.
     """
 
     name: str

@@ -5,10 +5,11 @@ from torch.nn.functional import pad
 
 
 class ChannelPad(nn.Module):
-    """Option A of He et al. (2015), section 4.2, as akamaster/pytorch_resnet_cifar10 places its zeros.
+    """Option A of He et al. (2015), section 4.2, as akamaster/pytorch_resnet_cifar10 places its
+    zeros.
 
-    Input channel k lands on output channel `before` + k; the first `before` and the last `after` channels
-    are zero. A slim network keeps the class and changes the two counts.
+    Input channel k lands on output channel `before` + k; the first `before` and the last `after`
+    channels are zero. A slim network keeps the class and changes the two counts.
 
     >>> import torch
     >>> ChannelPad(before=1, after=2, stride=2)(torch.ones(1, 3, 8, 8)).sum(dim=(2, 3)).tolist()

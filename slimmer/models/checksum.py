@@ -9,7 +9,8 @@ _METADATA: Final = "__metadata__"
 
 
 def sealed(content: bytes) -> bytes:
-    """The same safetensors file with a checksum, its header's keys sorted: safetensors shuffles its metadata.
+    """The same safetensors file with a checksum, its header's keys sorted: safetensors shuffles its
+    metadata.
 
     >>> from safetensors.numpy import save
     >>> is_sound(sealed(save({}, {"step": "3"})))

@@ -12,9 +12,11 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions with BN and ReLU in front of each, and a shortcut; nothing after the sum.
+    """1x1, 3x3 and 1x1 convolutions with BN and ReLU in front of each, and a shortcut; nothing
+    after the sum.
 
-    Where the shape changes, the shortcut is a 1x1 convolution that reads what the first BN and ReLU give.
+    Where the shape changes, the shortcut is a 1x1 convolution that reads what the first BN and ReLU
+    give.
     """
 
     def __init__(self, entering: int, width: int, stride: int) -> None:
@@ -38,12 +40,14 @@ class Bottleneck(nn.Module):
 
 
 class CifarPreResNet(nn.Module):
-    """A 3x3 convolution to 16 channels, three stages of n bottlenecks (64, 128, 256 channels), BN, ReLU, linear.
+    """A 3x3 convolution to 16 channels, three stages of n bottlenecks (64, 128, 256 channels), BN,
+    ReLU, linear.
 
-    Source: He et al., Identity Mappings in Deep Residual Networks (2016), and its appendix for the shared
-    activation in front of a shape change. The 3x3 convolution has the stride, as in the code of Network Slimming
-    (github.com/Eric-mingjie/network-slimming); the authors' own (github.com/KaimingHe/resnet-1k-layers) gives it
-    to the first 1x1, which saves 1.3 % of ResNet-164's multiply-adds.
+    Source: He et al., Identity Mappings in Deep Residual Networks (2016), and its appendix for the
+    shared activation in front of a shape change. The 3x3 convolution has the stride, as in the code
+    of Network Slimming (github.com/Eric-mingjie/network-slimming); the authors' own
+    (github.com/KaimingHe/resnet-1k-layers) gives it to the first 1x1, which saves 1.3 % of
+    ResNet-164's multiply-adds.
     """
 
     def __init__(self, blocks: int, *, num_classes: int, in_channels: int) -> None:

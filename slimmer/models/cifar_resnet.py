@@ -1,4 +1,6 @@
-"""CIFAR ResNets of depth 6n+2, with both kinds of shortcut, in the layout of akamaster's checkpoints."""
+"""CIFAR ResNets of depth 6n+2, with both kinds of shortcut, in the layout of akamaster's
+checkpoints.
+"""
 
 from functools import partial
 
@@ -25,27 +27,34 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, entering, H, W) -> (N, width, H / stride, W / stride)."""
         inner = relu(self.bn1(self.conv1(x)))
-        return relu(self.bn2(self.conv2(inner)) + (x if self.shortcut is None else self.shortcut(x)))
+        return relu(
+            self.bn2(self.conv2(inner)) + (x if self.shortcut is None else self.shortcut(x))
+        )
 
 
 def _shortcut(entering: int, width: int, stride: int, *, projection: bool) -> nn.Module | None:
     if stride == 1 and entering == width:
         return None
     if projection:
-        return nn.Sequential(nn.Conv2d(entering, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        return nn.Sequential(
+            nn.Conv2d(entering, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+        )
     before = (width - entering) // 2
     return ChannelPad(before, width - entering - before, stride)
 
 
 class CifarResNet(nn.Module):
-    """A 3x3 convolution to 16 channels, three stages of n blocks (16, 32, 64 channels), one linear layer.
+    """A 3x3 convolution to 16 channels, three stages of n blocks (16, 32, 64 channels), one linear
+    layer.
 
-    `projection` False is option A of the paper (ChannelPad), True is option B (1x1 convolution and BN).
-    Source: He et al., Deep Residual Learning for Image Recognition (2015), section 4.2; key names as in
-    github.com/akamaster/pytorch_resnet_cifar10.
+    `projection` False is option A of the paper (ChannelPad), True is option B (1x1 convolution and
+    BN). Source: He et al., Deep Residual Learning for Image Recognition (2015), section 4.2; key
+    names as in github.com/akamaster/pytorch_resnet_cifar10.
     """
 
-    def __init__(self, blocks: int, *, projection: bool, num_classes: int, in_channels: int) -> None:
+    def __init__(
+        self, blocks: int, *, projection: bool, num_classes: int, in_channels: int
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
@@ -64,7 +73,9 @@ class CifarResNet(nn.Module):
         return self.linear(adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]
 
 
-def _stage(entering: int, width: int, blocks: int, *, stride: int, projection: bool) -> nn.Sequential:
+def _stage(
+    entering: int, width: int, blocks: int, *, stride: int, projection: bool
+) -> nn.Sequential:
     first = Block(entering, width, stride, projection=projection)
     rest = (Block(width, width, 1, projection=projection) for _ in range(blocks - 1))
     return nn.Sequential(first, *rest)

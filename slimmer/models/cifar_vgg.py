@@ -13,15 +13,18 @@ CONVOLUTIONS = {"cifar_vgg16_bn": (2, 2, 3, 3, 3), "cifar_vgg19_bn": (2, 2, 4, 4
 
 
 class CifarVGG(nn.Module):
-    """Five stages of 3x3 convolution, BN and ReLU with max pooling between them, then one linear layer.
+    """Five stages of 3x3 convolution, BN and ReLU with max pooling between them, then one linear
+    layer.
 
-    The convolutions have no bias: so VGG-19 has 20,035,018 parameters, the 20.04M of the paper (with
-    biases 20,040,522, which reads 20.04M as well; the authors' code has none). Source: Liu et al., Learning
-    Efficient Convolutional Networks through Network Slimming (2017), table 1, and
+    The convolutions have no bias: so VGG-19 has 20,035,018 parameters, the 20.04M of the paper
+    (with biases 20,040,522, which reads 20.04M as well; the authors' code has none). Source: Liu et
+    al., Learning Efficient Convolutional Networks through Network Slimming (2017), table 1, and
     github.com/Eric-mingjie/network-slimming, which averages the last 2x2 map as is done here.
     """
 
-    def __init__(self, convolutions: tuple[int, ...], *, num_classes: int, in_channels: int) -> None:
+    def __init__(
+        self, convolutions: tuple[int, ...], *, num_classes: int, in_channels: int
+    ) -> None:
         super().__init__()
         self.features = nn.Sequential(*_features(convolutions, in_channels))
         self.classifier = nn.Linear(WIDTHS[-1], num_classes)

@@ -14,23 +14,35 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def duplicate(model: Network) -> Network:
-    """A deep copy, also of modules that hold what they computed: an activation, a weight (`nn.utils.weight_norm`).
+    """A deep copy, also of modules that hold what they computed: an activation, a weight
+    (`nn.utils.weight_norm`).
 
-    PyTorch refuses to copy what belongs to a gradient's graph; the copy holds its values. Python copies no functions:
-    where a module holds one (a `forward` assigned to it, a hook) that has modules of the network in its closure, the
-    copy's has the copies.
+    PyTorch refuses to copy what belongs to a gradient's graph; the copy holds its values. Python
+    copies no functions: where a module holds one (a `forward` assigned to it, a hook) that has
+    modules of the network in its closure, the copy's has the copies.
 
     >>> conv = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
     >>> answer = conv(Tensor(1, 3, 3, 3))
     >>> conv.weight.is_leaf, duplicate(conv).weight.is_leaf
     (False, True)
     """
-    held = [value for module in model.modules() for value in tree_leaves(vars(module)) if isinstance(value, Tensor)]
-    copies: dict[int, Any] = {id(value): value.detach().clone() for value in held if not value.is_leaf}
+    held = [
+        value
+        for module in model.modules()
+        for value in tree_leaves(vars(module))
+        if isinstance(value, Tensor)
+    ]
+    copies: dict[int, Any] = {
+        id(value): value.detach().clone() for value in held if not value.is_leaf
+    }
     copy = deepcopy(model, copies)
     for module in copy.modules():
         own = vars(module)
-        hooks = [value for name, value in own.items() if name.endswith("_hooks") and isinstance(value, dict)]
+        hooks = [
+            value
+            for name, value in own.items()
+            if name.endswith("_hooks") and isinstance(value, dict)
+        ]
         for place in (own, *hooks):
             place.update({key: _bound_again(value, copies) for key, value in place.items()})
     return copy
@@ -48,13 +60,19 @@ def _bound_again(value: Any, copies: dict[int, Any]) -> Any:
         called = partial(_copy_of(value.func, copies), *args, **value.keywords)
         called.__dict__.update(value.__dict__)
         return called
-    return _function_again(value, copies) if isinstance(value, FunctionType) and value.__closure__ else value
+    return (
+        _function_again(value, copies)
+        if isinstance(value, FunctionType) and value.__closure__
+        else value
+    )
 
 
 def _function_again(value: FunctionType, copies: dict[int, Any]) -> FunctionType:
     """The same function over the copies of what it holds."""
     cells = tuple(CellType() for _ in value.__closure__ or ())
-    again = FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
+    again = FunctionType(
+        value.__code__, value.__globals__, value.__name__, value.__defaults__, cells
+    )
     again.__kwdefaults__ = value.__kwdefaults__
     again.__dict__.update(value.__dict__)
     copies[id(value)] = again  # first, since it may hold itself
@@ -71,8 +89,9 @@ def _copy_of(value: Any, copies: dict[int, Any]) -> Any:
 def set_mode_(model: Network, training: bool) -> Network:
     """The model itself, every module of it put into training or eval mode by its flag.
 
-    `train` and `eval` may mean something else to a subclass (to run a trainer), so they are not called; but a `train`
-    that takes a `mode`, as PyTorch's does, is, where training begins: it says what stays frozen.
+    `train` and `eval` may mean something else to a subclass (to run a trainer), so they are not
+    called; but a `train` that takes a `mode`, as PyTorch's does, is, where training begins: it says
+    what stays frozen.
 
     >>> set_mode_(nn.Sequential(nn.Dropout()), training=False)[0].training
     False

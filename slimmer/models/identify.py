@@ -15,7 +15,8 @@ from slimmer.models.prefixes import Named, complete, is_average, nearest_names
 
 @dataclass(frozen=True)
 class Identified:
-    """The architecture that weights belong to, the sizes they give it, and the weights by its own names.
+    """The architecture that weights belong to, the sizes they give it, and the weights by its own
+    names.
 
     `passed` are the keys that are not the network's.
     """
@@ -50,13 +51,16 @@ class Match:
 
 
 def identify(weights: Mapping[str, Tensor], file_name: str) -> Identified:
-    """The architecture of ours whose keys and shapes these weights have; its sizes come from them too.
+    """The architecture of ours whose keys and shapes these weights have; its sizes come from them
+    too.
 
     `file_name` decides only between architectures that fit alike; it also says where an error is.
-    Raises CheckpointError where none fits, with what differs from the nearest, key by key, and where the weights
-    hold a network more than once.
+    Raises CheckpointError where none fits, with what differs from the nearest, key by key, and
+    where the weights hold a network more than once.
     """
-    matches = [_match(arch, named) for arch in map(find, names()) for named in _complete(arch, weights)]
+    matches = [
+        _match(arch, named) for arch in map(find, names()) for named in _complete(arch, weights)
+    ]
     alike = [each for each in matches if not each.difference]
     if not alike:
         near = nearest(weights)
@@ -68,7 +72,9 @@ def identify(weights: Mapping[str, Tensor], file_name: str) -> Identified:
     prefix = _only_prefix([each.named for each in alike], file_name)
     fitting = {each.architecture.name: each for each in alike if each.named.prefix == prefix}
     best = fitting[_choose(tuple(fitting), file_name)]
-    return Identified(best.architecture, best.num_classes, best.in_channels, best.named.weights, best.named.passed)
+    return Identified(
+        best.architecture, best.num_classes, best.in_channels, best.named.weights, best.named.passed
+    )
 
 
 def _only_prefix(found: Sequence[Named], where: str) -> str:
@@ -97,22 +103,30 @@ def _choose(fitting: tuple[str, ...], file_name: str) -> str:
     return max(held, key=len) if held else fitting[0]
 
 
-def infer_sizes(arch: str | Architecture, weights: Mapping[str, Tensor], where: str = "weights") -> Identified:
-    """That architecture, in the form that `weights` have, with the classes of its last layer and its first's channels.
+def infer_sizes(
+    arch: str | Architecture, weights: Mapping[str, Tensor], where: str = "weights"
+) -> Identified:
+    """That architecture, in the form that `weights` have, with the classes of its last layer and
+    its first's channels.
 
-    Where the weights have no such layers the sizes are the architecture's own: that they do not fit comes
-    out when they are loaded. Raises ModelError for an architecture that is not known, and CheckpointError where the
-    weights hold the network more than once.
+    Where the weights have no such layers the sizes are the architecture's own: that they do not fit
+    comes out when they are loaded. Raises ModelError for an architecture that is not known, and
+    CheckpointError where the weights hold the network more than once.
     """
     architecture = find(arch) if isinstance(arch, str) else arch
     forms = [architecture, *map(find, architecture.others)]
     with torch.random.fork_rng(devices=[]):  # random weights are drawn here only to be thrown away
         models = [build(form) for form in forms]
     taken = [_taken(model, weights, where) for model in models]
-    strange = [len(model.state_dict().keys() ^ each.weights.keys()) for model, each in zip(models, taken, strict=True)]
+    strange = [
+        len(model.state_dict().keys() ^ each.weights.keys())
+        for model, each in zip(models, taken, strict=True)
+    ]
     best = strange.index(min(strange))
     named = taken[best]
-    return Identified(forms[best], *sizes(forms[best], models[best], named.weights), named.weights, named.passed)
+    return Identified(
+        forms[best], *sizes(forms[best], models[best], named.weights), named.weights, named.passed
+    )
 
 
 def _taken(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> Named:
@@ -126,9 +140,15 @@ def _taken(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> Named
 
 
 def nearest(weights: Mapping[str, Tensor]) -> Match:
-    """The architecture of ours that shares the largest part of its keys and shapes with the weights."""
-    known = [(arch, nearest_names(_skeleton(arch).state_dict(), weights)) for arch in map(find, names())]
-    return max((_match(arch, named) for arch, named in known), key=lambda each: each.difference.alike)
+    """The architecture of ours that shares the largest part of its keys and shapes with the
+    weights.
+    """
+    known = [
+        (arch, nearest_names(_skeleton(arch).state_dict(), weights)) for arch in map(find, names())
+    ]
+    return max(
+        (_match(arch, named) for arch, named in known), key=lambda each: each.difference.alike
+    )
 
 
 def _complete(architecture: Architecture, weights: Mapping[str, Tensor]) -> list[Named]:
@@ -148,6 +168,8 @@ def _match(architecture: Architecture, named: Named) -> Match:
 
 @cache
 def _skeleton(architecture: Architecture) -> nn.Module:
-    """An architecture of ours in its own sizes, shapes only; kept, since building all takes most of a second."""
+    """An architecture of ours in its own sizes, shapes only; kept, since building all takes most of
+    a second.
+    """
     with torch.device("meta"):
         return build(architecture)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from slimmer.errors import CheckpointError
 from slimmer.models.architecture import Architecture
 
-# Old checkpoints have no such counters, and nothing that batch norm computes in eval mode reads them.
+# Old checkpoints have no such counters, and nothing that batch norm computes in eval mode reads
+# them.
 OPTIONAL = "num_batches_tracked"
 _SHOWN = 8
 _LONGEST = 200
@@ -17,7 +18,9 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class Difference:
-    """What keeps weights from fitting a network: keys, and in `mismatched` what each key has and needs."""
+    """What keeps weights from fitting a network: keys, and in `mismatched` what each key has and
+    needs.
+    """
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
@@ -38,7 +41,11 @@ class Difference:
         return self.matched / max(1, self.given + len(self.missing))
 
     def __str__(self) -> str:
-        parts = {"missing": self.missing, "unexpected": self.unexpected, "other shapes": self.mismatched}
+        parts = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "other shapes": self.mismatched,
+        }
         return "\n".join(f"  {_listed(what, keys)}" for what, keys in parts.items() if keys)
 
 
@@ -58,13 +65,16 @@ def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Differe
     return Difference(
         missing=tuple(key for key in own if key not in weights and not key.endswith(OPTIONAL)),
         unexpected=tuple(key for key in weights if key not in own),
-        mismatched=tuple(f"{key} {_shape(weights[key])} for {_shape(own[key])}" for key in mismatched),
+        mismatched=tuple(
+            f"{key} {_shape(weights[key])} for {_shape(own[key])}" for key in mismatched
+        ),
         matched=len(shared) - len(mismatched),
     )
 
 
 def _fits(own: Tensor, weight: Tensor) -> bool:
-    # Half and double precision are converted; integers in a float's place are codes of a quantised net.
+    # Half and double precision are converted; integers in a float's place are codes of a quantised
+    # net.
     return own.shape == weight.shape and (weight.is_floating_point() or not own.is_floating_point())
 
 
@@ -82,19 +92,27 @@ def first_convolution(model: nn.Module) -> tuple[str, int] | None:
 
 
 def head(model: nn.Module) -> tuple[str, int] | None:
-    """The name of the last linear layer, or of the last convolution where there is none, and its outputs."""
-    linear = [(name, m.out_features) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    convolutions = [(name, m.out_channels) for name, m in model.named_modules() if isinstance(m, CONVOLUTIONS)]
+    """The name of the last linear layer, or of the last convolution where there is none, and its
+    outputs.
+    """
+    linear = [
+        (name, m.out_features) for name, m in model.named_modules() if isinstance(m, nn.Linear)
+    ]
+    convolutions = [
+        (name, m.out_channels) for name, m in model.named_modules() if isinstance(m, CONVOLUTIONS)
+    ]
     layers = linear or convolutions
     return layers[-1] if layers else None
 
 
-def sizes(architecture: Architecture, model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[int, int]:
+def sizes(
+    architecture: Architecture, model: nn.Module, weights: Mapping[str, Tensor]
+) -> tuple[int, int]:
     """(num_classes, in_channels) as `weights` say; the architecture's own where they do not.
 
-    `model` is the architecture's network in any sizes: it tells which layers are the first and the last. Weights of
-    another shape than those layers' say nothing, so that nothing is built that is larger than the weights are.
-    Raises CheckpointError for a layer of no classes or no channels.
+    `model` is the architecture's network in any sizes: it tells which layers are the first and the
+    last. Weights of another shape than those layers' say nothing, so that nothing is built that is
+    larger than the weights are. Raises CheckpointError for a layer of no classes or no channels.
     """
     last, first = head(model), first_convolution(model)
     num_classes, in_channels = architecture.num_classes, architecture.input_size[0]
@@ -105,7 +123,10 @@ def sizes(architecture: Architecture, model: nn.Module, weights: Mapping[str, Te
     if first and stem is not None:
         own = model.get_submodule(first[0])
         in_channels = stem.shape[1] * int(getattr(own, "groups", 1))
-    for what, tensor, size in (("classes", top, num_classes), ("input channels", stem, in_channels)):
+    for what, tensor, size in (
+        ("classes", top, num_classes),
+        ("input channels", stem, in_channels),
+    ):
         if tensor is not None and size < 1:
             found = f"its weights are of a network of no {what}: {list(tensor.shape)}"
             raise CheckpointError(architecture.name, found, "save the weights of the network again")
@@ -115,7 +136,9 @@ def sizes(architecture: Architecture, model: nn.Module, weights: Mapping[str, Te
 def _fitting(
     model: nn.Module, weights: Mapping[str, Tensor], layer: tuple[str, int] | None, free: int
 ) -> Tensor | None:
-    """That layer's weight among `weights`, where it has the layer's own shape but for the axis `free`."""
+    """That layer's weight among `weights`, where it has the layer's own shape but for the axis
+    `free`.
+    """
     weight = None if layer is None else weights.get(layer_weight(layer[0]))
     if layer is None or weight is None or weight.ndim <= free:
         return None

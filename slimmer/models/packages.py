@@ -14,17 +14,24 @@ from slimmer.models.architecture import Architecture
 
 PACKAGES = ("torchvision", "timm")
 AUXILIARY = "+aux"  # a segmentation net with its auxiliary head, as published ones have it
-CLASSES, SEGMENTS = 1000, 21  # of ImageNet; of Pascal VOC with its background, as published segmentation nets have
+CLASSES, SEGMENTS = (
+    1000,
+    21,
+)  # of ImageNet; of Pascal VOC with its background, as published segmentation nets have
 
 
 def package_architecture(arch: str) -> Architecture:
-    """The classifier, or segmentation net of torchvision's, that `torchvision/NAME` or `timm/NAME` names.
+    """The classifier, or segmentation net of torchvision's, that `torchvision/NAME` or `timm/NAME`
+    names.
 
-    With its own input size. Raises ModelError where the package is not there or can't be imported, or has no such.
+    With its own input size. Raises ModelError where the package is not there or can't be imported,
+    or has no such.
     """
     package, _, name = arch.partition("/")
     module = _import(arch, package)
-    return _torchvision(arch, name, module) if package == "torchvision" else _timm(arch, name, module)
+    return (
+        _torchvision(arch, name, module) if package == "torchvision" else _timm(arch, name, module)
+    )
 
 
 def _import(arch: str, package: str) -> Any:
@@ -32,7 +39,9 @@ def _import(arch: str, package: str) -> Any:
         return import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
-            raise ModelError(arch, f"importing {package} fails: {error}", _install(package)) from error
+            raise ModelError(
+                arch, f"importing {package} fails: {error}", _install(package)
+            ) from error
         raise ModelError(arch, f"{package} is not installed", _install(package)) from error
     except (ImportError, RuntimeError) as error:  # a build that does not fit the installed torch
         right = f"install the build of {package} that belongs to your torch"
@@ -50,10 +59,14 @@ def _torchvision(arch: str, name: str, torchvision: Any) -> Architecture:
     _known(arch, name, [*models.list_models(module=models), *segmentation])
     segments = name in segmentation
     try:
-        side = models.get_model_weights(name).DEFAULT.transforms.keywords["resize_size" if segments else "crop_size"]
+        side = models.get_model_weights(name).DEFAULT.transforms.keywords[
+            "resize_size" if segments else "crop_size"
+        ]
     except (AttributeError, KeyError):  # a model without published weights
         side = 224
-    special: dict[str, Any] = {"weights_backbone": None} if segments else {}  # else they are downloaded
+    special: dict[str, Any] = (
+        {"weights_backbone": None} if segments else {}
+    )  # else they are downloaded
     others: tuple[str, ...] = ()
     helped = segments and "aux_loss" in signature(models.get_model_builder(name)).parameters
     if auxiliary and not helped:
@@ -87,7 +100,9 @@ def _timm(arch: str, name: str, timm: Any) -> Architecture:
 
 
 def _make_timm(timm: Any, name: str, *, num_classes: int, in_channels: int) -> nn.Module:
-    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels)
+    model: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=num_classes, in_chans=in_channels
+    )
     return model
 
 

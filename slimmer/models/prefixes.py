@@ -1,4 +1,6 @@
-"""Weights by the network's own names: what other programs put in front of them, found from the network."""
+"""Weights by the network's own names: what other programs put in front of them, found from the
+network.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +22,9 @@ _MOST_TRIED = 64  # prefixes of which the nearest is found
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """Weights by a network's own names, without the `prefix` that they had; and the keys that are not the network's."""
+    """Weights by a network's own names, without the `prefix` that they had; and the keys that are
+    not the network's.
+    """
 
     weights: Mapping[str, Tensor]
     prefix: str = ""
@@ -36,17 +40,22 @@ def is_average(name: str) -> bool:
     return _EMA.search(name) is not None
 
 
-def complete(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], head: str | None) -> list[Named]:
-    """The sets of all of a network's keys among `weights`, each under a prefix of its own; one alone where it has none.
+def complete(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], head: str | None
+) -> list[Named]:
+    """The sets of all of a network's keys among `weights`, each under a prefix of its own; one
+    alone where it has none.
 
-    `own` is the network's state, and `head` its last layer, which may lie beside the rest under a name with "head".
-    What has the prefix must be the network's, but for counters (whole numbers, such as an average's); what has
-    another is passed over. Shapes are not looked at.
+    `own` is the network's state, and `head` its last layer, which may lie beside the rest under a
+    name with "head". What has the prefix must be the network's, but for counters (whole numbers,
+    such as an average's); what has another is passed over. Shapes are not looked at.
     """
     weights = _unwrapped(own, weights)
     required = [key for key in own if not key.endswith(OPTIONAL)]
     body = [key for key in required if head is None or key.rpartition(".")[0] != head]
-    fitting = (prefix for prefix in _prefixes(own, weights) if all(prefix + key in weights for key in body))
+    fitting = (
+        prefix for prefix in _prefixes(own, weights) if all(prefix + key in weights for key in body)
+    )
     named = (_take(own, weights, prefix, head) for prefix in fitting)
     found = list(islice((each for each in named if each is not None), _MOST_FITTING))
     bare = [each for each in found if not each.prefix]
@@ -63,7 +72,9 @@ def nearest_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> N
 
 
 def _unwrapped(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights without what wrappers put into the middle of names, where the network has no such names."""
+    """The weights without what wrappers put into the middle of names, where the network has no such
+    names.
+    """
     for wrapper in _WRAPPERS:
         if any(wrapper in key for key in weights) and not any(wrapper in key for key in own):
             plain = {key.replace(wrapper, ""): each for key, each in weights.items()}
@@ -79,13 +90,17 @@ def _prefixes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Itera
             yield key[: len(key) - len(kernel)]
 
 
-def _split(weights: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _split(
+    weights: Mapping[str, Tensor], prefix: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Those that have the prefix, without it; and the others."""
     inner = {key[len(prefix) :]: each for key, each in weights.items() if key.startswith(prefix)}
     return inner, {key: each for key, each in weights.items() if not key.startswith(prefix)}
 
 
-def _take(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str, head: str | None) -> Named | None:
+def _take(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str, head: str | None
+) -> Named | None:
     """The network's weights under that prefix; None where some are missing, or others have it too."""
     inner, outer = _split(weights, prefix)
     missing = [key for key in own if key not in inner and not key.endswith(OPTIONAL)]
@@ -103,15 +118,25 @@ def _take(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str,
 
 
 def _counts(tensor: Tensor) -> bool:
-    """Whether it is one whole number: nothing that a network computes with, as a learnt scale would be."""
+    """Whether it is one whole number: nothing that a network computes with, as a learnt scale would
+    be.
+    """
     return tensor.numel() == 1 and not (tensor.is_floating_point() or tensor.is_complex())
 
 
-def _head_elsewhere(own: Mapping[str, Tensor], outer: Mapping[str, Tensor], head: str) -> str | None:
-    """The prefix of the last layer's weights beside the network's; None unless there is exactly one such."""
+def _head_elsewhere(
+    own: Mapping[str, Tensor], outer: Mapping[str, Tensor], head: str
+) -> str | None:
+    """The prefix of the last layer's weights beside the network's; None unless there is exactly one
+    such.
+    """
     kernel = layer_weight(head)
     parts = [key.rpartition(".")[2] for key in own if key.rpartition(".")[0] == head]
-    places = [key.removesuffix("weight") for key in outer if _HEADS.search(key) and key.endswith(".weight")]
+    places = [
+        key.removesuffix("weight")
+        for key in outer
+        if _HEADS.search(key) and key.endswith(".weight")
+    ]
     fitting = [
         place
         for place in places

@@ -1,4 +1,6 @@
-"""ResNet-18, -34 and -50 for ImageNet in torchvision's layout, so that its checkpoints load as they are."""
+"""ResNet-18, -34 and -50 for ImageNet in torchvision's layout, so that its checkpoints load as they
+are.
+"""
 
 from functools import partial
 
@@ -24,11 +26,15 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, entering, H, W) -> (N, width, H / stride, W / stride)."""
         inner = relu(self.bn1(self.conv1(x)))
-        return relu(self.bn2(self.conv2(inner)) + (x if self.downsample is None else self.downsample(x)))
+        return relu(
+            self.bn2(self.conv2(inner)) + (x if self.downsample is None else self.downsample(x))
+        )
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; the 3x3 one has the stride, as in torchvision (v1.5)."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; the 3x3 one has the stride, as in torchvision
+    (v1.5).
+    """
 
     expansion = 4
 
@@ -47,13 +53,17 @@ class Bottleneck(nn.Module):
         """(N, entering, H, W) -> (N, 4 width, H / stride, W / stride)."""
         inner = relu(self.bn1(self.conv1(x)))
         inner = relu(self.bn2(self.conv2(inner)))
-        return relu(self.bn3(self.conv3(inner)) + (x if self.downsample is None else self.downsample(x)))
+        return relu(
+            self.bn3(self.conv3(inner)) + (x if self.downsample is None else self.downsample(x))
+        )
 
 
 def _downsample(entering: int, leaving: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and entering == leaving:
         return None
-    return nn.Sequential(nn.Conv2d(entering, leaving, 1, stride, bias=False), nn.BatchNorm2d(leaving))
+    return nn.Sequential(
+        nn.Conv2d(entering, leaving, 1, stride, bias=False), nn.BatchNorm2d(leaving)
+    )
 
 
 class ResNet(nn.Module):

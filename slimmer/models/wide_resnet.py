@@ -11,9 +11,11 @@ SIZES = ((10, 1), (16, 4), (28, 10), (40, 2))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with BN and ReLU in front of each, and a shortcut; nothing after the sum.
+    """Two 3x3 convolutions with BN and ReLU in front of each, and a shortcut; nothing after the
+    sum.
 
-    Where the shape changes, the shortcut is a 1x1 convolution that reads what the first BN and ReLU give.
+    Where the shape changes, the shortcut is a 1x1 convolution that reads what the first BN and ReLU
+    give.
     """
 
     def __init__(self, entering: int, width: int, stride: int) -> None:
@@ -46,10 +48,11 @@ class Stage(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """A 3x3 convolution to 16 channels, three stages of n blocks (16, 32, 64 times `factor`), one linear layer.
+    """A 3x3 convolution to 16 channels, three stages of n blocks (16, 32, 64 times `factor`), one
+    linear layer.
 
-    Without dropout. Source: Zagoruyko and Komodakis, Wide Residual Networks (2016), table 1; key names as in
-    github.com/xternalz/WideResNet-pytorch.
+    Without dropout. Source: Zagoruyko and Komodakis, Wide Residual Networks (2016), table 1; key
+    names as in github.com/xternalz/WideResNet-pytorch.
     """
 
     def __init__(self, blocks: int, factor: int, *, num_classes: int, in_channels: int) -> None:

@@ -1,4 +1,6 @@
-"""A recipe's method made ready: its steps, its masks, its first scores, and the exact plan that it ends with."""
+"""A recipe's method made ready: its steps, its masks, its first scores, and the exact plan that it
+ends with.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -50,7 +52,9 @@ def method_entry(recipe: Recipe, job: PruningJob) -> Criterion | TrainedMethod:
     """The method that the recipe names. Raises RecipeError where it needs data and there are none."""
     entry = find_method(recipe.method.name, with_data=job.data is not None)
     if job.data is None and (isinstance(entry, TrainedMethod) or entry.needs_data):
-        raise RecipeError("method.name", f"{entry.name} needs data", "give --data, or method.name=magnitude")
+        raise RecipeError(
+            "method.name", f"{entry.name} needs data", "give --data, or method.name=magnitude"
+        )
     return entry
 
 
@@ -64,7 +68,8 @@ def sparsify_steps(recipe: Recipe, job: PruningJob, training: Training) -> int:
 def choose_method(
     recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool, observe: Observe = lambda _: None
 ) -> Method:
-    """The recipe's method with its first scores or targets; a resumed one gets its scores from the saved state.
+    """The recipe's method with its first scores or targets; a resumed one gets its scores from the
+    saved state.
 
     `observe` hears how far the scores are, where that takes long.
     """
@@ -72,7 +77,9 @@ def choose_method(
     if isinstance(entry, TrainedMethod):
         return _trained_method(entry, recipe, job, stop, resumed=resumed)
     if resumed:  # the saved state holds the scores
-        return Taylor(torch.ones(job.graph.units, dtype=torch.float32), _projection(recipe, job), stop)
+        return Taylor(
+            torch.ones(job.graph.units, dtype=torch.float32), _projection(recipe, job), stop
+        )
     scores: Tensor = load(entry.scores)(_request(recipe, job, stop))
     if recipe.method.sensitivity_batches() and not stop:
         scores = _measured(recipe, job, scores, observe)
@@ -80,7 +87,9 @@ def choose_method(
 
 
 def check_method(recipe: Recipe, job: PruningJob) -> None:
-    """Raise RecipeError where the method's options don't fit the data, the budgets or the steps; nothing is changed."""
+    """Raise RecipeError where the method's options don't fit the data, the budgets or the steps;
+    nothing is changed.
+    """
     entry = method_entry(recipe, job)
     if isinstance(entry, TrainedMethod):
         stop = sparsify_steps(recipe, job, training_of(recipe, job))
@@ -90,7 +99,9 @@ def check_method(recipe: Recipe, job: PruningJob) -> None:
 
 
 def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor) -> Plan:
-    """The exact projection: the plan inside every budget that keeps the highest scores, or the method's own cut."""
+    """The exact projection: the plan inside every budget that keeps the highest scores, or the
+    method's own cut.
+    """
     entry = method_entry(recipe, job)
     if recipe.method.own_cut() and entry.cut is not None:
         plan: Plan = load(entry.cut)(_request(recipe, job), scores)
@@ -98,10 +109,14 @@ def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor) -> Plan:
     return _allocate(recipe, job, scores - scores.min().clamp(max=0), job.budgets)
 
 
-def training_images(data: Data, recipe: Recipe, number: int, *, augment: str = "none") -> Iterator[Tensor]:
+def training_images(
+    data: Data, recipe: Recipe, number: int, *, augment: str = "none"
+) -> Iterator[Tensor]:
     """The first `number` batches of training images."""
     size = recipe.finetune.batch_size
-    of_epoch = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment=augment)
+    of_epoch = batches(
+        data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment=augment
+    )
     return (images for images, _ in islice(of_epoch, number))
 
 
@@ -113,22 +128,30 @@ def _request(recipe: Recipe, job: PruningJob, stop: int = 0) -> ScoreRequest[Met
             raise RecipeError("method.name", f"{recipe.method.name} asks for images", "give --data")
         return training_images(job.data, recipe, number)
 
-    return ScoreRequest(job.model, job.graph, recipe.method, recipe.seed, images, under_masks=stop > 0)
+    return ScoreRequest(
+        job.model, job.graph, recipe.method, recipe.seed, images, under_masks=stop > 0
+    )
 
 
-def _setup(recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool) -> MethodSetup[MethodOptions]:
+def _setup(
+    recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool
+) -> MethodSetup[MethodOptions]:
     """What the recipe's trained method is built for."""
     assert job.data is not None
     per_epoch = steps(job.data.train, recipe.finetune.batch_size)
     return MethodSetup(job.model, job.graph, job.budgets, recipe.method, stop, per_epoch, resumed)
 
 
-def _trained_method(entry: TrainedMethod, recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool) -> Method:
+def _trained_method(
+    entry: TrainedMethod, recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool
+) -> Method:
     """The method, to be trained for `stop` steps. Raises RecipeError where these are none."""
     if stop < 1:
         share, epochs = recipe.method.share_under_masks(), recipe.finetune.epochs
         found = f"{share:g} of {epochs:g} epochs is no step: nothing would be learnt"
-        raise RecipeError("method.sparsify", found, "raise it or finetune.epochs, or take a one-shot method")
+        raise RecipeError(
+            "method.sparsify", found, "raise it or finetune.epochs, or take a one-shot method"
+        )
     method: Method = load(entry.build)(_setup(recipe, job, stop, resumed=resumed))
     return method
 

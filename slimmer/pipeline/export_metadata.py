@@ -1,4 +1,6 @@
-"""What an exported file says about itself: where it comes from, what it costs, what it wants to be fed."""
+"""What an exported file says about itself: where it comes from, what it costs, what it wants to be
+fed.
+"""
 
 import json
 from collections.abc import Mapping
@@ -29,12 +31,17 @@ FLOATS = "images as they are (floats), then (x - mean) / std per channel"
 
 
 def provenance(
-    run: Run, variant: Variant, report: Mapping[str, Any], recipe: Recipe, data: Data | None, inputs: Inputs
+    run: Run,
+    variant: Variant,
+    report: Mapping[str, Any],
+    recipe: Recipe,
+    data: Data | None,
+    inputs: Inputs,
 ) -> dict[str, str]:
     """A variant's metadata, as strings; a file that says the same is the same.
 
-    `inputs` are what the network takes. With `data` it also holds how images are normalised and what the classes are
-    called.
+    `inputs` are what the network takes. With `data` it also holds how images are normalised and
+    what the classes are called.
     """
     costs = {kind.name: report[kind.name] for kind in costs_in(report)}
     section, name = recipe.export, variant.network
@@ -59,10 +66,19 @@ def provenance(
         "precision_io": "fp16" if half_io else "fp32",
         "batch": _batch(variant, inputs),
         "image_size": ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs),
-        **({"int8_images": str(section.int8_images), "seed": str(recipe.seed)} if variant.form == "int8" else {}),
+        **(
+            {"int8_images": str(section.int8_images), "seed": str(recipe.seed)}
+            if variant.form == "int8"
+            else {}
+        ),
         **({} if data is None else _wanted(data)),
-        # int8 is calibrated on the data; a program is held against them only when it was just written
-        **({} if data is None or variant.form not in ("int8", "torch") else {"data_sha256": fingerprint(data)}),
+        # int8 is calibrated on the data; a program is held against them only when it was just
+        # written
+        **(
+            {}
+            if data is None or variant.form not in ("int8", "torch")
+            else {"data_sha256": fingerprint(data)}
+        ),
     }
 
 
@@ -81,10 +97,14 @@ def _batch(variant: Variant, inputs: Inputs) -> str:
 
 
 def _sizes(inputs: Inputs) -> str:
-    """One image's, or of each tensor that a call takes, with its type: a file for another example is another file."""
+    """One image's, or of each tensor that a call takes, with its type: a file for another example
+    is another file.
+    """
     if is_image(inputs):
         return "x".join(map(str, inputs))
-    tensors = [("x".join(map(str, tensor.shape)), str(tensor.dtype)) for tensor in tensors_in(inputs)]
+    tensors = [
+        ("x".join(map(str, tensor.shape)), str(tensor.dtype)) for tensor in tensors_in(inputs)
+    ]
     return " and ".join(f"{sizes} {kind.removeprefix('torch.')}" for sizes, kind in tensors)
 
 

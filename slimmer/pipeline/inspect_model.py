@@ -41,16 +41,17 @@ def inspect(
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
 
-    `flops` and `params` hold the dense count, the least that a plan can reach (every group at one channel), and
-    what is out of reach: the part that no channel group touches. `layers` has every convolution and linear layer,
-    with the groups of its channels and the reasons of those that stay; `held` has the modules that hold most of the
-    FLOPs of the least plan. A module needs `input_size` (channels, height, width) of one image; a checkpoint's own
-    architecture knows it. `keep` and `only` are patterns of layers, as in a recipe; `equal_splits` and `rewrite` look
-    at it as `slimmer prune` does with them. With `trace`, names of submodules, these alone are traced: FLOPs are
-    theirs, and parameters the whole network's. `entry` says which of several sets of weights is meant, and
-    `trust_code` takes an architecture that one of slimmer's own files names as code. `notes` say what was passed over
-    in the checkpoint, and where the size of an image is a guess.
-    Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
+    `flops` and `params` hold the dense count, the least that a plan can reach (every group at one
+    channel), and what is out of reach: the part that no channel group touches. `layers` has every
+    convolution and linear layer, with the groups of its channels and the reasons of those that
+    stay; `held` has the modules that hold most of the FLOPs of the least plan. A module needs
+    `input_size` (channels, height, width) of one image; a checkpoint's own architecture knows it.
+    `keep` and `only` are patterns of layers, as in a recipe; `equal_splits` and `rewrite` look at
+    it as `slimmer prune` does with them. With `trace`, names of submodules, these alone are traced:
+    FLOPs are theirs, and parameters the whole network's. `entry` says which of several sets of
+    weights is meant, and `trust_code` takes an architecture that one of slimmer's own files names
+    as code. `notes` say what was passed over in the checkpoint, and where the size of an image is a
+    guess. Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
     >>> found = inspect(build("cifar_resnet8"), input_size=(3, 32, 32))
@@ -109,7 +110,9 @@ def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:
 def _where_flops_go(
     network: nn.Module, inputs: Inputs, graph: ChannelGraph
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every layer with its FLOPs, groups and reasons; and the modules that hold most FLOPs of the least plan."""
+    """Every layer with its FLOPs, groups and reasons; and the modules that hold most FLOPs of the
+    least plan.
+    """
     dense, least = _by_module(network, inputs, graph)
     sizes, total = dict(graph.sizes), sum(dense.values())
     known = {layer.name: layer for layer in graph.layers}
@@ -124,14 +127,23 @@ def _where_flops_go(
                 "channels": stays[0].of if axis is None else sizes[axis],
                 "flops": dense.get(name, 0),
                 "flops_least": least.get(name, 0),
-                "groups": [group.name for group in graph.groups if any(part.axis == axis for part in group.slices)],
+                "groups": [
+                    group.name
+                    for group in graph.groups
+                    if any(part.axis == axis for part in group.slices)
+                ],
                 "stays": [{"channels": row.channels, "reason": row.reason} for row in stays],
             }
         )
     reasons = {row["name"]: [each["reason"] for each in row["stays"]] for row in rows}
     most = sorted(least, key=lambda name: -least[name])[:HOLDERS]
     held = [
-        {"module": name, "flops": least[name], "ratio": least[name] / total, "reasons": reasons.get(name, [])}
+        {
+            "module": name,
+            "flops": least[name],
+            "ratio": least[name] / total,
+            "reasons": reasons.get(name, []),
+        }
         for name in most
     ]
     return rows, held
@@ -148,14 +160,20 @@ def _stays(graph: ChannelGraph, name: str, axis: Axis | None) -> list[Fixed]:
     return rows
 
 
-def _by_module(network: nn.Module, inputs: Inputs, graph: ChannelGraph) -> tuple[Counter[str], Counter[str]]:
-    """FLOPs of one call by module, without those of the modules inside: dense, and with one channel a group."""
+def _by_module(
+    network: nn.Module, inputs: Inputs, graph: ChannelGraph
+) -> tuple[Counter[str], Counter[str]]:
+    """FLOPs of one call by module, without those of the modules inside: dense, and with one channel
+    a group.
+    """
     sizes = dict(graph.sizes)
     gone = make_plan(graph, {group.name: [0] for group in graph.groups}).removed()
     volumes: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for operation in graph.operations:
         whole = operation.volume * prod(sizes[axis] for axis in operation.axes)
-        left = operation.volume * prod(sizes[axis] - len(gone.get(axis, ())) for axis in operation.axes)
+        left = operation.volume * prod(
+            sizes[axis] - len(gone.get(axis, ())) for axis in operation.axes
+        )
         volumes.setdefault((operation.module, operation.kind), []).append((left, whole))
     dense: Counter[str] = Counter()
     least: Counter[str] = Counter()
@@ -174,7 +192,9 @@ def _group(group: ChannelGroup, graph: ChannelGraph) -> dict[str, Any]:
         "size": group.size,
         "made_by": [layer.name for layer in graph.layers if layer.out_axis in touched],
         "read_by": [layer.name for layer in graph.layers if layer.in_axis in touched],
-        "members": [_member(part.axis.tensor, part.axis.dim, part.multiplicity) for part in group.slices],
+        "members": [
+            _member(part.axis.tensor, part.axis.dim, part.multiplicity) for part in group.slices
+        ],
     }
 
 

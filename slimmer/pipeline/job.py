@@ -1,4 +1,6 @@
-"""What a run starts from, checked before anything is written: network, data, channel groups, costs, budgets."""
+"""What a run starts from, checked before anything is written: network, data, channel groups, costs,
+budgets.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -31,8 +33,8 @@ from slimmer.runs.events import Observe, stage
 class PruningJob:
     """A network and what is to become of it.
 
-    `model` is the dense network that is masked, trained and cut: the one that was `given`, or its program where
-    `--rewrite` turns computed weights into parameters.
+    `model` is the dense network that is masked, trained and cut: the one that was `given`, or its
+    program where `--rewrite` turns computed weights into parameters.
     """
 
     given: nn.Module
@@ -56,10 +58,12 @@ def prepare(
     trust_code: bool = False,
     observe: Observe = lambda _: None,
 ) -> PruningJob:
-    """The job of a recipe; `model` (and how to build it) and `data` stand in for its model and data sections.
+    """The job of a recipe; `model` (and how to build it) and `data` stand in for its model and data
+    sections.
 
-    `observe` hears what is to be known of the checkpoint; `trust_code` takes an architecture that it names as code.
-    Raises SlimmerError for whatever can't be read, does not fit together or can't be met.
+    `observe` hears what is to be known of the checkpoint; `trust_code` takes an architecture that
+    it names as code. Raises SlimmerError for whatever can't be read, does not fit together or can't
+    be met.
     """
     _check_cut(recipe)
     observe(stage("loading the network and the data"))
@@ -68,7 +72,9 @@ def prepare(
     else:
         check_data(data)
     if data is None and recipe.method.sensitivity_batches():
-        raise RecipeError("method.sensitivity", "needs data", "give --data, or method.sensitivity=0")
+        raise RecipeError(
+            "method.sensitivity", "needs data", "give --data, or method.sensitivity=0"
+        )
     if model is None:
         source = load_model(recipe.model, data, recipe.seed, trust_code=trust_code)
         model, identity = source.network, source.identity
@@ -83,18 +89,25 @@ def prepare(
     check_again(identity, rewrite=recipe.model.rewrite)
     given = model
     observe(stage("tracing the network and checking its channel groups"))
-    model, graph, costs, cut, scope = examine(given, identity, recipe.model, recipe.budget.amounts())
+    model, graph, costs, cut, scope = examine(
+        given, identity, recipe.model, recipe.budget.amounts()
+    )
     limits = _limits(graph, recipe.budget)
     by_name = {cost.name: cost for cost in costs}
     budgets = tuple(
-        Budget(by_name[name], amount.of(by_name[name].dense)) for name, amount in recipe.budget.amounts().items()
+        Budget(by_name[name], amount.of(by_name[name].dense))
+        for name, amount in recipe.budget.amounts().items()
     )
     narrowing = _narrowing(recipe)
     whole = not (recipe.model.rewrite or recipe.model.trace or identity.plan)
     rewritten = partial(_rewritten, given, identity, recipe) if whole else None
     if not graph.groups:
-        found = f"no channel of the network may go{', with ' * bool(narrowing)}{', '.join(narrowing)}"
-        raise ModelError(identity.arch or type(model).__name__, found, for_no_channel(given, rewritten))
+        found = (
+            f"no channel of the network may go{', with ' * bool(narrowing)}{', '.join(narrowing)}"
+        )
+        raise ModelError(
+            identity.arch or type(model).__name__, found, for_no_channel(given, rewritten)
+        )
     try:
         check_reachable(budgets, graph, limits, narrowing)
     except BudgetError as error:
@@ -103,10 +116,14 @@ def prepare(
 
 
 def _limits(graph: ChannelGraph, section: BudgetSection) -> Limits:
-    return Limits(section.round_to, floors=group_floors(graph, section.min_width, section.max_sparsity))
+    return Limits(
+        section.round_to, floors=group_floors(graph, section.min_width, section.max_sparsity)
+    )
 
 
-def _rewritten(model: nn.Module, identity: Identity, recipe: Recipe) -> tuple[ChannelGraph, tuple[Cost, ...], Limits]:
+def _rewritten(
+    model: nn.Module, identity: Identity, recipe: Recipe
+) -> tuple[ChannelGraph, tuple[Cost, ...], Limits]:
     """The channel groups, costs and limits under --rewrite."""
     section = recipe.model.model_copy(update={"rewrite": True})
     _, graph, costs, _, _ = examine(model, identity, section, recipe.budget.amounts())
@@ -115,7 +132,10 @@ def _rewritten(model: nn.Module, identity: Identity, recipe: Recipe) -> tuple[Ch
 
 def _narrowing(recipe: Recipe) -> list[str]:
     """The settings that keep channels from going, as far as they are not left at their defaults."""
-    keys = {"model": ("keep", "only", "trace", "equal_splits"), "budget": ("min_width", "max_sparsity", "round_to")}
+    keys = {
+        "model": ("keep", "only", "trace", "equal_splits"),
+        "budget": ("min_width", "max_sparsity", "round_to"),
+    }
     sections = ((name, getattr(recipe, name), each) for name, each in keys.items())
     return [
         f"{name}.{key}={_plain(getattr(section, key))}"
@@ -134,10 +154,16 @@ def _check_cut(recipe: Recipe) -> None:
     """Raise where neither the budget nor the method says how much is to go, or both do."""
     own = recipe.method.own_cut()
     if own is None and not recipe.budget.amounts():
-        raise BudgetError("budget", "none is named", "give --flops, --params or both, as what may remain: --flops 0.5")
+        raise BudgetError(
+            "budget",
+            "none is named",
+            "give --flops, --params or both, as what may remain: --flops 0.5",
+        )
     if own is not None and recipe.budget != BudgetSection():
         found = f"method.{own} says what goes, and the budget what may remain"
-        raise RecipeError("budget", found, f"give one of them: a budget, or method.{own} as published")
+        raise RecipeError(
+            "budget", found, f"give one of them: a budget, or method.{own} as published"
+        )
 
 
 def examine(
@@ -146,13 +172,14 @@ def examine(
     section: ModelSection | None = None,
     wanted: Collection[str] = (),
 ) -> tuple[nn.Module, ChannelGraph, tuple[Cost, ...], Cut, Scope]:
-    """The dense network that is pruned for `model`; its channel groups that `section` lets go, self-checked; its costs;
-    what cuts it by a plan; and what of it was traced.
+    """The dense network that is pruned for `model`; its channel groups that `section` lets go,
+    self-checked; its costs; what cuts it by a plan; and what of it was traced.
 
     `wanted` are costs by name that are computed beside those of every run.
 
-    FLOPs are those of what is traced, parameters the whole network's. Raises ModelError also where FLOPs can't be
-    relied on: two counters differ on the dense network, or its closed forms and a recount on one that was cut.
+    FLOPs are those of what is traced, parameters the whole network's. Raises ModelError also where
+    FLOPs can't be relied on: two counters differ on the dense network, or its closed forms and a
+    recount on one that was cut.
     """
     check_is_network(model)
     section = ModelSection() if section is None else section
@@ -162,8 +189,16 @@ def examine(
     if section.rewrite:
         check_spectral_norm(model)
     scope = scope_of(model, identity.inputs(model), section.trace)
-    program = read_program(model, scope.inputs, equal_splits=section.equal_splits) if section.rewrite else None
-    graph = graph_of(model, scope, equal_splits=section.equal_splits) if program is None else program.channels
+    program = (
+        read_program(model, scope.inputs, equal_splits=section.equal_splits)
+        if section.rewrite
+        else None
+    )
+    graph = (
+        graph_of(model, scope, equal_splits=section.equal_splits)
+        if program is None
+        else program.channels
+    )
     cut: Cut = prune if program is None else program.prune
     model = model if program is None else program.dense(model)
     graph = probe_scope(model, keep_layers(graph, section.keep, section.only), scope, cut)
@@ -179,7 +214,9 @@ def load_data(section: DataSection) -> Data | None:
     """The data that a recipe names, or None. Raises DataError."""
     if section.name is None and section.path is None:
         return None
-    name = guess(section.path) if section.name is None and section.path is not None else section.name
+    name = (
+        guess(section.path) if section.name is None and section.path is not None else section.name
+    )
     return load(
         name or "",
         path=section.path,
@@ -192,7 +229,9 @@ def load_data(section: DataSection) -> Data | None:
 
 
 def check_fit(identity: Identity, data: Data) -> None:
-    """Nothing; raises DataError where the network takes other images than the data's, or tells other classes apart."""
+    """Nothing; raises DataError where the network takes other images than the data's, or tells
+    other classes apart.
+    """
     if identity.input_size != data.input_size:
         raise DataError(
             data.name,

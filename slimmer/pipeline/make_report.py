@@ -20,12 +20,18 @@ from slimmer.runs.directory import Run, worked
 
 
 def make_report(
-    run: Run, recipe: Recipe, job: PruningJob, plan: Plan, slim: nn.Module, measured: Mapping[str, Any]
+    run: Run,
+    recipe: Recipe,
+    job: PruningJob,
+    plan: Plan,
+    slim: nn.Module,
+    measured: Mapping[str, Any],
 ) -> dict[str, Any]:
     """All that is known of a finished run, as data.
 
-    `measured` holds the accuracies and, of masks that were trained, what they left before projection. The closed
-    forms have to agree with a recount of the slim network to the unit: raises ModelError where they do not.
+    `measured` holds the accuracies and, of masks that were trained, what they left before
+    projection. The closed forms have to agree with a recount of the slim network to the unit:
+    raises ModelError where they do not.
     """
     slim_subject = subject_of(slim, job.model, job.graph, job.scope, job.cut)
     top1 = {key: measured[f"accuracy_{key}"] for key in ("dense", "removed", "slim")}
@@ -49,7 +55,12 @@ def make_report(
         "before_projection": measured.get("before_projection"),
         "accuracy": None if job.data is None else top1,
         "groups": [
-            {"name": group.name, "dense": group.size, "slim": width, "channels_each": _channels_each(group)}
+            {
+                "name": group.name,
+                "dense": group.size,
+                "slim": width,
+                "channels_each": _channels_each(group),
+            }
             for group, width in zip(plan.groups, plan.widths, strict=True)
         ],
         "attributes": attribute_report(job.graph, plan),
@@ -60,15 +71,20 @@ def make_report(
 
 
 def _traced(job: PruningJob, slim: nn.Module) -> dict[str, Any] | None:
-    """The parts that alone were traced, and their share of the parameters; None where all of the network was."""
+    """The parts that alone were traced, and their share of the parameters; None where all of the
+    network was.
+    """
     if not job.scope.parts:
         return None
     dense, left = (
-        sum(parameter.numel() for parameter in job.scope.of(each).parameters()) for each in (job.model, slim)
+        sum(parameter.numel() for parameter in job.scope.of(each).parameters())
+        for each in (job.model, slim)
     )
     return {"parts": list(job.scope.parts), "params": {"dense": dense, "slim": left}}
 
 
 def _channels_each(group: ChannelGroup) -> int:
-    """The channels that go with one unit of the group: several where a grouped convolution loses whole groups."""
+    """The channels that go with one unit of the group: several where a grouped convolution loses
+    whole groups.
+    """
     return min(part.multiplicity for part in group.slices)

@@ -24,7 +24,9 @@ class Happening:
 
 @dataclass
 class _Child:
-    """A running process, the slot that it takes, and the bytes of the line that it has not ended yet."""
+    """A running process, the slot that it takes, and the bytes of the line that it has not ended
+    yet.
+    """
 
     name: str
     slot: int
@@ -37,8 +39,9 @@ def side_by_side(
 ) -> Generator[Happening, None, None]:
     """What happens while the named commands run in their order, at most `jobs` at a time.
 
-    Each has its share of the processor's cores, and a GPU of its own where there are several. The processes keep
-    the file descriptors in `keep` open. When the iterator is closed before its end, they are stopped.
+    Each has its share of the processor's cores, and a GPU of its own where there are several. The
+    processes keep the file descriptors in `keep` open. When the iterator is closed before its end,
+    they are stopped.
 
     >>> [(each.said, each.code) for each in side_by_side({"hello": ["sh", "-c", "echo hello >&2"]}, 1)]
     [(None, None), ('hello', None), (None, 0)]
@@ -52,7 +55,11 @@ def side_by_side(
                 while waiting and free:
                     name, command = waiting.pop(0)
                     slot = free.pop(0)
-                    running.append(_Child(name, slot, _start(command, {**os.environ, **share(slot, jobs)}, keep)))
+                    running.append(
+                        _Child(
+                            name, slot, _start(command, {**os.environ, **share(slot, jobs)}, keep)
+                        )
+                    )
                     selector.register(_stderr(running[-1]), selectors.EVENT_READ, running[-1])
                     yield Happening(name)
                 for key, _ in selector.select():
@@ -70,13 +77,21 @@ def side_by_side(
 
 
 def share(slot: int, jobs: int) -> dict[str, str]:
-    """The environment variables that give one of `jobs` processes its share of the machine, from slot 0 on."""
+    """The environment variables that give one of `jobs` processes its share of the machine, from
+    slot 0 on.
+    """
     if jobs == 1:
         return {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     threads = max(1, cores // jobs)
     named = os.environ.get("OMP_NUM_THREADS", "")
-    found = {"OMP_NUM_THREADS": str(min(threads, int(named)) if named.isdecimal() and int(named) else threads)}
+    found = {
+        "OMP_NUM_THREADS": str(
+            min(threads, int(named)) if named.isdecimal() and int(named) else threads
+        )
+    }
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         gpus = visible.split(",")
@@ -85,7 +100,9 @@ def share(slot: int, jobs: int) -> dict[str, str]:
     return found | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {})
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str], keep: Sequence[int]) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], keep: Sequence[int]
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - no shell, and the commands are slimmer's own
         command,
         env=environment,
@@ -117,10 +134,12 @@ def _end(child: _Child) -> int:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes as SIGTERM does, and by force what does not end: Ctrl-C is ignored by what runs behind a shell.
+    """End processes as SIGTERM does, and by force what does not end: Ctrl-C is ignored by what runs
+    behind a shell.
 
-    A terminal sends Ctrl-C to all of them, so each has a second to end by itself: twice would cut short what a
-    process does at its end. Their stderr stays open until then, since a process can't end well without it.
+    A terminal sends Ctrl-C to all of them, so each has a second to end by itself: twice would cut
+    short what a process does at its end. Their stderr stays open until then, since a process can't
+    end well without it.
     """
     for patience, number in ((1.0, signal.SIGTERM), (GRACE, signal.SIGKILL)):
         for process in processes:

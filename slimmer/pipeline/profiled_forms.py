@@ -1,4 +1,6 @@
-"""A run's files in fp16 and int8: which of them are timed, and what a profile said of those that are exported."""
+"""A run's files in fp16 and int8: which of them are timed, and what a profile said of those that
+are exported.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,10 +18,11 @@ FORMS: tuple[Form, ...] = ("fp16", "int8")
 
 
 def forms_to_time(listed: Mapping[str, Any], section: ProfileSection) -> list[Network]:
-    """Of the current files that export.json lists those in fp16 and int8 that take what the float32 files take.
+    """Of the current files that export.json lists those in fp16 and int8 that take what the float32
+    files take.
 
-    None where PyTorch is to run networks, which runs no file, and where `strict` or a CUDA graph refuses a network
-    whose conversions fall back to the CPU.
+    None where PyTorch is to run networks, which runs no file, and where `strict` or a CUDA graph
+    refuses a network whose conversions fall back to the CPU.
     """
     if section.runtimes != (DEFAULT,) or section.strict or section.cuda_graph:
         return []
@@ -33,7 +36,8 @@ def said_by_profile(
 ) -> list[str]:
     """A sentence for each time that `profile` found exported forms to be no faster than float32.
 
-    `entries` are those of export.json. A profile of another version, or of files of another plan, says nothing.
+    `entries` are those of export.json. A profile of another version, or of files of another plan,
+    says nothing.
     """
     if profile is None or profile["schema"] != SCHEMA:
         return []

@@ -35,7 +35,9 @@ def costs_of(subject: Subject, wanted: Collection[str] = ()) -> tuple[Cost, ...]
     return tuple(found)
 
 
-def subject_of(model: nn.Module, dense: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut) -> Subject:
+def subject_of(
+    model: nn.Module, dense: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut
+) -> Subject:
     """`model`, the `dense` network or one cut from it, as costs see it."""
 
     def with_widths(widths: Sequence[int]) -> nn.Module:

@@ -13,7 +13,9 @@ from slimmer.pruning.limits import Limits
 
 Look = tuple[ChannelGraph, Sequence[Cost], Limits]
 Rewritten = Callable[[], Look]
-"""The channel groups, costs and limits under --rewrite; raises SlimmerError where the network can't be rewritten."""
+"""The channel groups, costs and limits under --rewrite; raises SlimmerError where the network can't
+be rewritten.
+"""
 
 FEW = 4  # names that a message holds
 REWRITE = "--rewrite (in Python rewrite=True)"
@@ -23,7 +25,9 @@ NEW = 'torch.nn.utils.parametrize.remove_parametrizations(model.{}, "weight")'
 
 
 def check_spectral_norm(model: nn.Module) -> None:
-    """Nothing; raises ModelError for a network with layers under spectral normalisation: no program can hold them."""
+    """Nothing; raises ModelError for a network with layers under spectral normalisation: no program
+    can hold them.
+    """
     normed = _spectral_norms(model)
     if normed:
         listed = ", ".join(list(normed)[:FEW])
@@ -31,7 +35,9 @@ def check_spectral_norm(model: nn.Module) -> None:
 
 
 def for_no_channel(model: nn.Module, rewritten: Rewritten | None) -> str:
-    """What to do about a network none of whose channels may go; `rewritten` is None where that is not to be tried."""
+    """What to do about a network none of whose channels may go; `rewritten` is None where that is
+    not to be tried.
+    """
     normed = _spectral_norms(model)
     if normed:
         return f"{', '.join(list(normed)[:FEW])} are {SPECTRAL}; {_bake(normed)}"
@@ -56,7 +62,13 @@ def for_budget(
     ranges = {cost.name: reachable(cost, graph, limits) for cost in costs if cost.name in limit}
     if any(least > limit[name] for name, (least, _) in ranges.items()):
         return error
-    return _with(error, [f"with {REWRITE} {name} from {least / most:.1%}" for name, (least, most) in ranges.items()])
+    return _with(
+        error,
+        [
+            f"with {REWRITE} {name} from {least / most:.1%}"
+            for name, (least, most) in ranges.items()
+        ],
+    )
 
 
 def _with(error: BudgetError, further: Sequence[str]) -> BudgetError:
@@ -77,7 +89,11 @@ def _spectral_norms(model: nn.Module) -> dict[str, str]:
         hooks = module._forward_pre_hooks.values()  # noqa: SLF001 - where the old form lives
         if any(type(hook).__name__ == "SpectralNorm" for hook in hooks):
             found[name] = OLD
-        own = module.parametrizations["weight"] if parametrize.is_parametrized(module, "weight") else ()
+        own = (
+            module.parametrizations["weight"]
+            if parametrize.is_parametrized(module, "weight")
+            else ()
+        )
         if any(type(each).__name__ == "_SpectralNorm" for each in own):
             found[name] = NEW
     return found

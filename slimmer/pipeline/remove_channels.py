@@ -30,17 +30,22 @@ MASK_EVENTS = 50  # records of the masks' values while they are trained
 def remove_channels(
     run: Run, context: Context, teacher: nn.Module, stand: Stand
 ) -> tuple[Plan, Learner, dict[str, float] | None]:
-    """Train under masks toward the budgets, project exactly into them, and remove the channels for real.
+    """Train under masks toward the budgets, project exactly into them, and remove the channels for
+    real.
 
-    Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what the masks alone
-    left of each cost (None where there were none).
+    Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what
+    the masks alone left of each cost (None where there were none).
     """
     job = context.job
     stop = sparsify_steps(context.recipe, job, context.training)
     context.tell(stage("scoring the channels"))
-    method = choose_method(context.recipe, job, stop, resumed=bool(stand.tensors), observe=context.tell)
+    method = choose_method(
+        context.recipe, job, stop, resumed=bool(stand.tensors), observe=context.tell
+    )
     network = Masked(job.model, job.graph, method.start(), method.gate)
-    learner = make_learner(context.fabric.to_device(network), context.training, train_masks=method.trains_masks)
+    learner = make_learner(
+        context.fabric.to_device(network), context.training, train_masks=method.trains_masks
+    )
     if stand.tensors:
         with fitting(run):
             learner.restore_(stand.tensors, stand.step)
@@ -55,7 +60,13 @@ def remove_channels(
             context.tell({**event, **remaining(job, mask.cpu() > 0)})
             if method.has_masks and (event["step"] % often == 0 or event["step"] == stop):
                 told = {key: event[key] for key in ("step", "epoch")}
-                context.tell({"event": "masks", **told, **mask_event(mask, [group.size for group in job.graph.groups])})
+                context.tell(
+                    {
+                        "event": "masks",
+                        **told,
+                        **mask_event(mask, [group.size for group in job.graph.groups]),
+                    }
+                )
 
         train_(
             context.fabric,

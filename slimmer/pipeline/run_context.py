@@ -44,16 +44,21 @@ class Context:
 def make_context(
     fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, job: PruningJob, observe: Observe
 ) -> Context:
-    """The context of a run whose network lies where it is trained, batch norms synchronised where that is asked for."""
+    """The context of a run whose network lies where it is trained, batch norms synchronised where
+    that is asked for.
+    """
     if recipe.finetune.sync_batch_norm:
         job = replace(job, model=synchronised_(fabric, job.model))
     place_(fabric, job.model, example_call(job))
     saved = SavedState(fabric, run, recipe.finetune.save_every)
-    return Context(fabric, recipe, job, training_of(recipe, job), saved, _teller(run, claim, observe))
+    return Context(
+        fabric, recipe, job, training_of(recipe, job), saved, _teller(run, claim, observe)
+    )
 
 
 def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
-    """What happens goes to the caller, and what is no single step into the run's events, from the first process.
+    """What happens goes to the caller, and what is no single step into the run's events, from the
+    first process.
 
     That is the one that has the claim; it ends with RunError where the run's directory was removed.
     """
@@ -64,9 +69,13 @@ def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
             return
         claim.check()
         observe(event)
-        if event["event"] not in {"dense", "stage"} and (event["event"] != "step" or event["step"] % 10 == 0):
+        if event["event"] not in {"dense", "stage"} and (
+            event["event"] != "step" or event["step"] % 10 == 0
+        ):
             at = round(time.monotonic() - began, 3)
-            run.record({"time": at, **{key: value for key, value in event.items() if key != "report"}})
+            run.record(
+                {"time": at, **{key: value for key, value in event.items() if key != "report"}}
+            )
 
     return tell
 
@@ -78,7 +87,9 @@ def example_call(job: PruningJob) -> tuple[Any, ...]:
 
 def slim_network(context: Context, plan: Plan) -> nn.Module:
     """The slim network where it is trained."""
-    return place_(context.fabric, context.job.cut(context.job.model, plan), example_call(context.job))
+    return place_(
+        context.fabric, context.job.cut(context.job.model, plan), example_call(context.job)
+    )
 
 
 @contextmanager
@@ -94,12 +105,18 @@ def fitting(run: Run) -> Iterator[None]:
 def as_trained(context: Context, number: int) -> Iterator[Tensor]:
     """Batches of training images, augmented as in training: see docs/decisions.md, 8."""
     assert context.job.data is not None
-    return training_images(context.job.data, context.recipe, number, augment=context.job.data.augment)
+    return training_images(
+        context.job.data, context.recipe, number, augment=context.job.data.augment
+    )
 
 
 def remaining(job: PruningJob, alive: Tensor) -> dict[str, float]:
-    """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that do."""
-    widths = torch.stack([part.sum() for part in alive.split([group.size for group in job.graph.groups])])
+    """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that
+    do.
+    """
+    widths = torch.stack(
+        [part.sum() for part in alive.split([group.size for group in job.graph.groups])]
+    )
     return {cost.name: cost.share(float(cost.value(widths))) for cost in job.costs}
 
 

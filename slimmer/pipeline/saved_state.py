@@ -18,7 +18,9 @@ DELETE = "delete it and resume: what was trained since the run began, or since i
 
 @dataclass(frozen=True)
 class Stand:
-    """Where a run stands: the stage, the step, the tensors of that moment, and the plan that they belong to."""
+    """Where a run stands: the stage, the step, the tensors of that moment, and the plan that they
+    belong to.
+    """
 
     stage: str = "masks"
     step: int = 0
@@ -38,7 +40,8 @@ class SavedState:
         self._last = time.monotonic()
 
     def load(self, steps: int) -> Stand:
-        """The last state of a run of so many `steps`; its beginning where there is none. Comes before any writing.
+        """The last state of a run of so many `steps`; its beginning where there is none. Comes
+        before any writing.
 
         Raises RunError for a file that is damaged, or of another run.
         """
@@ -57,15 +60,26 @@ class SavedState:
             raise RunError(where, f"stands at step {notes.step} of {steps}", DELETE)
         return Stand(notes.stage, notes.step, tensors, notes.plan_hash)
 
-    def maybe(self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = "") -> None:
+    def maybe(
+        self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = ""
+    ) -> None:
         """Write the state where the last one is older than the recipe allows."""
         if time.monotonic() - self._last >= self._every:
             self.write(stage, learner, method, plan_hash)
 
-    def write(self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = "") -> None:
+    def write(
+        self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = ""
+    ) -> None:
         """Write the state, whole or not at all, from the first process."""
         if self._fabric.global_rank == 0:
-            tensors = learner.state() | {f"method.{name}": tensor for name, tensor in method.items()}
-            notes = {"stage": stage, "step": str(learner.step), "run_hash": self._run_hash, "plan_hash": plan_hash}
+            tensors = learner.state() | {
+                f"method.{name}": tensor for name, tensor in method.items()
+            }
+            notes = {
+                "stage": stage,
+                "step": str(learner.step),
+                "run_hash": self._run_hash,
+                "plan_hash": plan_hash,
+            }
             save_weights(self._path, tensors, notes)
         self._last = time.monotonic()

@@ -1,4 +1,6 @@
-"""Where a network comes from: a checkpoint, a run, random weights of an architecture, a module of Python's."""
+"""Where a network comes from: a checkpoint, a run, random weights of an architecture, a module of
+Python's.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,13 +33,16 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def load_model(section: ModelSection, data: Data | None = None, seed: int = 0, *, trust_code: bool = False) -> Source:
+def load_model(
+    section: ModelSection, data: Data | None = None, seed: int = 0, *, trust_code: bool = False
+) -> Source:
     """The network that a recipe names, with its checkpoint's weights.
 
-    The checkpoint may also be a run, or a network that slimmer wrote, which is then pruned once more. The architecture
-    comes from the recipe, from slimmer's own file or from the weights; the input size from the recipe, the data,
-    the file or the architecture, in this order. From scratch, weights are drawn from `seed`, for the data's classes
-    and channels. Raises SlimmerError for what can't be read, does not fit or names code that is not trusted.
+    The checkpoint may also be a run, or a network that slimmer wrote, which is then pruned once
+    more. The architecture comes from the recipe, from slimmer's own file or from the weights; the
+    input size from the recipe, the data, the file or the architecture, in this order. From scratch,
+    weights are drawn from `seed`, for the data's classes and channels. Raises SlimmerError for what
+    can't be read, does not fit or names code that is not trusted.
     """
     if section.scratch:
         return _from_scratch(section, data, seed)
@@ -81,7 +86,11 @@ def _from_weights(path: Path, section: ModelSection, size: tuple[int, ...] | Non
     elif size is None:
         size = (found.in_channels, *(own or found.arch.input_size)[1:])
         notes += [] if own else [guessed(size)]
-    return Source(set_mode_(model, training=False), Identity(found.arch.name, found.num_classes, size), tuple(notes))
+    return Source(
+        set_mode_(model, training=False),
+        Identity(found.arch.name, found.num_classes, size),
+        tuple(notes),
+    )
 
 
 def guessed(size: Sequence[int]) -> str:
@@ -101,7 +110,9 @@ def _told(path: Path, entry: str, passed: Sequence[str]) -> list[str]:
     return [readable(f"{path.name}: {taken}passed over: {shown}{more}")]
 
 
-def _identified(path: Path, weights: dict[str, torch.Tensor], arch: str | None) -> tuple[Identified, list[int] | None]:
+def _identified(
+    path: Path, weights: dict[str, torch.Tensor], arch: str | None
+) -> tuple[Identified, list[int] | None]:
     """The architecture of the weights, and the size of an image as a directory of timm's says it."""
     if arch is not None:
         return infer_sizes(find(absolute(arch)), weights, str(path)), None
@@ -115,34 +126,49 @@ def _identified(path: Path, weights: dict[str, torch.Tensor], arch: str | None) 
 
 
 def _timm_config(path: Path) -> tuple[str | None, list[int] | None]:
-    """Timm's name of the architecture and the input size, where a directory of the hub has a config.json of timm's."""
+    """Timm's name of the architecture and the input size, where a directory of the hub has a
+    config.json of timm's.
+    """
     try:
         config = read_json(path / "config.json")
         name, size = config.get("architecture"), config.get("pretrained_cfg", {}).get("input_size")
-    except (OSError, ValueError, AttributeError):  # none, or of another library: the weights alone say what they are
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # none, or of another library: the weights alone say what they are
         return None, None
     is_size = (
-        isinstance(size, list) and len(size) == 3 and all(type(side) is int and 0 < side < 1 << 14 for side in size)
+        isinstance(size, list)
+        and len(size) == 3
+        and all(type(side) is int and 0 < side < 1 << 14 for side in size)
     )
     return name if isinstance(name, str) else None, size if is_size else None
 
 
 def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> Source:
-    """A network of random weights. Raises ModelError without an architecture or data to train it on."""
+    """A network of random weights. Raises ModelError without an architecture or data to train it
+    on.
+    """
     if section.arch is None or data is None:
         missing = "model.arch" if section.arch is None else "data"
-        raise ModelError("model.scratch", f"needs {missing}", "name the architecture and the data to train it on")
+        raise ModelError(
+            "model.scratch", f"needs {missing}", "name the architecture and the data to train it on"
+        )
     arch = find(absolute(section.arch))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build(arch, num_classes=data.num_classes, in_channels=data.input_size[0])
     return Source(
-        set_mode_(model, training=False), Identity(arch.name, data.num_classes, section.input_size or data.input_size)
+        set_mode_(model, training=False),
+        Identity(arch.name, data.num_classes, section.input_size or data.input_size),
     )
 
 
 def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:
-    """How a module from Python can be built again: by `model.arch` where one is given, else only from itself."""
+    """How a module from Python can be built again: by `model.arch` where one is given, else only
+    from itself.
+    """
     size = _given_size(section, data)
     if size is None:
         if own_inputs(model) is None:

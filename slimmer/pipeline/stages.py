@@ -21,7 +21,14 @@ from slimmer.pipeline.choose_plan import (
 from slimmer.pipeline.job import prepare
 from slimmer.pipeline.make_report import make_report
 from slimmer.pipeline.remove_channels import remove_channels
-from slimmer.pipeline.run_context import Context, fitting, make_context, remaining, slim_network, test_top1
+from slimmer.pipeline.run_context import (
+    Context,
+    fitting,
+    make_context,
+    remaining,
+    slim_network,
+    test_top1,
+)
 from slimmer.pipeline.saved_state import Stand
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan, read_plan
@@ -48,12 +55,14 @@ def start(
     latest: bool = True,
     trust_code: bool = False,
 ) -> tuple[Run, dict[str, Any]]:
-    """Begin a run in `out` (default: the next free directory below runs/) and bring it to its report.
+    """Begin a run in `out` (default: the next free directory below runs/) and bring it to its
+    report.
 
-    Nothing is written before the network, the data and the budgets are found to fit together. `model` and `data`
-    from Python stand in for the recipe's; the model is trained in place. `latest` makes the run the one that
-    commands take by default. Code that the recipe names is the user's word, and noted as such; code that a checkpoint
-    names (as one of slimmer's own files may) needs `trust_code`.
+    Nothing is written before the network, the data and the budgets are found to fit together.
+    `model` and `data` from Python stand in for the recipe's; the model is trained in place.
+    `latest` makes the run the one that commands take by default. Code that the recipe names is the
+    user's word, and noted as such; code that a checkpoint names (as one of slimmer's own files may)
+    needs `trust_code`.
     """
     remember(recipe.model.arch, recipe.data.name, recipe.data.path)
     tuned = recipe.finetune
@@ -97,11 +106,15 @@ def _claim(
     return Run(Path(path)), None if found is None else found[1]
 
 
-def resume(run: Run, observe: Observe = lambda _: None, *, trust_code: bool = False) -> dict[str, Any]:
-    """Go on with a run that was stopped, from the last state it saved; a finished run gives its report again.
+def resume(
+    run: Run, observe: Observe = lambda _: None, *, trust_code: bool = False
+) -> dict[str, Any]:
+    """Go on with a run that was stopped, from the last state it saved; a finished run gives its
+    report again.
 
-    The network is the run's own copy, so that nothing changes where the checkpoint has gone since. Code that the run
-    names is run where the user has named it too, or with `trust_code`. Raises TrustError for other code.
+    The network is the run's own copy, so that nothing changes where the checkpoint has gone since.
+    Code that the run names is run where the user has named it too, or with `trust_code`. Raises
+    TrustError for other code.
     """
     if run.measured.exists() or not run.report.is_file():
         run.check_recipe()
@@ -119,14 +132,22 @@ def resume(run: Run, observe: Observe = lambda _: None, *, trust_code: bool = Fa
         context = make_context(fabric, run, claim, recipe, job, observe)
         measured = run.read_measured()
         if job.data is None and measured["accuracy_dense"] is not None:
-            raise RunError(str(run.path), "its data came from Python and are not here", "start it anew from Python")
+            raise RunError(
+                str(run.path),
+                "its data came from Python and are not here",
+                "start it anew from Python",
+            )
         stand, plan = _standing(run, context, measured)
         context.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in job.budgets}})
         return _stages(run, context, measured, stand, plan)
 
 
-def _stages(run: Run, context: Context, measured: dict[str, Any], stand: Stand, plan: Plan | None) -> dict[str, Any]:
-    """Masks, removal, training of the slim network, report; masks are skipped where there is a `plan` already."""
+def _stages(
+    run: Run, context: Context, measured: dict[str, Any], stand: Stand, plan: Plan | None
+) -> dict[str, Any]:
+    """Masks, removal, training of the slim network, report; masks are skipped where there is a
+    `plan` already.
+    """
     job = context.job
     teacher = set_mode_(duplicate(job.model), training=False).requires_grad_(requires_grad=False)
     if plan is not None:
@@ -141,15 +162,28 @@ def _stages(run: Run, context: Context, measured: dict[str, Any], stand: Stand, 
             write_json(run.measured, measured)
         context.saved.write("slim", learner, {}, plan.hash)
         left = remaining(job, hard_mask(plan) > 0)
-        context.tell({"event": "removed", "step": learner.step, "accuracy": measured["accuracy_removed"], **left})
+        context.tell(
+            {
+                "event": "removed",
+                "step": learner.step,
+                "accuracy": measured["accuracy_removed"],
+                **left,
+            }
+        )
     if job.data is not None:
         _train(context, learner, teacher, job.data, plan)
     measured["accuracy_slim"] = test_top1(learner.network, job.data)
     report = make_report(run, context.recipe, context.job, plan, learner.network, measured)
     if context.fabric.global_rank == 0:
-        notes = {"slimmer": version("slimmer"), "recipe_hash": context.recipe.hash(), "plan_hash": plan.hash}
+        notes = {
+            "slimmer": version("slimmer"),
+            "recipe_hash": context.recipe.hash(),
+            "plan_hash": plan.hash,
+        }
         rewritten = context.recipe.model.rewrite
-        save_network(run.slim, learner.network.cpu(), job.identity, plan, notes, rewritten=rewritten)
+        save_network(
+            run.slim, learner.network.cpu(), job.identity, plan, notes, rewritten=rewritten
+        )
         drawn = draw_run(run.read_events(), report, run.path / "figures")
         report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
         write_text(run.text, to_markdown(report))
@@ -165,7 +199,9 @@ def _standing(run: Run, context: Context, measured: Mapping[str, Any]) -> tuple[
 
     Raises RunError where one of them is damaged, gone or of another run.
     """
-    stand = context.saved.load(0 if context.job.data is None else context.training.steps(context.job.data))
+    stand = context.saved.load(
+        0 if context.job.data is None else context.training.steps(context.job.data)
+    )
     if stand.stage == "masks":
         return stand, None
     right = f"delete {run.state} and resume: the plan is made anew"
@@ -183,9 +219,25 @@ def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, p
     keep = partial(context.saved.maybe, "slim", learner, {}, plan.hash)
     while learner.step < total:
         stop = min(total, (learner.step // per_epoch + 1) * per_epoch)
-        train_(context.fabric, learner, teacher, data, context.training, stop=stop, observe=context.tell, save=keep)
+        train_(
+            context.fabric,
+            learner,
+            teacher,
+            data,
+            context.training,
+            stop=stop,
+            observe=context.tell,
+            save=keep,
+        )
         top1 = test_top1(learner.network, data)
-        context.tell({"event": "epoch", "step": learner.step, "epoch": learner.step / per_epoch, "accuracy": top1})
+        context.tell(
+            {
+                "event": "epoch",
+                "step": learner.step,
+                "epoch": learner.step / per_epoch,
+                "accuracy": top1,
+            }
+        )
 
 
 def _measure_dense(context: Context) -> dict[str, Any]:
@@ -195,9 +247,18 @@ def _measure_dense(context: Context) -> dict[str, Any]:
     top1 = test_top1(context.job.model, data)
     found: dict[str, Any] = {cost.name: cost.dense for cost in context.job.costs}
     context.tell(
-        {"event": "dense", "accuracy": top1, **found, "limits": {b.cost.name: b.ratio for b in context.job.budgets}}
+        {
+            "event": "dense",
+            "accuracy": top1,
+            **found,
+            "limits": {b.cost.name: b.ratio for b in context.job.budgets},
+        }
     )
-    if data is not None and top1 is not None and not (context.recipe.data.trust or context.recipe.model.scratch):
+    if (
+        data is not None
+        and top1 is not None
+        and not (context.recipe.data.trust or context.recipe.model.scratch)
+    ):
         chance = 1 / data.num_classes
         if top1 <= chance + 0.1 * (1 - chance):
             raise DataError(

@@ -1,4 +1,6 @@
-"""What a call finds around it and leaves as it was: random numbers, and whether PyTorch records gradients."""
+"""What a call finds around it and leaves as it was: random numbers, and whether PyTorch records
+gradients.
+"""
 
 import random
 from collections.abc import Iterator
@@ -10,11 +12,12 @@ import torch
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """A block that may draw and seed as it likes, and that records gradients whatever stands around it.
+    """A block that may draw and seed as it likes, and that records gradients whatever stands around
+    it.
 
-    Afterwards the global random states of Python, NumPy and PyTorch (of GPUs too, where they are in use) are as they
-    were. Calls inside `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()`, or under
-    `torch.set_default_device`, compute as others do.
+    Afterwards the global random states of Python, NumPy and PyTorch (of GPUs too, where they are in
+    use) are as they were. Calls inside `torch.no_grad()`, `torch.inference_mode()` or
+    `torch.autocast()`, or under `torch.set_default_device`, compute as others do.
 
     >>> torch.manual_seed(0).initial_seed()
     0

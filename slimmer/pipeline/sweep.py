@@ -1,4 +1,6 @@
-"""The runs of a sweep file, each a process and a directory of its own, and their comparison at the end."""
+"""The runs of a sweep file, each a process and a directory of its own, and their comparison at the
+end.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -47,26 +49,31 @@ def sweep(
     jobs: int = 1,
     observe: Observe = lambda _: None,
 ) -> dict[str, Any]:
-    """Run the rows of the sweep file in `path` and compare them; what is finished already is not done again.
+    """Run the rows of the sweep file in `path` and compare them; what is finished already is not
+    done again.
 
-    Every row is a process of its own, `jobs` of them at a time; each run lies in `out` (default: runs/sweep-FILE)
-    under the row's name. `given` settings are laid over the recipe of every row. A row that fails is noted, and the
-    others go on. The result has `out`, `comparisons` (one for each network and data), and `failed` rows with their
-    errors; the comparisons are also written into `out`.
-    Raises RecipeError for all that is wrong with any row, and RunError where a row's directory holds something else,
-    before anything is run.
+    Every row is a process of its own, `jobs` of them at a time; each run lies in `out` (default:
+    runs/sweep-FILE) under the row's name. `given` settings are laid over the recipe of every row. A
+    row that fails is noted, and the others go on. The result has `out`, `comparisons` (one for each
+    network and data), and `failed` rows with their errors; the comparisons are also written into
+    `out`. Raises RecipeError for all that is wrong with any row, and RunError where a row's
+    directory holds something else, before anything is run.
     """
     out = Path("runs") / f"sweep-{path.stem}" if out is None else out
     rows = [Row(name, recipe, Run(out / name)) for name, recipe in plan_rows(path, given).items()]
     _check_places(rows, out)
     count = {"finished": sum(row.finished for row in rows), "begun": sum(row.begun for row in rows)}
     observe({"event": "sweep", "out": str(out), "rows": len(rows), "jobs": jobs, **count})
-    with claimed(out, "a sweep") as claim:  # rows keep it open: it holds while one of a killed sweep still works
+    with claimed(
+        out, "a sweep"
+    ) as claim:  # rows keep it open: it holds while one of a killed sweep still works
         failed = _run(rows, out, jobs, claim.descriptor, observe)
     entries = [read_entry(row.run.path) for row in rows if row.finished]
     comparisons = [merge(part) for part in partition(entries)]
     notes = [f"- failed: {name}: {' '.join(error.split())}" for name, error in failed.items()]
-    write_comparison(out, comparisons, [f"# Sweep {path.name}", "", *notes, *([""] if notes else [])])
+    write_comparison(
+        out, comparisons, [f"# Sweep {path.name}", "", *notes, *([""] if notes else [])]
+    )
     return {"out": str(out), "comparisons": comparisons, "failed": failed}
 
 
@@ -82,13 +89,18 @@ def _check_places(rows: Sequence[Row], out: Path) -> None:
             there, here = (flat(recipe.model_dump()) for recipe in (row.run.recipe(), row.recipe))
             keys = differing([there, here])
             if keys:
-                listed = ", ".join(f"{key} {text(there.get(key))} there, {text(here.get(key))} here" for key in keys)
+                listed = ", ".join(
+                    f"{key} {text(there.get(key))} there, {text(here.get(key))} here"
+                    for key in keys
+                )
                 wrong.append(f"{row.name}: {listed}")
         elif row.run.path.exists() and not is_beginning(row.run.path):
             wrong.append(f"{row.name}: exists and is no run")
     if wrong:
         right = ["name another --out, or remove what is no longer wanted:", *wrong]
-        raise RunError(str(out), f"{number(len(wrong), 'row')} of another sweep", "\n  ".join(right))
+        raise RunError(
+            str(out), f"{number(len(wrong), 'row')} of another sweep", "\n  ".join(right)
+        )
 
 
 def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe) -> dict[str, str]:
@@ -99,7 +111,16 @@ def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe)
     done, failed, said = len(rows) - len(commands), dict[str, str](), dict[str, list[str]]()
 
     def tell(name: str, **more: Any) -> None:
-        observe({"event": "row", "name": name, "number": numbers[name], "rows": len(rows), "done": done, **more})
+        observe(
+            {
+                "event": "row",
+                "name": name,
+                "number": numbers[name],
+                "rows": len(rows),
+                "done": done,
+                **more,
+            }
+        )
 
     with closing(side_by_side(commands, jobs, keep=[lock])) as happenings:
         for each in happenings:
@@ -107,7 +128,10 @@ def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe)
                 said.setdefault(each.name, []).append(each.said)
                 tell(each.name, said=each.said)
             elif each.code is None:
-                tell(each.name, state="goes on" if runs[each.name].recipe_file.is_file() else "started")
+                tell(
+                    each.name,
+                    state="goes on" if runs[each.name].recipe_file.is_file() else "started",
+                )
             else:
                 done += 1
                 if each.code == 0:

@@ -1,4 +1,6 @@
-"""An exported file held against PyTorch and the run's data: what was measured, and whether the file may stay."""
+"""An exported file held against PyTorch and the run's data: what was measured, and whether the file
+may stay.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,10 +39,11 @@ EVALUATION_BATCH = 100
 
 @dataclass(frozen=True, eq=False)
 class ExportJob:
-    """What the export of a run works on; `known` are the files that earlier exports listed, by name.
+    """What the export of a run works on; `known` are the files that earlier exports listed, by
+    name.
 
-    What is needed for several files is made once: `programs` by network and shape, and by network how its float32 file
-    for any batch does on the test images.
+    What is needed for several files is made once: `programs` by network and shape, and by network
+    how its float32 file for any batch does on the test images.
     """
 
     run: Run
@@ -61,32 +64,44 @@ class ExportJob:
         if own is None:
             right = "give the module that was pruned, with what one call takes"
             raise ExportError(
-                str(self.run.path), "its network has inputs of its own, the module no example_inputs", right
+                str(self.run.path),
+                "its network has inputs of its own, the module no example_inputs",
+                right,
             )
         return own
 
 
 def program_for(job: ExportJob, variant: Variant, path: Path) -> ExportedProgram:
-    """The program of a variant's network in its shape, traced once for all forms of it. Raises ExportError."""
+    """The program of a variant's network in its shape, traced once for all forms of it. Raises
+    ExportError.
+    """
     key = variant.network, variant.shape
     if key in job.programs:
         return job.programs[key]
     program = program_of(job.networks[variant.network], path, job.inputs, variant.shape)
-    if job.recipe.export.torch:  # a program holds the weights once more, and only that form takes it too
+    if (
+        job.recipe.export.torch
+    ):  # a program holds the weights once more, and only that form takes it too
         job.programs[key] = program
     return program
 
 
 def check_asked(job: ExportJob) -> None:
-    """Nothing; raises ExportError where a file is asked for that the run's network or its data can't give."""
+    """Nothing; raises ExportError where a file is asked for that the run's network or its data
+    can't give.
+    """
     section = job.recipe.export
     if job.recipe.model.trace:
         found = f"the whole network can't be traced, only {' and '.join(job.recipe.model.trace)}, and export traces it"
         right = "load it (slimmer.load) and export it as its own package does, or torch.onnx.export its parts"
         raise ExportError(str(job.run.path), found, right)
-    if not is_image(job.inputs) and (section.fp16 or section.int8 or section.batch or section.dynamic_size):
+    if not is_image(job.inputs) and (
+        section.fp16 or section.int8 or section.batch or section.dynamic_size
+    ):
         found = "the network has inputs of its own: its files take exactly the sizes of its example_inputs, in float32"
-        raise ExportError(str(job.run.path), found, "leave out --fp16, --int8, --batch and --dynamic-size")
+        raise ExportError(
+            str(job.run.path), found, "leave out --fp16, --int8, --batch and --dynamic-size"
+        )
     if section.int8 and job.data is None:
         found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
         right = "prune with --data, say where the data are now (export --data), or in Python give export the data"
@@ -94,18 +109,30 @@ def check_asked(job: ExportJob) -> None:
 
 
 def measure(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
-    """A file's parity with PyTorch by kind of inputs, and its top-1 on the test data where there are any."""
+    """A file's parity with PyTorch by kind of inputs, and its top-1 on the test data where there
+    are any.
+    """
     inputs = job.inputs
-    return _measure_images(job, variant, path, inputs) if is_image(inputs) else _measure_calls(job, variant, path)
+    return (
+        _measure_images(job, variant, path, inputs)
+        if is_image(inputs)
+        else _measure_calls(job, variant, path)
+    )
 
 
 def _measure_calls(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
     """Parity on the network's example, and on one with random numbers in place of its own."""
     network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
     dense = eval_copy(job.networks["dense"])
-    calls = {"example": example_inputs(dense, job.inputs, images=1), "random": example(dense, job.inputs)}
+    calls = {
+        "example": example_inputs(dense, job.inputs, images=1),
+        "random": example(dense, job.inputs),
+    }
     answer = _call(variant, path)
-    parity = {kind: asdict(hold_call(network, path, call, answer, tolerance=tolerance)) for kind, call in calls.items()}
+    parity = {
+        kind: asdict(hold_call(network, path, call, answer, tolerance=tolerance))
+        for kind, call in calls.items()
+    }
     return {"parity": parity, "tolerance": tolerance, "accuracy": None, "run_on": None}
 
 
@@ -114,7 +141,9 @@ def _call(variant: Variant, path: Path) -> Call:
     return call_program(path, load_program(path)) if variant.form == "torch" else call_file(path)
 
 
-def _measure_images(job: ExportJob, variant: Variant, path: Path, size: tuple[int, ...]) -> dict[str, Any]:
+def _measure_images(
+    job: ExportJob, variant: Variant, path: Path, size: tuple[int, ...]
+) -> dict[str, Any]:
     network, batch = job.networks[variant.network], variant.shape.batch
     images = _images(job, variant, size)
     tolerance = TOLERANCES[variant.form]
@@ -126,7 +155,11 @@ def _measure_images(job: ExportJob, variant: Variant, path: Path, size: tuple[in
         kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
         for kind, some in images.items()
     }
-    right = None if job.data is None else _judge_images(job, variant, job.data, path, lambda x: answer(x)[0])
+    right = (
+        None
+        if job.data is None
+        else _judge_images(job, variant, job.data, path, lambda x: answer(x)[0])
+    )
     return {
         "parity": {kind: asdict(each) for kind, each in parity.items()},
         "tolerance": None if variant.form == "int8" else tolerance,
@@ -140,8 +173,9 @@ def _judge_images(
 ) -> tuple[float, int]:
     """A file's top-1 on the test images, and on how many of them it was run.
 
-    A form that was just held against PyTorch within a tolerance is run on the images alone whose class a difference
-    of that size may change; the others have the class of the float32 file for any batch, which is run on all.
+    A form that was just held against PyTorch within a tolerance is run on the images alone whose
+    class a difference of that size may change; the others have the class of the float32 file for
+    any batch, which is run on all.
     """
     batch = variant.shape.batch
 
@@ -168,13 +202,17 @@ def _several(batch: int) -> int:
 
 
 def _images(job: ExportJob, variant: Variant, size: tuple[int, ...]) -> dict[str, Tensor]:
-    """The images to compare on, by kind: random, of another size where that is open, drawn from the test data."""
+    """The images to compare on, by kind: random, of another size where that is open, drawn from the
+    test data.
+    """
     number = job.recipe.export.images
     generator = torch.Generator().manual_seed(job.recipe.seed)
     images = {"random": torch.randn((number, *size), generator=generator)}
     if variant.shape.dynamic_size:
         other = larger(size)
-        images[f"random {other[1]}x{other[2]}"] = torch.randn((min(number, FEW), *other), generator=generator)
+        images[f"random {other[1]}x{other[2]}"] = torch.randn(
+            (min(number, FEW), *other), generator=generator
+        )
     if job.data is not None:
         drawn = torch.randperm(len(job.data.test), generator=generator)[:number].sort().values
         images["test"] = normalised(job.data.test.load(drawn), job.data.mean, job.data.std)
@@ -182,13 +220,21 @@ def _images(job: ExportJob, variant: Variant, size: tuple[int, ...]) -> dict[str
 
 
 def judge(
-    job: ExportJob, variant: Variant, measured: Mapping[str, Any], done: Mapping[str, Any], path: Path
+    job: ExportJob,
+    variant: Variant,
+    measured: Mapping[str, Any],
+    done: Mapping[str, Any],
+    path: Path,
 ) -> list[str]:
-    """What is to be said about a file. Raises ExportError where the slim network loses more in int8 than it may."""
+    """What is to be said about a file. Raises ExportError where the slim network loses more in int8
+    than it may.
+    """
     if variant.form == "fp16":
         single = ", ".join(f"{number} {kind}" for kind, number in float32_ops(path).items())
         told = f"{single} stay float32" if single else "every operation is fp16"
-        return [f"{told}; measured on the CPU, where ONNX Runtime computes in float32 with the fp16 weights"]
+        return [
+            f"{told}; measured on the CPU, where ONNX Runtime computes in float32 with the fp16 weights"
+        ]
     if variant.form == "int8" and job.data is not None:
         allowed = job.recipe.export.int8_drop
         before = done[Variant(variant.network, "fp32", variant.shape).name]["accuracy"]

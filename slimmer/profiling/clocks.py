@@ -1,4 +1,6 @@
-"""The clocks of a timing: wall time, CPU time where that says something, and how long threads waited for a core."""
+"""The clocks of a timing: wall time, CPU time where that says something, and how long threads
+waited for a core.
+"""
 
 import sys
 import time
@@ -20,8 +22,9 @@ def not_known() -> None:
 class Clocks:
     """What a run is timed with, all in nanoseconds.
 
-    `cpu` is the CPU time of what runs a network, None where that says nothing of it. `waited` is how long the
-    threads of this process have waited for a core since they began, None where the system does not tell.
+    `cpu` is the CPU time of what runs a network, None where that says nothing of it. `waited` is
+    how long the threads of this process have waited for a core since they began, None where the
+    system does not tell.
     """
 
     wall: Clock
@@ -32,10 +35,11 @@ class Clocks:
 def cpu_clock(provider: str, threads: int | None) -> Clock | None:
     """The clock of the CPU time that a network takes on `provider`; None where it says nothing.
 
-    On one thread a network runs in the thread that calls it, and only that thread's time counts: other work on the
-    machine can't enter, but for caches and cores that share their parts. On several threads it is the time of the
-    whole process, what threads spend waiting for one another included. On a GPU, and on a provider that may use one,
-    the CPU's time is that of launching; on Windows this clock moves in steps of 16 ms.
+    On one thread a network runs in the thread that calls it, and only that thread's time counts:
+    other work on the machine can't enter, but for caches and cores that share their parts. On
+    several threads it is the time of the whole process, what threads spend waiting for one another
+    included. On a GPU, and on a provider that may use one, the CPU's time is that of launching; on
+    Windows this clock moves in steps of 16 ms.
 
     >>> cpu_clock("cuda", 1) is None
     True
@@ -46,7 +50,8 @@ def cpu_clock(provider: str, threads: int | None) -> Clock | None:
 
 
 def waited_for_a_core() -> int | None:
-    """How many nanoseconds this process's threads have been ready to run without a core; None but on Linux.
+    """How many nanoseconds this process's threads have been ready to run without a core; None but
+    on Linux.
 
     Source: https://docs.kernel.org/scheduler/sched-stats.html (/proc/<pid>/schedstat)
     """
@@ -54,6 +59,10 @@ def waited_for_a_core() -> int | None:
     try:
         for task in _TASKS.iterdir():
             total += int((task / "schedstat").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):  # not Linux, built without it, or a thread that has just ended
+    except (
+        OSError,
+        ValueError,
+        IndexError,
+    ):  # not Linux, built without it, or a thread that has just ended
         return None
     return total

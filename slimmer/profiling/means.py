@@ -20,7 +20,9 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Network:
-    """A network to time: its name, its ONNX file, and how to get it as a module, which PyTorch needs."""
+    """A network to time: its name, its ONNX file, and how to get it as a module, which PyTorch
+    needs.
+    """
 
     name: str
     path: Path
@@ -31,9 +33,10 @@ class Network:
 class Means:
     """What measures: a session of a network in a runtime, a process of its own, a trace, the time.
 
-    `open` is given the network, the runtime and the threads; `fresh` and `trace` the runtime, the network, the
-    images' shape or the images, and the threads; they may be absent. `cpu` gives the clock of CPU time
-    for a number of threads, None where it says nothing, and `waited` how long threads have waited for a core.
+    `open` is given the network, the runtime and the threads; `fresh` and `trace` the runtime, the
+    network, the images' shape or the images, and the threads; they may be absent. `cpu` gives the
+    clock of CPU time for a number of threads, None where it says nothing, and `waited` how long
+    threads have waited for a core.
     """
 
     open: Callable[[Network, str, int | None], Session]

@@ -57,12 +57,17 @@ class _Found:
 
 
 def measure(
-    networks: Sequence[Network], conditions: Conditions, means: Means, on_progress: Progress | None = None
+    networks: Sequence[Network],
+    conditions: Conditions,
+    means: Means,
+    on_progress: Progress | None = None,
 ) -> Profile:
     """As `profile`, with whatever `means` there are."""
     names = [network.name for network in networks]
     if not names or len(set(names)) < len(names):
-        raise RecipeError("profile models", str(names), "at least one network, each under its own name")
+        raise RecipeError(
+            "profile models", str(names), "at least one network, each under its own name"
+        )
     _check_modules(networks, conditions)
     tell = _steps(len(networks), conditions, means, on_progress)
     # Before the first run, so that `load` is of what else the machine does.
@@ -84,12 +89,19 @@ def measure(
                     milliseconds = (means.clock() - began) / 1e6
                     opened.append(session)
                     subject = subject_of(
-                        network, runtime, session, files[network.name], about[network.name], milliseconds
+                        network,
+                        runtime,
+                        session,
+                        files[network.name],
+                        about[network.name],
+                        milliseconds,
                     )
                     found.subjects.setdefault((network.name, runtime), subject)
             clocks = Clocks(means.clock, means.cpu(threads), means.waited)
             _time(names, opened, conditions, threads, found, clocks, tell)
-            loaded = means.gpu()  # at once behind the last run: clocks and throttling as they were under load
+            loaded = (
+                means.gpu()
+            )  # at once behind the last run: clocks and throttling as they were under load
     gpu = {"before": before, "loaded": loaded, "after": means.gpu()}
     tell("done")
     subjects = tuple(found.subjects.values())
@@ -118,7 +130,9 @@ def measure(
             *gpu_notes(conditions, gpu),
             *placement_notes(conditions, traces, subjects),
             *width_notes(
-                _wide(found.comparisons), layers, preferred(conditions.provider, machine.get("cpu_vector_floats"))
+                _wide(found.comparisons),
+                layers,
+                preferred(conditions.provider, machine.get("cpu_vector_floats")),
             ),
         ),
         runtimes={name: UsedRuntime(entry.label, entry.version()) for name, entry in used.items()},
@@ -131,19 +145,27 @@ def _wide(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
-    """Raise RuntimeUnavailableError where a runtime takes modules and a network is an ONNX file only."""
+    """Raise RuntimeUnavailableError where a runtime takes modules and a network is an ONNX file
+    only.
+    """
     wants = [name for name in conditions.runtimes if RUNTIMES[name].open_module is not None]
     without = [str(network.path) for network in networks if network.module is None]
     if wants and without:
         right = "name a run that `slimmer prune` wrote, or leave --runtime out"
-        raise RuntimeUnavailableError(f"runtime {wants[0]}", f"{without[0]} is no PyTorch network", right)
+        raise RuntimeUnavailableError(
+            f"runtime {wants[0]}", f"{without[0]} is no PyTorch network", right
+        )
 
 
-def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Progress | None) -> Tell:
+def _steps(
+    networks: int, conditions: Conditions, means: Means, on_progress: Progress | None
+) -> Tell:
     """What counts the steps as they begin and passes them on."""
     batches, threads = len(conditions.batches), len(conditions.threads)
     entries = [RUNTIMES[name] for name in conditions.runtimes]
-    used_first = sum(entry.first_use is not None for entry in entries) if means.fresh is not None else 0
+    used_first = (
+        sum(entry.first_use is not None for entry in entries) if means.fresh is not None else 0
+    )
     traced = sum(entry.trace is not None for entry in entries) if means.trace is not None else 0
     in_turns = networks * len(conditions.runtimes)
     turns = threads * (in_turns + batches * (in_turns + conditions.effort.blocks))
@@ -162,7 +184,9 @@ def _steps(networks: int, conditions: Conditions, means: Means, on_progress: Pro
 def _explain(
     networks: Sequence[Network], conditions: Conditions, means: Means, tell: Tell
 ) -> tuple[list[TracedRun], list[FreshUse], list[Case]]:
-    """Traces and first uses, and where there is none, on the first number of threads, while no session is open."""
+    """Traces and first uses, and where there is none, on the first number of threads, while no
+    session is open.
+    """
     traces: list[TracedRun] = []
     fresh: list[FreshUse] = []
     lost: list[Case] = []
@@ -193,10 +217,14 @@ def _time(
     clocks: Clocks,
     tell: Tell,
 ) -> None:
-    """Time every open session in turns, batch size by batch size; `sessions` are runtime by runtime."""
+    """Time every open session in turns, batch size by batch size; `sessions` are runtime by
+    runtime.
+    """
     for batch in conditions.batches:
         images = _images((batch, *conditions.input_size), conditions.seed)
-        cases = [Case(name, runtime, threads, batch) for runtime in conditions.runtimes for name in names]
+        cases = [
+            Case(name, runtime, threads, batch) for runtime in conditions.runtimes for name in names
+        ]
         pairs = with_the_first(len(cases), len(names))
         recorded = time_in_turns(
             [f"{case.model} in {case.runtime}, batch {batch}" for case in cases],
@@ -215,7 +243,10 @@ def _time(
 
 def _copies(session: Session, images: Array, clock: Clock) -> dict[str, float]:
     """The median milliseconds of the copies that a run leaves out."""
-    return {name: float(np.median(record(copy, COPIES, 0.0, clock))) for name, copy in session.copies(images).items()}
+    return {
+        name: float(np.median(record(copy, COPIES, 0.0, clock)))
+        for name, copy in session.copies(images).items()
+    }
 
 
 def _images(shape: tuple[int, ...], seed: int) -> Array:

@@ -13,13 +13,19 @@ from slimmer.recipe.runtimes import DEFAULT
 PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
 APART = 0.03  # of speed-ups: by so much that of medians may differ without a word
 BUSY, GPU_BUSY = 0.25, 10.0  # running processes a core; percent
-WHEN = {"before": "before the runs", "loaded": "at their end, under load", "after": "after the runs"}
+WHEN = {
+    "before": "before the runs",
+    "loaded": "at their end, under load",
+    "after": "after the runs",
+}
 _SHOWN = 6
 
 
 def threads_told(number: int | None) -> str:
     """A number of threads in words."""
-    return "one thread per core" if number is None else f"{number} thread{'s' if number > 1 else ''}"
+    return (
+        "one thread per core" if number is None else f"{number} thread{'s' if number > 1 else ''}"
+    )
 
 
 def load_note(machine: Mapping[str, object]) -> Iterator[str]:
@@ -75,7 +81,9 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     quoted = [one for one in comparisons if one.undisturbed is not False]
     apart = [one for one in quoted if abs(one.of_medians / one.speedup - 1) > APART]
     if apart:
-        told = [f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} so" for one in apart]
+        told = [
+            f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} so" for one in apart
+        ]
         yield (
             "Something disturbed the runs, and not every network's alike. Speed-ups are of the "
             "quickest runs in the quietest blocks; medians, disturbed runs and all, say otherwise: "
@@ -115,12 +123,17 @@ def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Ite
             yield f"The GPU was throttled {WHEN[when]}: {', '.join(map(str, _list(state['throttled_by'])))}."
 
 
-def placement_notes(conditions: Conditions, traces: Sequence[TracedRun], subjects: Sequence[Subject]) -> Iterator[str]:
+def placement_notes(
+    conditions: Conditions, traces: Sequence[TracedRun], subjects: Sequence[Subject]
+) -> Iterator[str]:
     """Which nodes did not run on the provider that was asked for, a sentence a network and kind."""
     if first_choice(conditions.provider) == CPU:
         return
     for trace in {each.model: each for each in traces}.values():
-        for what, names in (("left to the CPU", trace.trace.on_cpu), ("copying between devices", trace.trace.memcpy)):
+        for what, names in (
+            ("left to the CPU", trace.trace.on_cpu),
+            ("copying between devices", trace.trace.memcpy),
+        ):
             if names:
                 yield f"{trace.model}: nodes {what}: {listed(names)}."
     counted = {each.model for each in traces}
@@ -133,8 +146,14 @@ def placement_notes(conditions: Conditions, traces: Sequence[TracedRun], subject
 def width_notes(
     comparisons: Sequence[Comparison], layers: Mapping[str, Sequence[Layer]], multiple: int
 ) -> Iterator[str]:
-    """A hint where a network is slower than its FLOPs promise and its widths are no multiples of what kernels like."""
-    same = [one for one in comparisons if one.runtime == one.against_runtime and one.efficiency is not None]
+    """A hint where a network is slower than its FLOPs promise and its widths are no multiples of
+    what kernels like.
+    """
+    same = [
+        one
+        for one in comparisons
+        if one.runtime == one.against_runtime and one.efficiency is not None
+    ]
     for model in dict.fromkeys(one.model for one in same):
         inner = [layer for layer in layers.get(model, ()) if not layer.output]
         odd = [layer for layer in inner if layer.multiple < multiple]
@@ -156,7 +175,9 @@ def _list(value: object) -> list[object]:
 
 
 def _case(one: Case) -> str:
-    threads = "" if one.threads is None else f", {one.threads} thread{'s' if one.threads > 1 else ''}"
+    threads = (
+        "" if one.threads is None else f", {one.threads} thread{'s' if one.threads > 1 else ''}"
+    )
     runtime = "" if one.runtime == DEFAULT else f" in {one.runtime}"
     return f"{one.model}{runtime}, batch {one.batch}{threads}"
 

@@ -15,7 +15,9 @@ def with_the_first(cases: int, networks: int) -> list[tuple[int, int]]:
 
 
 def with_the_second(cases: int, networks: int) -> list[tuple[int, int]]:
-    """Each network behind the second and the second one of its runtime: a rounded one and one that is not, say."""
+    """Each network behind the second and the second one of its runtime: a rounded one and one that
+    is not, say.
+    """
     return [(index, index - index % networks + 1) for index in range(cases) if index % networks > 1]
 
 
@@ -26,13 +28,16 @@ def precise(
     seed: int,
     recorded: Sequence[Recorded],
 ) -> bool:
-    """Whether each pair's interval, of the speed-up to quote, lies within `precision` of it, to either side.
+    """Whether each pair's interval, of the speed-up to quote, lies within `precision` of it, to
+    either side.
 
     A pair that will have no interval, however many blocks there are, is not waited for.
     """
 
     def near(index: int, other: int) -> bool:
-        one = compare(cases[index], cases[other], recorded[index], recorded[other], promise=None, seed=seed)
+        one = compare(
+            cases[index], cases[other], recorded[index], recorded[other], promise=None, seed=seed
+        )
         if one.low is None or one.high is None:
             return one.wall.low is not None
         return reach(one.speedup, one.low, one.high) <= precision
@@ -52,5 +57,7 @@ def compared_at(
     here, there = cases[index], cases[other]
     subject, reference = (subjects[case.model, case.runtime] for case in (here, there))
     alike = here.model != there.model and subject.precision == reference.precision
-    promise = reference.flops / subject.flops if alike and subject.flops and reference.flops else None
+    promise = (
+        reference.flops / subject.flops if alike and subject.flops and reference.flops else None
+    )
     return compare(here, there, recorded[index], recorded[other], promise=promise, seed=seed)

@@ -35,25 +35,31 @@ __all__ = [
 ]
 
 
-def profile(networks: Sequence[Network], conditions: Conditions, on_progress: Progress | None = None) -> Profile:
+def profile(
+    networks: Sequence[Network], conditions: Conditions, on_progress: Progress | None = None
+) -> Profile:
     """How long each of `networks` takes, and how each compares with the first.
 
-    First each ONNX file is used once in a process of its own (opening, first run, memory) and traced in a session
-    that is timed for nothing else (where its nodes run, where its time goes). Then all are open at once and take
-    turns, block by block: back to back, on random images that already lie on the device. What is timed is the
-    network alone; copies are timed apart. This is done for every number of threads and every batch size.
-    `on_progress` hears (steps done, steps in all, what comes next), and once more when all are done.
-    Nothing is written and nothing of the machine is changed.
+    First each ONNX file is used once in a process of its own (opening, first run, memory) and
+    traced in a session that is timed for nothing else (where its nodes run, where its time goes).
+    Then all are open at once and take turns, block by block: back to back, on random images that
+    already lie on the device. What is timed is the network alone; copies are timed apart. This is
+    done for every number of threads and every batch size. `on_progress` hears (steps done, steps in
+    all, what comes next), and once more when all are done. Nothing is written and nothing of the
+    machine is changed.
 
-    Raises RecipeError for a number or a name that makes no sense, RuntimeUnavailableError where a provider, an
-    option or a runtime is not active, ExportError where a file is broken or takes other images.
+    Raises RecipeError for a number or a name that makes no sense, RuntimeUnavailableError where a
+    provider, an option or a runtime is not active, ExportError where a file is broken or takes
+    other images.
     """
     providers = check_runtimes(conditions.runtimes, conditions.provider, conditions.options)
 
     def request(runtime: str, threads: int | None) -> Request:
         return Request(providers[runtime], threads, conditions.options)
 
-    def fresh(runtime: str, path: Path, shape: tuple[int, ...], threads: int | None) -> Fresh | None:
+    def fresh(
+        runtime: str, path: Path, shape: tuple[int, ...], threads: int | None
+    ) -> Fresh | None:
         measured = RUNTIMES[runtime].first_use
         return None if measured is None else measured(path, shape, request(runtime, threads))
 

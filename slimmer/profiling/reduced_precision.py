@@ -1,4 +1,6 @@
-"""Where a file in fp16 or int8 is no faster than the float32 file of the same network, by a profile."""
+"""Where a file in fp16 or int8 is no faster than the float32 file of the same network, by a
+profile.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +10,12 @@ from slimmer.profiling.notes import threads_told
 from slimmer.recipe.runtimes import DEFAULT
 
 FULL, REDUCED = "fp32", ("fp16", "int8")
-SAME_NETWORK = ("arch", "network", "plan_hash", "weights_sha256")  # of what files say of where they come from
+SAME_NETWORK = (
+    "arch",
+    "network",
+    "plan_hash",
+    "weights_sha256",
+)  # of what files say of where they come from
 SAME_MACHINE = ("cpu", "usable_cores", "gpu")
 
 Row = Mapping[str, Any]
@@ -16,10 +23,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class NotFaster:
-    """A reduced-precision file that is not faster than the float32 one, at one batch and number of threads.
+    """A reduced-precision file that is not faster than the float32 one, at one batch and number of
+    threads.
 
-    `speedup` is below 1 where it is slower; low and high are its 95 % interval, None where there is none. `network`,
-    `precision` and `plan_hash` are what the file says of itself, None where it does not.
+    `speedup` is below 1 where it is slower; low and high are its 95 % interval, None where there is
+    none. `network`, `precision` and `plan_hash` are what the file says of itself, None where it
+    does not.
     """
 
     model: str
@@ -44,7 +53,11 @@ class NotFaster:
         """
         clearly = self.high is not None and self.high < 1
         verdict = "is slower than float32" if clearly else "is not measurably faster than float32"
-        interval = "no interval" if self.low is None else f"95 % interval {self.low:.2f} to {self.high:.2f}"
+        interval = (
+            "no interval"
+            if self.low is None
+            else f"95 % interval {self.low:.2f} to {self.high:.2f}"
+        )
         return (
             f"{self.model} {verdict}: it runs at {self.speedup:.2f} times the speed of {self.against} "
             f"({interval}), {self.provider}, batch {self.batch}, {threads_told(self.threads)}."
@@ -52,10 +65,12 @@ class NotFaster:
 
 
 def not_faster(found: Mapping[str, Any]) -> list[NotFaster]:
-    """Each reduced-precision file of a profile, as profile.json has it, that is not clearly faster than float32.
+    """Each reduced-precision file of a profile, as profile.json has it, that is not clearly faster
+    than float32.
 
-    It is clearly faster where the whole interval of its speed-up lies above 1, and without an interval where the
-    speed-up does. Files are compared that say they are of the same network, and that ONNX Runtime has run.
+    It is clearly faster where the whole interval of its speed-up lies above 1, and without an
+    interval where the speed-up does. Files are compared that say they are of the same network, and
+    that ONNX Runtime has run.
     """
     subjects = {each["name"]: each for each in found["subjects"] if each["runtime"] == DEFAULT}
     told = {}
@@ -72,7 +87,9 @@ def not_faster(found: Mapping[str, Any]) -> list[NotFaster]:
 
 
 def elsewhere(found: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """The processor of the machine that a profile was taken on, None where it is the one that `here` describes."""
+    """The processor of the machine that a profile was taken on, None where it is the one that
+    `here` describes.
+    """
     there = found["environment"]
     if all(there.get(key) == here.get(key) for key in SAME_MACHINE):
         return None
@@ -91,7 +108,9 @@ def kind(precision: str | None) -> str:
 def _both_ways(one: Row) -> Iterator[tuple[str, str, tuple[float, float | None, float | None]]]:
     """A comparison as it is, and turned round: whichever of the files was named first."""
     yield one["model"], one["against"], (one["speedup"], one["low"], one["high"])
-    low, high = (None if bound is None or bound == 0 else 1 / bound for bound in (one["high"], one["low"]))
+    low, high = (
+        None if bound is None or bound == 0 else 1 / bound for bound in (one["high"], one["low"])
+    )
     if one["speedup"] > 0:
         yield one["against"], one["model"], (1 / one["speedup"], low, high)
 
@@ -100,14 +119,18 @@ def _are_forms(reduced: Row, full: Row) -> bool:
     """Whether these are a network in fp16 or int8 and the same one in float32."""
     if kind(reduced["precision"]) not in REDUCED or kind(full["precision"]) != FULL:
         return False
-    return bool(full["origin"]) and all(reduced["origin"].get(key) == full["origin"].get(key) for key in SAME_NETWORK)
+    return bool(full["origin"]) and all(
+        reduced["origin"].get(key) == full["origin"].get(key) for key in SAME_NETWORK
+    )
 
 
 def _is_faster(speedup: float, low: float | None, high: float | None) -> bool:
     return speedup > 1 if low is None or high is None else low > 1
 
 
-def _of(reduced: Row, full: Row, one: Row, ratio: tuple[float, float | None, float | None]) -> NotFaster:
+def _of(
+    reduced: Row, full: Row, one: Row, ratio: tuple[float, float | None, float | None]
+) -> NotFaster:
     speedup, low, high = ratio
     return NotFaster(
         model=reduced["name"],

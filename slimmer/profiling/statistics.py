@@ -18,7 +18,9 @@ RESAMPLES = 4000
 NOMINAL = 0.99
 QUIET = 5  # percent of a block's runs, which nothing else on the machine has made longer
 QUIETEST = 4  # one block of so many, those with the shortest runs, speaks for the speed-up
-FEW_BLOCKS = 6  # the lowest and the highest ratio of fewer hold the median less than 95 times in 100
+FEW_BLOCKS = (
+    6  # the lowest and the highest ratio of fewer hold the median less than 95 times in 100
+)
 
 
 def percentile(samples: Samples, share: float) -> float:
@@ -59,7 +61,8 @@ def spread(medians: Sequence[float]) -> float:
 
 
 def windows(samples: Samples) -> tuple[float, ...]:
-    """The medians of the first, the middle and the last third of the samples; one median below three samples.
+    """The medians of the first, the middle and the last third of the samples; one median below
+    three samples.
 
     >>> windows(np.array([1.0, 1.0, 1.3, 1.3, 1.5, 1.5]))
     (1.0, 1.3, 1.5)
@@ -69,7 +72,8 @@ def windows(samples: Samples) -> tuple[float, ...]:
 
 
 def drift_verdict(medians: Sequence[float]) -> str:
-    """What the spread of the windows' medians means: "steady" up to 3 %, "drifting" from 10 %, "slight drift" between.
+    """What the spread of the windows' medians means: "steady" up to 3 %, "drifting" from 10 %,
+    "slight drift" between.
 
     >>> drift_verdict([1.0, 1.2, 1.0]), drift_verdict([1.0])
     ('drifting', 'not known')
@@ -83,21 +87,24 @@ def drift_verdict(medians: Sequence[float]) -> str:
 def speedup(reference: Sequence[Samples], other: Sequence[Samples]) -> float:
     """How many times faster `other` is than `reference` where nothing disturbs them.
 
-    That is the median, over the quietest quarter of the blocks, of the ratio of the blocks' 5th percentiles. Other
-    work makes runs longer, never shorter, and not every network by the same factor: what the quick runs of a quiet
-    block say is said again the next time. Which blocks are quiet both networks decide together, by the product of
-    their percentiles. Both were timed in the same blocks, and of a block as many runs of each count, since of fewer
-    runs a 5th percentile lies higher up: of the network with more runs some that are evenly spaced, which lie beside
-    the other's.
+    That is the median, over the quietest quarter of the blocks, of the ratio of the blocks' 5th
+    percentiles. Other work makes runs longer, never shorter, and not every network by the same
+    factor: what the quick runs of a quiet block say is said again the next time. Which blocks are
+    quiet both networks decide together, by the product of their percentiles. Both were timed in the
+    same blocks, and of a block as many runs of each count, since of fewer runs a 5th percentile
+    lies higher up: of the network with more runs some that are evenly spaced, which lie beside the
+    other's.
 
     >>> speedup([np.array([2.0]), np.array([20.0])], [np.array([1.0]), np.array([13.0])])
     2.0
 
-    Source: Chen and Revels, Robust benchmarking in noisy environments, 2016 (arXiv:1608.04295), who take the single
-    quickest run.
+    Source: Chen and Revels, Robust benchmarking in noisy environments, 2016 (arXiv:1608.04295), who
+    take the single quickest run.
     """
     pairs = _as_many_of_each(reference, other)
-    quick = np.array([[percentile(before, QUIET), percentile(after, QUIET)] for before, after in pairs])
+    quick = np.array(
+        [[percentile(before, QUIET), percentile(after, QUIET)] for before, after in pairs]
+    )
     return float(_of_the_quietest(quick[None, :, 0], quick[None, :, 1])[0])
 
 
@@ -111,7 +118,9 @@ def speedup_of_medians(reference: Sequence[Samples], other: Sequence[Samples]) -
     return float(np.median([np.median(before) / np.median(after) for before, after in pairs]))
 
 
-def _as_many_of_each(reference: Sequence[Samples], other: Sequence[Samples]) -> Iterator[tuple[Samples, Samples]]:
+def _as_many_of_each(
+    reference: Sequence[Samples], other: Sequence[Samples]
+) -> Iterator[tuple[Samples, Samples]]:
     for before, after in zip(reference, other, strict=True):
         runs = min(len(before), len(after))
         yield _evenly(before, runs), _evenly(after, runs)
@@ -132,11 +141,13 @@ def _of_the_quietest(reference: Samples, other: Samples) -> Samples:
 def speedup_interval(
     reference: Sequence[Samples], other: Sequence[Samples], *, seed: int, share: float = NOMINAL
 ) -> tuple[float, float]:
-    """The interval that holds the true speed-up 95 times in 100, which is the bootstrap's of `share`.
+    """The interval that holds the true speed-up 95 times in 100, which is the bootstrap's of
+    `share`.
 
-    The bootstrap's two levels: blocks are drawn with replacement, both networks' together; then samples
-    within each, each network's alone (a block drawn twice has its samples drawn twice). `speedup` of each of 4000
-    draws; of these the middle that `tail_of` leaves. A function of its arguments, the seed among them.
+    The bootstrap's two levels: blocks are drawn with replacement, both networks' together; then
+    samples within each, each network's alone (a block drawn twice has its samples drawn twice).
+    `speedup` of each of 4000 draws; of these the middle that `tail_of` leaves. A function of its
+    arguments, the seed among them.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
     """
@@ -155,16 +166,19 @@ def speedup_interval(
 
 
 def tail_of(blocks: int, share: float = NOMINAL) -> float:
-    """What the bootstrap's interval leaves out at each end, so that it holds the truth `share` of the times.
+    """What the bootstrap's interval leaves out at each end, so that it holds the truth `share` of
+    the times.
 
-    Draws from a few blocks vary less than blocks do: the plain 2.5 % make intervals of 5 blocks a third too narrow.
-    The expanded tail is the normal's beyond sqrt(n / (n - 1)) times Student's quantile for n - 1 degrees of freedom.
-    One block says nothing of others; its tail is the plain one.
+    Draws from a few blocks vary less than blocks do: the plain 2.5 % make intervals of 5 blocks a
+    third too narrow. The expanded tail is the normal's beyond sqrt(n / (n - 1)) times Student's
+    quantile for n - 1 degrees of freedom. One block says nothing of others; its tail is the plain
+    one.
 
     >>> round(tail_of(11), 4), round(tail_of(1000), 4), tail_of(1)
     (0.0004, 0.0049, 0.005)
 
-    Source: Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015).
+    Source: Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69
+    (2015).
     """
     tail = (1 - share) / 2
     if blocks == 1:
@@ -176,10 +190,11 @@ def tail_of(blocks: int, share: float = NOMINAL) -> float:
 def _resampled(samples: Samples, share: float, times: int, draw: np.random.Generator) -> Samples:
     """The percentiles of `times` samples drawn with replacement, each as many as `samples`.
 
-    Nothing is really drawn, which for thousands of samples would take seconds. A draw with replacement is
-    `sorted[floor(n U)]` for n uniform U, and this keeps their order, so its k-th smallest entry comes from
-    the k-th smallest U, which is Beta(k, n - k + 1) distributed; the next one is the smallest of the
-    n - k uniforms left above it. Two entries are enough for a percentile, which lies between them.
+    Nothing is really drawn, which for thousands of samples would take seconds. A draw with
+    replacement is `sorted[floor(n U)]` for n uniform U, and this keeps their order, so its k-th
+    smallest entry comes from the k-th smallest U, which is Beta(k, n - k + 1) distributed; the next
+    one is the smallest of the n - k uniforms left above it. Two entries are enough for a
+    percentile, which lies between them.
     """
     ordered, size = np.sort(samples), len(samples)
     whole, between = divmod(share / 100 * (size - 1), 1)

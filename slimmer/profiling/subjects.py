@@ -12,11 +12,22 @@ from slimmer.profiling.results import Subject
 from slimmer.profiling.runtimes import Session
 
 # What a file says of where it comes from.
-ORIGIN = ("slimmer", "torch", "arch", "network", "opset", "recipe_hash", "plan_hash", "weights_sha256")
+ORIGIN = (
+    "slimmer",
+    "torch",
+    "arch",
+    "network",
+    "opset",
+    "recipe_hash",
+    "plan_hash",
+    "weights_sha256",
+)
 
 
 def read(path: Path) -> tuple[str, int]:
-    """The SHA-256 and the bytes of an ONNX file, with those of its weights where they lie beside it."""
+    """The SHA-256 and the bytes of an ONNX file, with those of its weights where they lie beside
+    it.
+    """
     try:
         return sums_of(path), bytes_of(path)
     except OSError as error:
@@ -33,7 +44,9 @@ def subject_of(
 ) -> Subject:
     """What is said of `network` in one runtime, with the sum and the size of its file."""
     flops, params = _count(about, "flops"), _count(about, "params")
-    if about.get("image_size") == ANY_SIZE:  # they were counted at the size that the network was trained on
+    if (
+        about.get("image_size") == ANY_SIZE
+    ):  # they were counted at the size that the network was trained on
         flops = None
     return Subject(
         name=network.name,

@@ -47,7 +47,13 @@ def timing(case: Case, recorded: Recorded, copies_ms: dict[str, float]) -> Timin
 
 
 def compare(
-    case: Case, against: Case, recorded: Recorded, reference: Recorded, *, promise: float | None, seed: int
+    case: Case,
+    against: Case,
+    recorded: Recorded,
+    reference: Recorded,
+    *,
+    promise: float | None,
+    seed: int,
 ) -> Comparison:
     """How the network of `case` compares with the one of `against`, both timed in the same blocks."""
     wall, cpu = ratio(reference.blocks, recorded.blocks, seed), None
@@ -74,20 +80,25 @@ def compare(
 
 
 def ratio(reference: Sequence[Samples], other: Sequence[Samples], seed: int) -> Ratio:
-    """How many times faster `other` is than `reference`; without an interval where blocks are too few for one."""
+    """How many times faster `other` is than `reference`; without an interval where blocks are too
+    few for one.
+    """
     low, high = None, None
     if len(reference) >= statistics.FEW_BLOCKS:
         low, high = statistics.speedup_interval(reference, other, seed=seed)
     return Ratio(statistics.speedup(reference, other), low, high)
 
 
-def is_undisturbed(wall: Ratio, cpu: Ratio | None, threads: int | None, waited: float | None) -> bool | None:
+def is_undisturbed(
+    wall: Ratio, cpu: Ratio | None, threads: int | None, waited: float | None
+) -> bool | None:
     """Whether a wall time's speed-up is that of the networks alone; None where it is not known.
 
-    On one thread it is where CPU time says nearly the same, since other work takes wall time and no CPU time. On
-    several, threads that are kept from a core keep the others waiting, which takes CPU time too: both times may be bent
-    alike. There `waited` tells, the share of the time that threads waited for a core; where the two times differ
-    though none waited, the networks use their threads unequally well.
+    On one thread it is where CPU time says nearly the same, since other work takes wall time and no
+    CPU time. On several, threads that are kept from a core keep the others waiting, which takes CPU
+    time too: both times may be bent alike. There `waited` tells, the share of the time that threads
+    waited for a core; where the two times differ though none waited, the networks use their threads
+    unequally well.
 
     >>> is_undisturbed(Ratio(30.1, 20.4, 35.8), Ratio(20.0, 19.9, 20.1), 1, None)
     False
@@ -104,11 +115,13 @@ def is_undisturbed(wall: Ratio, cpu: Ratio | None, threads: int | None, waited: 
     return True if agree else None
 
 
-def to_quote(wall: Ratio, cpu: Ratio | None, threads: int | None, *, undisturbed: bool | None) -> tuple[Ratio, str]:
+def to_quote(
+    wall: Ratio, cpu: Ratio | None, threads: int | None, *, undisturbed: bool | None
+) -> tuple[Ratio, str]:
     """The ratio that a headline gives, and of which time it is.
 
-    CPU time of several threads holds what they spend waiting for one another; a busy machine bends that too, so that
-    no interval goes with it.
+    CPU time of several threads holds what they spend waiting for one another; a busy machine bends
+    that too, so that no interval goes with it.
     """
     if undisturbed is not False or cpu is None:
         return wall, WALL

@@ -13,9 +13,10 @@ from slimmer.profiling.statistics import FEW_BLOCKS, Samples
 
 Run = Callable[[], None]
 
-# A session's threads go on spinning for some milliseconds after its last run, on the cores that the next one
-# needs, and its weights have left the cache: each turn starts with unrecorded runs for this long, one at least. A run
-# that takes two seconds hardly feels it, and would be doubled by another one.
+# A session's threads go on spinning for some milliseconds after its last run, on the cores that the
+# next one needs, and its weights have left the cache: each turn starts with unrecorded runs for
+# this long, one at least. A run that takes two seconds hardly feels it, and would be doubled by
+# another one.
 LEAD_IN_NS = 20_000_000
 LONG_RUN_NS = 2_000_000_000
 TURN_NS, TURN_RUNS = 100_000_000, 2  # how long a turn is
@@ -33,10 +34,11 @@ class Tell(Protocol):
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: in each of `blocks`, of every network, at least `seconds` and `runs` runs.
+    """How much is measured: in each of `blocks`, of every network, at least `seconds` and `runs`
+    runs.
 
-    Blocks are added, up to four times as many, until every interval lies within `precision` of its speed-up, to
-    either side; from 1 on none are.
+    Blocks are added, up to four times as many, until every interval lies within `precision` of its
+    speed-up, to either side; from 1 on none are.
     """
 
     seconds: float
@@ -57,9 +59,9 @@ class Effort:
 class Recorded:
     """One network's durations in milliseconds: its first run, then block by block.
 
-    `cpu` are the same runs' CPU times, None where they say nothing. `waited` is how long threads waited for a core,
-    over the time of the turns; None where that is not known. `settled` says whether the warm-up ended because
-    durations agreed, not because it was given up.
+    `cpu` are the same runs' CPU times, None where they say nothing. `waited` is how long threads
+    waited for a core, over the time of the turns; None where that is not known. `settled` says
+    whether the warm-up ended because durations agreed, not because it was given up.
     """
 
     first_run_ms: float
@@ -74,7 +76,9 @@ Precise = Callable[[Sequence[Recorded]], bool]
 
 @dataclass
 class _Taken:
-    """What a network's runs have taken so far, in nanoseconds; a class because it grows turn by turn."""
+    """What a network's runs have taken so far, in nanoseconds; a class because it grows turn by
+    turn.
+    """
 
     wall: list[int] = field(default_factory=list)
     cpu: list[int] = field(default_factory=list)
@@ -83,13 +87,21 @@ class _Taken:
 
 
 def time_in_turns(
-    names: Sequence[str], runs: Sequence[Run], effort: Effort, *, clocks: Clocks, tell: Tell, precise: Precise
+    names: Sequence[str],
+    runs: Sequence[Run],
+    effort: Effort,
+    *,
+    clocks: Clocks,
+    tell: Tell,
+    precise: Precise,
 ) -> list[Recorded]:
-    """How long each of `runs` takes, recorded in short turns, block by block, until what is recorded is `precise`.
+    """How long each of `runs` takes, recorded in short turns, block by block, until what is
+    recorded is `precise`.
 
-    That is A B, B A, A B, and so on until each has its time in the block: the order changes, so that neither always
-    follows the other. `tell` hears of each step as it begins: a network's warm-up, or a block, those that precision
-    wants not counted. None are added where all of them would be too few for an interval.
+    That is A B, B A, A B, and so on until each has its time in the block: the order changes, so
+    that neither always follows the other. `tell` hears of each step as it begins: a network's
+    warm-up, or a block, those that precision wants not counted. None are added where all of them
+    would be too few for an interval.
     """
     firsts, settled, lengths = [], [], []
     for name, run in zip(names, runs, strict=True):
@@ -126,13 +138,22 @@ def _recorded(first_run_ms: float, settled: bool, blocks: Sequence[_Taken]) -> R
     turns = sum(block.turns for block in blocks)
     if len(known) == len(blocks) and turns:
         waited = sum(known) / turns
-    return Recorded(first_run_ms, settled, tuple(_milliseconds(block.wall) for block in blocks), cpu, waited)
+    return Recorded(
+        first_run_ms, settled, tuple(_milliseconds(block.wall) for block in blocks), cpu, waited
+    )
 
 
 def _block(
-    runs: Sequence[Run], lengths: Sequence[float], effort: Effort, clocks: Clocks, *, backwards: bool
+    runs: Sequence[Run],
+    lengths: Sequence[float],
+    effort: Effort,
+    clocks: Clocks,
+    *,
+    backwards: bool,
 ) -> list[_Taken]:
-    """What each of `runs`, whose usual `lengths` in milliseconds are known, takes in a block of turns."""
+    """What each of `runs`, whose usual `lengths` in milliseconds are known, takes in a block of
+    turns.
+    """
     taken = [_Taken() for _ in runs]
     lacking = list(range(len(runs)))
     if backwards:
@@ -170,8 +191,11 @@ def _lead_in(run: Run, clock: Clock) -> None:
         run()
 
 
-def _turn(run: Run, taken: _Taken, runs: int, seconds: float, length: float, clocks: Clocks) -> bool:
-    """Add runs, back to back, for `length` nanoseconds or until there are enough of them; one at least.
+def _turn(
+    run: Run, taken: _Taken, runs: int, seconds: float, length: float, clocks: Clocks
+) -> bool:
+    """Add runs, back to back, for `length` nanoseconds or until there are enough of them; one at
+    least.
 
     Enough are at least `runs` that last at least `seconds` together; whether that is so now.
     """
@@ -205,14 +229,18 @@ def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
 
 
 def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:
-    """Run for as long as a block lasts, and until three windows in a row have medians within 5 % of each other.
+    """Run for as long as a block lasts, and until three windows in a row have medians within 5 % of
+    each other.
 
-    Whether they did, which is False if ten windows have not agreed; and the last median in milliseconds. The rule of
-    Triton's perf_analyzer, which asks for 10 %. A window is a fifth of a block.
+    Whether they did, which is False if ten windows have not agreed; and the last median in
+    milliseconds. The rule of Triton's perf_analyzer, which asks for 10 %. A window is a fifth of a
+    block.
     """
     medians: list[float] = []
     for _ in range(WARM_WINDOWS):
-        medians.append(float(np.median(record(run, max(1, effort.runs // 5), effort.seconds / 5, clock))))
+        medians.append(
+            float(np.median(record(run, max(1, effort.runs // 5), effort.seconds / 5, clock)))
+        )
         last = medians[-3:]
         if len(medians) >= WARM_LEAST and max(last) <= (1 + WARM_AGREE) * min(last):
             return True, medians[-1]

@@ -13,11 +13,12 @@ MULTIPLES = (32, 16, 8)
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer: its weight's name, its channels, and the largest of 32, 16, 8 in `width`.
+    """A convolution or linear layer: its weight's name, its channels, and the largest of 32, 16, 8
+    in `width`.
 
-    `width` is the number of channels that the layer makes, `reads` of those that it reads (in each of `groups`).
-    `multiple` is 1 where none of them divides. `output` says that it makes the network's output, whose width is
-    the number of classes.
+    `width` is the number of channels that the layer makes, `reads` of those that it reads (in each
+    of `groups`). `multiple` is 1 where none of them divides. `output` says that it makes the
+    network's output, whose width is the number of classes.
     """
 
     name: str
@@ -39,12 +40,14 @@ def multiple_of(width: int) -> int:
 
 
 def preferred(provider: str, vector_floats: object) -> int:
-    """The multiple that a provider's kernels are made for: 16 on a CPU whose vectors hold so many numbers, else 8.
+    """The multiple that a provider's kernels are made for: 16 on a CPU whose vectors hold so many
+    numbers, else 8.
 
-    On the CPU ONNX Runtime computes convolutions on blocks of channels as wide as a vector (MlasNchwcGetBlockSize):
-    what fills the last block of those that a layer makes is computed in vain, and layers that read channels of no
-    suitable number are computed by other, slower kernels (its nchwc_transformer.cc). NVIDIA's tensor cores ask for 8
-    (Deep Learning Performance Documentation, convolutional layers).
+    On the CPU ONNX Runtime computes convolutions on blocks of channels as wide as a vector
+    (MlasNchwcGetBlockSize): what fills the last block of those that a layer makes is computed in
+    vain, and layers that read channels of no suitable number are computed by other, slower kernels
+    (its nchwc_transformer.cc). NVIDIA's tensor cores ask for 8 (Deep Learning Performance
+    Documentation, convolutional layers).
 
     >>> preferred("cpu", 16), preferred("cpu", None), preferred("cuda", 16)
     (16, 8, 8)
@@ -53,12 +56,20 @@ def preferred(provider: str, vector_floats: object) -> int:
 
 
 def read_layers(path: Path) -> tuple[Layer, ...]:
-    """The convolutions and linear layers of the ONNX file at `path`, in its order. Raises ExportError."""
+    """The convolutions and linear layers of the ONNX file at `path`, in its order. Raises
+    ExportError.
+    """
     graph = load_file(path).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    origin = {name: node.input[0] for node in graph.node for name in node.output if node.input and _passes(node)}
+    origin = {
+        name: node.input[0]
+        for node in graph.node
+        for name in node.output
+        if node.input and _passes(node)
+    }
     answers = {value.name for value in graph.output}
-    # What a quantizer or a cast puts between a weight and its layer, or a layer and the output, changes no width.
+    # What a quantizer or a cast puts between a weight and its layer, or a layer and the output,
+    # changes no width.
     behind = list(answers)
     while behind:
         behind = [origin[name] for name in behind if name in origin]
@@ -71,7 +82,9 @@ def read_layers(path: Path) -> tuple[Layer, ...]:
         while weight not in shapes and weight in origin:
             weight = origin[weight]
         if weight in shapes and len(shapes[weight]) >= 2:
-            found.append(_layer(node, weight, shapes[weight], output=bool(answers & set(node.output))))
+            found.append(
+                _layer(node, weight, shapes[weight], output=bool(answers & set(node.output)))
+            )
     return tuple(found)
 
 

@@ -1,1 +1,3 @@
-"""What is removed and how: masks, allocation inside budgets, the plan, its application and its checks."""
+"""What is removed and how: masks, allocation inside budgets, the plan, its application and its
+checks.
+"""

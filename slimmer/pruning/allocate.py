@@ -22,7 +22,10 @@ def reachable(cost: Cost, graph: ChannelGraph, limits: Limits = FREE) -> tuple[i
 
 
 def check_reachable(
-    budgets: Sequence[Budget], graph: ChannelGraph, limits: Limits = FREE, settings: Sequence[str] = ()
+    budgets: Sequence[Budget],
+    graph: ChannelGraph,
+    limits: Limits = FREE,
+    settings: Sequence[str] = (),
 ) -> None:
     """Raise BudgetError, with the reachable range of every budget, where one of them can't be met.
 
@@ -31,9 +34,18 @@ def check_reachable(
     ranges = [(budget, *reachable(budget.cost, graph, limits)) for budget in budgets]
     if all(least <= budget.limit for budget, least, _ in ranges):
         return
-    asked = " and ".join(f"{b.cost.name} at most {b.limit:,.0f} ({b.ratio:.1%} of dense)" for b in budgets)
-    reach = "; ".join(f"{b.cost.name} {least:,} to {most:,} ({least / most:.1%} to 100 %)" for b, least, most in ranges)
-    held = f", with {', '.join(settings)}" if settings else "; `slimmer inspect` shows what holds the rest"
+    asked = " and ".join(
+        f"{b.cost.name} at most {b.limit:,.0f} ({b.ratio:.1%} of dense)" for b in budgets
+    )
+    reach = "; ".join(
+        f"{b.cost.name} {least:,} to {most:,} ({least / most:.1%} to 100 %)"
+        for b, least, most in ranges
+    )
+    held = (
+        f", with {', '.join(settings)}"
+        if settings
+        else "; `slimmer inspect` shows what holds the rest"
+    )
     raise BudgetError("budget", f"{asked} can't be met", f"reachable: {reach}{held}")
 
 
@@ -47,10 +59,11 @@ def allocate(
 ) -> Plan:
     """The plan that keeps the units with the highest scores inside every budget.
 
-    Units go one after the other, the one with the least score for what it costs first (for what one unit of its
-    group costs at the widths of that moment, summed over the budgets not yet met, each as a share of dense);
-    then units come back, the most valuable first, as long as they fit. Residual streams that have to stay give way
-    where the plan would lie further below the budgets for it.
+    Units go one after the other, the one with the least score for what it costs first (for what one
+    unit of its group costs at the widths of that moment, summed over the budgets not yet met, each
+    as a share of dense); then units come back, the most valuable first, as long as they fit.
+    Residual streams that have to stay give way where the plan would lie further below the budgets
+    for it.
 
     Args:
         scores: (units,), in the order of the graph's groups.
@@ -69,7 +82,9 @@ def allocate(
         search = min(search, freer, key=Search.gap)
     kept = {
         group.name: np.sort(order[group.size - width :]).tolist()
-        for group, order, width in zip(graph.groups, search.orders, search.widths.astype(int).tolist(), strict=True)
+        for group, order, width in zip(
+            graph.groups, search.orders, search.widths.astype(int).tolist(), strict=True
+        )
     }
     return make_plan(graph, kept)
 

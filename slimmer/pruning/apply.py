@@ -19,11 +19,13 @@ Cut = Callable[[nn.Module, Plan], nn.Module]
 
 
 def prune(model: nn.Module, plan: Plan) -> nn.Module:
-    """A copy of `model` that holds only the channels that `plan` keeps; modules' own attributes stay true.
+    """A copy of `model` that holds only the channels that `plan` keeps; modules' own attributes
+    stay true.
 
-    torch-pruning's layer-wise functions remove the channels; `requires_grad` and train or eval mode are as in
-    `model`, and weights whose channels lie last in memory stay so. The full plan gives back an equal model. Raises
-    RunError where the plan counts by an attribute that the model has not.
+    torch-pruning's layer-wise functions remove the channels; `requires_grad` and train or eval mode
+    are as in `model`, and weights whose channels lie last in memory stay so. The full plan gives
+    back an equal model. Raises RunError where the plan counts by an attribute that the model has
+    not.
     """
     slim = duplicate(model)
     given = dict(model.named_parameters())
@@ -67,7 +69,9 @@ def _laid_like(given: Tensor, kept: Tensor) -> Tensor:
 
 
 def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
-    """What `plan` keeps of tensors that have the shapes and names of the model's own (optimizer state, gradients)."""
+    """What `plan` keeps of tensors that have the shapes and names of the model's own (optimizer
+    state, gradients).
+    """
     removed: dict[str, dict[int, list[int]]] = {}
     for axis, positions in plan.removed().items():
         removed.setdefault(axis.tensor, {})[axis.dim] = positions
@@ -80,7 +84,9 @@ def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor
 
 
 def _place(axis: Axis) -> tuple[str | None, str]:
-    """The module that an axis belongs to, and what of it: `weight.0`, `gamma.1`, `#groups`; None for an activation."""
+    """The module that an axis belongs to, and what of it: `weight.0`, `gamma.1`, `#groups`; None
+    for an activation.
+    """
     if axis.tensor.startswith("@"):
         return None, ""
     if "#" in axis.tensor:
@@ -98,20 +104,25 @@ def _cut_(module: nn.Module, gone: dict[str, list[int]]) -> None:
         if what.startswith("#"):  # a count that the module holds
             setattr(module, what[1:], getattr(module, what[1:]) - len(positions))
             continue
-        name, _, dim = what.rpartition(".")  # parameters and buffers that a module of the user's own holds
+        name, _, dim = what.rpartition(
+            "."
+        )  # parameters and buffers that a module of the user's own holds
         tensor = getattr(module, name)
         kept = _without(tensor.data, int(dim), positions)
         if isinstance(tensor, nn.Parameter):
             setattr(module, name, nn.Parameter(kept))
         else:
-            module.register_buffer(name, kept, persistent=name not in module._non_persistent_buffers_set)  # noqa: SLF001
+            persistent = name not in module._non_persistent_buffers_set  # noqa: SLF001
+            module.register_buffer(name, kept, persistent=persistent)
 
 
 def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
     if not {"weight.0", "weight.1"}.intersection(gone):
         return  # its weight is computed from parameters that lie elsewhere
     if module.transposed:
-        if module.groups > 1:  # its weight's first axis holds the inputs; its other counts go by their own names
+        if (
+            module.groups > 1
+        ):  # its weight's first axis holds the inputs; its other counts go by their own names
             module.in_channels -= len(gone["weight.0"])
             return
         out, entering = gone.pop("weight.1", []), gone.pop("weight.0", [])
@@ -120,7 +131,9 @@ def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
     gone.pop("bias.0", None)
     if module.groups > 1:
         made, read = module.out_channels // module.groups, module.in_channels // module.groups
-        whole = sum(count == made for count in Counter(position // made for position in out).values())
+        whole = sum(
+            count == made for count in Counter(position // made for position in out).values()
+        )
         if out:
             tp.prune_conv_out_channels(module, out)
         if entering:
@@ -146,7 +159,10 @@ def _cut_linear_(module: nn.Linear, gone: dict[str, list[int]]) -> None:
 
 
 def _cut_norm_(module: _NormBase, gone: dict[str, list[int]]) -> None:
-    own = [gone.pop(what, []) for what in ("weight.0", "bias.0", "running_mean.0", "running_var.0", "#num_features")]
+    own = [
+        gone.pop(what, [])
+        for what in ("weight.0", "bias.0", "running_mean.0", "running_var.0", "#num_features")
+    ]
     positions = max(own, key=len)
     if positions:
         tp.prune_batchnorm_out_channels(module, positions)

@@ -1,4 +1,6 @@
-"""Which channel groups are at fault where a slim network fails: those of the module that fails, else by halving."""
+"""Which channel groups are at fault where a slim network fails: those of the module that fails,
+else by halving.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,9 @@ from slimmer.pruning.plan import Plan, make_plan
 
 @dataclass(frozen=True)
 class Failure:
-    """How a slim network fails, and the innermost module that it failed in, where it did not run through."""
+    """How a slim network fails, and the innermost module that it failed in, where it did not run
+    through.
+    """
 
     says: str
     inside: str = ""
@@ -25,7 +29,8 @@ def at_fault(
     kept_units: Callable[[int], range],
     differ: Check,
 ) -> dict[str, str]:
-    """Groups among `suspects` that fail by themselves, with how they fail; not all of them, but one if there are any.
+    """Groups among `suspects` that fail by themselves, with how they fail; not all of them, but one
+    if there are any.
 
     Those in the module that the slim network fails in are tried first, one by one.
     """
@@ -41,13 +46,17 @@ def at_fault(
         if alone := at_fault(graph, [group], kept_units, differ):
             return alone
     half = len(suspects) // 2
-    parts = (at_fault(graph, part, kept_units, differ) for part in (suspects[:half], suspects[half:]))
+    parts = (
+        at_fault(graph, part, kept_units, differ) for part in (suspects[:half], suspects[half:])
+    )
     found = {name: reason for part in parts for name, reason in part.items()}
     return found or {group.name: fault.says for group in suspects}  # they fail only together
 
 
 def _near(suspects: Sequence[ChannelGroup], module: str) -> list[ChannelGroup]:
-    """The groups that lie in a module, or in the nearest around it that has any: those that lie in it alone first."""
+    """The groups that lie in a module, or in the nearest around it that has any: those that lie in
+    it alone first.
+    """
     while module:
         inside = [_share(group, module) for group in suspects]
         if any(inside):

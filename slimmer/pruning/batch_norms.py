@@ -33,9 +33,11 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
 
 @contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode but for its batch norms, which go by each batch's own statistics; nothing of it stays.
+    """The model in eval mode but for its batch norms, which go by each batch's own statistics;
+    nothing of it stays.
 
-    So a network under masks is seen as recalibration would leave it, without a pass over the data for every mask.
+    So a network under masks is seen as recalibration would leave it, without a pass over the data
+    for every mask.
     """
     with evaluating(model):
         norms = _tracking(model)
@@ -51,4 +53,8 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 def _tracking(model: nn.Module) -> list[_BatchNorm]:
     """The batch norms that have running statistics."""
-    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]

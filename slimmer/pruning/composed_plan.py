@@ -9,10 +9,11 @@ from slimmer.pruning.plan import Plan
 
 
 def compose(first: Plan, second: Plan) -> Plan:
-    """The plan that removes at once what `first` removes and then `second`, a plan of the network that `first` left.
+    """The plan that removes at once what `first` removes and then `second`, a plan of the network
+    that `first` left.
 
-    A group of `second` that is what is left of one of `first` narrows it; another is a group of its own, with its
-    positions in the unpruned network.
+    A group of `second` that is what is left of one of `first` narrows it; another is a group of its
+    own, with its positions in the unpruned network.
 
     >>> from slimmer.graph import Axis, ChannelGroup, ChannelSlice
     >>> def one(size):
@@ -22,7 +23,9 @@ def compose(first: Plan, second: Plan) -> Plan:
     """
     gone = first.removed()
     units = {
-        _held(group, unit): (place, unit) for place, group in enumerate(first.groups) for unit in first.keep[place]
+        _held(group, unit): (place, unit)
+        for place, group in enumerate(first.groups)
+        for unit in first.keep[place]
     }
     groups, keep = list(first.groups), [set(kept) for kept in first.keep]
     for group, kept in zip(second.groups, second.keep, strict=True):
@@ -36,7 +39,11 @@ def compose(first: Plan, second: Plan) -> Plan:
             place, own = held[unit] or (0, 0)
             keep[place].discard(own)
     attributes = {**dict(first.attributes), **dict(second.attributes)}
-    return Plan(tuple(groups), tuple(tuple(sorted(each)) for each in keep), tuple(sorted(attributes.items())))
+    return Plan(
+        tuple(groups),
+        tuple(tuple(sorted(each)) for each in keep),
+        tuple(sorted(attributes.items())),
+    )
 
 
 def _held(group: ChannelGroup, unit: int) -> frozenset[tuple[Axis, tuple[int, ...]]]:
@@ -45,7 +52,9 @@ def _held(group: ChannelGroup, unit: int) -> frozenset[tuple[Axis, tuple[int, ..
 
 
 def _moved(group: ChannelGroup, gone: Mapping[Axis, Sequence[int]]) -> ChannelGroup:
-    """A group of a pruned network by its positions in the unpruned one, of which `gone` are no longer there."""
+    """A group of a pruned network by its positions in the unpruned one, of which `gone` are no
+    longer there.
+    """
     slices = []
     for part in group.slices:
         out = set(gone.get(part.axis, ()))

@@ -19,15 +19,18 @@ WIDE = {
 
 
 class _Widened(TorchDispatchMode):
-    """Every operation is given float64 where it names a narrower floating-point type, or is handed a tensor of one.
+    """Every operation is given float64 where it names a narrower floating-point type, or is handed
+    a tensor of one.
 
-    A narrower tensor, which the network holds without registering it, has one copy in float64 for the whole block, so
-    that what is written to it is read again.
+    A narrower tensor, which the network holds without registering it, has one copy in float64 for
+    the whole block, so that what is written to it is read again.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._copies: dict[int, tuple[Tensor, Tensor]] = {}  # by identity: the tensor, so that it lives, and its copy
+        self._copies: dict[
+            int, tuple[Tensor, Tensor]
+        ] = {}  # by identity: the tensor, so that it lives, and its copy
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tree_map(self._wide, (args, kwargs or {}))
@@ -40,7 +43,8 @@ class _Widened(TorchDispatchMode):
 
 
 def widen_(model: Network) -> Network:
-    """The network itself, its parameters and buffers in float64, or complex128 where they are complex.
+    """The network itself, its parameters and buffers in float64, or complex128 where they are
+    complex.
 
     >>> {value.dtype for value in widen_(nn.Conv2d(3, 4, 1, dtype=torch.complex64)).parameters()}
     {torch.complex128}
@@ -52,7 +56,8 @@ def widen_(model: Network) -> Network:
 
 @contextmanager
 def in_double() -> Iterator[None]:
-    """A block in which a network of float64 weights stays in float64: `x.float()` and new tensors give that too.
+    """A block in which a network of float64 weights stays in float64: `x.float()` and new tensors
+    give that too.
 
     >>> with in_double():
     ...     torch.ones(2, dtype=torch.float64).half().dtype, torch.zeros(2).dtype

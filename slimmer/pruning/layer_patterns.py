@@ -1,4 +1,6 @@
-"""What the user says of layers by pattern: which stay whole, which alone may go, how narrow a group may get."""
+"""What the user says of layers by pattern: which stay whole, which alone may go, how narrow a group
+may get.
+"""
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -23,15 +25,21 @@ def is_named(layer: str, pattern: str) -> bool:
 
 
 def layers_named(graph: ChannelGraph, pattern: str, where: str) -> list[Layer]:
-    """The layers that `pattern` names. Raises ModelError, naming the setting `where`, if there is none."""
+    """The layers that `pattern` names. Raises ModelError, naming the setting `where`, if there is
+    none.
+    """
     found = [layer for layer in graph.layers if is_named(layer.name, pattern)]
     if not found:
-        raise ModelError(f"{where} {pattern!r}", "no layer has such a name", "see `slimmer inspect`")
+        raise ModelError(
+            f"{where} {pattern!r}", "no layer has such a name", "see `slimmer inspect`"
+        )
     return found
 
 
 def groups_named(graph: ChannelGraph, pattern: str, where: str) -> list[ChannelGroup]:
-    """The groups that hold outputs of the layers that `pattern` names. Raises ModelError where no channel can go."""
+    """The groups that hold outputs of the layers that `pattern` names. Raises ModelError where no
+    channel can go.
+    """
     axes = {layer.out_axis for layer in layers_named(graph, pattern, where)}
     found = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
     if not found:
@@ -41,7 +49,8 @@ def groups_named(graph: ChannelGraph, pattern: str, where: str) -> list[ChannelG
 
 
 def keep_layers(graph: ChannelGraph, keep: Iterable[str], only: Iterable[str] = ()) -> ChannelGraph:
-    """The graph without the groups that touch outputs of a layer named in `keep`, or of one not named in `only`.
+    """The graph without the groups that touch outputs of a layer named in `keep`, or of one not
+    named in `only`.
 
     An empty `only` leaves all to be pruned. Raises ModelError for a pattern that names no layer.
     """
@@ -57,30 +66,43 @@ def keep_layers(graph: ChannelGraph, keep: Iterable[str], only: Iterable[str] = 
 
 
 def group_floors(
-    graph: ChannelGraph, min_width: int | Mapping[str, int], max_sparsity: float | Mapping[str, float]
+    graph: ChannelGraph,
+    min_width: int | Mapping[str, int],
+    max_sparsity: float | Mapping[str, float],
 ) -> dict[str, int]:
     """The least width of every group, by its name.
 
-    Both are numbers for all groups or numbers by layer pattern, of which later ones win. `max_sparsity` is the
-    largest share of a group's channels that may go. Raises ModelError for a pattern that names no layer whose
-    channels can go.
+    Both are numbers for all groups or numbers by layer pattern, of which later ones win.
+    `max_sparsity` is the largest share of a group's channels that may go. Raises ModelError for a
+    pattern that names no layer whose channels can go.
     """
     widths = dict.fromkeys((group.name for group in graph.groups), 1)
     shares = dict.fromkeys(widths, 1.0)
     for pattern, width in _by_pattern(min_width).items():
-        named = graph.groups if pattern is None else groups_named(graph, pattern, "budget.min_width")
+        named = (
+            graph.groups if pattern is None else groups_named(graph, pattern, "budget.min_width")
+        )
         widths |= {group.name: width for group in named}
     for pattern, share in _by_pattern(max_sparsity).items():
-        named = graph.groups if pattern is None else groups_named(graph, pattern, "budget.max_sparsity")
+        named = (
+            graph.groups if pattern is None else groups_named(graph, pattern, "budget.max_sparsity")
+        )
         shares |= {group.name: share for group in named}
     # less a grain, since 10 * (1 - 0.9) is above 1
-    least = {group.name: ceil(group.size * (1 - shares[group.name]) - 1e-9) for group in graph.groups}
-    return {group.name: min(group.size, max(1, widths[group.name], least[group.name])) for group in graph.groups}
+    least = {
+        group.name: ceil(group.size * (1 - shares[group.name]) - 1e-9) for group in graph.groups
+    }
+    return {
+        group.name: min(group.size, max(1, widths[group.name], least[group.name]))
+        for group in graph.groups
+    }
 
 
 def _by_pattern(value: Number | Mapping[str, Number]) -> dict[str | None, Number]:
     """A number for all groups under None."""
-    return {pattern: each for pattern, each in value.items()} if isinstance(value, Mapping) else {None: value}  # noqa: C416
+    if isinstance(value, Mapping):
+        return {pattern: each for pattern, each in value.items()}  # noqa: C416 - a key may be None
+    return {None: value}
 
 
 def _hold(graph: ChannelGraph, held: AbstractSet[str], why: str) -> ChannelGraph:
@@ -92,8 +114,12 @@ def _hold(graph: ChannelGraph, held: AbstractSet[str], why: str) -> ChannelGraph
     return replace(graph, groups=groups, fixed=(*graph.fixed, *rows))
 
 
-def _rows(graph: ChannelGraph, group: ChannelGroup, held: AbstractSet[str], why: str) -> list[Fixed]:
-    """For each layer whose output the group is part of, why it stays: for itself, or for one that it goes with."""
+def _rows(
+    graph: ChannelGraph, group: ChannelGroup, held: AbstractSet[str], why: str
+) -> list[Fixed]:
+    """For each layer whose output the group is part of, why it stays: for itself, or for one that
+    it goes with.
+    """
     touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
     sizes = dict(graph.sizes)
     layers = [layer for layer in graph.layers if layer.out_axis in touched]

@@ -1,4 +1,6 @@
-"""What every group's width has to respect, whatever its scores: the floors under the search for widths."""
+"""What every group's width has to respect, whatever its scores: the floors under the search for
+widths.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +12,10 @@ from slimmer.graph import ChannelGraph, ChannelGroup
 
 Floats = NDArray[np.float64]
 Inside = Callable[[Floats], bool]
-ROUNDED, ROUNDED_FROM = 8, 64  # where nothing is asked: a coarser cut costs little in wide groups, odd widths much
+ROUNDED, ROUNDED_FROM = (
+    8,
+    64,
+)  # where nothing is asked: a coarser cut costs little in wide groups, odd widths much
 SPARED = 0.5  # of the even cut: what the other groups are left, however wide residual streams stay
 
 
@@ -18,10 +23,10 @@ SPARED = 0.5  # of the even cut: what the other groups are left, however wide re
 class Limits:
     """What every group's width has to respect.
 
-    Multiples of `round_to` (None: of 8 in groups of 64 units or more, as far as floors let it); `stream` of a residual
-    stream's width, less where the even cut of the other groups would fall below half of what it is without; `even`
-    times what an even cut into the same budgets leaves of the group; and the units in `floors` for the groups named
-    there.
+    Multiples of `round_to` (None: of 8 in groups of 64 units or more, as far as floors let it);
+    `stream` of a residual stream's width, less where the even cut of the other groups would fall
+    below half of what it is without; `even` times what an even cut into the same budgets leaves of
+    the group; and the units in `floors` for the groups named there.
     """
 
     round_to: int | None = 1
@@ -34,21 +39,29 @@ FREE = Limits()
 
 
 def multiple_of(group: ChannelGroup, limits: Limits) -> int:
-    """What the group's widths are multiples of, where they are neither its floor nor the whole group."""
+    """What the group's widths are multiples of, where they are neither its floor nor the whole
+    group.
+    """
     if limits.round_to is not None:
         return limits.round_to
     return ROUNDED if group.size >= ROUNDED_FROM else 1
 
 
 def floor_of(group: ChannelGroup, limits: Limits) -> int:
-    """The least width of a group that no budget changes: a multiple of the `round_to` asked for, or the whole group."""
-    multiple = limits.round_to or 1  # a multiple that nobody asked for must put no budget out of reach
+    """The least width of a group that no budget changes: a multiple of the `round_to` asked for, or
+    the whole group.
+    """
+    multiple = (
+        limits.round_to or 1
+    )  # a multiple that nobody asked for must put no budget out of reach
     least = -(-limits.floors.get(group.name, 1) // multiple) * multiple
     return min(group.size, least)
 
 
 def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
-    """The least width of every group (groups,), where `inside` says whether widths meet the budgets."""
+    """The least width of every group (groups,), where `inside` says whether widths meet the
+    budgets.
+    """
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
     multiples = np.array([multiple_of(group, limits) for group in graph.groups], dtype=np.float64)
@@ -78,7 +91,9 @@ def _rounded(widths: Floats, sizes: Floats, multiples: Floats) -> Floats:
 
 
 def even_share(floors: Floats, sizes: Floats, inside: Inside) -> float:
-    """The share that the even cut that just meets the budgets leaves of every group, none below its floor."""
+    """The share that the even cut that just meets the budgets leaves of every group, none below its
+    floor.
+    """
     return _largest(lambda share: inside(np.maximum(floors, np.floor(share * sizes))))
 
 

@@ -18,16 +18,20 @@ class Gate(Protocol):
 
 
 class Masked(nn.Module):
-    """A model whose consumers' weights are multiplied by a mask, gathered by the groups' index maps.
+    """A model whose consumers' weights are multiplied by a mask, gathered by the groups' index
+    maps.
 
-    `variables` (units,) are the mask's own, in the order of the graph's groups. The mask is what `gate` makes of
-    them, which is told whether the network is training; by default they themselves. A mask of zeros and ones
-    computes what the pruned network computes, whatever stands between (see docs/decisions.md).
+    `variables` (units,) are the mask's own, in the order of the graph's groups. The mask is what
+    `gate` makes of them, which is told whether the network is training; by default they themselves.
+    A mask of zeros and ones computes what the pruned network computes, whatever stands between (see
+    docs/decisions.md).
     """
 
     gather: Tensor
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph, variables: Tensor, gate: Gate | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, graph: ChannelGraph, variables: Tensor, gate: Gate | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self._gate = gate
@@ -40,19 +44,27 @@ class Masked(nn.Module):
 
     def mask(self) -> Tensor:
         """The mask's values (units,), in 0..1."""
-        return self.variables if self._gate is None else self._gate(self.variables, training=self.training)
+        return (
+            self.variables
+            if self._gate is None
+            else self._gate(self.variables, training=self.training)
+        )
 
     def forward(self, *inputs: Any) -> Tensor:
         """(N, C, H, W), or whatever the model takes -> the model's output under the mask."""
-        weights = masked_weights(self.model, self.mask(), list(self._layers), self.gather, self._lengths)
-        # untied: PyTorch would put a module that hangs in two places back with the masked weight in it
+        weights = masked_weights(
+            self.model, self.mask(), list(self._layers), self.gather, self._lengths
+        )
+        # untied: PyTorch would put a module that hangs in two places back with the masked weight in
+        # it
         return functional_call(self.model, weights, inputs, tie_weights=False)  # type: ignore[no-any-return]
 
 
 def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
     """For every consumer's input axis, the unit that each position of it belongs to.
 
-    Units are counted through the graph's groups; the number of all units stands for a channel that stays.
+    Units are counted through the graph's groups; the number of all units stands for a channel that
+    stays.
     """
     sizes = dict(graph.sizes)
     consumers = {layer.in_axis: None for layer in graph.layers if layer.in_axis is not None}
@@ -62,7 +74,9 @@ def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
         for part in group.slices:
             if part.axis in index:
                 positions = torch.tensor(part.index)
-                index[part.axis][positions] = torch.arange(start, start + group.size).unsqueeze(1).expand_as(positions)
+                index[part.axis][positions] = (
+                    torch.arange(start, start + group.size).unsqueeze(1).expand_as(positions)
+                )
         start += group.size
     return {axis: units for axis, units in index.items() if bool((units < graph.units).any())}
 
@@ -70,18 +84,24 @@ def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
 def masked_weights(
     model: nn.Module, mask: Tensor, axes: Sequence[Axis], gather: Tensor, lengths: Sequence[int]
 ) -> dict[str, Tensor]:
-    """The consumers' weights under `mask` (units,), by their names in the model; `axes` are their input axes."""
+    """The consumers' weights under `mask` (units,), by their names in the model; `axes` are their
+    input axes.
+    """
     spread = torch.cat([mask, mask.new_ones(1)])[gather].split(list(lengths))
     weights: dict[str, Tensor] = {}
     for axis, values in zip(axes, spread, strict=True):
-        weight = weights.get(axis.tensor, model.get_parameter(axis.tensor))  # read along both axes, masked on both
+        weight = weights.get(
+            axis.tensor, model.get_parameter(axis.tensor)
+        )  # read along both axes, masked on both
         shape = [-1 if dim == axis.dim else 1 for dim in range(weight.dim())]
         weights[axis.tensor] = weight * values.to(weight.dtype).view(shape)
     return weights
 
 
 def fold_(model: nn.Module, graph: ChannelGraph, mask: Tensor) -> None:
-    """Multiply the mask into the consumers' weights, so that the model alone computes what it computed under it."""
+    """Multiply the mask into the consumers' weights, so that the model alone computes what it
+    computed under it.
+    """
     layers = consumer_index(graph)
     gather = torch.cat([*layers.values(), torch.zeros(0, dtype=torch.int64)])
     lengths = [index.numel() for index in layers.values()]

@@ -20,9 +20,11 @@ MOST_POSITIONS = 10_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """Channel groups, and for each the units that stay (ascending). Replayable on its own: no graph is traced again.
+    """Channel groups, and for each the units that stay (ascending). Replayable on its own: no graph
+    is traced again.
 
-    `attributes` are the numbers of the user's modules that name a width: `module#name` and what it becomes.
+    `attributes` are the numbers of the user's modules that name a width: `module#name` and what it
+    becomes.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -37,7 +39,10 @@ class Plan:
     @property
     def gone(self) -> dict[str, int]:
         """How many units of each group go, by its name."""
-        return {group.name: group.size - width for group, width in zip(self.groups, self.widths, strict=True)}
+        return {
+            group.name: group.size - width
+            for group, width in zip(self.groups, self.widths, strict=True)
+        }
 
     def removed(self) -> dict[Axis, list[int]]:
         """The positions that go, ascending, for every axis that loses any."""
@@ -45,11 +50,15 @@ class Plan:
         for group, kept in zip(self.groups, self.keep, strict=True):
             out = sorted(set(range(group.size)).difference(kept))
             for part in group.slices if out else ():
-                gone.setdefault(part.axis, []).extend(chain.from_iterable(part.index[unit] for unit in out))
+                gone.setdefault(part.axis, []).extend(
+                    chain.from_iterable(part.index[unit] for unit in out)
+                )
         return {axis: sorted(positions) for axis, positions in gone.items()}
 
     def to_json(self) -> str:
-        """Canonical JSON: the same plan has the same bytes. Index lists are written as ranges, `0:8,12`."""
+        """Canonical JSON: the same plan has the same bytes. Index lists are written as ranges,
+        `0:8,12`.
+        """
         groups = [
             {
                 "name": group.name,
@@ -68,7 +77,10 @@ class Plan:
             for group, kept in zip(self.groups, self.keep, strict=True)
         ]
         numbers = {"attributes": dict(self.attributes)} if self.attributes else {}
-        return json.dumps({"format": FORMAT, "groups": groups, **numbers}, indent=1, sort_keys=True) + "\n"
+        return (
+            json.dumps({"format": FORMAT, "groups": groups, **numbers}, indent=1, sort_keys=True)
+            + "\n"
+        )
 
     @property
     def hash(self) -> str:
@@ -84,9 +96,16 @@ class Plan:
         except ValueError as error:
             raise RunError(where, f"is no plan ({error})", right) from error
         if isinstance(data, dict) and data.get("format", FORMAT) != FORMAT:
-            raise RunError(where, f"plan format {str(data['format'])[:40]}", f"this slimmer reads format {FORMAT}")
+            raise RunError(
+                where,
+                f"plan format {str(data['format'])[:40]}",
+                f"this slimmer reads format {FORMAT}",
+            )
         filed = check(PlanFile, data, where, right)
-        if sum(group.size * sum(part[2] for part in group.slices) for group in filed.groups) > MOST_POSITIONS:
+        if (
+            sum(group.size * sum(part[2] for part in group.slices) for group in filed.groups)
+            > MOST_POSITIONS
+        ):
             raise RunError(where, f"is no plan (of more than {MOST_POSITIONS:,} positions)", right)
         try:
             groups = tuple(map(_group, filed.groups))
@@ -100,7 +119,9 @@ class Plan:
 
 
 def read_plan(path: Path, right: str = "give the plan.json of a slimmer run") -> Plan:
-    """The plan in a file. Raises RunError, with what would be `right`, where it is missing, damaged or no plan."""
+    """The plan in a file. Raises RunError, with what would be `right`, where it is missing, damaged
+    or no plan.
+    """
     try:
         return Plan.from_json(read_text(path), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -116,8 +137,12 @@ def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
     """
     unknown = set(keep).difference(group.name for group in graph.groups)
     if unknown:
-        raise RunError("plan", f"no channel group is called {min(unknown)!r}", "see `slimmer inspect`")
-    kept = tuple(tuple(sorted(set(keep.get(group.name, range(group.size))))) for group in graph.groups)
+        raise RunError(
+            "plan", f"no channel group is called {min(unknown)!r}", "see `slimmer inspect`"
+        )
+    kept = tuple(
+        tuple(sorted(set(keep.get(group.name, range(group.size))))) for group in graph.groups
+    )
     for group, units in zip(graph.groups, kept, strict=True):
         _check(group, units, "plan")
     return Plan(graph.groups, kept, _followed(graph, kept))
@@ -149,8 +174,14 @@ def _group(entry: PlanGroup) -> ChannelGroup:
     slices = []
     for tensor, dim, multiplicity, ranges in entry.slices:
         flat = _positions(ranges, entry.size * multiplicity)
-        if len(flat) != entry.size * multiplicity or len(set(flat)) != len(flat) or min(flat, default=0) < 0:
-            raise ValueError(f"{tensor}[{dim}] holds {len(flat)} positions for {entry.size} units of {multiplicity}")
+        if (
+            len(flat) != entry.size * multiplicity
+            or len(set(flat)) != len(flat)
+            or min(flat, default=0) < 0
+        ):
+            raise ValueError(
+                f"{tensor}[{dim}] holds {len(flat)} positions for {entry.size} units of {multiplicity}"
+            )
         index = tuple(tuple(flat[k : k + multiplicity]) for k in range(0, len(flat), multiplicity))
         slices.append(ChannelSlice(Axis(tensor, dim), index))
     return ChannelGroup(entry.name, entry.size, tuple(slices))
@@ -168,7 +199,9 @@ def _check_disjoint(groups: Sequence[ChannelGroup], where: str, right: str) -> N
             twice += [group.name] if positions & known else []
             known |= positions
     if twice:
-        raise RunError(where, f"is no plan (channels of group {twice[0][:LONGEST]!r} are there twice)", right)
+        raise RunError(
+            where, f"is no plan (channels of group {twice[0][:LONGEST]!r} are there twice)", right
+        )
 
 
 def _ranges(numbers: Iterable[int]) -> str:
@@ -189,6 +222,8 @@ def _positions(ranges: str, most: int) -> list[int]:
         start, _, stop = run.partition(":")
         run_of = range(int(start), int(stop) if stop else int(start) + 1)
         if run_of.stop > MOST_POSITIONS or len(numbers) + len(run_of) > most:
-            raise ValueError(f"more than {most} positions, or one beyond {MOST_POSITIONS:,}, in {ranges[:40]!r}")
+            raise ValueError(
+                f"more than {most} positions, or one beyond {MOST_POSITIONS:,}, in {ranges[:40]!r}"
+            )
         numbers.extend(run_of)
     return numbers

@@ -11,7 +11,13 @@ from slimmer.errors import ModelError
 from slimmer.graph import Inputs, example_inputs, several_images, tensors_in
 from slimmer.models.copying import duplicate, set_mode_
 
-PLAIN = {list, tuple, dict, immutable_list, immutable_dict}  # what a program writes as [], () and {}
+PLAIN = {
+    list,
+    tuple,
+    dict,
+    immutable_list,
+    immutable_dict,
+}  # what a program writes as [], () and {}
 
 
 def check_rewritable(model: nn.Module, inputs: Inputs) -> None:
@@ -22,16 +28,22 @@ def check_rewritable(model: nn.Module, inputs: Inputs) -> None:
     empty = GraphModule(nn.Module(), Graph())
     for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
         if hasattr(empty, name.partition(".")[0]):
-            raise ModelError(where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right)
+            raise ModelError(
+                where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right
+            )
 
 
 def check_gradients(model: nn.Module, inputs: Inputs) -> None:
-    """Raise ModelError where the code says how gradients pass (`autograd.Function`): its program forgets that."""
+    """Raise ModelError where the code says how gradients pass (`autograd.Function`): its program
+    forgets that.
+    """
     network = set_mode_(duplicate(model), training=True)
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        answers = tensors_in(network(*several_images(model, example_inputs(model, inputs, images=2))))
+        answers = tensors_in(
+            network(*several_images(model, example_inputs(model, inputs, images=2)))
+        )
     waiting: list[Any] = [answer.grad_fn for answer in answers if answer.grad_fn is not None]
     seen = set(waiting)
     while waiting:

@@ -30,9 +30,10 @@ Units = np.ndarray[Any, np.dtype[np.int64]]
 class Program:
     """A network's program, its channel groups, and which of its numbers count which of their units.
 
-    `counts` are the arguments of operations that count channels, by the operation's name: the unit of each channel
-    that is counted; for a list of numbers, entry by entry, None where an entry counts none. `units` are those along
-    the axes of parameters and buffers. `folding` is what computed weights and is no longer in the program.
+    `counts` are the arguments of operations that count channels, by the operation's name: the unit
+    of each channel that is counted; for a list of numbers, entry by entry, None where an entry
+    counts none. `units` are those along the axes of parameters and buffers. `folding` is what
+    computed weights and is no longer in the program.
     """
 
     channels: ChannelGraph
@@ -43,17 +44,25 @@ class Program:
     folding: Folding
 
     def dense(self, model: nn.Module) -> nn.Module:
-        """The network that is pruned: `model` itself, or its program where weights of it were computed.
+        """The network that is pruned: `model` itself, or its program where weights of it were
+        computed.
 
-        In that one each such weight is a parameter, which has the value that the parameters of `model` give it; those
-        are gone. It computes what `model` computes in eval mode, and trains the weights as they are.
+        In that one each such weight is a parameter, which has the value that the parameters of
+        `model` give it; those are gone. It computes what `model` computes in eval mode, and trains
+        the weights as they are.
         """
         if not self.folding.reads:
             return model
         held = dict((*model.named_parameters(), *model.named_buffers()))
         folded = self.folding.weights({**self._placed(model), **held})
-        tensors = {tensor: _copy_of(tensor, tensor) for name, tensor in held.items() if name not in self.folding.gone}
-        dense = self._module(model, {**tensors, **{held[name]: folded[name] for name in folded.keys() & held.keys()}})
+        tensors = {
+            tensor: _copy_of(tensor, tensor)
+            for name, tensor in held.items()
+            if name not in self.folding.gone
+        }
+        dense = self._module(
+            model, {**tensors, **{held[name]: folded[name] for name in folded.keys() & held.keys()}}
+        )
         for name in folded.keys() - held.keys():
             holder, _, last = name.rpartition(".")
             dense.get_submodule(holder).register_parameter(last, folded[name])
@@ -63,8 +72,9 @@ class Program:
     def prune(self, dense: nn.Module, plan: Plan) -> GraphModule:
         """The program with the weights of `dense` that `plan` keeps, and its numbers corrected.
 
-        A module like any other: it follows train() and eval(), and its parameters and buffers have the names that
-        they have in `dense`. Raises RunError where the plan belongs to another network.
+        A module like any other: it follows train() and eval(), and its parameters and buffers have
+        the names that they have in `dense`. Raises RunError where the plan belongs to another
+        network.
         """
         gone = self._gone(plan)
         slim = self._module(dense, _kept(dense, plan))
@@ -72,10 +82,14 @@ class Program:
         return slim
 
     def _module(self, model: nn.Module, tensors: Mapping[Tensor, Tensor]) -> GraphModule:
-        """The modules of `model` without a program yet, with `tensors` in place of its own; others are left out."""
+        """The modules of `model` without a program yet, with `tensors` in place of its own; others
+        are left out.
+        """
         made = GraphModule(nn.Module(), Graph(), type(model).__name__)
         _fill_(made, model, tensors, self.graph)
-        own = {name for name, _ in model.named_buffers(remove_duplicate=False)}  # some are constants to torch.export
+        own = {
+            name for name, _ in model.named_buffers(remove_duplicate=False)
+        }  # some are constants to torch.export
         for name, value in self._placed(model).items():
             if name in own:
                 continue
@@ -87,7 +101,8 @@ class Program:
         """The program's constants in the type and place of `model`."""
         like = next(model.parameters())
         return {
-            name: value.to(like if value.is_floating_point() else like.device) for name, value in self.constants.items()
+            name: value.to(like if value.is_floating_point() else like.device)
+            for name, value in self.constants.items()
         }
 
     def _gone(self, plan: Plan) -> Units:
@@ -98,7 +113,11 @@ class Program:
                 continue  # named by the trace of its day; its units lie on parameters too
             units = self.units.get(axis)
             if units is None or positions[-1] >= len(units):
-                raise RunError("plan", f"cuts {axis}, which the program does not know", "give the plan of this network")
+                raise RunError(
+                    "plan",
+                    f"cuts {axis}, which the program does not know",
+                    "give the plan of this network",
+                )
             found.append(units[positions])
         return np.unique(np.concatenate(found))
 
@@ -110,17 +129,21 @@ class Program:
             copies[node] = graph.node_copy(node, copies.__getitem__)
             counts = self.counts.get(node.meta.get("name", ""), {})
             if counts:
-                _correct_(copies[node], {name: _number(units, gone) for name, units in counts.items()})
+                _correct_(
+                    copies[node], {name: _number(units, gone) for name, units in counts.items()}
+                )
         return graph
 
 
 def read_program(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False) -> Program:
-    """The program of `model`, traced in eval mode, and in training in another precision, and its channel groups.
+    """The program of `model`, traced in eval mode, and in training in another precision, and its
+    channel groups.
 
-    Numbers of channels in the code fix nothing here: split sizes, slice bounds, fixed views, group counts, amounts of
-    padding follow the channels that they count. Sizes of images stay those of `inputs` wherever the code holds them.
-    Weights that are computed from parameters alone are parameters here; see `Program.dense`. The parts of a split may
-    differ in width, but under `equal_splits` those that are equal stay so.
+    Numbers of channels in the code fix nothing here: split sizes, slice bounds, fixed views, group
+    counts, amounts of padding follow the channels that they count. Sizes of images stay those of
+    `inputs` wherever the code holds them. Weights that are computed from parameters alone are
+    parameters here; see `Program.dense`. The parts of a split may differ in width, but under
+    `equal_splits` those that are equal stay so.
 
     Raises:
         ModelError: the network can't be traced, does something else in training than in eval mode, or has a backward
@@ -142,13 +165,18 @@ def read_program(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False
         return None if labels is None else component[labels.numpy()]
 
     counts = {
-        node: {name: [*map(units, of)] if isinstance(of, list) else units(of) for name, of in by_name.items()}
+        node: {
+            name: [*map(units, of)] if isinstance(of, list) else units(of)
+            for name, of in by_name.items()
+        }
         for node, by_name in walk.counts.items()
     }
     return Program(
         channels=channel_graph(walk, model),
         graph=graph,
-        constants={name: value for name, value in evaluated.constants.items() if isinstance(value, Tensor)},
+        constants={
+            name: value for name, value in evaluated.constants.items() if isinstance(value, Tensor)
+        },
         counts=counts,
         units={axis: units(labels) for axis, labels in walk.axes.items()},
         folding=folding,
@@ -163,7 +191,9 @@ def _number(units: Units | list[Units | None], gone: Units) -> int | list[int | 
 
 
 def _correct_(node: Node, numbers: Mapping[str, Any]) -> None:
-    """Set arguments of a node by their names; parts of one size or number become parts of sizes that are written."""
+    """Set arguments of a node by their names; parts of one size or number become parts of sizes
+    that are written.
+    """
     if "split_sizes" in numbers:
         dim = argument(node, node.args, node.kwargs, "dim")
         node.target = torch.ops.aten.split_with_sizes.default
@@ -173,7 +203,11 @@ def _correct_(node: Node, numbers: Mapping[str, Any]) -> None:
     schema = [known.name for known in target._schema.arguments]  # noqa: SLF001 - a schema has no public name
     for name, number in numbers.items():
         old = argument(node, node.args, node.kwargs, name)
-        new = [b if a is None else a for a, b in zip(number, old, strict=True)] if isinstance(number, list) else number
+        new = (
+            [b if a is None else a for a, b in zip(number, old, strict=True)]
+            if isinstance(number, list)
+            else number
+        )
         place = schema.index(name)
         if place < len(node.args):
             node.update_arg(place, new)
@@ -181,11 +215,13 @@ def _correct_(node: Node, numbers: Mapping[str, Any]) -> None:
             node.update_kwarg(name, new)
 
 
-def _fill_(made: GraphModule, model: nn.Module, tensors: Mapping[Tensor, Tensor], graph: Graph) -> None:
+def _fill_(
+    made: GraphModule, model: nn.Module, tensors: Mapping[Tensor, Tensor], graph: Graph
+) -> None:
     """Give `made` the tree of modules of `model`, with `tensors` in place of its own.
 
-    Each module is an empty one that holds tensors, but for those that the program calls: batch norms, and modules
-    without tensors, which are copied.
+    Each module is an empty one that holds tensors, but for those that the program calls: batch
+    norms, and modules without tensors, which are copied.
     """
     called = {node.target: node for node in graph.nodes if node.op == "call_module"}
     copies: dict[nn.Module, nn.Module] = {model: made}
@@ -206,8 +242,13 @@ def _fill_(made: GraphModule, model: nn.Module, tensors: Mapping[Tensor, Tensor]
 
 
 def _kept(model: nn.Module, plan: Plan) -> dict[Tensor, Tensor]:
-    """For each parameter and buffer what `plan` keeps of it: one for one, whatever holds it in several places."""
-    held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    """For each parameter and buffer what `plan` keeps of it: one for one, whatever holds it in
+    several places.
+    """
+    held = [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
     sliced = slice_tensors({name: tensor.detach() for name, tensor in held}, plan)
     kept: dict[Tensor, Tensor] = {}
     for name, tensor in held:
@@ -218,7 +259,11 @@ def _kept(model: nn.Module, plan: Plan) -> dict[Tensor, Tensor]:
 def _copy_of(numbers: Tensor, tensor: Tensor) -> Tensor:
     """A parameter or buffer like `tensor`, of these numbers."""
     own = numbers.detach().clone()
-    return nn.Parameter(own, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
+    return (
+        nn.Parameter(own, requires_grad=tensor.requires_grad)
+        if isinstance(tensor, nn.Parameter)
+        else own
+    )
 
 
 def _hold_(copy: nn.Module, module: nn.Module, tensors: Mapping[Tensor, Tensor]) -> None:
@@ -235,7 +280,9 @@ def _hold_(copy: nn.Module, module: nn.Module, tensors: Mapping[Tensor, Tensor])
 
 
 def _copy(module: nn.Module, call: Node | None) -> nn.Module:
-    """What stands for `module`, still without tensors and children; `call` is the program's call of it."""
+    """What stands for `module`, still without tensors and children; `call` is the program's call of
+    it.
+    """
     if call is None:
         return nn.Module()
     if not isinstance(module, _BatchNorm):

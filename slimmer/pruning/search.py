@@ -17,7 +17,13 @@ class Search:
     """Widths on their way into the budgets; a class because its parts share a dozen arrays."""
 
     def __init__(
-        self, scores: Tensor, graph: ChannelGraph, budgets: Sequence[Budget], limits: Limits, *, priced: bool
+        self,
+        scores: Tensor,
+        graph: ChannelGraph,
+        budgets: Sequence[Budget],
+        limits: Limits,
+        *,
+        priced: bool,
     ) -> None:
         self.priced = priced
         self.costs = [budget.cost.arrays() for budget in budgets]
@@ -30,7 +36,9 @@ class Search:
         parts = scores.detach().double().cpu().split([group.size for group in graph.groups])
         self.orders = [torch.sort(part, stable=True).indices.numpy() for part in parts]
         # cumulated[g][k]: the score of the k least units of group g
-        self.cumulated = [np.concatenate([[0.0], np.cumsum(np.sort(part.numpy()))]) for part in parts]
+        self.cumulated = [
+            np.concatenate([[0.0], np.cumsum(np.sort(part.numpy()))]) for part in parts
+        ]
 
     def excess(self, widths: Floats) -> Floats:
         """How far each budget is exceeded, as a share of dense (negative: room left)."""
@@ -65,15 +73,22 @@ class Search:
         return float(self.cumulated[group][int(self.sizes[group] - width)])
 
     def price(self, weights: Floats) -> Floats:
-        """What one unit of each group costs, the budgets weighted by `weights`, as a share of dense."""
+        """What one unit of each group costs, the budgets weighted by `weights`, as a share of
+        dense.
+        """
         if not self.priced:
             return np.ones_like(self.widths)
-        shares = [w * c.marginal(self.widths) / d for w, c, d in zip(weights, self.costs, self.dense, strict=True)]
+        shares = [
+            w * c.marginal(self.widths) / d
+            for w, c, d in zip(weights, self.costs, self.dense, strict=True)
+        ]
         total: Floats = np.sum(shares, axis=0)
         return np.maximum(total, 1e-30)
 
     def shrink_(self) -> None:
-        """Take the cheapest loss, unit by unit, until every budget is met or all groups are at their floors."""
+        """Take the cheapest loss, unit by unit, until every budget is met or all groups are at
+        their floors.
+        """
         groups = range(len(self.widths))
         narrower = np.array([self.down(g) for g in groups])
         loss = np.array([self.lost(g, narrower[g]) - self.lost(g, self.widths[g]) for g in groups])
@@ -99,7 +114,9 @@ class Search:
                 wider = self.up(group)
                 if wider > self.widths[group] and self.fits({group: wider}):
                     value = self.lost(group, self.widths[group]) - self.lost(group, wider)
-                    candidates.append((value / (price[group] * (wider - self.widths[group])), group, wider))
+                    candidates.append(
+                        (value / (price[group] * (wider - self.widths[group])), group, wider)
+                    )
             if not candidates:
                 return
             _, group, wider = max(candidates)
@@ -113,10 +130,12 @@ class Search:
         return self.inside(widths)
 
     def exchange_(self, tolerance: float = TOLERANCE, rounds: int = 50) -> None:
-        """Close the gap under the tightest budget to `tolerance` of dense by trading units between groups.
+        """Close the gap under the tightest budget to `tolerance` of dense by trading units between
+        groups.
 
-        One group gets narrower by a step, another wider, as long as that fills the tightest budget further; of the
-        trades that close the gap best, within a tenth of the best one, the one that keeps most score is taken.
+        One group gets narrower by a step, another wider, as long as that fills the tightest budget
+        further; of the trades that close the gap best, within a tenth of the best one, the one that
+        keeps most score is taken.
         """
         for _ in range(rounds):
             gap = self.gap()
@@ -126,12 +145,15 @@ class Search:
             if not trades:
                 return
             least = min(trade[0] for trade in trades)
-            _, _, source, target = min((t for t in trades if t[0] <= least + 0.1 * gap), key=lambda t: t[1])
+            _, _, source, target = min(
+                (t for t in trades if t[0] <= least + 0.1 * gap), key=lambda t: t[1]
+            )
             self.widths[source], self.widths[target] = self.down(source), self.up(target)
             self.fill_()
 
     def regain_(self, tolerance: float = TOLERANCE, rounds: int = 10) -> None:
-        """Close a gap that no trade of one step for another closes: widen one group, and shrink others until all fits.
+        """Close a gap that no trade of one step for another closes: widen one group, and shrink
+        others until all fits.
 
         This is where a step of the group that was cut costs more than a step of any other group.
         """
@@ -139,7 +161,11 @@ class Search:
             gap = self.gap()
             if gap <= tolerance:
                 return
-            found = [self._widened(group) for group in range(len(self.widths)) if self.up(group) > self.widths[group]]
+            found = [
+                self._widened(group)
+                for group in range(len(self.widths))
+                if self.up(group) > self.widths[group]
+            ]
             better = [each for each in found if 0 <= each[0] < gap - 1e-12]
             if not better:
                 return
@@ -147,7 +173,9 @@ class Search:
             self.exchange_(tolerance)
 
     def _widened(self, group: int) -> tuple[float, float, Floats]:
-        """(gap left, score lost, widths) with `group` a step wider and the others shrunk to pay for it."""
+        """(gap left, score lost, widths) with `group` a step wider and the others shrunk to pay for
+        it.
+        """
         widths, floors = self.widths.copy(), self.floors.copy()
         self.widths[group] = self.floors[group] = self.up(group)
         self.shrink_()

@@ -1,4 +1,6 @@
-"""The self-check: what slicing alone gets wrong is found by running it, and fixed before anyone relies on it."""
+"""The self-check: what slicing alone gets wrong is found by running it, and fixed before anyone
+relies on it.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,13 +49,15 @@ def probe(
 ) -> ChannelGraph:
     """The graph without the groups that can't be cut: slim against masked, on two plans.
 
-    First one unit leaves every group at once, then every second unit (a count that is rounded in the code survives
-    the loss of one). Where the two differ, or the slim network fails, the groups at fault are found, first among those
-    of the module that fails, else by halving, until the others are right together; their layers are listed as fixed
-    with the error and its line as the reason. The same where the slim network fails in training, though the network
-    itself does not, and where `also` finds a fault.
+    First one unit leaves every group at once, then every second unit (a count that is rounded in
+    the code survives the loss of one). Where the two differ, or the slim network fails, the groups
+    at fault are found, first among those of the module that fails, else by halving, until the
+    others are right together; their layers are listed as fixed with the error and its line as the
+    reason. The same where the slim network fails in training, though the network itself does not,
+    and where `also` finds a fault.
 
-    Raises ModelError where the network can't be run, or gives no numbers, or not twice the same ones.
+    Raises ModelError where the network can't be run, or gives no numbers, or not twice the same
+    ones.
     """
     model = widen_(duplicate(model))
     enliven_(model)
@@ -77,12 +81,18 @@ def probe(
     if not bad:
         return graph
     kept = tuple(group for group in graph.groups if group.name not in bad)
-    rows = [row for group in graph.groups if group.name in bad for row in _rows(graph, group, bad[group.name])]
+    rows = [
+        row
+        for group in graph.groups
+        if group.name in bad
+        for row in _rows(graph, group, bad[group.name])
+    ]
     return replace(graph, groups=kept, fixed=(*graph.fixed, *rows))
 
 
 def example(model: nn.Module, inputs: Inputs, images: int = 2) -> tuple[Any, ...]:
-    """One call's arguments in the model's own type and place: `images` random ones of a size, or the given inputs.
+    """One call's arguments in the model's own type and place: `images` random ones of a size, or
+    the given inputs.
 
     Floating-point tensors are random, the same at every call, unless the inputs were captured.
     """
@@ -103,8 +113,8 @@ def _random(value: Tensor, generator: torch.Generator) -> Tensor:
 def enliven_(model: nn.Module) -> None:
     """Draw anew every parameter whose entries are all alike: ones about 1, zeros about 0.
 
-    Fresh norms, layer scales and skip gains are constants, often zero, and so are some networks' heads: what stands
-    before or behind them would say nothing.
+    Fresh norms, layer scales and skip gains are constants, often zero, and so are some networks'
+    heads: what stands before or behind them would say nothing.
     """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -116,11 +126,22 @@ def enliven_(model: nn.Module) -> None:
             parameter.copy_(0.2 * drawn - 0.1 if float(first.abs()) < 1e-12 else drawn + 0.5)
 
 
-def check_same(model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None) -> None:
-    """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever written."""
+def check_same(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs, cut: Cut | None = None
+) -> None:
+    """Raise ModelError where the slim network differs from the masked one: nothing wrong is ever
+    written.
+    """
     model = widen_(duplicate(model))
     drawn = example(model, inputs)
-    fault = _difference(model, graph, plan, drawn=drawn, cut=cut or prune, runs=partial(_answer, model, model, drawn))
+    fault = _difference(
+        model,
+        graph,
+        plan,
+        drawn=drawn,
+        cut=cut or prune,
+        runs=partial(_answer, model, model, drawn),
+    )
     if fault is not None:
         raise ModelError(
             type(model).__name__,
@@ -143,13 +164,17 @@ def _as_failure(also: Fault, plan: Plan) -> Failure | None:
 
 
 def _answer(model: nn.Module, network: nn.Module, drawn: tuple[Any, ...]) -> list[Tensor]:
-    """What `model` gives, or `network` in which it stands under a mask. Raises ModelError where it can't be run."""
+    """What `model` gives, or `network` in which it stands under a mask. Raises ModelError where it
+    can't be run.
+    """
     try:
         with evaluating(model), torch.no_grad(), in_double():
             return tensors_in(network(*drawn))
     except FAULTS as error:
         found = f"the self-check can't run it in float64: {told(error)}"
-        raise ModelError(type(model).__name__, found, "compute in the type of the inputs, x.dtype") from error
+        raise ModelError(
+            type(model).__name__, found, "compute in the type of the inputs, x.dtype"
+        ) from error
 
 
 def _difference(
@@ -190,15 +215,23 @@ def _difference(
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
-    """The largest difference of two tensors of one shape, truths being 0 and 1, and what size to hold it against."""
+    """The largest difference of two tensors of one shape, truths being 0 and 1, and what size to
+    hold it against.
+    """
     if not ours.numel():
         return 0.0, LEAST_SCALE
-    ours, theirs = (tensor.double() if tensor.dtype == torch.bool else tensor for tensor in (ours, theirs))
+    ours, theirs = (
+        tensor.double() if tensor.dtype == torch.bool else tensor for tensor in (ours, theirs)
+    )
     return float((ours - theirs).abs().max()), max(LEAST_SCALE, float(theirs.abs().max()))
 
 
-def _fails_in_training(model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut) -> Failure | None:
-    """How a slim network fails in training where `model` does not: code that only training runs may hold counts too."""
+def _fails_in_training(
+    model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], cut: Cut
+) -> Failure | None:
+    """How a slim network fails in training where `model` does not: code that only training runs may
+    hold counts too.
+    """
 
     def fault(network: nn.Module) -> Failure | None:
         try:
@@ -213,7 +246,9 @@ def _fails_in_training(model: nn.Module, plan: Plan, *, drawn: tuple[Any, ...], 
 
 
 def _check_steady(model: nn.Module, drawn: tuple[Any, ...]) -> None:
-    """Raise ModelError where nothing could be compared: for what is no number, or another one at every call."""
+    """Raise ModelError where nothing could be compared: for what is no number, or another one at
+    every call.
+    """
     with evaluating(model), torch.no_grad(), in_double():
         first, second = (tensors_in(model(*drawn)) for _ in range(2))
     if any(bool(tensor.isnan().any()) for tensor in first):

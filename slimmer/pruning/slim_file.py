@@ -26,8 +26,9 @@ FORMAT = "slimmer-1"
 class Identity:
     """What it takes to build a network again; `arch` is empty for a module that came from Python.
 
-    `input_size` is (channels, height, width) of one image, and empty for a network with `example_inputs` of its own.
-    `plan` is that of a network which was pruned before, and `rewritten` says that it then became its program.
+    `input_size` is (channels, height, width) of one image, and empty for a network with
+    `example_inputs` of its own. `plan` is that of a network which was pruned before, and
+    `rewritten` says that it then became its program.
     """
 
     arch: str
@@ -37,12 +38,16 @@ class Identity:
     rewritten: bool = False
 
     def inputs(self, model: nn.Module) -> Inputs:
-        """What the network is traced, counted and checked with: an image's size, or its own example inputs."""
+        """What the network is traced, counted and checked with: an image's size, or its own example
+        inputs.
+        """
         own = None if self.input_size else own_inputs(model)
         return self.input_size if own is None else own
 
     def build(self) -> nn.Module:
-        """The unpruned network with random weights. Raises ModelError, or CheckpointError where it has no name."""
+        """The unpruned network with random weights. Raises ModelError, or CheckpointError where it
+        has no name.
+        """
         if not self.arch:
             raise CheckpointError(
                 "slim network",
@@ -64,7 +69,8 @@ class Identity:
     def after(self, plan: Plan | None, *, rewritten: bool) -> "Identity":
         """That of the network which `plan` leaves of this one.
 
-        Raises ModelError where a pruned network is rewritten: its program has channels of other names.
+        Raises ModelError where a pruned network is rewritten: its program has channels of other
+        names.
         """
         if plan is None:
             return self
@@ -85,24 +91,32 @@ class Identity:
 
     @staticmethod
     def from_metadata(metadata: Mapping[str, str], where: str) -> "Identity":
-        """What `to_metadata` gave. Raises CheckpointError where it is not there, RunError where the plan is none."""
+        """What `to_metadata` gave. Raises CheckpointError where it is not there, RunError where the
+        plan is none.
+        """
         right = "give a file that slimmer wrote"
         if "arch" not in metadata:
             raise CheckpointError(where, "has no slimmer metadata", right)
         try:
             notes = check(NetworkNotes, dict(metadata), where, right)
         except RunError as error:
-            raise CheckpointError(where, f"its metadata {error.found.removeprefix('is ')}", right) from error
+            raise CheckpointError(
+                where, f"its metadata {error.found.removeprefix('is ')}", right
+            ) from error
         plan = None if notes.plan is None else Plan.from_json(notes.plan, f"{where}, plan")
         rewritten = metadata.get("rewrite") == "true"
         return Identity(notes.arch, notes.num_classes, tuple(notes.input_size), plan, rewritten)
 
 
 def check_again(identity: Identity, *, rewrite: bool) -> None:
-    """Check that a network may be pruned so: not to its program, where it was pruned before. Raises ModelError."""
+    """Check that a network may be pruned so: not to its program, where it was pruned before. Raises
+    ModelError.
+    """
     if rewrite and identity.plan is not None:
         found = "was pruned before, and can't be rewritten now"
-        raise ModelError("model.rewrite", found, "leave it out, or prune the unpruned network with it")
+        raise ModelError(
+            "model.rewrite", found, "leave it out, or prune the unpruned network with it"
+        )
 
 
 def is_own(path: Path) -> bool:
@@ -119,9 +133,11 @@ def save_network(
     *,
     rewritten: bool = False,
 ) -> None:
-    """Write a network, whole or not at all: the one of `identity` (`plan` None), or what `plan` leaves of it.
+    """Write a network, whole or not at all: the one of `identity` (`plan` None), or what `plan`
+    leaves of it.
 
-    `rewritten` says that `plan` is one of its program. The file loads from the unpruned architecture.
+    `rewritten` says that `plan` is one of its program. The file loads from the unpruned
+    architecture.
     """
     own = identity.after(plan, rewritten=rewritten)
     save_weights(path, network, {"format": FORMAT, **own.to_metadata(), **notes})
@@ -130,14 +146,15 @@ def save_network(
 def load_network(
     path: Path, dense: nn.Module | None = None, *, arch: str | None = None, trust_code: bool = False
 ) -> nn.Module:
-    """The network that `save_network` wrote, in eval mode; from a copy of `dense` where its architecture has no name.
+    """The network that `save_network` wrote, in eval mode; from a copy of `dense` where its
+    architecture has no name.
 
-    One that was pruned with `rewrite` is the program of its architecture again, traced anew: the file holds no code.
-    An architecture of a Python file is taken where the user named it when the network was pruned, names it now
-    (`arch`), or trusts the file.
+    One that was pruned with `rewrite` is the program of its architecture again, traced anew: the
+    file holds no code. An architecture of a Python file is taken where the user named it when the
+    network was pruned, names it now (`arch`), or trusts the file.
 
-    Raises CheckpointError for a file that is missing, damaged or not slimmer's, and TrustError for one that names
-    code.
+    Raises CheckpointError for a file that is missing, damaged or not slimmer's, and TrustError for
+    one that names code.
     """
     return load_identified(path, dense, arch=arch, trust_code=trust_code)[0]
 
@@ -173,13 +190,18 @@ def load_identified(
 def _check_sizes(identity: Identity, weights: Mapping[str, Tensor], where: str) -> None:
     """Raise CheckpointError before a network is built that is larger than what the file holds."""
     most = sum(tensor.numel() for tensor in weights.values())
-    for what, number in (("classes", identity.num_classes), ("channels", max(identity.input_size[:1], default=0))):
+    for what, number in (
+        ("classes", identity.num_classes),
+        ("channels", max(identity.input_size[:1], default=0)),
+    ):
         if number > most:
             found = f"its metadata name {number:,} {what}, and it holds {most:,} numbers"
             raise CheckpointError(where, found, "give a file that slimmer wrote")
 
 
 def absolute(arch: str) -> str:
-    """`path/to/file.py:factory` with the path made absolute, so that a run can be loaded from elsewhere."""
+    """`path/to/file.py:factory` with the path made absolute, so that a run can be loaded from
+    elsewhere.
+    """
     path, colon, factory = arch.rpartition(":")
     return f"{Path(path).resolve()}{colon}{factory}" if path.endswith(".py") else arch

@@ -38,7 +38,8 @@ NUDGE = 1e-12  # of the inputs: what this changes beyond NEAR is decided by roun
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """All of a network, or `parts` of it with the calls that these get in one real call of the whole.
+    """All of a network, or `parts` of it with the calls that these get in one real call of the
+    whole.
 
     `inputs` are what is traced, counted and checked with; `whole` what the whole network takes.
     """
@@ -64,9 +65,11 @@ class Scope:
 
 
 def scope_of(model: nn.Module, inputs: Inputs, parts: Sequence[str] = ()) -> Scope:
-    """The scope of a network that takes `inputs`, traced as a whole or in the submodules named `parts`.
+    """The scope of a network that takes `inputs`, traced as a whole or in the submodules named
+    `parts`.
 
-    Raises ModelError for a part that is none, is not called, or shares parameters with what is not traced.
+    Raises ModelError for a part that is none, is not called, or shares parameters with what is not
+    traced.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
     >>> scope = scope_of(net, (3, 4, 4), ["1"])
@@ -80,7 +83,8 @@ def scope_of(model: nn.Module, inputs: Inputs, parts: Sequence[str] = ()) -> Sco
 
 
 def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> ChannelGraph:
-    """The channel groups of what is traced; layers outside are listed as fixed. See `build_graph` for `equal_splits`.
+    """The channel groups of what is traced; layers outside are listed as fixed. See `build_graph`
+    for `equal_splits`.
 
     Raises ModelError where it can't be traced; of a whole network with the parts that could be.
     """
@@ -116,7 +120,9 @@ def _outside(model: nn.Module, known: set[str], scope: Scope) -> Iterator[Fixed]
             yield Fixed(name, size, size, f"outside {scope.named}")
 
 
-def probe_scope(model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut = prune) -> ChannelGraph:
+def probe_scope(
+    model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut = prune
+) -> ChannelGraph:
     """As `probe`, of what is traced; groups that the whole network can't do without are fixed too."""
     also: Callable[[Plan], str | None] = lambda _: None  # noqa: E731 - the name is the type's
     if scope.parts:
@@ -126,8 +132,12 @@ def probe_scope(model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut = 
     return probe(scope.of(model), graph, scope.inputs, cut, also)
 
 
-def check_scope(model: nn.Module, graph: ChannelGraph, plan: Plan, scope: Scope, cut: Cut = prune) -> None:
-    """Raise ModelError where the slim network is not the masked one, in what is traced and in the whole."""
+def check_scope(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, scope: Scope, cut: Cut = prune
+) -> None:
+    """Raise ModelError where the slim network is not the masked one, in what is traced and in the
+    whole.
+    """
     check_same(scope.of(model), graph, plan, scope.inputs, cut)
     fault = _fault_of_whole(model, graph, scope, plan) if scope.parts else None
     if fault is not None:
@@ -137,10 +147,12 @@ def check_scope(model: nn.Module, graph: ChannelGraph, plan: Plan, scope: Scope,
 
 @torch.no_grad()
 def _fault_of_whole(model: nn.Module, graph: ChannelGraph, scope: Scope, plan: Plan) -> str | None:
-    """How the whole slim network fails where the masked one does not, or what else it gives; None where it is right.
+    """How the whole slim network fails where the masked one does not, or what else it gives; None
+    where it is right.
 
-    Outputs that rounding decides (which of two equal boxes comes first) are not compared: those of the masked network
-    that a nudge to its inputs changes, too. What can't run in float64 is only run.
+    Outputs that rounding decides (which of two equal boxes comes first) are not compared: those of
+    the masked network that a nudge to its inputs changes, too. What can't run in float64 is only
+    run.
     """
     mode: Callable[[], Any] = in_double
     network = widen_(duplicate(model))
@@ -164,7 +176,9 @@ def _masked(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Masked:
     return Masked(model, graph, hard_mask(plan, parameter.dtype).to(parameter.device))
 
 
-def _answer(network: nn.Module, args: tuple[Any, ...], mode: Callable[[], Any]) -> list[Tensor] | str:
+def _answer(
+    network: nn.Module, args: tuple[Any, ...], mode: Callable[[], Any]
+) -> list[Tensor] | str:
     """The tensors that a network gives in eval mode, or how it fails."""
     try:
         with evaluating(network), mode():
@@ -178,7 +192,9 @@ def _alike(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
     if [each.shape for each in ours] != [each.shape for each in theirs]:
         return False
     pairs = [(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True) if a.numel()]
-    return all(float((a - b).abs().max()) <= NEAR * max(NEAR, float(b.abs().max())) for a, b in pairs)
+    return all(
+        float((a - b).abs().max()) <= NEAR * max(NEAR, float(b.abs().max())) for a, b in pairs
+    )
 
 
 def _nudged(args: tuple[Any, ...]) -> Any:

@@ -29,7 +29,8 @@ class Amount:
 
 
 def parse_amount(text: str | float, where: str, units: Mapping[str, float] = NO_UNITS) -> Amount:
-    """What may remain: a ratio up to 1, a percentage, or an absolute number above 1, with K, M, G or T.
+    """What may remain: a ratio up to 1, a percentage, or an absolute number above 1, with K, M, G
+    or T.
 
     `units` are further units of the cost in question, each with its factor; capitals don't matter.
 

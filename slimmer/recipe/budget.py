@@ -27,14 +27,21 @@ class BudgetSection(Section):
     A cost that another package registers is a key of the section too, by its name.
     """
 
-    flops: str | float | None = Field(None, description="multiply-adds of one image: 0.5, 50% or 1.8G")
+    flops: str | float | None = Field(
+        None, description="multiply-adds of one image: 0.5, 50% or 1.8G"
+    )
     params: str | float | None = Field(None, description="parameters: 0.5, 50% or 11M")
-    min_width: int | dict[str, int] = Field(1, description="no channel group gets narrower; or by layer pattern")
+    min_width: int | dict[str, int] = Field(
+        1, description="no channel group gets narrower; or by layer pattern"
+    )
     max_sparsity: float | dict[str, float] = Field(
-        1.0, description="largest share of a group's channels that goes; or by layer pattern, {layer4: 0.5}"
+        1.0,
+        description="largest share of a group's channels that goes; or by layer pattern, {layer4: 0.5}",
     )
     round_to: int | None = Field(
-        None, ge=1, description="widths are multiples of this where the group is that wide; left out, of 8 from 64 on"
+        None,
+        ge=1,
+        description="widths are multiples of this where the group is that wide; left out, of 8 from 64 on",
     )
 
     others: dict[str, str | float | None] = Field({}, alias=OTHERS, repr=False)
@@ -44,16 +51,24 @@ class BudgetSection(Section):
     def _check_widths(cls, value: Any) -> Any:
         each = list(value.values()) if isinstance(value, Mapping) else [value]
         if not each or any(type(width) is not int or width < 1 for width in each):
-            raise ValueError("a whole number of 1 or more is wanted, or such numbers by layer pattern")
+            raise ValueError(
+                "a whole number of 1 or more is wanted, or such numbers by layer pattern"
+            )
         return value
 
     @field_validator("max_sparsity", mode="before")
     @classmethod
     def _check_shares(cls, value: Any) -> Any:
         each = list(value.values()) if isinstance(value, Mapping) else [value]
-        if not each or any(type(share) not in {int, float} or not 0 <= share <= 1 for share in each):
+        if not each or any(
+            type(share) not in {int, float} or not 0 <= share <= 1 for share in each
+        ):
             raise ValueError("a share from 0 to 1 is wanted, or such shares by layer pattern")
-        return {key: float(share) for key, share in value.items()} if isinstance(value, Mapping) else float(value)
+        return (
+            {key: float(share) for key, share in value.items()}
+            if isinstance(value, Mapping)
+            else float(value)
+        )
 
     @field_validator("flops", "params", mode="before")
     @classmethod
@@ -117,7 +132,9 @@ def _budget(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         removed: Any = value.get("sparsity")
         if set(value) != {"sparsity"} or type(removed) not in {int, float} or not 0 <= removed < 1:
-            raise ValueError("a mapping holds one key, sparsity: the share to remove, from 0 to below 1")
+            raise ValueError(
+                "a mapping holds one key, sparsity: the share to remove, from 0 to below 1"
+            )
         value = round(1 - removed, 12)
     if isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

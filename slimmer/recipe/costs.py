@@ -96,7 +96,9 @@ BUILT_IN: Final = (
         convention="fvcore, 1 FLOP per multiply-add",
         build="slimmer.costs.flops:build",
         count="slimmer.costs.flops:count",
-        counters={"torch": "torch.utils.flop_counter (two per multiply-add, convolutions and linear layers)"},
+        counters={
+            "torch": "torch.utils.flop_counter (two per multiply-add, convolutions and linear layers)"
+        },
         order=0,
     ),
     CostKind(
@@ -110,7 +112,9 @@ BUILT_IN: Final = (
         order=1,
     ),
 )
-COSTS: Final[Registry[CostKind]] = Registry("cost", RecipeError, entry_points="slimmer.costs", kind=CostKind)
+COSTS: Final[Registry[CostKind]] = Registry(
+    "cost", RecipeError, entry_points="slimmer.costs", kind=CostKind
+)
 for _kind in BUILT_IN:
     COSTS.add(_kind.name, _kind)
 

@@ -1,4 +1,6 @@
-"""Settings of a recipe by their dotted keys: laid flat, named in short, and what tells several recipes apart."""
+"""Settings of a recipe by their dotted keys: laid flat, named in short, and what tells several
+recipes apart.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +42,8 @@ def short_key(key: str) -> str:
 
 
 def text(value: Any) -> str:
-    """A value in few characters: of a path its last part, of a list its entries with dashes between them.
+    """A value in few characters: of a path its last part, of a list its entries with dashes between
+    them.
 
     >>> text([1, 2.0]), text("weights/resnet20.th"), text(5e-4), text(None)
     ('1-2', 'resnet20.th', '0.0005', 'none')
@@ -71,12 +74,15 @@ def differing(recipes: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     recipes = list(recipes)
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
-    return [key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)]
+    return [
+        key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
+    ]
 
 
 @cache
 def _sections_with() -> Counter[str]:
-    """How many sections of a recipe have a key of each name; the method's is one section, of several kinds.
+    """How many sections of a recipe have a key of each name; the method's is one section, of
+    several kinds.
 
     Other packages' methods don't count: names of runs would change with what is installed.
     """

@@ -1,4 +1,6 @@
-"""The methods that a recipe can name: one entry each, which holds all that the rest of slimmer asks about it."""
+"""The methods that a recipe can name: one entry each, which holds all that the rest of slimmer asks
+about it.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,20 +22,20 @@ from slimmer.recipe.methods import (
 from slimmer.registry import Registry, hint
 
 AUTO: Final = "auto"
-Function: TypeAlias = str | Callable[..., Any]  # itself, or "module:function", imported when it is needed
+Function: TypeAlias = (
+    str | Callable[..., Any]
+)  # itself, or "module:function", imported when it is needed
 
 
 @dataclass(frozen=True)
 class Criterion:
     """A way to score channels once, before they are removed.
 
-    Attributes:
-        name: what `method.name` calls it.
-        scores: takes a `slimmer.criteria.ScoreRequest`, returns the score of each unit (units,), float64.
-        options: the method section of a recipe that names it.
-        needs_data: whether it asks for images.
-        ranks: whether scores are ranks within each group. They say nothing across groups, so all are cut alike.
-        cut: takes the request and the scores, returns the plan, where `options.own_cut` says that no budget does.
+    Attributes: name: what `method.name` calls it. scores: takes a `slimmer.criteria.ScoreRequest`,
+        returns the score of each unit (units,), float64. options: the method section of a recipe
+        that names it. needs_data: whether it asks for images. ranks: whether scores are ranks
+        within each group. They say nothing across groups, so all are cut alike. cut: takes the
+        request and the scores, returns the plan, where `options.own_cut` says that no budget does.
     """
 
     name: str
@@ -46,7 +48,8 @@ class Criterion:
 
 @dataclass(frozen=True)
 class TrainedMethod:
-    """A way to train masks or scales for some steps, and then to cut by the scores that they end with.
+    """A way to train masks or scales for some steps, and then to cut by the scores that they end
+    with.
 
     Attributes:
         name: what `method.name` calls it.
@@ -128,10 +131,14 @@ def method_names() -> list[str]:
 
 
 def read_options(value: Any) -> Any:
-    """The method section as the options of the method that it names; what is no mapping stays as it is."""
+    """The method section as the options of the method that it names; what is no mapping stays as it
+    is.
+    """
     if not isinstance(value, Mapping):
         return value
     name = value.get("name", AUTO)
     if not isinstance(name, str) or name not in method_names():
-        raise PydanticCustomError("unknown_method", "{right}", {"right": hint(str(name), method_names()), "name": name})
+        raise PydanticCustomError(
+            "unknown_method", "{right}", {"right": hint(str(name), method_names()), "name": name}
+        )
     return find_method(name).options.model_validate({"name": name, **value})

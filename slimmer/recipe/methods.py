@@ -10,17 +10,26 @@ from slimmer.recipe.sections import Section
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Priced = Annotated[bool, Field(description="weigh scores by what a channel costs")]
-Compensate = Annotated[bool, Field(description="hand what removed channels said to those that stay (least squares)")]
-Even = Annotated[Share, Field(description="no group keeps less than this share of what an even cut leaves it")]
+Compensate = Annotated[
+    bool, Field(description="hand what removed channels said to those that stay (least squares)")
+]
+Even = Annotated[
+    Share, Field(description="no group keeps less than this share of what an even cut leaves it")
+]
 Stream = Annotated[
-    Share, Field(description="share of their width that residual streams keep, less where budgets need it")
+    Share,
+    Field(
+        description="share of their width that residual streams keep, less where budgets need it"
+    ),
 ]
 
 
 def _learnt(share: float) -> float:
     """The share itself. Raises ValueError where nothing would be learnt."""
     if share == 0:
-        raise ValueError("nothing would be learnt; give a share above 0, or take another method.name")
+        raise ValueError(
+            "nothing would be learnt; give a share above 0, or take another method.name"
+        )
     return share
 
 
@@ -88,9 +97,13 @@ class Measured(OneShot):
 
 
 class Taylor(Measured):
-    """slimmer's own: scores by squared gradients, cut at once, or held on a falling budget while it trains."""
+    """slimmer's own: scores by squared gradients, cut at once, or held on a falling budget while it
+    trains.
+    """
 
-    name: Literal["auto", "taylor"] = Field("auto", description="auto: taylor where data is given, else magnitude")
+    name: Literal["auto", "taylor"] = Field(
+        "auto", description="auto: taylor where data is given, else magnitude"
+    )
     even: Even = 0.5
     stream: Stream = 1.0
     sparsify: Share = Field(0.0, description="share of the epochs under masks before channels go")
@@ -116,21 +129,27 @@ class Magnitude(MethodOptions):
 
 
 class L1(Measured):
-    """L1 filter pruning (Li et al. 2016): filters' sums of magnitudes, compared within a layer or over all."""
+    """L1 filter pruning (Li et al. 2016): filters' sums of magnitudes, compared within a layer or
+    over all.
+    """
 
     name: Literal["l1"]
     priced: bool = Field(
-        False, description="weigh scores by what a channel costs; helps with sensitivity, harms without"
+        False,
+        description="weigh scores by what a channel costs; helps with sensitivity, harms without",
     )
     compensate: Compensate = False
     ratios: dict[str, Share] | None = Field(
-        None, description="share removed by layer pattern, in place of a budget, as published: {'layer1.*': 0.1}"
+        None,
+        description="share removed by layer pattern, in place of a budget, as published: {'layer1.*': 0.1}",
     )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if self.sensitivity and self.ratios is not None:
-            raise ValueError("method.ratios says what every layer loses, method.sensitivity finds it; give one of them")
+            raise ValueError(
+                "method.ratios says what every layer loses, method.sensitivity finds it; give one of them"
+            )
         return self
 
     def own_cut(self) -> str | None:
@@ -167,15 +186,24 @@ class MaskConvNet(Masks):
     warmup: float = Field(0.0, ge=0, description="epochs without the mask term")
     mask_decay: float = Field(5e-4, ge=0, description="pulls variables to 0, masks to one half")
     mask_lr: float = Field(0.1, gt=0, description="learning rate of the mask variables")
-    mask_start: float = Field(0.49, ge=0, le=0.5, description="first variable; 0 is a mask of one half")
-    controller: Literal["proportional", "dual"] = Field(
-        "proportional", description="multipliers are the gap, or its sum since the target was last met (dual ascent)"
+    mask_start: float = Field(
+        0.49, ge=0, le=0.5, description="first variable; 0 is a mask of one half"
     )
-    forward: Literal["soft", "hard"] = Field("soft", description="masks as they are, or rounded with a soft gradient")
-    pull: Literal["even", "cost"] = Field("even", description="the mean weighs masks alike, or by what they cost")
+    controller: Literal["proportional", "dual"] = Field(
+        "proportional",
+        description="multipliers are the gap, or its sum since the target was last met (dual ascent)",
+    )
+    forward: Literal["soft", "hard"] = Field(
+        "soft", description="masks as they are, or rounded with a soft gradient"
+    )
+    pull: Literal["even", "cost"] = Field(
+        "even", description="the mean weighs masks alike, or by what they cost"
+    )
 
     def check(self, epochs: float, budgets: int) -> None:
-        """Raise ValueError where multipliers don't go with the budgets, or the warm-up with the epochs."""
+        """Raise ValueError where multipliers don't go with the budgets, or the warm-up with the
+        epochs.
+        """
         for key, values in (("lambda_m", self.lambda_m), ("lambda_v", self.lambda_v)):
             if budgets and len(values) not in (1, budgets):
                 found = f"method.{key} of {list(values)} for {budgets} budget{'s' * (budgets > 1)}"
@@ -183,16 +211,24 @@ class MaskConvNet(Masks):
         under_masks = self.sparsify * epochs
         if self.warmup >= under_masks > 0:
             found = f"method.warmup of {self.warmup:g} epochs, of {under_masks:g} under masks"
-            raise ValueError(f"{found}: the masks never move; warm up for less, or raise finetune.epochs")
+            raise ValueError(
+                f"{found}: the masks never move; warm up for less, or raise finetune.epochs"
+            )
 
 
 class NetworkSlimming(Masks):
     """Batch-norm scales under an L1 penalty (Liu et al. 2017)."""
 
     name: Literal["network_slimming"]
-    strength: float = Field(1e-4, ge=0, description="the paper's lambda: weight of the scales' magnitudes")
-    scale_start: float | None = Field(None, gt=0, description="first batch-norm scale; the checkpoint's where left out")
-    ratio: Share | None = Field(None, description="share of channels removed, in place of a budget, as published")
+    strength: float = Field(
+        1e-4, ge=0, description="the paper's lambda: weight of the scales' magnitudes"
+    )
+    scale_start: float | None = Field(
+        None, gt=0, description="first batch-norm scale; the checkpoint's where left out"
+    )
+    ratio: Share | None = Field(
+        None, description="share of channels removed, in place of a budget, as published"
+    )
 
     def own_cut(self) -> str | None:
         """`ratio` where it is given."""
@@ -205,5 +241,7 @@ class Bar(Masks):
     name: Literal["bar"]
     strength: float = Field(1e-5, ge=0, description="the paper's lambda: weight of the barrier")
     steepness: float = Field(10.0, gt=0, description="of the sigmoid along which the budget falls")
-    gate_start: float = Field(0.0, description="first ln alpha; 0 is a gate of one half, 2.4 one that is open")
+    gate_start: float = Field(
+        0.0, description="first ln alpha; 0 is a gate of one half, 2.4 one that is open"
+    )
     mask_lr: float = Field(0.5, gt=0, description="learning rate of the gates' log alpha")

@@ -41,7 +41,9 @@ SHORT: Final = {
 
 
 def data_at(where: str) -> list[tuple[str, Any]]:
-    """The settings for data at a path, or FILE.py:FUNC, or "digits", in place of those that a recipe names."""
+    """The settings for data at a path, or FILE.py:FUNC, or "digits", in place of those that a
+    recipe names.
+    """
     return [("data.name", None), ("data.path", where)]
 
 
@@ -63,9 +65,13 @@ class Recipe(Section):
     def _consistent(self) -> Self:
         self.method.check(self.finetune.epochs, len(self.budget.amounts()))
         if self.model.scratch and self.model.checkpoint is not None:
-            raise ValueError("model.scratch means random weights, model.checkpoint names others; give one of them")
+            raise ValueError(
+                "model.scratch means random weights, model.checkpoint names others; give one of them"
+            )
         if self.model.scratch and self.finetune.distill:
-            raise ValueError("model.scratch: random weights are no teacher; set finetune.distill to 0")
+            raise ValueError(
+                "model.scratch: random weights are no teacher; set finetune.distill to 0"
+            )
         if self.model.rewrite and self.finetune.sync_batch_norm:
             raise ValueError(
                 "finetune.sync_batch_norm: a rewritten network's batch norms are operations of its program"
@@ -82,9 +88,11 @@ class Recipe(Section):
 
 
 def read_recipe(path: Path | None, settings: Iterable[tuple[str, Any]] = ()) -> Recipe:
-    """The recipe of a YAML file (or the defaults) with `settings` ("section.key", value) laid over it.
+    """The recipe of a YAML file (or the defaults) with `settings` ("section.key", value) laid over
+    it.
 
-    Raises RecipeError with everything that is wrong at once: unknown keys with the nearest name, wrong types.
+    Raises RecipeError with everything that is wrong at once: unknown keys with the nearest name,
+    wrong types.
     """
     data = {} if path is None else read_yaml(path)
     where = "command line" if path is None else str(path)
@@ -100,8 +108,14 @@ def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(_tuples(data))
     except ValidationError as error:
         entries = error.errors()
-        wrong_items = {entry["loc"][:-1] for entry in entries}  # without which pydantic finds their tuple too short
-        told = [each for each in entries if each["type"] != "too_short" or each["loc"] not in wrong_items]
+        wrong_items = {
+            entry["loc"][:-1] for entry in entries
+        }  # without which pydantic finds their tuple too short
+        told = [
+            each
+            for each in entries
+            if each["type"] != "too_short" or each["loc"] not in wrong_items
+        ]
         lines = [_explain(each, data) for each in told]
         count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise RecipeError(where, f"{count} in the recipe", "\n  ".join(lines)) from error
@@ -119,21 +133,29 @@ def parse_setting(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), parse_yaml(value)
     except ValueError as error:
-        raise RecipeError(f"--set {key}", f"{shown(value)} is no YAML value ({error})", "quote it") from error
+        raise RecipeError(
+            f"--set {key}", f"{shown(value)} is no YAML value ({error})", "quote it"
+        ) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds. Raises RecipeError where it can't be read or holds something else."""
+    """The mapping that a YAML file holds. Raises RecipeError where it can't be read or holds
+    something else.
+    """
     try:
         data = parse_yaml(read_text(path, MOST_BYTES))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), f"can't be read ({error})", "give a YAML file") from error
     except ValueError as error:
-        raise RecipeError(str(path), f"is no YAML that slimmer takes: {error}", "mend what is named") from error
+        raise RecipeError(
+            str(path), f"is no YAML that slimmer takes: {error}", "mend what is named"
+        ) from error
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise RecipeError(str(path), f"holds a {type(data).__name__}", "a recipe is a mapping of sections")
+        raise RecipeError(
+            str(path), f"holds a {type(data).__name__}", "a recipe is a mapping of sections"
+        )
     return data
 
 
@@ -168,7 +190,9 @@ def _explain(entry: Any, data: Mapping[str, Any]) -> str:
     if entry["type"] == "unknown_method":
         return f"{where}.name: {entry['msg']} (found {shown(entry['ctx']['name'])})"
     message = entry["msg"].removeprefix("Value error, ")
-    whole_section = isinstance(entry["input"], Mapping) and len(keys) < 2  # of all its keys, too much to show
+    whole_section = (
+        isinstance(entry["input"], Mapping) and len(keys) < 2
+    )  # of all its keys, too much to show
     return f"{where}: {message}" + ("" if whole_section else f" (found {shown(entry['input'])})")
 
 

@@ -11,7 +11,8 @@ PLACES = (PACKAGE / "recipes", PACKAGE.parent / "recipes")  # in a wheel, in a c
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The file of each recipe that comes with slimmer, by its name: its path below recipes/ without ".yaml".
+    """The file of each recipe that comes with slimmer, by its name: its path below recipes/ without
+    ".yaml".
 
     >>> "cifar_resnet20" in shipped_recipes(), "published/l1_vgg16_a" in shipped_recipes()
     (True, True)
@@ -19,7 +20,10 @@ def shipped_recipes() -> dict[str, Path]:
     place = next((place for place in PLACES if place.is_dir()), None)
     if place is None:
         return {}
-    return {path.relative_to(place).with_suffix("").as_posix(): path for path in sorted(place.rglob("*.yaml"))}
+    return {
+        path.relative_to(place).with_suffix("").as_posix(): path
+        for path in sorted(place.rglob("*.yaml"))
+    }
 
 
 def find_recipe(named: str, where: str = "--recipe") -> Path:

@@ -16,8 +16,9 @@ SHOWN: Final = 80  # characters of a value in a message
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text. Raises ValueError with the line of what is wrong.
 
-    A key that is there twice is wrong, and so is a value that is none of its kind, one that refers to itself, and
-    one that is nested deeper, or is larger with what its aliases repeat, than anything that people write.
+    A key that is there twice is wrong, and so is a value that is none of its kind, one that refers
+    to itself, and one that is nested deeper, or is larger with what its aliases repeat, than
+    anything that people write.
 
     >>> parse_yaml("seed: 1e-3")
     {'seed': 0.001}
@@ -64,7 +65,9 @@ def _place(mark: yaml.Mark) -> str:
 
 
 class _Yaml(yaml.SafeLoader):
-    """safe_load with 1e-3 as a number, as YAML 1.2 and everyone else has it, and with the limits above."""
+    """safe_load with 1e-3 as a number, as YAML 1.2 and everyone else has it, and with the limits
+    above.
+    """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -111,7 +114,9 @@ class _Yaml(yaml.SafeLoader):
             return super().construct_object(node, deep=deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             kind = str(node.tag).rpartition(":")[2]
-            raise ConstructorError(None, None, f"{shown(node.value)} is no {kind}", node.start_mark) from error
+            raise ConstructorError(
+                None, None, f"{shown(node.value)} is no {kind}", node.start_mark
+            ) from error
 
 
 class _Dumper(yaml.SafeDumper):
@@ -120,5 +125,7 @@ class _Dumper(yaml.SafeDumper):
 
 for _each in (_Yaml, _Dumper):
     _each.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+        list("-+0123456789"),
     )

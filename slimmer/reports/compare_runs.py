@@ -1,4 +1,6 @@
-"""Finished runs side by side, as data: one row a recipe, runs that differ only by their seed merged."""
+"""Finished runs side by side, as data: one row a recipe, runs that differ only by their seed
+merged.
+"""
 
 import json
 import re
@@ -43,7 +45,9 @@ class Entry:
 
     @property
     def data(self) -> str:
-        """The data, in words: name, path and size; the same for a name and for a path that is that name."""
+        """The data, in words: name, path and size; the same for a name and for a path that is that
+        name.
+        """
         data = self.recipe.data
         if data.path is None and data.name is None:
             return "no data" if self.report["accuracy"] is None else "data from Python"
@@ -59,15 +63,21 @@ class Entry:
 
 
 def compare_runs(paths: Sequence[Path]) -> dict[str, Any]:
-    """The comparison of the runs in `paths`; a directory that is no run stands for all finished runs below it.
+    """The comparison of the runs in `paths`; a directory that is no run stands for all finished
+    runs below it.
 
-    Each row is what runs with one recipe, but for the seed, have in common: every figure is a mapping with mean,
-    std (of the sample, None for one run) and n. Ratios are shares of the dense network's cost; `miss` is the limit
-    less what remains. Latencies are in milliseconds, as `slimmer profile` left them in the runs.
-    Raises RunError for a path that is no run or not finished, and for runs of several networks or data.
+    Each row is what runs with one recipe, but for the seed, have in common: every figure is a
+    mapping with mean, std (of the sample, None for one run) and n. Ratios are shares of the dense
+    network's cost; `miss` is the limit less what remains. Latencies are in milliseconds, as
+    `slimmer profile` left them in the runs. Raises RunError for a path that is no run or not
+    finished, and for runs of several networks or data.
     """
     found = list(dict.fromkeys(run.resolve() for path in paths for run in _runs_at(path)))
-    unfinished = [path for path in found if path not in map(Path.resolve, paths) and not Run(path).report.is_file()]
+    unfinished = [
+        path
+        for path in found
+        if path not in map(Path.resolve, paths) and not Run(path).report.is_file()
+    ]
     entries = [read_entry(path) for path in found if path not in unfinished]
     if not entries:
         where = ", ".join(map(str, paths)) or "compare"
@@ -78,7 +88,9 @@ def compare_runs(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def partition(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """The entries that can be compared with each other, by network and data, in the order in which they came."""
+    """The entries that can be compared with each other, by network and data, in the order in which
+    they came.
+    """
     parts: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         parts.setdefault((entry.data, entry.dense), []).append(entry)
@@ -86,7 +98,9 @@ def partition(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def read_entry(path: Path) -> Entry:
-    """What the run in `path` says. Raises RunError where it is none, is not finished, or is damaged."""
+    """What the run in `path` says. Raises RunError where it is none, is not finished, or is
+    damaged.
+    """
     run = open_run(path)
     report = run.read_report()
     profile = run.read_profile(SCHEMA)
@@ -108,7 +122,10 @@ def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]
         for kind in costs_in(entry.report):
             dense.setdefault(kind.name, entry.report[kind.name]["dense"])
             conventions.setdefault(kind.name, entry.report[kind.name].get("convention", ""))
-    machines = {tuple((entry.report.get("environment") or {}).get(key) for key in MACHINE) for entry in entries}
+    machines = {
+        tuple((entry.report.get("environment") or {}).get(key) for key in MACHINE)
+        for entry in entries
+    }
     return {
         "format": 1,
         "slimmer": version("slimmer"),
@@ -121,18 +138,26 @@ def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]
         "notes": [
             *notes,
             *_repeated(groups),
-            *(["the runs are of different machines: do not compare their seconds"] if len(machines) > 1 else []),
+            *(
+                ["the runs are of different machines: do not compare their seconds"]
+                if len(machines) > 1
+                else []
+            ),
         ],
     }
 
 
 def _runs_at(path: Path) -> list[Path]:
-    """The run at `path`, or all below it, whether finished or not. Raises RunError where there is none."""
+    """The run at `path`, or all below it, whether finished or not. Raises RunError where there is
+    none.
+    """
     if not path.is_dir() or Run(path).recipe_file.is_file():
         return [open_run(path).path]
     below = sorted((file.parent for file in path.rglob(Run(path).recipe_file.name)), key=_by_number)
     if not below:
-        raise RunError(str(path), "is no run, and there is none below it", "name what `slimmer prune` wrote")
+        raise RunError(
+            str(path), "is no run, and there is none below it", "name what `slimmer prune` wrote"
+        )
     return below
 
 
@@ -153,15 +178,21 @@ def _check_same(found: Mapping[Path, str], what: str) -> None:
     for value, paths in by_value.items():
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         listed.append(f"{value}: {', '.join(map(_short, paths[:3]))}{more}")
-    raise RunError("compare", f"the runs are of {what}", "\n  ".join(["compare those of one kind:", *listed]))
+    raise RunError(
+        "compare", f"the runs are of {what}", "\n  ".join(["compare those of one kind:", *listed])
+    )
 
 
 def _row(group: Sequence[Entry], telling: Mapping[str, Any]) -> dict[str, Any]:
     reports = [entry.report for entry in group]
     accuracy: dict[str, Any] | None = None
     if reports[0]["accuracy"] is not None:
-        accuracy = {stage: _stat([report["accuracy"][stage] for report in reports]) for stage in STAGES}
-        if group[0].recipe.model.scratch:  # the network before any training is nothing to be compared with
+        accuracy = {
+            stage: _stat([report["accuracy"][stage] for report in reports]) for stage in STAGES
+        }
+        if group[
+            0
+        ].recipe.model.scratch:  # the network before any training is nothing to be compared with
             accuracy["dense"] = None
     return {
         "method": reports[0]["method"],
@@ -191,7 +222,9 @@ def _masks_left(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _cost(name: str, reports: Sequence[Mapping[str, Any]], budget: str | float | None) -> dict[str, Any]:
+def _cost(
+    name: str, reports: Sequence[Mapping[str, Any]], budget: str | float | None
+) -> dict[str, Any]:
     costs = [report[name] for report in reports if name in report]
     limit = costs[0]["limit_ratio"]
     return {
@@ -206,20 +239,33 @@ def _cost(name: str, reports: Sequence[Mapping[str, Any]], budget: str | float |
 def _latency(group: Sequence[Entry]) -> dict[str, Any]:
     """Latencies and speedup by place, over the runs that were profiled there."""
     found = latencies([entry.profile for entry in group if entry.profile])
-    return {place: {key: _stat(values) for key, values in figures.items()} for place, figures in found.items()}
+    return {
+        place: {key: _stat(values) for key, values in figures.items()}
+        for place, figures in found.items()
+    }
 
 
 def _telling(entry: Entry, groups: Sequence[Sequence[Entry]]) -> dict[str, Any]:
-    """The settings that tell an entry's row from the others; of a method's options those it has in several values."""
-    alike = [group[0].settings for group in groups if group[0].report["method"] == entry.report["method"]]
+    """The settings that tell an entry's row from the others; of a method's options those it has in
+    several values.
+    """
+    alike = [
+        group[0].settings for group in groups if group[0].report["method"] == entry.report["method"]
+    ]
     own = [key for key in differing(alike) if key.startswith("method.")]
-    others = [key for key in differing(group[0].settings for group in groups) if not key.startswith("method.")]
+    others = [
+        key
+        for key in differing(group[0].settings for group in groups)
+        if not key.startswith("method.")
+    ]
     told = {*TOLD, *(f"budget.{kind.name}" for kind in cost_kinds())}
     return {key: entry.settings.get(key) for key in [*own, *others] if key not in told}
 
 
 def _repeated(groups: Sequence[Sequence[Entry]]) -> list[str]:
-    """A sentence for each seed that a row holds more than once, as such runs are no sample of seeds."""
+    """A sentence for each seed that a row holds more than once, as such runs are no sample of
+    seeds.
+    """
     return [
         f"seed {seed} is there {number} times in one row: {', '.join(_short(e.run.path) for e in group)}"
         for group in groups

@@ -30,10 +30,11 @@ GAP = 3  # characters between two columns
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, in lines; a cell a row; how early it goes where there is no room (0 first).
+    """One column: its head, in lines; a cell a row; how early it goes where there is no room (0
+    first).
 
-    `folds` is whether its cells may take several lines; `brief`, whether it may be said in one place above the table
-    where all its cells are the same.
+    `folds` is whether its cells may take several lines; `brief`, whether it may be said in one
+    place above the table where all its cells are the same.
     """
 
     head: tuple[str, ...]
@@ -71,10 +72,16 @@ def columns(comparison: Mapping[str, Any]) -> list[Column]:
         _column(rows, 98, lambda row: label(row["settings"]).replace(",", ", "), "settings"),
         _column(rows, 60, lambda row: str(len(row["runs"])), "runs"),
         *_all_cost_columns(rows),
-        *(_accuracy_column(rows, rank, stage) for rank, stage in zip((30, 70, 97), STAGES, strict=True)),
+        *(
+            _accuracy_column(rows, rank, stage)
+            for rank, stage in zip((30, 70, 97), STAGES, strict=True)
+        ),
         _column(rows, 45, lambda row: f"{row['epochs']:g}", "epochs"),
         _column(rows, 55, lambda row: _spread(row["seconds"], 0), "seconds"),
-        *(_latency_column(rows, max(20, 38 - number), place) for number, place in enumerate(places)),
+        *(
+            _latency_column(rows, max(20, 38 - number), place)
+            for number, place in enumerate(places)
+        ),
     ]
     return [each for each in found if any(each.cells)]
 
@@ -107,30 +114,50 @@ def legend(comparison: Mapping[str, Any]) -> list[str]:
     return [
         *(f"{kind.label}: {told[kind.name]}." for kind in costs_in(told)),
         "Left: share of dense that remains. Miss: the limit less what is left.",
-        *(["Masks: what trained masks left by themselves, before the exact projection."] if masked else []),
-        *(["Runs that differ only by their seed share a row: mean ± standard deviation."] if merged else []),
+        *(
+            ["Masks: what trained masks left by themselves, before the exact projection."]
+            if masked
+            else []
+        ),
+        *(
+            ["Runs that differ only by their seed share a row: mean ± standard deviation."]
+            if merged
+            else []
+        ),
         *comparison["notes"],
     ]
 
 
-def to_markdown(comparison: Mapping[str, Any], figures: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A comparison as a section in Markdown: its table with all columns, the legend, the figures, the runs.
+def to_markdown(
+    comparison: Mapping[str, Any], figures: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """A comparison as a section in Markdown: its table with all columns, the legend, the figures,
+    the runs.
 
     `figures` are the files' paths from where the text will lie, by what they show.
     """
     found = columns(comparison)
     lines = [f"## {plain(title(comparison))}", ""]
-    lines += [_line(" ".join(each.head) for each in found), _line("---:" if each.right else "---" for each in found)]
-    lines += [_line(map(plain, cells)) for cells in zip(*(each.cells for each in found), strict=True)]
+    lines += [
+        _line(" ".join(each.head) for each in found),
+        _line("---:" if each.right else "---" for each in found),
+    ]
+    lines += [
+        _line(map(plain, cells)) for cells in zip(*(each.cells for each in found), strict=True)
+    ]
     lines += ["", *(f"- {text}" for text in legend(comparison)), ""]
     for text, figure in figures.items():
         lines += [f"![{text}]({figure})", ""]
-    lines += [f"- {plain(_name(row))}: {plain(', '.join(row['runs']))}" for row in comparison["rows"]]
+    lines += [
+        f"- {plain(_name(row))}: {plain(', '.join(row['runs']))}" for row in comparison["rows"]
+    ]
     return "\n".join([*lines, ""])
 
 
 def to_csv(comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """All rows in one CSV, a column a figure, named as in the JSON; lists with spaces between their entries."""
+    """All rows in one CSV, a column a figure, named as in the JSON; lists with spaces between their
+    entries.
+    """
     rows = [
         {
             **{key: comparison[key] for key in ("arch", "data")},
@@ -146,16 +173,22 @@ def to_csv(comparisons: Sequence[Mapping[str, Any]]) -> str:
     writer.writerow(names)
     for row in rows:
         values = [row.get(name) for name in names]
-        writer.writerow([" ".join(map(str, value)) if isinstance(value, list) else value for value in values])
+        writer.writerow(
+            [" ".join(map(str, value)) if isinstance(value, list) else value for value in values]
+        )
     return file.getvalue()
 
 
-def write_comparison(folder: Path, comparisons: Sequence[Mapping[str, Any]], head: Sequence[str] = ()) -> list[Path]:
-    """The files written: compare.md (led by the lines of `head`), compare.csv, compare.json, and a figure for each.
+def write_comparison(
+    folder: Path, comparisons: Sequence[Mapping[str, Any]], head: Sequence[str] = ()
+) -> list[Path]:
+    """The files written: compare.md (led by the lines of `head`), compare.csv, compare.json, and a
+    figure for each.
 
-    There is no figure where no accuracy is known. Rows that were trained under masks, two of them or more, get their
-    sparsity over time and by channel group side by side. An earlier comparison of slimmer's is replaced.
-    Raises RunError where `folder` is a file, or holds files of these names that are not slimmer's.
+    There is no figure where no accuracy is known. Rows that were trained under masks, two of them
+    or more, get their sparsity over time and by channel group side by side. An earlier comparison
+    of slimmer's is replaced. Raises RunError where `folder` is a file, or holds files of these
+    names that are not slimmer's.
     """
     _check_place(folder)
     texts: list[str] = []
@@ -170,7 +203,11 @@ def write_comparison(folder: Path, comparisons: Sequence[Mapping[str, Any]], hea
             pictures = draw_runs(masked, folder / f"masks{end}")
             drawn |= {path.stem.replace("_", " "): path for path in pictures}
         figures += drawn.values()
-        texts.append(to_markdown(comparison, {text: str(path.relative_to(folder)) for text, path in drawn.items()}))
+        texts.append(
+            to_markdown(
+                comparison, {text: str(path.relative_to(folder)) for text, path in drawn.items()}
+            )
+        )
     stem = folder / "compare"
     write_text(stem.with_suffix(".md"), "\n".join([*head, *texts]))
     write_text(stem.with_suffix(".csv"), to_csv(comparisons))
@@ -194,14 +231,24 @@ def _is_comparison(path: Path) -> bool:
         found = read_json(path)
     except (OSError, ValueError):
         return False
-    return isinstance(found, list) and all(isinstance(each, dict) and each.keys() >= COMPARED for each in found)
+    return isinstance(found, list) and all(
+        isinstance(each, dict) and each.keys() >= COMPARED for each in found
+    )
 
 
-def _masked(comparison: Mapping[str, Any]) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any]]]:
-    """Events and report of the first run of every row that was trained under masks, by the row's name."""
+def _masked(
+    comparison: Mapping[str, Any],
+) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """Events and report of the first run of every row that was trained under masks, by the row's
+    name.
+    """
     firsts = {_name(row): Run(Path(row["runs"][0])) for row in comparison["rows"]}
     recorded = {name: (run.read_events(), run.read_report()) for name, run in firsts.items()}
-    return {name: found for name, found in recorded.items() if any(each["event"] == "masks" for each in found[0])}
+    return {
+        name: found
+        for name, found in recorded.items()
+        if any(each["event"] == "masks" for each in found[0])
+    }
 
 
 def _name(row: Row) -> str:
@@ -210,7 +257,9 @@ def _name(row: Row) -> str:
 
 
 def _column(rows: Sequence[Row], rank: int, cell: Callable[[Row], str], *head: str) -> Column:
-    return Column(head, tuple(map(cell, rows)), rank, folds=head == ("settings",), brief=head in BRIEF)
+    return Column(
+        head, tuple(map(cell, rows)), rank, folds=head == ("settings",), brief=head in BRIEF
+    )
 
 
 def _all_cost_columns(rows: Sequence[Row]) -> list[Column]:
@@ -233,16 +282,26 @@ def _cost_columns(rows: Sequence[Row], rank: int, kind: CostKind) -> list[Column
         _column(rows, 5 + rank, lambda row: _percent(of(row, "sparsity")), name, "gone %"),
         _column(rows, 75 + rank, lambda row: _limit(of(row, "limit_ratio")), name, "limit %"),
         _column(rows, 40 + rank, lambda row: _percent(of(row, "miss")), name, "miss %"),
-        _column(rows, 15 + rank, lambda row: _percent((row["masks_left"] or {}).get(cost)), name, "masks %"),
+        _column(
+            rows,
+            15 + rank,
+            lambda row: _percent((row["masks_left"] or {}).get(cost)),
+            name,
+            "masks %",
+        ),
     ]
 
 
 def _accuracy_column(rows: Sequence[Row], rank: int, stage: str) -> Column:
-    return _column(rows, rank, lambda row: _percent((row["accuracy"] or {}).get(stage)), "top-1", f"{stage} %")
+    return _column(
+        rows, rank, lambda row: _percent((row["accuracy"] or {}).get(stage)), "top-1", f"{stage} %"
+    )
 
 
 def _latency_column(rows: Sequence[Row], rank: int, place: str) -> Column:
-    return _column(rows, rank, lambda row: _speed(row["latency"].get(place)), "ms dense > slim", place)
+    return _column(
+        rows, rank, lambda row: _speed(row["latency"].get(place)), "ms dense > slim", place
+    )
 
 
 def _percent(stat: Mapping[str, Any] | None) -> str:

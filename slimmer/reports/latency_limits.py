@@ -1,4 +1,6 @@
-"""What explains a latency, as tables: where time goes, where nodes run, which widths kernels do not like."""
+"""What explains a latency, as tables: where time goes, where nodes run, which widths kernels do not
+like.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -52,19 +54,27 @@ def key(row: Row) -> tuple[Any, ...]:
 
 
 def where(found: Profile) -> Part:
-    """Each operation's share of the time and what that comes to, network beside network, at the largest batch."""
+    """Each operation's share of the time and what that comes to, network beside network, at the
+    largest batch.
+    """
     largest = max(one["batch"] for one in found["traces"])
     traced = [one for one in found["traces"] if one["batch"] == largest]
     medians = {key(row): row["median_ms"] for row in found["timings"]}
     shares = {one["model"]: one["trace"]["shares"] for one in traced}
     whole = {one["model"]: medians[key(one)] for one in traced}
     names = list(
-        dict.fromkeys(name for each in shares.values() for name, share in each.items() if share >= _LEAST_SHARE)
+        dict.fromkeys(
+            name
+            for each in shares.values()
+            for name, share in each.items()
+            if share >= _LEAST_SHARE
+        )
     )
     names.sort(key=lambda name: -max(each.get(name, 0) for each in shares.values()))
     told = {name: {model: each.get(name, 0.0) for model, each in shares.items()} for name in names}
     told["others"] = {
-        model: sum(share for name, share in each.items() if name not in names) for model, each in shares.items()
+        model: sum(share for name, share in each.items() if name not in names)
+        for model, each in shares.items()
     }
     rows = [(name, *_parts_of_the_time(each, whole)) for name, each in told.items()]
     told_threads = f", {threads_told(traced[0]['threads'])}" if several(found, "threads") else ""
@@ -72,11 +82,18 @@ def where(found: Profile) -> Part:
         "Shares from a profiled session of each network; milliseconds are that share of the median above, since the "
         "profiler slows what it times. Behind them, how many times faster than in the first network."
     )
-    return Part(f"Where time goes, batch {largest}{told_threads}", ("operation", *shares), tuple(rows), (said,))
+    return Part(
+        f"Where time goes, batch {largest}{told_threads}",
+        ("operation", *shares),
+        tuple(rows),
+        (said,),
+    )
 
 
 def _parts_of_the_time(shares: Mapping[str, float], whole: Mapping[str, float]) -> Iterator[str]:
-    """An operation's share, its milliseconds, and how many times faster than in the first network, for each."""
+    """An operation's share, its milliseconds, and how many times faster than in the first network,
+    for each.
+    """
     times = {model: share * whole[model] for model, share in shares.items()}
     first = next(iter(times.values()))
     for number, (model, share) in enumerate(shares.items()):
@@ -96,31 +113,52 @@ def nodes(found: Profile) -> Part:
         )
         for name, trace in traces.items()
     )
-    return Part("Where nodes run", ("network", "nodes", "fell back to the CPU", "copies between devices"), rows)
+    return Part(
+        "Where nodes run",
+        ("network", "nodes", "fell back to the CPU", "copies between devices"),
+        rows,
+    )
 
 
 def widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
-    """How many layers' widths are no multiples of 8, 16, 32, and which; the layer that makes the output is left out."""
-    inner = {name: [one for one in layers if not one["output"]] for name, layers in found["layers"].items()}
+    """How many layers' widths are no multiples of 8, 16, 32, and which; the layer that makes the
+    output is left out.
+    """
+    inner = {
+        name: [one for one in layers if not one["output"]]
+        for name, layers in found["layers"].items()
+    }
     inner = {name: layers for name, layers in inner.items() if layers}
     if not inner:
         return
     rows = tuple(
-        (name, str(len(layers)), *(str(sum(one["multiple"] < least for one in layers)) for least in (8, 16, 32)))
+        (
+            name,
+            str(len(layers)),
+            *(str(sum(one["multiple"] < least for one in layers)) for least in (8, 16, 32)),
+        )
         for name, layers in inner.items()
     )
     yield Part("Widths", ("network", "layers", "no multiple of 8", "of 16", "of 32"), rows)
     widths = {name: {one["name"]: one for one in layers} for name, layers in inner.items()}
     layers = list(dict.fromkeys(one for each in widths.values() for one in each))
-    odd = [name for name in layers if any(name in each and each[name]["multiple"] < 32 for each in widths.values())]
+    odd = [
+        name
+        for name in layers
+        if any(name in each and each[name]["multiple"] < 32 for each in widths.values())
+    ]
     if every_layer and odd:
         table = tuple((name, *(_width(each.get(name)) for each in widths.values())) for name in odd)
-        yield Part("Layers whose width is no multiple of 32 in one of them", ("layer", *widths), table)
+        yield Part(
+            "Layers whose width is no multiple of 32 in one of them", ("layer", *widths), table
+        )
 
 
 def _width(layer: Row | None) -> str:
     if layer is None:
         return ""
     return (
-        f"{layer['width']} (no multiple of 8)" if layer["multiple"] == 1 else f"{layer['width']} ({layer['multiple']})"
+        f"{layer['width']} (no multiple of 8)"
+        if layer["multiple"] == 1
+        else f"{layer['width']} ({layer['multiple']})"
     )

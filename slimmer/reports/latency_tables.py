@@ -27,7 +27,8 @@ TELLING = (
 
 
 def headline(found: Profile) -> list[str]:
-    """How much faster each network is than the first, and later ones than the second, a sentence a batch size.
+    """How much faster each network is than the first, and later ones than the second, a sentence a
+    batch size.
 
     Then, where fp16 or int8 is no faster than float32, that.
     """
@@ -43,7 +44,9 @@ def headline(found: Profile) -> list[str]:
 
 
 def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
-    """The tables of a profile, what matters most first; `every_layer` lists widths layer by layer too."""
+    """The tables of a profile, what matters most first; `every_layer` lists widths layer by layer
+    too.
+    """
     yield _latency(found)
     if crossed := [one for one in found["comparisons"] if one["runtime"] != one["against_runtime"]]:
         yield _across(found, crossed)
@@ -63,7 +66,11 @@ def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
 def _verdict(found: Profile, one: Row) -> str:
     """What a comparison says, in words; by CPU time where the machine was too busy for a wall time."""
     model, against, times = one["model"], one["against"], f"{one['speedup']:.2f} times"
-    busy = f"the machine is too busy for a wall time; by {_cpu_time(one['threads'])} " if _busy(one) else ""
+    busy = (
+        f"the machine is too busy for a wall time; by {_cpu_time(one['threads'])} "
+        if _busy(one)
+        else ""
+    )
     if one["low"] is None:
         blocks = _fewest_blocks(found)
         why = f"{blocks} block{'s' if blocks > 1 else ''}, too few for an interval"
@@ -108,7 +115,10 @@ def _share(one: Row) -> str:
 
 
 def _place(found: Profile, one: Row) -> str:
-    told = [f"batch {one['batch']}", threads_told(one["threads"]) if several(found, "threads") else ""]
+    told = [
+        f"batch {one['batch']}",
+        threads_told(one["threads"]) if several(found, "threads") else "",
+    ]
     told.append(one["runtime"] if names_runtimes(found) else "")
     return ", ".join(part for part in told if part)
 
@@ -125,7 +135,9 @@ def _case(found: Profile, row: Row) -> tuple[str, ...]:
 
 
 def _latency(found: Profile) -> Part:
-    faster = {key(one): one for one in found["comparisons"] if one["runtime"] == one["against_runtime"]}
+    faster = {
+        key(one): one for one in found["comparisons"] if one["runtime"] == one["against_runtime"]
+    }
     computed = any(row["cpu_median_ms"] is not None for row in found["timings"])
     rows = []
     for row in found["timings"]:
@@ -153,7 +165,9 @@ def _of_which_threads(found: Profile) -> str:
     alone = [number == 1 for number in found["conditions"]["threads"]]
     if all(alone):
         return "CPU time is that of the thread that runs the network."
-    several = "CPU time is that of all threads together, what they spend waiting for one another included"
+    several = (
+        "CPU time is that of all threads together, what they spend waiting for one another included"
+    )
     return f"{several}{'; on 1 thread, of the one that runs the network' if any(alone) else ''}."
 
 
@@ -167,7 +181,9 @@ def _across(found: Profile, crossed: Sequence[Row]) -> Part:
         )
         for one in crossed
     )
-    return Part("Runtimes", (*_case_heads(found), "against", "speed-up (95 % interval)", "verdict"), rows)
+    return Part(
+        "Runtimes", (*_case_heads(found), "against", "speed-up (95 % interval)", "verdict"), rows
+    )
 
 
 def _runs(found: Profile) -> Part:
@@ -176,15 +192,31 @@ def _runs(found: Profile) -> Part:
     rows = []
     for row in found["timings"]:
         times = (row["p5_ms"], row["p50_ms"], row["p90_ms"], row["p95_ms"], row["p99_ms"])
-        cells = [*_case(found, row), str(row["samples"]), *("" if ms is None else f"{ms:.3f}" for ms in times)]
+        cells = [
+            *_case(found, row),
+            str(row["samples"]),
+            *("" if ms is None else f"{ms:.3f}" for ms in times),
+        ]
         cells += [
             f"{row['variation']:.1%}",
             f"{row['drift']:.1%}, {row['drift_verdict']}",
             f"{row['first_run_ms']:.2f}",
         ]
-        rows.append((*cells, *(f"{row['copies_ms'][name]:.3f}" if name in row["copies_ms"] else "" for name in copies)))
+        rows.append(
+            (
+                *cells,
+                *(
+                    f"{row['copies_ms'][name]:.3f}" if name in row["copies_ms"] else ""
+                    for name in copies
+                ),
+            )
+        )
     named = {"to_device": "to the GPU ms", "to_host": "back ms"}
-    return Part("Runs", (*_case_heads(found), *heads, *(named.get(name, name) for name in copies)), tuple(rows))
+    return Part(
+        "Runs",
+        (*_case_heads(found), *heads, *(named.get(name, name) for name in copies)),
+        tuple(rows),
+    )
 
 
 def _first_use(found: Profile) -> Part:
@@ -193,12 +225,19 @@ def _first_use(found: Profile) -> Part:
     rows = []
     for one in found["fresh"]:
         cost = one["cost"]
-        memory = (_megabytes(cost["memory_bytes"]), *((_megabytes(cost["device_bytes"]),) if on_gpu else ()))
+        memory = (
+            _megabytes(cost["memory_bytes"]),
+            *((_megabytes(cost["device_bytes"]),) if on_gpu else ()),
+        )
         times = f"{cost['session_ms']:.1f}", f"{cost['first_run_ms']:.2f}"
         rows.append((*_case(found, one), _megabytes(sizes[one["model"]]), *times, *memory))
     heads = "file MB", "session ms", "first run ms", "memory MB", *(("GPU MB",) if on_gpu else ())
-    says = ("Memory is by how much the process's resident memory rose at its highest, session and runs together.",)
-    return Part("First use, in a process of its own", (*_case_heads(found), *heads), tuple(rows), says)
+    says = (
+        "Memory is by how much the process's resident memory rose at its highest, session and runs together.",
+    )
+    return Part(
+        "First use, in a process of its own", (*_case_heads(found), *heads), tuple(rows), says
+    )
 
 
 def _megabytes(number: float | None) -> str:
@@ -206,9 +245,17 @@ def _megabytes(number: float | None) -> str:
 
 
 def _in_effect(subjects: Sequence[Row]) -> Iterator[str]:
-    """The settings that change a timing on a GPU as each runtime has them, whether asked for or its own default."""
-    for runtime, settings in {one["runtime"]: one["settings"] for one in reversed(subjects)}.items():
-        told = [f"{key.rpartition('.')[2]} {value}" for key, value in settings.items() if key.endswith(TELLING)]
+    """The settings that change a timing on a GPU as each runtime has them, whether asked for or its
+    own default.
+    """
+    for runtime, settings in {
+        one["runtime"]: one["settings"] for one in reversed(subjects)
+    }.items():
+        told = [
+            f"{key.rpartition('.')[2]} {value}"
+            for key, value in settings.items()
+            if key.endswith(TELLING)
+        ]
         if told:
             yield f"In effect in {runtime}: {', '.join(told)}."
 
@@ -217,7 +264,9 @@ def _whereabouts(provider: str) -> str:
     """Where the images lie before a run: only on CUDA's devices can inputs be bound."""
     bound = (CPU, "CUDAExecutionProvider", "TensorrtExecutionProvider")
     through = provider.endswith("ExecutionProvider") and provider not in bound
-    return "lie in the CPU's memory: copies are timed too" if through else "lie on the device already"
+    return (
+        "lie in the CPU's memory: copies are timed too" if through else "lie on the device already"
+    )
 
 
 def _fewest_blocks(found: Profile) -> int:
@@ -225,8 +274,13 @@ def _fewest_blocks(found: Profile) -> int:
 
 
 def _blocks(found: Profile) -> str:
-    """How many there were, which may be more than were asked for, and not everywhere the same number."""
-    least, most = _fewest_blocks(found), max(len(row["block_medians_ms"]) for row in found["timings"])
+    """How many there were, which may be more than were asked for, and not everywhere the same
+    number.
+    """
+    least, most = (
+        _fewest_blocks(found),
+        max(len(row["block_medians_ms"]) for row in found["timings"]),
+    )
     if least == most:
         return f"{least} block{'s' if least > 1 else ''}"
     return f"{least} to {most} blocks"
@@ -234,7 +288,10 @@ def _blocks(found: Profile) -> str:
 
 def _conditions(found: Profile) -> Iterator[str]:
     asked, machine = found["conditions"], found["environment"]
-    effort, threads = asked["effort"], ", ".join(threads_told(number) for number in asked["threads"])
+    effort, threads = (
+        asked["effort"],
+        ", ".join(threads_told(number) for number in asked["threads"]),
+    )
     yield (
         f"{_blocks(found)}, in each of them turns of every network until each has at least "
         f"{effort['seconds']:g} s and {effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
@@ -252,4 +309,8 @@ def _conditions(found: Profile) -> Iterator[str]:
         yield f"{machine['gpu']}, driver {machine['gpu_driver']}."
         for when, state in found["gpu"].items():
             if state:
-                yield f"GPU {when}: " + ", ".join(f"{name} {value}" for name, value in state.items()) + "."
+                yield (
+                    f"GPU {when}: "
+                    + ", ".join(f"{name} {value}" for name, value in state.items())
+                    + "."
+                )

@@ -40,8 +40,8 @@ def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, 
 def attribute_report(graph: ChannelGraph, plan: Plan) -> dict[str, Any]:
     """What became of numbers in the user's modules that name a width, and of parts that were equal.
 
-    Those that `followed` the plan; those that `stayed`, since what they may name has now several widths (None: one that
-    can't be told); and splits whose equal parts came out `unequal`.
+    Those that `followed` the plan; those that `stayed`, since what they may name has now several
+    widths (None: one that can't be told); and splits whose equal parts came out `unequal`.
     """
     numbers, gone = dict(plan.attributes), plan.gone
     followed, stayed = [], []
@@ -54,19 +54,27 @@ def attribute_report(graph: ChannelGraph, plan: Plan) -> dict[str, Any]:
     unequal = []
     for split in graph.splits:
         slim_sizes = [
-            slim_width(size, way, gone) for size, way in zip(split.sizes, split.parts, strict=True) if way is not None
+            slim_width(size, way, gone)
+            for size, way in zip(split.sizes, split.parts, strict=True)
+            if way is not None
         ]
         if len(set(split.sizes)) == 1 and len(set(slim_sizes)) > 1:
-            unequal.append({"operation": split.operation, "dense": split.sizes[0], "slim": slim_sizes})
+            unequal.append(
+                {"operation": split.operation, "dense": split.sizes[0], "slim": slim_sizes}
+            )
     return {"followed": followed, "stayed": stayed, "unequal_splits": unequal}
 
 
 def to_markdown(
-    report: Mapping[str, Any], exported: Mapping[str, Any] | None = None, profile: Mapping[str, Any] | None = None
+    report: Mapping[str, Any],
+    exported: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
 ) -> str:
-    """The report for people: costs, accuracy, latency and export where they are known, widths, what stayed whole.
+    """The report for people: costs, accuracy, latency and export where they are known, widths, what
+    stayed whole.
 
-    The report's `figures` are paths from the folder that this text lies in, as `draw_run` named the files.
+    The report's `figures` are paths from the folder that this text lies in, as `draw_run` named the
+    files.
     """
     lines = [f"# {plain(report['arch'] or 'module')}, slimmed", ""]
     lines += [
@@ -89,7 +97,9 @@ def to_markdown(
     lines += _figures(report.get("figures", ()))
     lines += ["## Widths", "", *(f"{hint}\n" for hint in width_hint(report))]
     lines += ["| channel group | dense | slim |", "|---|---|---|"]
-    lines += [f"| {plain(row['name'])} | {row['dense']} | {row['slim']} |" for row in report["groups"]]
+    lines += [
+        f"| {plain(row['name'])} | {row['dense']} | {row['slim']} |" for row in report["groups"]
+    ]
     lines += ["", *_attributes(report.get("attributes")), "## Not pruned", ""]
     lines += [
         f"- {plain(row['layer'])}: {row['channels']} of {row['of']} channels: {plain(row['reason'])}"
@@ -134,7 +144,9 @@ def uncounted_hint(report: Mapping[str, Any]) -> list[str]:
 
 
 def width_hint(report: Mapping[str, Any]) -> list[str]:
-    """What to know where pruned groups have widths that kernels do not like, which may cost more than pruning saves."""
+    """What to know where pruned groups have widths that kernels do not like, which may cost more
+    than pruning saves.
+    """
     pruned = [row for row in report["groups"] if row["slim"] < row["dense"]]
     odd = [row for row in pruned if row["slim"] * row.get("channels_each", 1) % ROUNDED]
     if not odd:
@@ -149,17 +161,26 @@ def width_hint(report: Mapping[str, Any]) -> list[str]:
 
 
 def attribute_notes(found: Mapping[str, Any] | None) -> list[str]:
-    """What to know of numbers in the user's modules and of equal parts; `found` is what `attribute_report` gave."""
+    """What to know of numbers in the user's modules and of equal parts; `found` is what
+    `attribute_report` gave.
+    """
     found = found or {}
-    notes = [f"`{row['attribute']}` was {row['dense']} and is {row['slim']}." for row in found.get("followed", ())]
+    notes = [
+        f"`{row['attribute']}` was {row['dense']} and is {row['slim']}."
+        for row in found.get("followed", ())
+    ]
     for row in found.get("stayed", ()):
-        widths = ", ".join("a part of them" if width is None else str(width) for width in row["widths"])
+        widths = ", ".join(
+            "a part of them" if width is None else str(width) for width in row["widths"]
+        )
         was = f"`{row['attribute']}` stays {row['dense']}, and what was {row['dense']} wide is now {widths}."
         notes.append(f"{was} forward does not read it; methods that do may not run.")
     for row in found.get("unequal_splits", ()):
         now = " and ".join(map(str, row["slim"]))
         was = f"{row['operation']}: equal parts of {row['dense']} channels are now {now}."
-        notes.append(f"{was} Code that takes them to be equal may not run; with `--equal-splits` they stay equal.")
+        notes.append(
+            f"{was} Code that takes them to be equal may not run; with `--equal-splits` they stay equal."
+        )
     return notes
 
 
@@ -178,14 +199,23 @@ def _before_projection(left: Mapping[str, float] | None) -> list[str]:
 
 def _figures(files: Sequence[str]) -> list[str]:
     """The pictures that the run has, by their paths from the report."""
-    shown = [line for file in files for line in (f"![{FIGURES.get(PurePosixPath(file).stem, file)}]({file})", "")]
+    shown = [
+        line
+        for file in files
+        for line in (f"![{FIGURES.get(PurePosixPath(file).stem, file)}]({file})", "")
+    ]
     return ["## Figures", "", *shown] if shown else []
 
 
 def _latency(profile: Mapping[str, Any]) -> list[str]:
     """Dense against slim: the headline, then the tables, then what limits the figures."""
     if profile.get("schema") != PROFILE_SCHEMA:
-        return ["## Latency", "", "profile.json is of another version of slimmer; `slimmer profile` makes it anew.", ""]
+        return [
+            "## Latency",
+            "",
+            "profile.json is of another version of slimmer; `slimmer profile` makes it anew.",
+            "",
+        ]
     first, *rest = parts(profile, every_layer=True)
     lines = [
         f"## {first.title}",
@@ -210,12 +240,18 @@ def _exported(exported: Mapping[str, Any]) -> list[str]:
     lines = [f"| file | {' | '.join(EXPORT_HEADS)} |", "|---" * (1 + len(EXPORT_HEADS)) + "|"]
     for entry in exported["networks"].values():
         lines += [f"| {' | '.join([plain(entry['file']), *row])} |" for row in export_rows(entry)]
-    notes = [f"- {plain(entry['file'])}: {note}" for entry in exported["networks"].values() for note in entry["notes"]]
+    notes = [
+        f"- {plain(entry['file'])}: {note}"
+        for entry in exported["networks"].values()
+        for note in entry["notes"]
+    ]
     return ["## Exported files, against PyTorch", "", *lines, "", *([*notes, ""] if notes else [])]
 
 
 def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
-    """The cells under EXPORT_HEADS of one exported file, a row for each kind of images it was compared on."""
+    """The cells under EXPORT_HEADS of one exported file, a row for each kind of images it was
+    compared on.
+    """
     takes = f"{entry['precision'].partition(',')[0]}, batch {entry['batch']}, {entry['image_size']}"
     top1 = "" if entry["accuracy"] is None else f"{entry['accuracy']:.2%}"
     return [
@@ -233,7 +269,11 @@ def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _cost_row(kind: CostKind, cost: Mapping[str, Any]) -> str:
-    limit = "none" if cost["limit"] is None else f"at most {kind.short(cost['limit'])} ({cost['limit_ratio']:.2%})"
+    limit = (
+        "none"
+        if cost["limit"] is None
+        else f"at most {kind.short(cost['limit'])} ({cost['limit_ratio']:.2%})"
+    )
     counts = f"{cost['dense']:,} | {cost['slim']:,}"
     return f"| {kind.head} | {counts} | {cost['ratio']:.2%} | {cost['sparsity']:.2%} | {limit} |"
 

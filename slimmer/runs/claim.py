@@ -31,12 +31,14 @@ class Claim:
 
 @contextmanager
 def claimed(folder: Path, what: str) -> Iterator[Claim]:
-    """The claim on a folder, which is made where it is not there; it ends with the block, or with the process.
+    """The claim on a folder, which is made where it is not there; it ends with the block, or with
+    the process.
 
-    A folder whose process was killed is free again: the system drops a dead process's lock. A child that keeps the
-    descriptor open holds the claim too. Where the block fails, folders that were made for it and are empty go again.
-    Raises RunError where `what`, such as "a run", is at work there already, where the folder can't be made, and at
-    the end where it was removed while the block ran.
+    A folder whose process was killed is free again: the system drops a dead process's lock. A child
+    that keeps the descriptor open holds the claim too. Where the block fails, folders that were
+    made for it and are empty go again. Raises RunError where `what`, such as "a run", is at work
+    there already, where the folder can't be made, and at the end where it was removed while the
+    block ran.
     """
     with _made(folder):
         descriptor = _lock(folder / NAME)
@@ -65,9 +67,13 @@ def is_marked(folder: Path) -> bool:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """The folder, made where it is not there; what had to be made and is empty goes where the block fails."""
+    """The folder, made where it is not there; what had to be made and is empty goes where the block
+    fails.
+    """
     if folder.is_symlink() and not folder.exists():
-        raise RunError(str(folder), "is a link that leads nowhere", "remove the link, or name another --out")
+        raise RunError(
+            str(folder), "is a link that leads nowhere", "remove the link, or name another --out"
+        )
     made = []
     try:
         for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):

@@ -9,12 +9,28 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
-from slimmer.atomic_files import digest, naming, parse_json, read_bytes, read_text, write_text, written_part
+from slimmer.atomic_files import (
+    digest,
+    naming,
+    parse_json,
+    read_bytes,
+    read_text,
+    write_text,
+    written_part,
+)
 from slimmer.errors import RunError
 from slimmer.recipe import Recipe, read_recipe
 from slimmer.runs.claim import NAME as LOCK
 from slimmer.runs.claim import Claim, claimed, is_marked
-from slimmer.runs.schemas import AnyProfile, ExportFile, Measured, ProfileFile, ReportFile, is_event, read_checked
+from slimmer.runs.schemas import (
+    AnyProfile,
+    ExportFile,
+    Measured,
+    ProfileFile,
+    ReportFile,
+    is_event,
+    read_checked,
+)
 
 LATEST = Path("runs") / "latest"
 LONGEST_PATH = 1 << 16
@@ -88,7 +104,15 @@ class Run:
 
     def files(self) -> tuple[Path, ...]:
         """All that has one name in every run; exports have names of their own."""
-        pruned = (self.recipe_file, self.dense, self.measured, self.plan, self.state, self.slim, self.report)
+        pruned = (
+            self.recipe_file,
+            self.dense,
+            self.measured,
+            self.plan,
+            self.state,
+            self.slim,
+            self.report,
+        )
         return (*pruned, self.events, self.text, self.exported, self.profile)
 
     def recipe(self) -> Recipe:
@@ -98,26 +122,36 @@ class Run:
     def read_report(self) -> dict[str, Any]:
         """The run's report. Raises RunError where it is missing or damaged."""
         return read_checked(
-            ReportFile, self.report, f"delete it, and `slimmer prune --resume {self.path}` makes it anew"
+            ReportFile,
+            self.report,
+            f"delete it, and `slimmer prune --resume {self.path}` makes it anew",
         )
 
     def read_measured(self) -> dict[str, Any]:
         """What is known of the dense network. Raises RunError where it is missing or damaged."""
-        return read_checked(Measured, self.measured, "the run can't go on without it; start it anew")
+        return read_checked(
+            Measured, self.measured, "the run can't go on without it; start it anew"
+        )
 
     def read_exported(self) -> dict[str, Any] | None:
         """What the export measured, None without one. Raises RunError where it is damaged."""
         if not self.exported.exists():
             return None
-        return read_checked(ExportFile, self.exported, f"delete it, and `slimmer export {self.path}` makes it anew")
+        return read_checked(
+            ExportFile, self.exported, f"delete it, and `slimmer export {self.path}` makes it anew"
+        )
 
     def read_profile(self, version: int) -> dict[str, Any] | None:
-        """The latencies, None without any; those of another `version` are not checked further. Raises RunError."""
+        """The latencies, None without any; those of another `version` are not checked further.
+        Raises RunError.
+        """
         if not self.profile.exists():
             return None
         right = f"delete it, and `slimmer profile {self.path}` makes it anew"
         found = read_checked(AnyProfile, self.profile, right)
-        return found if found["schema"] != version else read_checked(ProfileFile, self.profile, right)
+        return (
+            found if found["schema"] != version else read_checked(ProfileFile, self.profile, right)
+        )
 
     def fingerprint(self) -> str:
         """What tells the run from others: its recipe and its dense network."""
@@ -148,8 +182,9 @@ class Run:
 def read_events(path: Path) -> list[dict[str, Any]]:
     """The events in a file, in the order in which they were recorded; none where there is no file.
 
-    A process that is killed may leave its last line torn, and the one that resumes goes on behind it, so what is no
-    whole event is passed over wherever it stands. Raises RunError for a file that can't be read.
+    A process that is killed may leave its last line torn, and the one that resumes goes on behind
+    it, so what is no whole event is passed over wherever it stands. Raises RunError for a file that
+    can't be read.
     """
     if not path.exists():
         return []
@@ -169,7 +204,8 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 
 def worked(events: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds up to the last event of each part of a run, added up: time starts anew where a run is resumed.
+    """Seconds up to the last event of each part of a run, added up: time starts anew where a run is
+    resumed.
 
     >>> worked([{"event": "begun", "time": 0.5}, {"event": "step", "time": 3.0}, {"event": "resumed", "time": 4.0}])
     7.0
@@ -180,11 +216,12 @@ def worked(events: Sequence[Mapping[str, Any]]) -> float:
 
 @contextmanager
 def new_run(out: Path | None, arch: str) -> Iterator[tuple[Run, Claim]]:
-    """A directory for a new run, which no other process takes meanwhile: `out`, or the next free runs/ARCH-N.
+    """A directory for a new run, which no other process takes meanwhile: `out`, or the next free
+    runs/ARCH-N.
 
-    One that a process left which was killed at its beginning is free again. Where the block fails before the
-    directory is a run, nothing is left of it.
-    Raises RunError where `out` holds something already: nothing that was there before is lost.
+    One that a process left which was killed at its beginning is free again. Where the block fails
+    before the directory is a run, nothing is left of it. Raises RunError where `out` holds
+    something already: nothing that was there before is lost.
     """
     run, claim, held = _claim_new(out, arch)
     with held:
@@ -210,7 +247,9 @@ def _claim_new(out: Path | None, arch: str) -> tuple[Run, Claim, ExitStack]:
 
 @contextmanager
 def old_run(run: Run) -> Iterator[Claim]:
-    """The claim on a run that goes on; what a killed process had half written is gone. Raises RunError if it works."""
+    """The claim on a run that goes on; what a killed process had half written is gone. Raises
+    RunError if it works.
+    """
     with claimed(run.path, "a run") as claim:
         for file in half_written(run):
             file.unlink(missing_ok=True)
@@ -230,11 +269,15 @@ def _is_own_part(run: Run, file: Path) -> bool:
         return False
     if file.parent != run.path:
         return name.endswith(".png")
-    return name in {each.name for each in run.files()} or name.endswith((".onnx", ".onnx.data", ".pt2"))
+    return name in {each.name for each in run.files()} or name.endswith(
+        (".onnx", ".onnx.data", ".pt2")
+    )
 
 
 def is_beginning(path: Path) -> bool:
-    """Whether a directory holds only what a process leaves that was killed before the directory was a run."""
+    """Whether a directory holds only what a process leaves that was killed before the directory was
+    a run.
+    """
     if not path.is_dir() or not is_marked(path):
         return False
     run = Run(path)
@@ -247,7 +290,11 @@ def _check_free(path: Path) -> None:
     if not _holds_something(path) or is_beginning(path):
         return
     is_run = Run(path).recipe_file.exists()
-    right = f"go on with `slimmer prune --resume {path}`, or name another --out" if is_run else "name another --out"
+    right = (
+        f"go on with `slimmer prune --resume {path}`, or name another --out"
+        if is_run
+        else "name another --out"
+    )
     raise RunError(str(path), "is a run already" if is_run else "exists and is not empty", right)
 
 
@@ -273,7 +320,9 @@ def all_or_nothing(run: Run) -> Iterator[None]:
 
 
 def open_run(path: Path | None, *, finished: bool = True) -> Run:
-    """The run in `path`, or the latest one. Raises RunError where it is none, or (if asked) not finished."""
+    """The run in `path`, or the latest one. Raises RunError where it is none, or (if asked) not
+    finished.
+    """
     if path is None:
         if not LATEST.exists():
             raise RunError(
@@ -287,9 +336,15 @@ def open_run(path: Path | None, *, finished: bool = True) -> Run:
         raise RunError(str(path), "does not exist", "name a directory that `slimmer prune` wrote")
     if is_beginning(path):
         found = "was stopped before it was a run, or is just beginning"
-        raise RunError(str(path), found, "give the command that began it again: the directory is free")
+        raise RunError(
+            str(path), found, "give the command that began it again: the directory is free"
+        )
     if not run.recipe_file.is_file():
-        raise RunError(str(path), "is no run: it has no recipe.yaml", "name a directory that `slimmer prune` wrote")
+        raise RunError(
+            str(path),
+            "is no run: it has no recipe.yaml",
+            "name a directory that `slimmer prune` wrote",
+        )
     if finished and not run.report.is_file():
         raise RunError(str(path), "is not finished", f"go on with `slimmer prune --resume {path}`")
     return run
@@ -297,7 +352,9 @@ def open_run(path: Path | None, *, finished: bool = True) -> Run:
 
 def _read_latest() -> Path:
     if LATEST.is_symlink():
-        raise RunError(str(LATEST), "is a link, and slimmer writes none", "delete it, and name the run")
+        raise RunError(
+            str(LATEST), "is a link, and slimmer writes none", "delete it, and name the run"
+        )
     try:
         return Path(read_text(LATEST, LONGEST_PATH).strip())
     except (OSError, UnicodeDecodeError) as error:
@@ -309,6 +366,8 @@ def mark_latest(run: Run) -> None:
     """Make `run` the one that commands take by default."""
     for file in LATEST.parent.glob(f".{LATEST.name}.*.part"):
         with suppress(OSError):
-            if time.time() - file.stat().st_mtime > STALE:  # of a process that was killed: writing takes no time
+            if (
+                time.time() - file.stat().st_mtime > STALE
+            ):  # of a process that was killed: writing takes no time
                 file.unlink()
     write_text(LATEST, f"{run.path.resolve()}\n")

@@ -35,10 +35,11 @@ def is_gone(reference: str | None) -> bool:
 
 
 def remember(*references: str | None) -> None:
-    """Note what of these is code, at the user's own word: runs that name it later need no further one.
+    """Note what of these is code, at the user's own word: runs that name it later need no further
+    one.
 
-    What is noted is the hash of the file's place, its content and the function, in the user's state directory. Where
-    that can't be written nothing is noted, and the user is asked again.
+    What is noted is the hash of the file's place, its content and the function, in the user's state
+    directory. Where that can't be written nothing is noted, and the user is asked again.
     """
     for reference in references:
         if reference is None or not is_code(reference):
@@ -53,7 +54,8 @@ def remember(*references: str | None) -> None:
 
 
 def check_code(where: str, *references: str | None, trusted: bool) -> None:
-    """Check that what a file at `where` names as code was named by the user too, as it is now, or is `trusted`.
+    """Check that what a file at `where` names as code was named by the user too, as it is now, or
+    is `trusted`.
 
     Raises TrustError, before anything of it is run.
     """
@@ -80,7 +82,10 @@ def _parts(reference: str) -> tuple[str, str]:
 def _is_known(reference: str) -> bool:
     try:
         return _mark(reference) in _known()
-    except (OSError, ValueError):  # no such file, or none that can be read: whoever loads it says so
+    except (
+        OSError,
+        ValueError,
+    ):  # no such file, or none that can be read: whoever loads it says so
         return False
 
 

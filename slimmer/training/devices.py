@@ -19,8 +19,8 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
     """A launched Fabric on `device`: one process, or as many as torchrun started.
 
-    Precision `auto` is bf16 autocast on a GPU that has it and float32 elsewhere: bf16 is slower on a CPU without
-    units for it. Raises RuntimeUnavailableError where CUDA is asked for and absent.
+    Precision `auto` is bf16 autocast on a GPU that has it and float32 elsewhere: bf16 is slower on
+    a CPU without units for it. Raises RuntimeUnavailableError where CUDA is asked for and absent.
     """
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
@@ -29,7 +29,9 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
         )
     accelerator = "cuda" if cuda and device != "cpu" else "cpu"
     if precision == "auto":
-        precision = "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+        precision = (
+            "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+        )
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banner
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -38,7 +40,9 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
         devices=local,
         num_nodes=max(1, world // local),
         precision=precision,
-        strategy=DDPStrategy(static_graph=True) if world > 1 else "auto",  # static: layers no image reaches are allowed
+        strategy=DDPStrategy(static_graph=True)
+        if world > 1
+        else "auto",  # static: layers no image reaches are allowed
     )
     fabric.launch()
     return fabric
@@ -47,37 +51,49 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
 def synchronised_(fabric: Fabric, network: nn.Module) -> nn.Module:
     """The network with batch norms that take their statistics over the images of all processes.
 
-    With one process it is as it was. Raises RuntimeUnavailableError on the CPU, where PyTorch has no such batch norm.
+    With one process it is as it was. Raises RuntimeUnavailableError on the CPU, where PyTorch has
+    no such batch norm.
     """
     if fabric.world_size == 1:
         return network
     if fabric.device.type == "cpu":
         found = "PyTorch has no synchronised batch norm for the CPU"
-        raise RuntimeUnavailableError("finetune.sync_batch_norm", found, "train on GPUs, or leave it out")
+        raise RuntimeUnavailableError(
+            "finetune.sync_batch_norm", found, "train on GPUs, or leave it out"
+        )
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return converted
 
 
 def place_(fabric: Fabric, network: nn.Module, call: Sequence[Any] = ()) -> nn.Module:
-    """The network on the engine's device, weights of 2-D convolutions in the memory format that trains fastest.
+    """The network on the engine's device, weights of 2-D convolutions in the memory format that
+    trains fastest.
 
-    `call` are the arguments of one call of it. Where the network's code can't follow (`x.view` of a map whose channels
-    lie last), its weights stay as they were.
+    `call` are the arguments of one call of it. Where the network's code can't follow (`x.view` of a
+    map whose channels lie last), its weights stay as they were.
 
     Source: https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     """
     network = fabric.to_device(network)
-    before = [(parameter, parameter.data) for parameter in network.parameters() if parameter.dim() == 4]
+    before = [
+        (parameter, parameter.data) for parameter in network.parameters() if parameter.dim() == 4
+    ]
     call = fabric.to_device(tuple(call))
     for parameter, data in before:
         parameter.data = data.contiguous(memory_format=torch.channels_last)
     after = [parameter.data for parameter, _ in before]
-    failed = [training for training in (False, True) if call and not _runs(network, call, training=training)]
+    failed = [
+        training
+        for training in (False, True)
+        if call and not _runs(network, call, training=training)
+    ]
     if not failed:
         return network
     for parameter, data in before:
         parameter.data = data
-    if not any(_runs(network, call, training=training) for training in failed):  # whatever the layout
+    if not any(
+        _runs(network, call, training=training) for training in failed
+    ):  # whatever the layout
         for (parameter, _), data in zip(before, after, strict=True):
             parameter.data = data
     return network

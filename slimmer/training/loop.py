@@ -26,7 +26,9 @@ from slimmer.training.optimizers import make_optimizer
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained; `epochs` span the masked and the slim part, under one learning-rate curve."""
+    """How a network is trained; `epochs` span the masked and the slim part, under one learning-rate
+    curve.
+    """
 
     epochs: float
     batch_size: int
@@ -58,7 +60,9 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, buffers and what the optimizer remembers by name, to be saved."""
-        tensors = {f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
+        tensors = {
+            f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()
+        }
         remembered = state_of(self.optimizer, self.network)
         return tensors | {f"optimizer.{place}": tensor for place, tensor in remembered.items()}
 
@@ -70,7 +74,11 @@ class Learner:
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def make_learner(network: nn.Module, training: Training, *, train_masks: bool = False) -> Learner:
@@ -85,7 +93,13 @@ def make_learner(network: nn.Module, training: Training, *, train_masks: bool = 
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0, "pace": 1.0},
     ]
     if masks is not None and train_masks:
-        groups.append({"params": [masks], "weight_decay": training.mask_decay, "pace": training.mask_lr / training.lr})
+        groups.append(
+            {
+                "params": [masks],
+                "weight_decay": training.mask_decay,
+                "pace": training.mask_lr / training.lr,
+            }
+        )
     optimizer = make_optimizer(
         groups,
         training.optimizer,
@@ -109,10 +123,11 @@ def train_(
     observe: Observe = lambda _: None,
     save: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train `learner` from its own step up to step `stop`, under `method`'s masks where one is given.
+    """Train `learner` from its own step up to step `stop`, under `method`'s masks where one is
+    given.
 
-    `observe` gets a record of every step and epoch; `save` is called between steps and decides itself whether to.
-    Raises TrainingError where the loss is no longer a number.
+    `observe` gets a record of every step and epoch; `save` is called between steps and decides
+    itself whether to. Raises TrainingError where the loss is no longer a number.
     """
     total, per_epoch = training.steps(data), steps(data.train, training.batch_size)
     network, optimizer = fabric.setup(learner.network, learner.optimizer)
@@ -123,7 +138,9 @@ def train_(
         step = learner.step
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, total, training) * group["pace"]
-        torch.manual_seed(training.seed + step)  # dropout is the step's own, so that a resumed run repeats it
+        torch.manual_seed(
+            training.seed + step
+        )  # dropout is the step's own, so that a resumed run repeats it
         images, labels = fabric.to_device(images), fabric.to_device(labels)  # noqa: PLW2901
         with torch.no_grad(), fabric.autocast():
             target = logits(teacher(images)) if training.distill else None
@@ -157,9 +174,11 @@ def train_(
 
 
 def objective(answer: Tensor, labels: Tensor, target: Tensor | None, training: Training) -> Tensor:
-    """Cross entropy with the labels, mixed with the divergence from the dense network's softened outputs.
+    """Cross entropy with the labels, mixed with the divergence from the dense network's softened
+    outputs.
 
-    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015); the factor T^2 is theirs.
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015); the factor T^2 is
+    theirs.
     """
     answer = answer.float()
     task = cross_entropy(answer, labels)
@@ -167,12 +186,16 @@ def objective(answer: Tensor, labels: Tensor, target: Tensor | None, training: T
         return task
     soft = log_softmax(answer / training.temperature, 1)
     wanted = log_softmax(target.float() / training.temperature, 1)
-    distance = kl_div(soft, wanted, log_target=True, reduction="batchmean") * training.temperature**2
+    distance = (
+        kl_div(soft, wanted, log_target=True, reduction="batchmean") * training.temperature**2
+    )
     return (1 - training.distill) * task + training.distill * distance
 
 
 def learning_rate(step: int, total: int, training: Training) -> float:
-    """A linear rise over the first `warmup` of all steps, a cosine down to zero at `total`, or a tenth at each drop."""
+    """A linear rise over the first `warmup` of all steps, a cosine down to zero at `total`, or a
+    tenth at each drop.
+    """
     rise = max(1, round(training.warmup * total))
     if training.drops:
         fall = 0.1 ** sum(step >= share * total for share in training.drops)
@@ -181,7 +204,9 @@ def learning_rate(step: int, total: int, training: Training) -> float:
     return training.lr * min(1.0, (step + 1) / rise) * fall
 
 
-def _stream(fabric: Fabric, data: Data, training: Training, start: int, stop: int) -> Iterator[Batch]:
+def _stream(
+    fabric: Fabric, data: Data, training: Training, start: int, stop: int
+) -> Iterator[Batch]:
     """The batches of steps `start` to `stop`, this process's share of each."""
     per_epoch = steps(data.train, training.batch_size)
     split = held(data.train, fabric.device)

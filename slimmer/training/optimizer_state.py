@@ -15,7 +15,8 @@ _NUMBER = "number:"  # before the key of what is no tensor
 
 
 def state_of(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state, "KEY.PARAMETER" to its tensor; a plain number is a tensor without axes.
+    """The optimizer's state, "KEY.PARAMETER" to its tensor; a plain number is a tensor without
+    axes.
 
     Raises TypeError for an optimizer that remembers other things of a parameter.
     """
@@ -27,17 +28,23 @@ def state_of(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
             elif isinstance(value, int | float):
                 found[f"{_NUMBER}{key}.{name}"] = torch.tensor(value, dtype=_kind(value))
             elif value is not None:
-                raise TypeError(f"{type(optimizer).__name__} keeps a {type(value).__name__} as {key} of {name}")
+                raise TypeError(
+                    f"{type(optimizer).__name__} keeps a {type(value).__name__} as {key} of {name}"
+                )
     return found
 
 
 def restore_(optimizer: Optimizer, network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what `state_of` gave, on the devices and in the types that PyTorch's `load_state_dict` chooses."""
+    """Put back what `state_of` gave, on the devices and in the types that PyTorch's
+    `load_state_dict` chooses.
+    """
     of_parameter: dict[str, dict[str, Any]] = {}
     for place, tensor in state.items():
         key, _, name = place.partition(".")
         number = key.startswith(_NUMBER)
-        of_parameter.setdefault(name, {})[key.removeprefix(_NUMBER)] = tensor.item() if number else tensor.clone()
+        of_parameter.setdefault(name, {})[key.removeprefix(_NUMBER)] = (
+            tensor.item() if number else tensor.clone()
+        )
     names = {parameter: name for name, parameter in network.named_parameters()}
     wanted = copy(optimizer.state_dict())
     ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -50,14 +57,18 @@ def restore_(optimizer: Optimizer, network: nn.Module, state: Mapping[str, Tenso
 
 
 def sliced_state(optimizer: Optimizer, network: nn.Module, plan: Plan) -> dict[str, Tensor]:
-    """What `plan` keeps of the state: tensors of the parameter's shape sliced as it is, numbers as they are.
+    """What `plan` keeps of the state: tensors of the parameter's shape sliced as it is, numbers as
+    they are.
 
-    A parameter of which the optimizer keeps a tensor of another shape begins anew, since how to slice it is not known.
+    A parameter of which the optimizer keeps a tensor of another shape begins anew, since how to
+    slice it is not known.
     """
     parameters = dict(network.named_parameters())
     state = state_of(optimizer, network)
     strange = {
-        _name(place) for place, each in state.items() if each.dim() and each.shape != parameters[_name(place)].shape
+        _name(place)
+        for place, each in state.items()
+        if each.dim() and each.shape != parameters[_name(place)].shape
     }
     kept: dict[str, Tensor] = {}
     for place, tensor in state.items():

@@ -6,11 +6,12 @@ from torch.nn import functional
 
 
 class NonLocal(nn.Module):
-    """Attention over places: what queries and keys sum over stays, the values' channels pass through.
+    """Attention over places: what queries and keys sum over stays, the values' channels pass
+    through.
 
-    x -> stem -+-> q -> (N, L, 2) -> bmm -> softmax -> bmm -> (N, 4, H, W) -> out -> (+) -> fc (after the mean) ->
-               +-> k -> (N, 2, L) --^                  ^                              ^
-               +-> v -> (N, 4, L) ---------------------+                              |
+    x -> stem -+-> q -> (N, L, 2) -> bmm -> softmax -> bmm -> (N, 4, H, W) -> out -> (+) -> fc
+               (after the mean) -> +-> k -> (N, 2, L) --^                  ^
+               ^ +-> v -> (N, 4, L) ---------------------+                              |
                +----------------------------------------------------------------------+
 
     Groups:
@@ -73,9 +74,11 @@ class ScaledDot(nn.Module):
 
 
 class FusedHeads(nn.Module):
-    """Queries, keys and values from one layer, in two heads: they stay together; the hidden width behind them goes.
+    """Queries, keys and values from one layer, in two heads: they stay together; the hidden width
+    behind them goes.
 
-    x -> patch -> tokens (N, L, 4) -+-> qkv (12) -> (3, 2 heads, 2) -> attention -> out -> (+) -> fc1 -> fc2 -> fc ->
+    x -> patch -> tokens (N, L, 4) -+-> qkv (12) -> (3, 2 heads, 2) -> attention -> out -> (+) ->
+                                    fc1 -> fc2 -> fc ->
                                     +------------------------------------------------------^
 
     Groups:
@@ -106,7 +109,8 @@ class FusedHeads(nn.Module):
 
 
 class OwnMaps(nn.Module):
-    """Attention between the rows of every channel's own map: a channel is a head, and whole heads go.
+    """Attention between the rows of every channel's own map: a channel is a head, and whole heads
+    go.
 
     x -> stem -+-> q (depthwise) -> attention over rows -> conv -> fc (after the mean) ->
                +-> k (depthwise) ----^

@@ -6,7 +6,8 @@ from torch.nn import functional
 
 
 class CalledTwice(nn.Module):
-    """One convolution and its norm called twice: what enters it and what leaves it are the same channels.
+    """One convolution and its norm called twice: what enters it and what leaves it are the same
+    channels.
 
     x -> stem -> conv -> bn -> relu -> conv -> bn -> relu -> pool -> fc ->
 
@@ -52,13 +53,18 @@ class SeveralSizes(nn.Module):
         self.fc = nn.Linear(5, 2)
 
     def forward(self, x):
-        maps = self.stem(x).relu(), self.stem(x).tanh(), self.stem(functional.max_pool2d(x, 2)).relu()
+        maps = (
+            self.stem(x).relu(),
+            self.stem(x).tanh(),
+            self.stem(functional.max_pool2d(x, 2)).relu(),
+        )
         first, second, third = (self.head(each).mean((2, 3)) for each in maps)
         return self.fc(first + second + third)
 
 
 class SharedModule(nn.Module):
-    """One module under two names, used by both: what enters it and what leaves it are the same channels.
+    """One module under two names, used by both: what enters it and what leaves it are the same
+    channels.
 
     x -> stem -> block.0 -> bn -> relu -> again (which is block.0) -> fc (after the mean) ->
 
@@ -82,7 +88,8 @@ class SharedModule(nn.Module):
 
 
 class SharedParameter(nn.Module):
-    """One weight in two modules: cut in one it would stay whole in the other, so it stays whole in both.
+    """One weight in two modules: cut in one it would stay whole in the other, so it stays whole in
+    both.
 
     x -> stem -> conv1 -> relu -> conv2 (conv1's weight) -> conv3 -> fc (after the mean) ->
 
@@ -110,7 +117,8 @@ class SharedParameter(nn.Module):
 
 
 class Functional(nn.Module):
-    """Weights of several layers, of different kernel sizes, held by one module and used through functions.
+    """Weights of several layers, of different kernel sizes, held by one module and used through
+    functions.
 
     x -> conv2d(first, 3x3) -> relu -> conv2d(second, 1x1) -> linear(third) (after the mean) ->
 

@@ -79,7 +79,8 @@ class Flatten(nn.Module):
 
 
 class WideFlatten(Flatten):
-    """A map of 2x4, which is not square, laid out in front of a linear layer: each channel takes eight columns.
+    """A map of 2x4, which is not square, laid out in front of a linear layer: each channel takes
+    eight columns.
 
     x (3, 4, 6) -> conv -> (4, 2, 4) -> flatten -> fc1 -> relu -> fc2 ->
 
@@ -153,8 +154,8 @@ class ThreeAxes(nn.Module):
 class Tokens(nn.Module):
     """Linear layers on a row of tokens (N, L, C), with a residual around them.
 
-    x -> patch -> flatten(2) -> transpose (N, L, C) -+-> fc1 -> gelu -> fc2 -> (+) -> mean over tokens -> head ->
-                                                     +------------------------^
+    x -> patch -> flatten(2) -> transpose (N, L, C) -+-> fc1 -> gelu -> fc2 -> (+) -> mean over
+                                                     tokens -> head -> +------------------------^
 
     Groups:
         patch 4: patch.weight[0] patch.bias[0] fc1.weight[1] fc2.weight[0] fc2.bias[0] head.weight[1]

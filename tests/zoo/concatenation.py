@@ -36,7 +36,8 @@ class Concatenation(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Two joins, each of all that came before, as in DenseNet: a channel is read at its own place by every later layer.
+    """Two joins, each of all that came before, as in DenseNet: a channel is read at its own place
+    by every later layer.
 
     x -> stem -+-> cat -> bn1 -> conv1 -+-> cat -> bn2 -> conv2 -+-> cat -> fc (after the mean) ->
                +------------------------^                        |
@@ -145,8 +146,8 @@ class Fire(nn.Module):
 class UNet(nn.Module):
     """Down and up again, with what was before put beside what comes back.
 
-    x -> enter -> relu -+-> pool -> deep -> relu -> up (transposed) -> cat -> leave -> fc (after the mean) ->
-                        +----------------------------------------------^
+    x -> enter -> relu -+-> pool -> deep -> relu -> up (transposed) -> cat -> leave -> fc (after the
+                        mean) -> +----------------------------------------------^
 
     Groups:
         enter 3: enter.weight[0] enter.bias[0] deep.weight[1] leave.weight[1]=2,3,4
@@ -172,10 +173,11 @@ class UNet(nn.Module):
 
 
 class Stacked(nn.Module):
-    """Two maps stacked on an axis of their own and summed with weights: what lies at one place goes together.
+    """Two maps stacked on an axis of their own and summed with weights: what lies at one place goes
+    together.
 
-    x -+-> conv1 -> stack (2, C) -> (* softmax of two numbers) -> sum -> conv3 -> fc (after the mean) ->
-       +-> conv2 --^
+    x -+-> conv1 -> stack (2, C) -> (* softmax of two numbers) -> sum -> conv3 -> fc (after the
+       mean) -> +-> conv2 --^
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[0] conv2.bias[0] conv3.weight[1]
@@ -199,10 +201,11 @@ class Stacked(nn.Module):
 
 
 class Rows(nn.Module):
-    """Maps laid below each other: their channels meet behind the join; a part of the rows is cut off again.
+    """Maps laid below each other: their channels meet behind the join; a part of the rows is cut
+    off again.
 
-    x -+-> conv1 -> cat over rows -> [:, :, 1:] -> split rows -> first -> conv3 -> fc (after the mean) ->
-       +-> conv2 --^
+    x -+-> conv1 -> cat over rows -> [:, :, 1:] -> split rows -> first -> conv3 -> fc (after the
+       mean) -> +-> conv2 --^
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[0] conv2.bias[0] conv3.weight[1]
@@ -227,7 +230,8 @@ class Rows(nn.Module):
 class Repeated(nn.Module):
     """Channels written several times over, in blocks and side by side.
 
-    x -> conv1 (3) -> repeat (2, blocks) -> conv2 (2) -> repeat_interleave (3) -> conv3 -> fc (after the mean) ->
+    x -> conv1 (3) -> repeat (2, blocks) -> conv2 (2) -> repeat_interleave (3) -> conv3 -> fc (after
+    the mean) ->
 
     Groups:
         conv1 3: conv1.weight[0] conv1.bias[0] conv2.weight[1]=0+3,1+4,2+5
@@ -252,8 +256,8 @@ class Repeated(nn.Module):
 class Maxout(nn.Module):
     """The larger of two convolutions, and the larger of two halves.
 
-    x -+-> conv1 -> max -> conv2 (6) -> view (2, 3) -> maximum of the halves -> conv3 -> fc (after the mean) ->
-       +-> conv0 --^
+    x -+-> conv1 -> max -> conv2 (6) -> view (2, 3) -> maximum of the halves -> conv3 -> fc (after
+       the mean) -> +-> conv0 --^
 
     Groups:
         conv0 4: conv0.weight[0] conv0.bias[0] conv1.weight[0] conv1.bias[0] conv2.weight[1]

@@ -9,7 +9,8 @@ def _weight(*shape):
 
 
 class EinsumWeight(nn.Module):
-    """A pointwise convolution in index notation, a weight that stands first, one that sums over positions too.
+    """A pointwise convolution in index notation, a weight that stands first, one that sums over
+    positions too.
 
     x -> conv -> bchw,oc -> relu -> kc,bchw -> relu -> bchw,chwo -> fc ->
 
@@ -34,9 +35,11 @@ class EinsumWeight(nn.Module):
 
 
 class MatrixWeights(nn.Module):
-    """Products with a parameter on the right and on the left, turned before, with a bias, and along named axes.
+    """Products with a parameter on the right and on the left, turned before, with a bias, and along
+    named axes.
 
-    x -> conv -> w @ x -> relu -> x @ w -> relu -> addmm -> relu -> tensordot -> relu -> @ w.T -> fc ->
+    x -> conv -> w @ x -> relu -> x @ w -> relu -> addmm -> relu -> tensordot -> relu -> @ w.T -> fc
+    ->
 
     Groups:
         conv 4: conv.weight[0] conv.bias[0] left[1]
@@ -64,7 +67,8 @@ class MatrixWeights(nn.Module):
 
 
 class Heads(nn.Module):
-    """A weight with an axis of heads and one of their widths: heads go whole, on the way in and on the way out.
+    """A weight with an axis of heads and one of their widths: heads go whole, on the way in and on
+    the way out.
 
     x -> conv -> mean -> bc,chd -> relu -> bhd,hdo -> relu -> fc ->
 
@@ -87,7 +91,8 @@ class Heads(nn.Module):
 
 
 class EinsumPasses(nn.Module):
-    """A weight that mixes positions, one of a channel alone, and a product of activations: channels pass.
+    """A weight that mixes positions, one of a channel alone, and a product of activations: channels
+    pass.
 
     x -> conv -> bchw,hk -> bckw,ck -> relu -+-> bchw,bkw -> fc (after the mean) ->
                                     mean --^
@@ -112,7 +117,8 @@ class EinsumPasses(nn.Module):
 
 
 class AttentionByEinsum(nn.Module):
-    """Attention in index notation: the values' channels pass, those of queries and keys are summed over and stay.
+    """Attention in index notation: the values' channels pass, those of queries and keys are summed
+    over and stay.
 
     x -> conv -+-> q --> bcn,bcm -> softmax -> bnm,bcm -> fc (after the mean) ->
                +-> k --^                        ^

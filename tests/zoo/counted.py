@@ -29,9 +29,11 @@ class FixedView(nn.Module):
 
 
 class Folded(nn.Module):
-    """Channels folded into one axis between height and width, and unfolded again, by sizes that stand in the code.
+    """Channels folded into one axis between height and width, and unfolded again, by sizes that
+    stand in the code.
 
-    x -> conv (4) -> rows first -> reshape (-1, 64) -> view (-1, 4, 4, 4) -> conv2 -> fc (after the mean) ->
+    x -> conv (4) -> rows first -> reshape (-1, 64) -> view (-1, 4, 4, 4) -> conv2 -> fc (after the
+    mean) ->
 
     Rewritten:
         conv 4: conv.weight[0] conv.bias[0] conv2.weight[1]
@@ -50,13 +52,13 @@ class Folded(nn.Module):
 
 
 class Columns(nn.Module):
-    """A shuffle that holds the number of its columns, and not of its rows. A column goes whole, and is one less.
+    """A shuffle that holds the number of its columns, and not of its rows. A column goes whole, and
+    is one less.
 
     x -> conv1 (8) -> view (4, 2) -> transpose -> view (8) -> conv2 -> fc (after the mean) ->
 
-    Rewritten:
-        conv1 2: conv1.weight[0]=0+2+4+6,1+3+5+7 conv1.bias[0]=0+2+4+6,1+3+5+7 conv2.weight[1]=0-3,4-7
-        conv2 4: conv2.weight[0] conv2.bias[0] fc.weight[1]
+    Rewritten: conv1 2: conv1.weight[0]=0+2+4+6,1+3+5+7 conv1.bias[0]=0+2+4+6,1+3+5+7
+        conv2.weight[1]=0-3,4-7 conv2 4: conv2.weight[0] conv2.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -104,7 +106,8 @@ class Res2(nn.Module):
 
 
 class Overlap(nn.Module):
-    """Slices that share channels, a part by its first channel and length, and one channel by its number.
+    """Slices that share channels, a part by its first channel and length, and one channel by its
+    number.
 
     x -> conv1 (6) -+-> [:, :4] -> conv2 -(+)-> fc (after the mean) ->
                     +-> [:, 2:] -> conv3 --^
@@ -136,9 +139,11 @@ class Overlap(nn.Module):
 
 
 class Swapped(nn.Module):
-    """Two parts that are put together the other way round: neither ever runs empty, though one layer reads both.
+    """Two parts that are put together the other way round: neither ever runs empty, though one
+    layer reads both.
 
-    x -> conv1 (4) -> [:, :2], [:, 2:] -> pooled -> cat (second, first) -> conv2 -> fc (after the mean) ->
+    x -> conv1 (4) -> [:, :2], [:, 2:] -> pooled -> cat (second, first) -> conv2 -> fc (after the
+    mean) ->
 
     Rewritten:
         conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 conv2.weight[1]=2,3
@@ -159,7 +164,8 @@ class Swapped(nn.Module):
 
 
 class GroupsInCode(nn.Module):
-    """A grouped convolution as a function, its number of groups in the call: whole groups go, and the number follows.
+    """A grouped convolution as a function, its number of groups in the call: whole groups go, and
+    the number follows.
 
     x -> stem (4) -> F.conv2d(weight (6, 2, 3, 3), groups=2) -> conv -> fc (after the mean) ->
 
@@ -186,9 +192,9 @@ class ZerosBehind(nn.Module):
     x -> stem (2) -+-> conv (6) ------------------(+)-> fc (after the mean) ->
                    +-> cat with zeros (2 and 2) ---^
 
-    Rewritten:
-        stem 2: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0]=2,3 conv.bias[0]=2,3 fc.weight[1]=2,3
-        conv 4: conv.weight[0]=0,1,4,5 conv.bias[0]=0,1,4,5 fc.weight[1]=0,1,4,5
+    Rewritten: stem 2: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0]=2,3
+        conv.bias[0]=2,3 fc.weight[1]=2,3 conv 4: conv.weight[0]=0,1,4,5 conv.bias[0]=0,1,4,5
+        fc.weight[1]=0,1,4,5
     """
 
     def __init__(self):
@@ -200,12 +206,15 @@ class ZerosBehind(nn.Module):
     def forward(self, x):
         x = self.stem(x)
         n, _, h, w = x.shape
-        padded = torch.cat([x.new_zeros(n, 2, h, w), x, torch.zeros(n, 2, h, w, dtype=x.dtype, device=x.device)], 1)
+        padded = torch.cat(
+            [x.new_zeros(n, 2, h, w), x, torch.zeros(n, 2, h, w, dtype=x.dtype, device=x.device)], 1
+        )
         return self.fc((self.conv(x) + padded).relu().mean((2, 3)))
 
 
 class Widened(nn.Module):
-    """A gate whose size is written out where it is spread over space, and a scale by half the number of channels.
+    """A gate whose size is written out where it is spread over space, and a scale by half the
+    number of channels.
 
     x -> conv (5) -+---------------------------------(x)-> fc ->
                    +-> mean -> fc1 -> expand (5, 4, 4) -^
@@ -227,10 +236,11 @@ class Widened(nn.Module):
 
 
 class Modes(nn.Module):
-    """Everything that differs in training: batch norms as module and as function, dropouts, a stochastic depth.
+    """Everything that differs in training: batch norms as module and as function, dropouts, a
+    stochastic depth.
 
-    x -> conv1 (6) -> bn -> split 2 + 4 -+-> conv2, norm, dropout -(+)-> cat -> drop -> fc (after the mean) ->
-                                         +-> conv3, path ----------^
+    x -> conv1 (6) -> bn -> split 2 + 4 -+-> conv2, norm, dropout -(+)-> cat -> drop -> fc (after
+                                         the mean) -> +-> conv3, path ----------^
 
     Rewritten:
         conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 bn.weight[0]=0,1 bn.bias[0]=0,1 bn.running_mean[0]=0,1
@@ -254,7 +264,9 @@ class Modes(nn.Module):
 
     def forward(self, x):
         a, b = self.bn(self.conv1(x)).relu().split([2, 4], 1)
-        a = functional.batch_norm(self.conv2(a), self.running_mean, self.running_var, training=self.training)
+        a = functional.batch_norm(
+            self.conv2(a), self.running_mean, self.running_var, training=self.training
+        )
         a = functional.dropout(a, 0.25, self.training)
         return self.fc(self.drop(a + self.path(self.conv3(b))).mean((2, 3)))
 

@@ -31,7 +31,8 @@ class Depthwise(nn.Module):
 
 
 class DepthwiseMultiplier(nn.Module):
-    """A depthwise convolution that makes two channels of each: they go with the one that they come from.
+    """A depthwise convolution that makes two channels of each: they go with the one that they come
+    from.
 
     x -> stem -> depthwise (3 -> 6, groups=3) -> relu -> fc (after the mean) ->
 
@@ -80,7 +81,8 @@ class Grouped(nn.Module):
 class GroupedResidual(nn.Module):
     """ResNeXt's block: whole groups go inside, single channels outside.
 
-    x -> stem -+-> narrow -> bn -> relu -> grouped (6 -> 6, groups=3) -> relu -> widen -> (+) -> fc (after the mean) ->
+    x -> stem -+-> narrow -> bn -> relu -> grouped (6 -> 6, groups=3) -> relu -> widen -> (+) -> fc
+               (after the mean) ->
                +--------------------------------------------------------------------------^
 
     Groups:
@@ -108,10 +110,11 @@ class GroupedResidual(nn.Module):
 
 
 class GroupsAdded(nn.Module):
-    """ResNeSt's split attention: what the groups of a convolution make is added, so that each loses the same channels.
+    """ResNeSt's split attention: what the groups of a convolution make is added, so that each loses
+    the same channels.
 
-    x -> stem -> grouped (6 -> 8, groups=2) -> bn -> relu -+-> first half --> (+) -> conv -> fc (after the mean) ->
-                                                           +-> second half ----^
+    x -> stem -> grouped (6 -> 8, groups=2) -> bn -> relu -+-> first half --> (+) -> conv -> fc
+                                                           (after the mean) -> +-> second half ----^
 
     Groups:
         stem 3: stem.weight[0]=0+3,1+4,2+5 stem.bias[0]=0+3,1+4,2+5 grouped.weight[1]
@@ -137,7 +140,8 @@ class GroupsAdded(nn.Module):
 
 
 class GroupedOutput(nn.Module):
-    """A grouped convolution whose outputs stay: its groups stay with them, and each reads fewer channels.
+    """A grouped convolution whose outputs stay: its groups stay with them, and each reads fewer
+    channels.
 
     x -> stem -> relu -> grouped (6 -> 4, groups=2) ->
 
@@ -157,9 +161,11 @@ class GroupedOutput(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNet's block: wide inside, depthwise, gated by squeeze-and-excitation, narrow again, added.
+    """MobileNet's block: wide inside, depthwise, gated by squeeze-and-excitation, narrow again,
+    added.
 
-    x -> stem -+-> expand -> relu6 -> depthwise -> hardswish -+--------------------> (*) -> project -> (+) -> fc ->
+    x -> stem -+-> expand -> relu6 -> depthwise -> hardswish -+--------------------> (*) -> project
+    -> (+) -> fc ->
                |                                              +-> mean -> fc1 -> fc2 -^                 ^
                +----------------------------------------------------------------------------------------+
 
@@ -192,7 +198,8 @@ class InvertedResidual(nn.Module):
 class TransposedGroups(nn.Module):
     """Transposed convolutions that are depthwise, and grouped.
 
-    x -> conv1 -> up1 (4 -> 4, groups=4) -> conv2 -> up2 (6 -> 4, groups=2) -> conv3 -> fc (after the mean) ->
+    x -> conv1 -> up1 (4 -> 4, groups=4) -> conv2 -> up2 (6 -> 4, groups=2) -> conv3 -> fc (after
+    the mean) ->
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] up1.weight[0] up1#groups[0] up1#out_channels[0] up1.bias[0]

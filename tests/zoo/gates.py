@@ -32,10 +32,12 @@ class SqueezeExcite(nn.Module):
 
 
 class SqueezeLinear(nn.Module):
-    """A gate by linear layers on a flat mean, opened to a map by `view` and stretched by `expand_as`.
+    """A gate by linear layers on a flat mean, opened to a map by `view` and stretched by
+    `expand_as`.
 
-    x -> stem -+-----------------------------------------------------------> (*) -> fc (after the mean) ->
-               +-> avg_pool2d -> view (N, C) -> fc1 -> relu -> fc2 -> view -> hardsigmoid -> expand_as -^
+    x -> stem -+-----------------------------------------------------------> (*) -> fc (after the
+               mean) -> +-> avg_pool2d -> view (N, C) -> fc1 -> relu -> fc2 -> view -> hardsigmoid
+               -> expand_as -^
 
     Groups:
         stem 6: stem.weight[0] stem.bias[0] fc1.weight[1] fc2.weight[0] fc2.bias[0] fc.weight[1]
@@ -88,7 +90,8 @@ class MaxAndMean(nn.Module):
 
 
 class NeighbourGate(nn.Module):
-    """ECA's gate: a convolution along the row of channel means mixes neighbours, so all of them stay.
+    """ECA's gate: a convolution along the row of channel means mixes neighbours, so all of them
+    stay.
 
     x -> stem -+-------------------------------------------> (*) -> conv -> fc (after the mean) ->
                +-> mean -> (N, 1, C) -> mix -> (N, C, 1, 1) -^
@@ -96,9 +99,9 @@ class NeighbourGate(nn.Module):
     Groups:
         conv 4: conv.weight[0] conv.bias[0] fc.weight[1]
     Fixed:
-        stem 5/5: a convolution along the channels, in which each meets its neighbours (channel attention): aten.conv1d
-        mix 1/1: channels of two axes meet: aten.mul.Tensor
-        fc 2/2: the network's output
+        stem 5/5: a convolution along the channels, in which each meets its neighbours (channel
+        attention): aten.conv1d mix 1/1: channels of two axes meet: aten.mul.Tensor fc 2/2: the
+        network's output
     """
 
     def __init__(self):
@@ -120,8 +123,9 @@ class NeighbourGate(nn.Module):
 class SelectiveKernel(nn.Module):
     """Two branches weighed against each other by a softmax, channel by channel.
 
-    x -> stem -+-> a ------------------------------------------------------------> (*) -> sum -> head -> fc ->
-               +-> b -> (a + b) -> mean -> fc1 -> relu -> fc2 -> view (2, C) -> softmax -^
+    x -> stem -+-> a ------------------------------------------------------------> (*) -> sum ->
+               head -> fc -> +-> b -> (a + b) -> mean -> fc1 -> relu -> fc2 -> view (2, C) ->
+               softmax -^
 
     Groups:
         a 4: a.weight[0] a.bias[0] b.weight[0] b.bias[0] fc1.weight[1] fc2.weight[0]=0+4,1+5,2+6,3+7
@@ -174,7 +178,8 @@ class SpatialAttention(nn.Module):
 
 
 class StretchedMap(nn.Module):
-    """One map for all channels, stretched to the other's shape before it is multiplied: it stays and ties nothing.
+    """One map for all channels, stretched to the other's shape before it is multiplied: it stays
+    and ties nothing.
 
     x -> stem -+-------------------------------------> (*) -> fc (after the mean) ->
                +-> map (1) -> sigmoid -> expand_as ---^

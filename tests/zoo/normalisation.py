@@ -60,8 +60,8 @@ class BareBatchNorm(nn.Module):
 class GroupNorms(nn.Module):
     """Norms over groups of channels: a norm group goes whole; one group of all channels stays.
 
-    x -> conv1 (6) -> two (3 groups of 2) -> relu -> conv2 (4) -> bare (2 groups, no parameters) -> relu
-      -> conv3 (4) -> all (1 group) -> fc (after the maximum) ->
+    x -> conv1 (6) -> two (3 groups of 2) -> relu -> conv2 (4) -> bare (2 groups, no parameters) ->
+      relu -> conv3 (4) -> all (1 group) -> fc (after the maximum) ->
 
     Groups:
         conv1 3: conv1.weight[0]=0-1,2-3,4-5 conv1.bias[0]=0-1,2-3,4-5 two#num_groups[0]
@@ -91,7 +91,8 @@ class GroupNorms(nn.Module):
 
 
 class CodedGroups(nn.Module):
-    """A group norm whose number of groups stands in the code: no attribute could follow a cut, so it stays.
+    """A group norm whose number of groups stands in the code: no attribute could follow a cut, so
+    it stays.
 
     x -> conv1 -> group_norm(2) -> relu -> conv2 -> fc (after the mean) ->
 
@@ -117,9 +118,11 @@ class CodedGroups(nn.Module):
 
 
 class LayerNorms(nn.Module):
-    """Layer norms over channels (last, and first by way of a permutation) fix them; over space they pass them on.
+    """Layer norms over channels (last, and first by way of a permutation) fix them; over space they
+    pass them on.
 
-    x -> conv1 -> space (over H, W) -> conv2 -> permute -> last -> permute -> conv3 -> relu -> fc (after the mean) ->
+    x -> conv1 -> space (over H, W) -> conv2 -> permute -> last -> permute -> conv3 -> relu -> fc
+    (after the mean) ->
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
@@ -145,9 +148,11 @@ class LayerNorms(nn.Module):
 
 
 class ConvNextBlock(nn.Module):
-    """Depthwise, layer norm over channels, two linear layers with a wide middle, layer scale, added: the middle goes.
+    """Depthwise, layer norm over channels, two linear layers with a wide middle, layer scale,
+    added: the middle goes.
 
-    x -> stem -+-> depthwise -> permute -> norm -> fc1 -> gelu -> fc2 -> (* gamma) -> permute -> (+) -> fc ->
+    x -> stem -+-> depthwise -> permute -> norm -> fc1 -> gelu -> fc2 -> (* gamma) -> permute -> (+)
+               -> fc ->
                +---------------------------------------------------------------------------------^
 
     Groups:
@@ -177,9 +182,11 @@ class ConvNextBlock(nn.Module):
 
 
 class HandMade(nn.Module):
-    """Norms over channels that are written out: by the root of the mean square, and among neighbours.
+    """Norms over channels that are written out: by the root of the mean square, and among
+    neighbours.
 
-    x -> conv1 -> (/ root of the mean square over channels) -> conv2 -> response norm -> conv3 -> fc (after the mean) ->
+    x -> conv1 -> (/ root of the mean square over channels) -> conv2 -> response norm -> conv3 -> fc
+    (after the mean) ->
 
     Groups:
         conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]
@@ -204,9 +211,11 @@ class HandMade(nn.Module):
 
 
 class GlobalResponse(nn.Module):
-    """A norm over space by channel, with a scale and a shift of each channel, and a softmax over space.
+    """A norm over space by channel, with a scale and a shift of each channel, and a softmax over
+    space.
 
-    x -> conv1 -> (/ norm over H, W) -> (* gamma + beta) -> conv2 -> (* softmax over H * W) -> fc (after the sum) ->
+    x -> conv1 -> (/ norm over H, W) -> (* gamma + beta) -> conv2 -> (* softmax over H * W) -> fc
+    (after the sum) ->
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] gamma[1] beta[1] conv2.weight[1]
@@ -234,7 +243,8 @@ class GlobalResponse(nn.Module):
 class Softmax(nn.Module):
     """A softmax, a running sum and a sort over channels: what enters them stays.
 
-    x -> conv1 -> softmax -> conv2 -> running sum -> conv3 -> sort -> conv4 -> fc (after the mean) ->
+    x -> conv1 -> softmax -> conv2 -> running sum -> conv3 -> sort -> conv4 -> fc (after the mean)
+    ->
 
     Groups:
         conv4 6: conv4.weight[0] conv4.bias[0] fc.weight[1]

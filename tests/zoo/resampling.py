@@ -79,7 +79,8 @@ class PixelUnshuffle(nn.Module):
 
 
 class Resized(nn.Module):
-    """A small map enlarged and added to a large one, as in feature pyramids; a constant shift of the input.
+    """A small map enlarged and added to a large one, as in feature pyramids; a constant shift of
+    the input.
 
     x - 0.5 -> stem -+-> side ---------------------> (+) -> fc (after the mean) ->
                      +-> down -> enlarge (bilinear) -^
@@ -101,15 +102,17 @@ class Resized(nn.Module):
 
     def forward(self, x):
         x = self.stem(x - self.shift)
-        up = functional.interpolate(self.down(x), scale_factor=2, mode="bilinear", align_corners=False)
+        up = functional.interpolate(
+            self.down(x), scale_factor=2, mode="bilinear", align_corners=False
+        )
         return self.fc((self.side(x) + up).relu().mean((2, 3)))
 
 
 class Pools(nn.Module):
     """Pools and resizings of every kind leave the channels as they are.
 
-    x -> conv1 -> lp pool -> enlarge (bicubic) -> conv2 -> adaptive maximum -> enlarge (nearest) -> conv3
-      -> adaptive mean -> maximum over rows -> fc (after the mean over columns) ->
+    x -> conv1 -> lp pool -> enlarge (bicubic) -> conv2 -> adaptive maximum -> enlarge (nearest) ->
+      conv3 -> adaptive mean -> maximum over rows -> fc (after the mean over columns) ->
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
@@ -129,7 +132,9 @@ class Pools(nn.Module):
     def forward(self, x):
         x = functional.lp_pool2d(self.conv1(x).sigmoid(), 2, 2)
         x = self.conv2(functional.interpolate(x, size=(6, 6), mode="bicubic", align_corners=False))
-        x = functional.interpolate(functional.adaptive_max_pool2d(x, 3), scale_factor=2, mode="nearest")
+        x = functional.interpolate(
+            functional.adaptive_max_pool2d(x, 3), scale_factor=2, mode="nearest"
+        )
         x = functional.adaptive_avg_pool2d(self.conv3(x), (3, 2)).max(2).values
         return self.fc(x.mean(2))
 
@@ -179,14 +184,17 @@ class Unpooled(nn.Module):
 
     def forward(self, x):
         x, places = functional.max_pool2d(self.conv1(x), 2, return_indices=True)
-        x = torch.ops.aten.max_unpool2d(self.conv2(x).relu(), places, (4, 4))  # torch.jit can't trace the function
+        x = torch.ops.aten.max_unpool2d(
+            self.conv2(x).relu(), places, (4, 4)
+        )  # torch.jit can't trace the function
         return self.fc(self.conv3(x).mean((2, 3)))
 
 
 class Windows(nn.Module):
     """Windows as channels, a layer on them, and back (unfold and fold).
 
-    x -> conv1 (2) -> unfold 2x2 (8, L) -> transpose -> fc1 (12) -> transpose -> fold (3, 4, 4) -> fc2 (of the mean) ->
+    x -> conv1 (2) -> unfold 2x2 (8, L) -> transpose -> fc1 (12) -> transpose -> fold (3, 4, 4) ->
+    fc2 (of the mean) ->
 
     Groups:
         conv1 2: conv1.weight[0] conv1.bias[0] fc1.weight[1]=0-3,4-7
@@ -210,8 +218,8 @@ class Windows(nn.Module):
 class Sampled(nn.Module):
     """A map sampled at places that the network computes: the places stay, the map's channels pass.
 
-    x -> conv1 -> relu -+-> where (2) -> (N, H, W, 2) -> grid_sample -> conv2 -> fc (after the mean) ->
-                        +--------------------------------^
+    x -> conv1 -> relu -+-> where (2) -> (N, H, W, 2) -> grid_sample -> conv2 -> fc (after the mean)
+                        -> +--------------------------------^
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] where.weight[1] conv2.weight[1]

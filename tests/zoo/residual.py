@@ -37,7 +37,8 @@ class Identity(nn.Module):
 
 
 class Projection(nn.Module):
-    """A residual block with a 1x1 convolution as its shortcut: the sum frees the stem and ties the two branches.
+    """A residual block with a 1x1 convolution as its shortcut: the sum frees the stem and ties the
+    two branches.
 
     x -> stem -+-> conv1 -> bn1 -> relu -> conv2 -> (+) -> relu -> pool -> fc ->
                +-> shortcut ------------------------^
@@ -71,8 +72,8 @@ class OptionA(nn.Module):
     x -> stem -+-> conv1 -> (+) -+-> conv2 -> (+) -> relu -> pool -> fc ->
                +-> 0 xx 0 --^    +-> 0 xxxx 0 -^
 
-    Channel 0 of the stem is channel 1 behind the first pad and channel 2 behind the second. What meets a zero
-    can go alone: then the pad adds one zero less.
+    Channel 0 of the stem is channel 1 behind the first pad and channel 2 behind the second. What
+    meets a zero can go alone: then the pad adds one zero less.
 
     Groups:
         stem 2: stem.weight[0] stem.bias[0] conv1.weight[0]=1,2 conv1.bias[0]=1,2 conv2.weight[0]=2,3
@@ -104,7 +105,8 @@ class OptionA(nn.Module):
 
 
 class ForeignPad(nn.Module):
-    """The same shortcut written as `pad` in code that no plan reaches: the count of its zeros stays.
+    """The same shortcut written as `pad` in code that no plan reaches: the count of its zeros
+    stays.
 
     x -> stem -+-> conv -> (+) -> relu -> pool -> fc ->
                +-> 0 xx 0 --^
@@ -114,9 +116,8 @@ class ForeignPad(nn.Module):
     Fixed:
         conv 2/4: zeros that a padding adds: aten.pad in the top module (zoo/residual.py:
         fc 3/3: the network's output
-    Rewritten:
-        stem 2: stem.weight[0] stem.bias[0] conv.weight[0]=1,2 conv.bias[0]=1,2 conv.weight[1] fc.weight[1]=1,2
-        conv 2: conv.weight[0]=0,3 conv.bias[0]=0,3 fc.weight[1]=0,3
+    Rewritten: stem 2: stem.weight[0] stem.bias[0] conv.weight[0]=1,2 conv.bias[0]=1,2
+        conv.weight[1] fc.weight[1]=1,2 conv 2: conv.weight[0]=0,3 conv.bias[0]=0,3 fc.weight[1]=0,3
     """
 
     def __init__(self):
@@ -133,10 +134,11 @@ class ForeignPad(nn.Module):
 
 
 class PreActivation(nn.Module):
-    """Batch norm and ReLU in front of the convolution: the norm of the sum reads the group, the conv consumes it.
+    """Batch norm and ReLU in front of the convolution: the norm of the sum reads the group, the
+    conv consumes it.
 
-    x -> stem -+-> bn1 -> relu -> conv1 -> bn2 -> relu -> conv2 -> (+) -> bn3 -> relu -> pool -> fc ->
-               +---------------------------------------------------^
+    x -> stem -+-> bn1 -> relu -> conv1 -> bn2 -> relu -> conv2 -> (+) -> bn3 -> relu -> pool -> fc
+               -> +---------------------------------------------------^
 
     Groups:
         stem 4: stem.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0] conv1.weight[1]
@@ -186,7 +188,8 @@ class LayerScale(nn.Module):
 
 
 class FlatScale(nn.Module):
-    """A parameter (C,), brought into shape and made positive before it scales; a buffer (C,) that bounds.
+    """A parameter (C,), brought into shape and made positive before it scales; a buffer (C,) that
+    bounds.
 
     x -> stem -> (* exp(scale.view(1, C, 1, 1))) -> clamp(max=limit) -> fc (after the mean) ->
 

@@ -6,7 +6,8 @@ from torch.nn import functional
 
 
 class Chunk(nn.Module):
-    """Two halves by number, each with its own use: the i-th channel of both goes, so that the halves stay equal.
+    """Two halves by number, each with its own use: the i-th channel of both goes, so that the
+    halves stay equal.
 
     x -> conv1 (6) -> chunk -+-> a -> conv2 -> (+) -> fc (after the mean) ->
                              +-> b -> conv3 --^
@@ -46,10 +47,9 @@ class CrossStage(nn.Module):
         cv2 5: cv2.weight[0] cv2.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
-    Rewritten:
-        cv1 2: cv1.weight[0]=0,1 cv1.bias[0]=0,1 cv2.weight[1]=0,1
-        cv1#2 2: cv1.weight[0]=2,3 cv1.bias[0]=2,3 m.weight[1] m.weight[0] m.bias[0] cv2.weight[1]=2+4,3+5
-        cv2 5: cv2.weight[0] cv2.bias[0] fc.weight[1]
+    Rewritten: cv1 2: cv1.weight[0]=0,1 cv1.bias[0]=0,1 cv2.weight[1]=0,1 cv1#2 2: cv1.weight[0]=2,3
+        cv1.bias[0]=2,3 m.weight[1] m.weight[0] m.bias[0] cv2.weight[1]=2+4,3+5 cv2 5: cv2.weight[0]
+        cv2.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -77,10 +77,9 @@ class ShuffleUnit(nn.Module):
         head 5: head.weight[0] head.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
-    Rewritten:
-        stem 2: stem.weight[0]=0,1 stem.bias[0]=0,1 branch.weight[0] branch.bias[0] head.weight[1]=0-1,2-3
-        stem#2 2: stem.weight[0]=2,3 stem.bias[0]=2,3 branch.weight[1]
-        head 5: head.weight[0] head.bias[0] fc.weight[1]
+    Rewritten: stem 2: stem.weight[0]=0,1 stem.bias[0]=0,1 branch.weight[0] branch.bias[0]
+        head.weight[1]=0-1,2-3 stem#2 2: stem.weight[0]=2,3 stem.bias[0]=2,3 branch.weight[1] head
+        5: head.weight[0] head.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -121,7 +120,8 @@ class Gated(nn.Module):
 
 
 class Shuffle(nn.Module):
-    """A channel shuffle: channels as 2 rows, read by columns. A column goes whole, so that there stay 2 rows.
+    """A channel shuffle: channels as 2 rows, read by columns. A column goes whole, so that there
+    stay 2 rows.
 
     x -> conv1 (6) -> view (2, 3) -> transpose -> view (6) -> conv2 -> pool -> fc ->
 
@@ -230,7 +230,8 @@ class ConstantSplit(nn.Module):
 
 
 class Roll(nn.Module):
-    """Channels moved on by a number that stands in the code: all of them stay. Over space it does no harm.
+    """Channels moved on by a number that stands in the code: all of them stay. Over space it does
+    no harm.
 
     x -> conv1 -> roll rows -> conv2 -> roll channels -> conv3 -> fc (after the mean) ->
 

@@ -6,7 +6,8 @@ from torch import nn
 class Unknown(nn.Module):
     """Operations that the program does not know: what enters them stays, and so does what leaves.
 
-    x -> conv1 -> relu -> conv2 -> renorm over channels -> conv3 -> running maximum -> fc (after the mean) ->
+    x -> conv1 -> relu -> conv2 -> renorm over channels -> conv3 -> running maximum -> fc (after the
+    mean) ->
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]

@@ -6,7 +6,8 @@ from torch.nn import functional
 
 
 class Computed(nn.Module):
-    """Weights standardised over their inputs: outputs go, inputs stay; a bias and a layer that are never used.
+    """Weights standardised over their inputs: outputs go, inputs stay; a bias and a layer that are
+    never used.
 
     x -> conv1 -> relu -> conv2d(standardised conv2.weight) -> conv3 -> fc (after the mean) ->
 
@@ -40,7 +41,8 @@ class Computed(nn.Module):
 
 
 class PositiveWeight(nn.Module):
-    """Weights put through a function that is not zero at zero: a mask on inputs would not be a cut, so they stay.
+    """Weights put through a function that is not zero at zero: a mask on inputs would not be a cut,
+    so they stay.
 
     x -> conv1 -> relu -> conv2d(exp(weight)) -> conv3 -> fc (after the mean) ->
 
@@ -69,7 +71,9 @@ class PositiveWeight(nn.Module):
 
 
 class GainedConv(nn.Conv2d):
-    """A convolution whose weights are standardised by batch norm's own function, with a gain (NFNet's)."""
+    """A convolution whose weights are standardised by batch norm's own function, with a gain
+    (NFNet's).
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -80,7 +84,9 @@ class GainedConv(nn.Conv2d):
         gain = (self.gain * 0.5).view(-1)
         weight = functional.batch_norm(rows, None, None, weight=gain, training=True, momentum=0.0)
         weight = weight.reshape_as(self.weight)
-        return functional.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)  # fixes
+        return functional.conv2d(
+            x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )  # fixes
 
 
 class Standardised(nn.Module):
@@ -112,9 +118,11 @@ class Standardised(nn.Module):
 
 
 class WeightNorm(nn.Module):
-    """PyTorch's weight normalisation: each output's row is scaled to a length, so inputs stay and outputs go.
+    """PyTorch's weight normalisation: each output's row is scaled to a length, so inputs stay and
+    outputs go.
 
-    x -> conv1 -> relu -> conv2 (weight norm) -> relu -> fc1 (weight norm, after the mean) -> relu -> fc2 ->
+    x -> conv1 -> relu -> conv2 (weight norm) -> relu -> fc1 (weight norm, after the mean) -> relu
+    -> fc2 ->
 
     Groups:
         fc1 6: fc1.parametrizations.weight.original1[0] fc1.parametrizations.weight.original0[0] fc1#out_features[0]
@@ -167,9 +175,11 @@ class SpectralNorm(nn.Module):
 
 
 class ScaledWeights(nn.Module):
-    """Weights times a number (equalised learning rates), times one number an output, times one an input.
+    """Weights times a number (equalised learning rates), times one number an output, times one an
+    input.
 
-    x -> conv1 -> relu -> conv2d(weight * 0.3) -> relu -> conv2d(rows * out) -> relu -> conv2d(columns * in) -> fc ->
+    x -> conv1 -> relu -> conv2d(weight * 0.3) -> relu -> conv2d(rows * out) -> relu ->
+    conv2d(columns * in) -> fc ->
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] plain[1]
@@ -198,7 +208,8 @@ class ScaledWeights(nn.Module):
 
 
 class RightHand(nn.Module):
-    """A parameter (in, out) on the right of a matrix product, and one turned around in front of a linear layer.
+    """A parameter (in, out) on the right of a matrix product, and one turned around in front of a
+    linear layer.
 
     x -> conv -> mean -> (@ right) -> relu -> linear(turned transposed) -> relu -> fc ->
 
@@ -223,9 +234,11 @@ class RightHand(nn.Module):
 
 
 class TiedDecoder(nn.Module):
-    """One weight read by a convolution and, transposed, by the one that undoes it: what both touch goes together.
+    """One weight read by a convolution and, transposed, by the one that undoes it: what both touch
+    goes together.
 
-    x -> stem -> relu -> conv -> relu -> conv_transpose2d(conv.weight) -> head -> fc (after the mean) ->
+    x -> stem -> relu -> conv -> relu -> conv_transpose2d(conv.weight) -> head -> fc (after the
+    mean) ->
 
     Groups:
         stem 4: stem.weight[0] stem.bias[0] conv.weight[1] head.weight[1]
@@ -248,9 +261,11 @@ class TiedDecoder(nn.Module):
 
 
 class TwiceWeighted(nn.Module):
-    """A layer with a normalised weight that is called twice, and one whose weight is a sum of parts.
+    """A layer with a normalised weight that is called twice, and one whose weight is a sum of
+    parts.
 
-    x -> stem (4) -> relu -> loop (weight norm, 4) -> relu -> loop -> relu -> conv2d(large + down x up) -> fc1 -> fc2 ->
+    x -> stem (4) -> relu -> loop (weight norm, 4) -> relu -> loop -> relu -> conv2d(large + down x
+    up) -> fc1 -> fc2 ->
 
     Groups:
         fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
@@ -282,10 +297,12 @@ class TwiceWeighted(nn.Module):
 
 
 class WeightParts(nn.Module):
-    """One weight whose four parts are layers of their own, as in octave convolutions: the numbers that cut it fix it.
+    """One weight whose four parts are layers of their own, as in octave convolutions: the numbers
+    that cut it fix it.
 
-    x -> conv1 -+-> conv2d(weight[:2, :3]) -+-> cat with the same of weight[2:, :3], weight[2:, 3:] ->
-    x -> conv2 -+-> conv2d(weight[:2, 3:]) -+ (added)         relu -> conv3 -> fc (after the mean) ->
+    x -> conv1 -+-> conv2d(weight[:2, :3]) -+-> cat with the same of weight[2:, :3], weight[2:, 3:]
+    -> x -> conv2 -+-> conv2d(weight[:2, 3:]) -+ (added)         relu -> conv3 -> fc (after the
+    mean) ->
 
     Groups:
         conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
@@ -304,7 +321,11 @@ class WeightParts(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 2, 3), nn.Conv2d(5, 4, 3)
+        self.conv1, self.conv2, self.conv3 = (
+            nn.Conv2d(3, 3, 3),
+            nn.Conv2d(3, 2, 3),
+            nn.Conv2d(5, 4, 3),
+        )
         self.fc = nn.Linear(4, 2)
         self.weight, self.bias = nn.Parameter(torch.randn(5, 5, 1, 1)), nn.Parameter(torch.randn(5))
 

@@ -1,4 +1,6 @@
-"""What each kind of operation does to labels: ATen name -> handler. A new operation is one small function."""
+"""What each kind of operation does to labels: ATen name -> handler. A new operation is one small
+function.
+"""
 
 from slimmer.graph.ops import (
     computed,
@@ -28,5 +30,9 @@ KINDS = (
     resampling,
     splitting,
 )
-HANDLERS: dict[str, Handler] = {name: handler for kind in KINDS for name, handler in kind.HANDLERS.items()}
-READS_WEIGHTS = frozenset({*convolution.HANDLERS, *linear.HANDLERS, *product.HANDLERS, *computed.HANDLERS})
+HANDLERS: dict[str, Handler] = {
+    name: handler for kind in KINDS for name, handler in kind.HANDLERS.items()
+}
+READS_WEIGHTS = frozenset(
+    {*convolution.HANDLERS, *linear.HANDLERS, *product.HANDLERS, *computed.HANDLERS}
+)

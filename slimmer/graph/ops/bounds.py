@@ -14,15 +14,23 @@ from slimmer.graph.walk import Walk, argument
 def note_bounds(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether the bounds of a cut along channels can follow them; if so they are noted.
 
-    Each part gets an axis of its own, so that it is a part of a group, or of several, and never runs empty.
+    Each part gets an axis of its own, so that it is a part of a group, or of several, and never
+    runs empty.
     """
     labels: Tensor = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
     read = along(labels, dim)
     kind = str(node.target).split(".")[1]
-    if read is None or kind not in _PARTS or any(isinstance(value, Node) for value in node.args[1:]):
+    if (
+        read is None
+        or kind not in _PARTS
+        or any(isinstance(value, Node) for value in node.args[1:])
+    ):
         return False
-    values = {name: argument(node, args, kwargs, name) for name in ("start", "end", "step", "length", "index")}
+    values = {
+        name: argument(node, args, kwargs, name)
+        for name in ("start", "end", "step", "length", "index")
+    }
     parts = _PARTS[kind](walk, node, read, values)
     for number, part in enumerate(parts):
         if part.numel():
@@ -31,7 +39,9 @@ def note_bounds(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
 
 
 def _slice(walk: Walk, node: Node, read: Tensor, values: dict[str, Any]) -> list[Tensor]:
-    """`x[start:end]`: as many labels as lie before each bound; a step over channels leaves no bounds to correct."""
+    """`x[start:end]`: as many labels as lie before each bound; a step over channels leaves no
+    bounds to correct.
+    """
     if values["step"] != 1:
         return []
     start, end, _ = slice(values["start"], values["end"]).indices(len(read))
@@ -57,7 +67,9 @@ def _select(walk: Walk, node: Node, read: Tensor, values: dict[str, Any]) -> lis
 
 
 def _split(walk: Walk, node: Node, read: Tensor, _values: dict[str, Any]) -> list[Tensor]:
-    """Parts one behind the other, of the sizes that the node gave; see `slimmer.pruning.rewrite` on `split_sizes`."""
+    """Parts one behind the other, of the sizes that the node gave; see `slimmer.pruning.rewrite` on
+    `split_sizes`.
+    """
     dim = argument(node, node.args, node.kwargs, "dim")
     parts = list(read.split([int(part.shape[dim]) for part in node.meta["val"]]))
     walk.note_count(node, "split_sizes", list(parts))

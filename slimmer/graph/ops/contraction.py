@@ -1,4 +1,6 @@
-"""Products of two tensors whose axes are named by letters, as einsum names them: with a weight, or of activations."""
+"""Products of two tensors whose axes are named by letters, as einsum names them: with a weight, or
+of activations.
+"""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,7 +11,14 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import along, spread, varying_dims
-from slimmer.graph.ops.computed import lies_along, made_along, made_width, parts_of, read_along, read_width
+from slimmer.graph.ops.computed import (
+    lies_along,
+    made_along,
+    made_width,
+    parts_of,
+    read_along,
+    read_width,
+)
 from slimmer.graph.walk import VARYING, Computed, Stored, Walk, layer_name, shape_of, source_of
 
 SUMMED = "a product of activations over channels"
@@ -22,8 +31,9 @@ Terms = tuple[str, str, str]
 def product(walk: Walk, node: Node, kind: str, operands: Sequence[Any], terms: Terms) -> Tensor:
     """Labels of a product of two, counted as `kind`: letters that the result lacks are summed over.
 
-    A parameter on one side is a layer's weight: the letter of the activation's channels is read along it, and its first
-    letter of its own makes channels. Of two activations, the channels of one side pass, or those of both together.
+    A parameter on one side is a layer's weight: the letter of the activation's channels is read
+    along it, and its first letter of its own makes channels. Of two activations, the channels of
+    one side pass, or those of both together.
     """
     first, second = operands
     left, right, result = terms
@@ -75,7 +85,12 @@ def _of_activations(
 
 
 def _with_weight(
-    walk: Walk, node: Node, kind: str, operands: tuple[Tensor, Stored | Computed], terms: Terms, total: int
+    walk: Walk,
+    node: Node,
+    kind: str,
+    operands: tuple[Tensor, Stored | Computed],
+    terms: Terms,
+    total: int,
 ) -> Tensor | None:
     """Labels of a product of an activation with a parameter; None where it can't be followed."""
     entering, weight = operands
@@ -97,7 +112,12 @@ def _with_weight(
         walk.label_axis(axis, labels)
         _count(walk, node, kind, (axis,), total)
         return spread(labels, result.index(letter), shape_of(node))
-    if letter in result or letter not in long or not made or not lies_along(weight, stored.index(made[0])):
+    if (
+        letter in result
+        or letter not in long
+        or not made
+        or not lies_along(weight, stored.index(made[0]))
+    ):
         return None
     _fix_others(walk, node, weight, stored, letter + made[0])
     inner = read_along(walk, node, weight, stored.index(letter), labels)
@@ -110,13 +130,17 @@ def _with_weight(
     return spread(rows, result.index(made[0]), shape_of(node))
 
 
-def _fix_others(walk: Walk, node: Node, weight: Stored | Computed, letters: str, followed: str) -> None:
+def _fix_others(
+    walk: Walk, node: Node, weight: Stored | Computed, letters: str, followed: str
+) -> None:
     """Fix the axes of a weight that are not followed here; something else may read it along them."""
     if isinstance(weight, Computed):
         return  # its rows and columns are followed or fixed where they are read
     for dim, letter in enumerate(letters):
         if letter not in followed:
-            fixed = walk.book.fixed((weight.shape[dim],), walk.reason(node, "positions of a weight"))
+            fixed = walk.book.fixed(
+                (weight.shape[dim],), walk.reason(node, "positions of a weight")
+            )
             walk.label_axis(Axis(weight.name, dim), fixed)
 
 
@@ -134,7 +158,9 @@ def labelled(walk: Walk, node: Node, dim: int, labels: Tensor) -> Axis:
 
 
 def _count(walk: Walk, node: Node, kind: str, axes: tuple[Axis, ...], total: int) -> None:
-    """Note multiply-adds, `total` of the dense network, that grow with the widths of `axes`, if there are any."""
+    """Note multiply-adds, `total` of the dense network, that grow with the widths of `axes`, if
+    there are any.
+    """
     if total:
         walk.count(node, kind, axes, total // prod(walk.axes[axis].numel() for axis in axes))
 
@@ -147,9 +173,18 @@ def _along(labels: Tensor, dim: int) -> Tensor:
 
 
 def _multiply_adds(first: Any, second: Any, terms: Terms) -> int:
-    """The multiply-adds of a product; 0 where nothing is added up, since a product of elements is none."""
+    """The multiply-adds of a product; 0 where nothing is added up, since a product of elements is
+    none.
+    """
     left, right, result = terms
-    of_left, of_right = dict(zip(left, first.shape, strict=True)), dict(zip(right, second.shape, strict=True))
-    alike = [letter for letter, size in of_left.items() if letter not in result and of_right.get(letter) == size]
+    of_left, of_right = (
+        dict(zip(left, first.shape, strict=True)),
+        dict(zip(right, second.shape, strict=True)),
+    )
+    alike = [
+        letter
+        for letter, size in of_left.items()
+        if letter not in result and of_right.get(letter) == size
+    ]
     sizes = [max(of_left.get(letter, 1), of_right.get(letter, 1)) for letter in result]
     return prod(sizes) * prod(of_left[letter] for letter in alike) if alike else 0

@@ -1,4 +1,6 @@
-"""Convolutions: dense ones make labels, depthwise ones pass them on, grouped ones go by whole groups or evenly."""
+"""Convolutions: dense ones make labels, depthwise ones pass them on, grouped ones go by whole
+groups or evenly.
+"""
 
 from collections.abc import Sequence
 from math import prod
@@ -10,11 +12,30 @@ from torch.nn.modules.conv import _ConvNd
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread, varying_dims
-from slimmer.graph.ops.computed import lies_along, made_along, made_width, parts_of, read_along, read_width
-from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk, argument, layer_name, shape_of, source_of
+from slimmer.graph.ops.computed import (
+    lies_along,
+    made_along,
+    made_width,
+    parts_of,
+    read_along,
+    read_width,
+)
+from slimmer.graph.walk import (
+    VARYING,
+    Computed,
+    Handler,
+    Stored,
+    Walk,
+    argument,
+    layer_name,
+    shape_of,
+    source_of,
+)
 
 COMPUTED = "a convolution whose weights are computed"
-NEIGHBOURS = "a convolution along the channels, in which each meets its neighbours (channel attention)"
+NEIGHBOURS = (
+    "a convolution along the channels, in which each meets its neighbours (channel attention)"
+)
 
 
 def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -35,7 +56,9 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
     made = made_width(walk, node, out, rows, dim)
     if alike:
         _alike(walk, rows, groups)
-        entering_axis = read_width(walk, node, inner or Axis(weight.name, 1), _alike(walk, read, groups))
+        entering_axis = read_width(
+            walk, node, inner or Axis(weight.name, 1), _alike(walk, read, groups)
+        )
         walk.count(node, "conv", (made, entering_axis), positions * prod(kernel[2:]))
     else:
         ones = _by_group(walk, read, groups)
@@ -59,7 +82,9 @@ def transposed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, An
     dim = len(shape) - len(kernel) + 1
     positions = prod(shape[:dim]) * prod(entering.shape[dim + 1 :])  # of all images
     groups = argument(node, args, kwargs, "groups")
-    if not (lies_along(weight, 1) and lies_along(weight, 0)) or (groups > 1 and isinstance(weight, Computed)):
+    if not (lies_along(weight, 1) and lies_along(weight, 0)) or (
+        groups > 1 and isinstance(weight, Computed)
+    ):
         walk.count(node, "conv", (), positions * prod(kernel))
         return walk.refuse(node, [*parts_of(weight), entering, bias], COMPUTED)
     read = walk.read(entering, dim, node)
@@ -69,7 +94,10 @@ def transposed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, An
     else:
         inner = read_along(walk, node, weight, 0, read)
         rows, out = made_along(walk, weight, 1)
-        widths = (read_width(walk, node, inner or Axis(weight.name, 0), read), made_width(walk, node, out, rows, dim))
+        widths = (
+            read_width(walk, node, inner or Axis(weight.name, 0), read),
+            made_width(walk, node, out, rows, dim),
+        )
         walk.count(node, "conv", widths, positions * prod(kernel[2:]))
         _note_counter(walk, node, weight, "in_channels", read)
         _note_counter(walk, node, weight, "out_channels", rows)
@@ -90,7 +118,9 @@ def _by_group(walk: Walk, read: Tensor, groups: int) -> Tensor:
 
 
 def _alike(walk: Walk, labels: Tensor, groups: int) -> Tensor:
-    """The labels of one group of a grouped convolution's channels; the same places of all groups are tied."""
+    """The labels of one group of a grouped convolution's channels; the same places of all groups
+    are tied.
+    """
     return _tied(walk, labels.reshape(groups, -1), 0)
 
 
@@ -101,10 +131,14 @@ def _tied(walk: Walk, table: Tensor, dim: int) -> Tensor:
     return table.select(dim, 0)
 
 
-def _transposed_groups(walk: Walk, node: Node, weight: Stored, read: Tensor, groups: int) -> tuple[Tensor, Axis, None]:
-    """Labels, output axis and no masked axis of a grouped transposed convolution: its groups go whole.
+def _transposed_groups(
+    walk: Walk, node: Node, weight: Stored, read: Tensor, groups: int
+) -> tuple[Tensor, Axis, None]:
+    """Labels, output axis and no masked axis of a grouped transposed convolution: its groups go
+    whole.
 
-    Its weight holds the outputs of one group only, so the module's own counts stand for all of them.
+    Its weight holds the outputs of one group only, so the module's own counts stand for all of
+    them.
     """
     walk.label_axis(Axis(weight.name, 0), read)
     ones = _by_group(walk, read, groups)
@@ -117,8 +151,12 @@ def _transposed_groups(walk: Walk, node: Node, weight: Stored, read: Tensor, gro
     return walk.label_axis(out, rows), out, None
 
 
-def _note_counter(walk: Walk, node: Node, weight: Stored | Computed, name: str, labels: Tensor) -> None:
-    """Label a module's own count where its weight lies elsewhere (a parametrised one), so that it stays true."""
+def _note_counter(
+    walk: Walk, node: Node, weight: Stored | Computed, name: str, labels: Tensor
+) -> None:
+    """Label a module's own count where its weight lies elsewhere (a parametrised one), so that it
+    stays true.
+    """
     axis = walk.counter(node, _ConvNd, name)
     if axis is not None and weight.name != f"{walk.module_of(node)}.weight".removeprefix("."):
         walk.label_axis(axis, labels)

@@ -144,8 +144,9 @@ def unary(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The labels of the operands, tied where they meet.
 
-    An operand that is stretched along an axis on which the result's labels vary (one attention map for all
-    channels) is not tied: its own channels stay. Where channels of two different axes meet, both stay.
+    An operand that is stretched along an axis on which the result's labels vary (one attention map
+    for all channels) is not tied: its own channels stay. Where channels of two different axes meet,
+    both stay.
     """
     values = [*args, *kwargs.values()]
     flowing = [value for value in values if isinstance(value, Tensor)]
@@ -153,7 +154,10 @@ def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
     operands = flowing + [labels for labels in stored if labels is not None]
     if not operands:
         return args[0]
-    wide = [labels.expand(torch.broadcast_shapes(*(labels.shape for labels in operands))) for labels in operands]
+    wide = [
+        labels.expand(torch.broadcast_shapes(*(labels.shape for labels in operands)))
+        for labels in operands
+    ]
     dims = [varying_dims(labels) for labels in wide]
     kept = []
     for number, labels in enumerate(operands):
@@ -181,9 +185,11 @@ def added(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
 
 
 def _stored(walk: Walk, node: Node, value: Stored, flowing: Sequence[Tensor]) -> Tensor | None:
-    """The labels of a parameter or buffer that meets activations; None where it is the same for all channels.
+    """The labels of a parameter or buffer that meets activations; None where it is the same for all
+    channels.
 
-    One of several axes (a position embedding) is labelled along the axis on which the activations' labels vary.
+    One of several axes (a position embedding) is labelled along the axis on which the activations'
+    labels vary.
     """
     long = [dim for dim, size in enumerate(value.shape) if size > 1]
     if not flowing or not long:
@@ -230,14 +236,17 @@ def prelu(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) 
 def constant(walk: Walk, node: Node, _args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """Numbers made in the code, of a size that the code holds: they fix what they meet.
 
-    In a rewritten program the size follows; the numbers must then all be the same, whichever of them go.
+    In a rewritten program the size follows; the numbers must then all be the same, whichever of
+    them go.
     """
     shape = shape_of(node)
     if walk.rewrite and len(shape) > 1 and shape[1] > 1 and "empty" not in str(node.target):
         made = walk.book.fresh(shape[1])
         walk.note_count(node, "size", [None, made, *[None] * (len(shape) - 2)])
         return spread(made, 1, shape)
-    return walk.book.fixed(shape_of(node), walk.reason(node, "numbers of a size that the code holds"))
+    return walk.book.fixed(
+        shape_of(node), walk.reason(node, "numbers of a size that the code holds")
+    )
 
 
 HANDLERS: dict[str, Handler] = {

@@ -9,7 +9,14 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread
-from slimmer.graph.ops.computed import lies_along, made_along, made_width, parts_of, read_along, read_width
+from slimmer.graph.ops.computed import (
+    lies_along,
+    made_along,
+    made_width,
+    parts_of,
+    read_along,
+    read_width,
+)
 from slimmer.graph.walk import Handler, Stored, Walk, layer_name, shape_of, source_of
 
 
@@ -19,13 +26,19 @@ def linear(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) 
     return layer(walk, node, "linear", (args[0], args[1], bias), (0, 1))
 
 
-def layer(walk: Walk, node: Node, kind: str, operands: tuple[Any, Any, Any], dims: tuple[int, int]) -> Tensor:
-    """Labels behind (input, weight, bias) with the weight's output and input axes `dims`, counted as `kind`."""
+def layer(
+    walk: Walk, node: Node, kind: str, operands: tuple[Any, Any, Any], dims: tuple[int, int]
+) -> Tensor:
+    """Labels behind (input, weight, bias) with the weight's output and input axes `dims`, counted
+    as `kind`.
+    """
     entering, weight, bias = operands
     shape, (out_dim, in_dim) = shape_of(node), dims
     if not lies_along(weight, out_dim):
         walk.count(node, kind, (), prod(shape) * entering.shape[-1])
-        return walk.refuse(node, [*parts_of(weight), entering, bias], "a linear layer whose weights are computed")
+        return walk.refuse(
+            node, [*parts_of(weight), entering, bias], "a linear layer whose weights are computed"
+        )
     read = walk.read(entering, -1, node)
     inner = read_along(walk, node, weight, in_dim, read)
     rows, out = made_along(walk, weight, out_dim)
@@ -39,7 +52,12 @@ def layer(walk: Walk, node: Node, kind: str, operands: tuple[Any, Any, Any], dim
         walk.book.tie(bias, rows)
     walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
     made = made_width(walk, node, out, rows, len(shape) - 1)
-    walk.count(node, kind, (made, read_width(walk, node, inner or Axis(weight.name, 1), read)), prod(shape[:-1]))
+    walk.count(
+        node,
+        kind,
+        (made, read_width(walk, node, inner or Axis(weight.name, 1), read)),
+        prod(shape[:-1]),
+    )
     return spread(rows, len(shape) - 1, shape)
 
 

@@ -1,4 +1,6 @@
-"""Data movement: the very same operation on the labels; what counts channels in the code ties or fixes them."""
+"""Data movement: the very same operation on the labels; what counts channels in the code ties or
+fixes them.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,11 +59,17 @@ def repeat(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) 
 
 
 def expand_as(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The labels in another activation's shape; one value that takes as many channels as it has, takes its labels."""
+    """The labels in another activation's shape; one value that takes as many channels as it has,
+    takes its labels.
+    """
     labels: Tensor = args[0]
     other: Tensor = args[1]
     rank = other.dim()
-    stretched = [dim for dim in varying_dims(other) if dim < rank - labels.dim() or labels.shape[dim - rank] == 1]
+    stretched = [
+        dim
+        for dim in varying_dims(other)
+        if dim < rank - labels.dim() or labels.shape[dim - rank] == 1
+    ]
     if not stretched:
         return labels.expand(other.shape)
     walk.book.fix(labels, walk.reason(node, "one value for several channels"))
@@ -71,8 +79,8 @@ def expand_as(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, An
 
 
 def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The labels in the new shape. An axis of labels that is split into a grid is tied along the grid, so that
-    the number of rows that the code holds stays true (a channel shuffle's groups).
+    """The labels in the new shape. An axis of labels that is split into a grid is tied along the
+    grid, so that the number of rows that the code holds stays true (a channel shuffle's groups).
     """
     labels: Tensor = args[0]
     before = varying_dims(labels)
@@ -88,20 +96,31 @@ def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 
 
 def _note_sizes(walk: Walk, node: Node, args: Sequence[Any], labels: Tensor) -> None:
-    """Note the sizes in a node's arguments that count channels of its result, whose labels are given."""
+    """Note the sizes in a node's arguments that count channels of its result, whose labels are
+    given.
+    """
     if not walk.rewrite:
         return
     for name in ("size", "shape", "sizes"):
         sizes = argument(node, node.args, node.kwargs, name)
         if isinstance(sizes, (list, tuple)):
-            first = argument(node, args, {}, "dim") % args[0].dim() if name == "sizes" else 0  # unflatten's are a part
+            first = (
+                argument(node, args, {}, "dim") % args[0].dim() if name == "sizes" else 0
+            )  # unflatten's are a part
             varying = varying_dims(labels)
-            written = [isinstance(size, int) and size >= 0 and [first + n] == varying for n, size in enumerate(sizes)]
-            walk.note_count(node, name, [along(labels, varying[0]) if counted else None for counted in written])
+            written = [
+                isinstance(size, int) and size >= 0 and [first + n] == varying
+                for n, size in enumerate(sizes)
+            ]
+            walk.note_count(
+                node, name, [along(labels, varying[0]) if counted else None for counted in written]
+            )
 
 
 def concatenate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels one behind the other; on an axis without channels (tokens, rows), what lies behind goes together."""
+    """Labels one behind the other; on an axis without channels (tokens, rows), what lies behind
+    goes together.
+    """
     operands = [walk.stored_labels(value, node) for value in args[0]]
     operands = [labels for labels in operands if labels.dim() == len(shape_of(node))]
     dim = argument(node, args, kwargs, "dim") % operands[0].dim()
@@ -134,7 +153,9 @@ def _together(walk: Walk, operands: Sequence[Tensor]) -> Tensor:
 
 
 def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; over channels they stay."""
+    """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; over channels they
+    stay.
+    """
     labels: Tensor = args[0]
     dim = argument(node, args, kwargs, "dimension") % labels.dim()
     if dim in varying_dims(labels):
@@ -143,7 +164,8 @@ def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
 
 
 def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The same labels; channels that are moved on by a number stay, since fewer of them would move on as far.
+    """The same labels; channels that are moved on by a number stay, since fewer of them would move
+    on as far.
 
     A rewritten program moves them on by as many as are left of those that come around.
     """

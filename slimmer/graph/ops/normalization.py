@@ -13,12 +13,16 @@ from slimmer.graph.labels import spread, varying_dims
 from slimmer.graph.walk import Handler, Stored, Walk, argument, shape_of
 
 MIXED = "statistics over several channels"
-PER_ELEMENT = {"batch_norm": (1, 2)}  # what fvcore counts of an element, without and with a scale; others:
+PER_ELEMENT = {
+    "batch_norm": (1, 2)
+}  # what fvcore counts of an element, without and with a scale; others:
 PER_ELEMENT_OTHERWISE = (4, 5)
 
 
 def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a batch or instance norm: (input, weight, bias, running_mean, running_var, ...)."""
+    """Labels behind a batch or instance norm: (input, weight, bias, running_mean, running_var,
+    ...).
+    """
     entering = args[0]
     labels = walk.read(entering, 1, node)
     stored = [value for value in args[1:5] if isinstance(value, Stored)]
@@ -28,7 +32,9 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
         elif isinstance(value, Tensor):  # computed from parameters
             walk.book.tie(value, labels)
     kind, count = str(node.target).split(".")[1], walk.counter(node, _NormBase, "num_features")
-    by_number = count or Axis(f"@{node.name}", 1)  # where no tensor holds the channels, an attribute may
+    by_number = count or Axis(
+        f"@{node.name}", 1
+    )  # where no tensor holds the channels, an attribute may
     counted = Axis(stored[0].name, 0) if stored else by_number
     walk.label_axis(counted, labels)
     shape = shape_of(node)
@@ -37,13 +43,17 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
 
 
 def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a group norm, whose norm groups go whole: the statistics of one do not depend on another's.
+    """Labels behind a group norm, whose norm groups go whole: the statistics of one do not depend
+    on another's.
 
-    Where the number of groups stands in the code, and neither a module's attribute nor the program can follow, all
-    channels stay.
+    Where the number of groups stands in the code, and neither a module's attribute nor the program
+    can follow, all channels stay.
     """
     entering, groups = args[0], args[1]
-    count, width = walk.counter(node, nn.GroupNorm, "num_groups"), walk.counter(node, nn.GroupNorm, "num_channels")
+    count, width = (
+        walk.counter(node, nn.GroupNorm, "num_groups"),
+        walk.counter(node, nn.GroupNorm, "num_channels"),
+    )
     labels = walk.read(entering, 1, node)
     shape = shape_of(node)
     if groups == 1 or ((count is None or width is None) and not walk.rewrite):
@@ -63,12 +73,16 @@ def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
             walk.book.tie(value, labels)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, labels)
-    walk.count(node, "group_norm", (axis,), shape[0] * prod(shape[2:]) * _per_element(node, "group_norm"))
+    walk.count(
+        node, "group_norm", (axis,), shape[0] * prod(shape[2:]) * _per_element(node, "group_norm")
+    )
     return spread(labels, 1, shape)
 
 
 def over_shape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a layer norm: over channels it takes statistics of all and they stay; over space they pass."""
+    """Labels behind a layer norm: over channels it takes statistics of all and they stay; over
+    space they pass.
+    """
     labels: Tensor = args[0]
     kind = str(node.target).split(".")[1]
     whole = prod(labels.shape) * _per_element(node, kind)

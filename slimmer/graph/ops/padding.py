@@ -1,4 +1,6 @@
-"""Padding: over space it passes labels on; over channels nobody makes its zeros: they stay, or their number follows."""
+"""Padding: over space it passes labels on; over channels nobody makes its zeros: they stay, or
+their number follows.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +19,9 @@ def pad(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) ->
     """Labels behind `pad(x, [last axis: before, after, the one before it: ...])`."""
     labels, amounts = args[0], [int(amount) for amount in args[1]]
     shape = shape_of(node)
-    padded = {labels.dim() - 1 - k // 2 for k in range(0, len(amounts), 2) if any(amounts[k : k + 2])}
+    padded = {
+        labels.dim() - 1 - k // 2 for k in range(0, len(amounts), 2) if any(amounts[k : k + 2])
+    }
     counted = padded.intersection(varying_dims(labels))
     if not counted:
         return _stretch(labels, shape)
@@ -28,7 +32,10 @@ def pad(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) ->
     name = walk.module_of(node)
     read = walk.read(labels, dim, node)
     if isinstance(walk.modules.get(name), ChannelPad):
-        edges = [walk.made_by(Axis(f"{name}#{end}", 0), size) for end, size in (("before", before), ("after", after))]
+        edges = [
+            walk.made_by(Axis(f"{name}#{end}", 0), size)
+            for end, size in (("before", before), ("after", after))
+        ]
     elif walk.rewrite:
         edges = [walk.book.fresh(size) for size in (before, after)]
     else:

@@ -1,4 +1,6 @@
-"""Pooling, resizing and reductions: over space they pass labels on; over channels they fix what they mix."""
+"""Pooling, resizing and reductions: over space they pass labels on; over channels they fix what
+they mix.
+"""
 
 from collections.abc import Sequence
 from math import prod
@@ -29,16 +31,43 @@ POOLS = [
     "_upsample_bilinear2d_aa",
     "_upsample_bicubic2d_aa",
 ]
-COUNTED = {"adaptive_avg_pool2d": 1, "upsample_nearest2d": 1, "upsample_bilinear2d": 4}  # fvcore's FLOPs of an element
+COUNTED = {
+    "adaptive_avg_pool2d": 1,
+    "upsample_nearest2d": 1,
+    "upsample_bilinear2d": 4,
+}  # fvcore's FLOPs of an element
 REDUCTIONS = (
-    *("mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "norm", "linalg_vector_norm"),
+    *(
+        "mean",
+        "sum",
+        "amax",
+        "amin",
+        "var",
+        "std",
+        "prod",
+        "logsumexp",
+        "norm",
+        "linalg_vector_norm",
+    ),
     *("max", "min", "any", "all", "argmax", "argmin", "var_mean", "std_mean", "median"),
 )
-ALONG = ("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "logcumsumexp", "sort", "argsort", "topk")
+ALONG = (
+    "softmax",
+    "log_softmax",
+    "softmin",
+    "cumsum",
+    "cumprod",
+    "logcumsumexp",
+    "sort",
+    "argsort",
+    "topk",
+)
 
 
 def pool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
-    """Labels behind a pooling or resizing of (N, C, ...) over the axes behind C, and of its indices."""
+    """Labels behind a pooling or resizing of (N, C, ...) over the axes behind C, and of its
+    indices.
+    """
     shape = shape_of(node)
     labels = along(args[0], 1)
     out = walk.refuse(node, [args[0]], VARYING) if labels is None else spread(labels, 1, shape)
@@ -58,7 +87,9 @@ def counted_pool(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, 
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, walk.read(out, 1, node))
     kind = str(node.target).split(".")[1]
-    counted = args[0].shape if kind == "adaptive_avg_pool2d" else out.shape  # fvcore: by input, by output
+    counted = (
+        args[0].shape if kind == "adaptive_avg_pool2d" else out.shape
+    )  # fvcore: by input, by output
     walk.count(node, kind, (axis,), COUNTED[kind] * counted[0] * prod(counted[2:]))
     return out
 
@@ -73,7 +104,13 @@ def reduction(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any
         return several(walk, node, args, kwargs)
     shape, results = shape_of(node), node.meta["val"]
     dims = argument(node, args, kwargs, "dim")
-    dims = range(labels.dim()) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
+    dims = (
+        range(labels.dim())
+        if dims is None or dims == []
+        else [dims]
+        if isinstance(dims, int)
+        else dims
+    )
     dims = {dim % labels.dim() for dim in dims}
     out = labels
     if dims.intersection(varying_dims(labels)):

@@ -1,4 +1,6 @@
-"""Products of tensors, as in attention and in weights without a layer, brought to letters for their axes."""
+"""Products of tensors, as in attention and in weights without a layer, brought to letters for their
+axes.
+"""
 
 import string
 from collections.abc import Sequence
@@ -26,7 +28,11 @@ def matmul(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any])
         walk.count(node, kind, (), prod(shape_of(node)) * a.shape[-1])
         return walk.refuse(node, [*parts_of(a), *parts_of(b)], STORED)
     batch = string.ascii_lowercase[: max(len(a.shape), len(b.shape)) - 2]
-    terms = (f"{_last(batch, len(a.shape) - 2)}XY", f"{_last(batch, len(b.shape) - 2)}YZ", f"{batch}XZ")
+    terms = (
+        f"{_last(batch, len(a.shape) - 2)}XY",
+        f"{_last(batch, len(b.shape) - 2)}YZ",
+        f"{batch}XZ",
+    )
     return product(walk, node, kind, (a, b), terms)
 
 
@@ -37,7 +43,12 @@ def _last(letters: str, number: int) -> str:
 def addmm(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """Labels of `torch.addmm(bias, a, b)`, a linear layer whose weight is `b`."""
     bias, a, b = args[:3]
-    if isinstance(bias, Tensor) and bias.dim() == 1 and isinstance(a, Tensor) and isinstance(b, (Stored, Computed)):
+    if (
+        isinstance(bias, Tensor)
+        and bias.dim() == 1
+        and isinstance(a, Tensor)
+        and isinstance(b, (Stored, Computed))
+    ):
         return layer(walk, node, "addmm", (a, b, bias), (1, 0))
     walk.count(node, "addmm", (), prod(shape_of(node)) * a.shape[-1])
     return walk.refuse(node, [*parts_of(bias), *parts_of(a), *parts_of(b)], STORED)
@@ -63,17 +74,22 @@ def tensordot(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, An
         right[other] = left[mine]
     summed = {left[dim] for dim in of_a}
     result = [letter for letter in (*left, *right) if letter not in summed]
-    return product(walk, node, "tensordot", (a, b), ("".join(left), "".join(right), "".join(result)))
+    return product(
+        walk, node, "tensordot", (a, b), ("".join(left), "".join(right), "".join(result))
+    )
 
 
 def attention(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels of scaled_dot_product_attention(q, k, v): the values' channels pass, queries and keys stay.
+    """Labels of scaled_dot_product_attention(q, k, v): the values' channels pass, queries and keys
+    stay.
 
-    Whole heads that queries, keys and values have in common go together. Its FLOPs are two products: queries by keys
-    sum over the keys' width, and what comes out by values over the keys.
+    Whole heads that queries, keys and values have in common go together. Its FLOPs are two
+    products: queries by keys sum over the keys' width, and what comes out by values over the keys.
     """
     q, k, v = args[:3]
-    others = [value for value in (*args[3:], *kwargs.values()) if isinstance(value, (Tensor, Stored))]
+    others = [
+        value for value in (*args[3:], *kwargs.values()) if isinstance(value, (Tensor, Stored))
+    ]
     tensors = all(isinstance(value, Tensor) for value in (q, k, v))
     shape, kind = shape_of(node), "scaled_dot_product_attention"
     keys, width = k.shape[-2:]

@@ -27,17 +27,23 @@ def pixel_unshuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[s
     """One channel becomes r*r, side by side."""
     labels, factor = args[0], args[1]
     dim = labels.dim() - 3
-    return spread(walk.read(labels, dim, node).repeat_interleave(factor * factor), dim, shape_of(node))
+    return spread(
+        walk.read(labels, dim, node).repeat_interleave(factor * factor), dim, shape_of(node)
+    )
 
 
-def windows_as_channels(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+def windows_as_channels(
+    walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
+) -> Tensor:
     """(N, C, H, W) -> (N, C * k * k, L): each channel becomes the k * k places of its windows."""
     labels, shape = args[0], shape_of(node)
     dim = labels.dim() - 3
     return spread(walk.read(labels, dim, node).repeat_interleave(prod(args[1])), dim, shape)
 
 
-def channels_as_windows(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
+def channels_as_windows(
+    walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
+) -> Tensor:
     """(N, C * k * k, L) -> (N, C, H, W): the k * k places of a channel's windows go together."""
     labels, shape = args[0], shape_of(node)
     dim = labels.dim() - 2
@@ -49,7 +55,9 @@ def channels_as_windows(walk: Walk, node: Node, args: Sequence[Any], _kwargs: di
 def sampled(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """The input's labels at the places that a grid names; what computes the grid stays."""
     labels, grid = args[:2]
-    walk.book.fix(grid, walk.reason(node, "places computed for all channels")) if isinstance(grid, Tensor) else None
+    walk.book.fix(grid, walk.reason(node, "places computed for all channels")) if isinstance(
+        grid, Tensor
+    ) else None
     if isinstance(grid, Stored):
         walk.pinned.setdefault(grid.name, walk.reason(node, "places stored for all channels"))
     read, shape = walk.read(labels, 1, node), shape_of(node)

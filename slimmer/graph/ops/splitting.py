@@ -16,7 +16,8 @@ COUNTED = "channels counted in the code"
 
 
 def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Equal parts by number: the i-th channel of each part goes together, so that the parts stay equal.
+    """Equal parts by number: the i-th channel of each part goes together, so that the parts stay
+    equal.
 
     In a rewritten program they need not: each part's width follows.
     """
@@ -39,7 +40,8 @@ def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
 def split(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Parts by sizes that the code holds: as `cut`; under `equal_splits`, equal ones as `chunk`.
 
-    The sizes then follow where the module holds them in an attribute; where they do not, the self-check finds it.
+    The sizes then follow where the module holds them in an attribute; where they do not, the
+    self-check finds it.
     """
     labels = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
@@ -66,7 +68,9 @@ def _label_sizes(walk: Walk, node: Node, labels: Tensor) -> None:
 
 
 def _note_split(walk: Walk, node: Node, parts: Sequence[Tensor], dim: int) -> None:
-    """Note the labels of the parts that channels are cut into, for attributes that name their width."""
+    """Note the labels of the parts that channels are cut into, for attributes that name their
+    width.
+    """
     read = [along(part, dim) for part in parts]
     known = [labels for labels in read if labels is not None]
     if len(known) == len(read):
@@ -81,7 +85,9 @@ def _alike(walk: Walk, parts: Sequence[Tensor]) -> list[Tensor]:
 
 
 def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """A gated linear unit: one half of the channels times the sigmoid of the other; both halves go together."""
+    """A gated linear unit: one half of the channels times the sigmoid of the other; both halves go
+    together.
+    """
     labels = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
     first, second = labels.chunk(2, dim)
@@ -91,13 +97,19 @@ def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) ->
 
 
 def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A part by bounds that the code holds: what is counted on a cut axis of channels stays, or its bounds follow."""
+    """A part by bounds that the code holds: what is counted on a cut axis of channels stays, or its
+    bounds follow.
+    """
     labels = args[0]
     parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
     first = parts[0] if isinstance(parts, (list, tuple)) else parts
     dim = argument(node, args, kwargs, "dim") % labels.dim()
     whole = first.dim() == labels.dim() and first.shape[dim] == labels.shape[dim]
-    if not whole and dim in varying_dims(labels) and not (walk.rewrite and note_bounds(walk, node, args, kwargs)):
+    if (
+        not whole
+        and dim in varying_dims(labels)
+        and not (walk.rewrite and note_bounds(walk, node, args, kwargs))
+    ):
         walk.book.fix(labels, walk.reason(node, COUNTED))
     return parts
 

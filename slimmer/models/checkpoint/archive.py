@@ -1,4 +1,6 @@
-"""The zip archives that torch.save writes: whole, not blown up, and of the right kind, before they are read."""
+"""The zip archives that torch.save writes: whole, not blown up, and of the right kind, before they
+are read.
+"""
 
 import zipfile
 from pathlib import Path
@@ -16,7 +18,8 @@ SAVE_SCRIPT: Final = (
 
 
 def check_archive(path: Path) -> None:
-    """Check what torch.load does not: sizes, kind, and that the archive is whole by its own checksums.
+    """Check what torch.load does not: sizes, kind, and that the archive is whole by its own
+    checksums.
 
     Raises CheckpointError.
     """
@@ -29,7 +32,9 @@ def check_archive(path: Path) -> None:
             damaged = archive.testzip()
     except CheckpointError:
         raise
-    except Exception as error:  # a damaged directory raises anything from UnicodeDecodeError to struct.error
+    except (
+        Exception
+    ) as error:  # a damaged directory raises anything from UnicodeDecodeError to struct.error
         found = f"the file is cut short or damaged ({first_line(error)})"
         raise CheckpointError(where, found, COPY_AGAIN) from error
     if damaged is not None:
@@ -38,19 +43,27 @@ def check_archive(path: Path) -> None:
 
 
 def _check_sizes(where: str, members: list[zipfile.ZipInfo], size: int) -> None:
-    """Raise where reading would give more than the file holds: torch.save stores its numbers as they are."""
+    """Raise where reading would give more than the file holds: torch.save stores its numbers as
+    they are.
+    """
     packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
     if packed:
         found = f"is a compressed archive ({Path(packed[0]).name}), which torch.save never writes"
         raise CheckpointError(where, found, SAVE_AGAIN)
     claimed = sum(member.file_size for member in members)
     if claimed > size:
-        found = f"the file is damaged: its parts claim {claimed:,} bytes, and the whole has {size:,}"
+        found = (
+            f"the file is damaged: its parts claim {claimed:,} bytes, and the whole has {size:,}"
+        )
         raise CheckpointError(where, found, COPY_AGAIN)
 
 
 def _check_kind(where: str, members: list[str]) -> None:
     if "constants.pkl" in members:
-        raise CheckpointError(where, "is a TorchScript program, which holds code", SAVE_SCRIPT.format(path=where))
+        raise CheckpointError(
+            where, "is a TorchScript program, which holds code", SAVE_SCRIPT.format(path=where)
+        )
     if "data.pkl" not in members:
-        raise CheckpointError(where, "is a zip archive, but not one that torch.save wrote", SAVE_AGAIN)
+        raise CheckpointError(
+            where, "is a zip archive, but not one that torch.save wrote", SAVE_AGAIN
+        )

@@ -13,8 +13,19 @@ from slimmer.models.prefixes import is_average
 
 _DEPTH = 3  # no honest file nests its weights deeper
 _MOST = 10_000  # dicts that are looked at
-# What a training script keeps to go on with, by how its name begins; it holds tensors too, and none are weights.
-_TRAINING: Final = ("optim", "sched", "lr_sched", "scaler", "grad_scaler", "callback", "loop", "rng", "amp")
+# What a training script keeps to go on with, by how its name begins; it holds tensors too, and none
+# are weights.
+_TRAINING: Final = (
+    "optim",
+    "sched",
+    "lr_sched",
+    "scaler",
+    "grad_scaler",
+    "callback",
+    "loop",
+    "rng",
+    "amp",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +38,11 @@ class Entry:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors, by key."""
-        return {key: each for key, each in self.held.items() if isinstance(key, str) and isinstance(each, Tensor)}
+        return {
+            key: each
+            for key, each in self.held.items()
+            if isinstance(key, str) and isinstance(each, Tensor)
+        }
 
     @property
     def described(self) -> str:
@@ -36,18 +51,24 @@ class Entry:
 
 
 def choose(where: str, value: Any, wanted: str | None = None) -> tuple[Entry, str, list[Entry]]:
-    """The dict that holds the weights, the prefix of keys that `wanted` names in it, and the others that could be it.
+    """The dict that holds the weights, the prefix of keys that `wanted` names in it, and the others
+    that could be it.
 
-    Without `wanted` it is the only one, averages left aside. Raises CheckpointError where there is none, where
-    there are several, or where `wanted` is none of them.
+    Without `wanted` it is the only one, averages left aside. Raises CheckpointError where there is
+    none, where there are several, or where `wanted` is none of them.
     """
     value = _of_pairs(value)
     if not isinstance(value, Mapping):
         raise CheckpointError(where, f"holds a {kind_of(value)}, not a dict of tensors", SAVE_AGAIN)
     entries = list(_entries(value))
-    found = [entry for entry in entries if any(_is_kernel(each) for each in entry.tensors.values())] or entries
+    found = [
+        entry for entry in entries if any(_is_kernel(each) for each in entry.tensors.values())
+    ] or entries
     if not found:
-        held = ", ".join(f"{shown(key)} ({kind_of(each)})" for key, each in list(value.items())[:8]) or "nothing"
+        held = (
+            ", ".join(f"{shown(key)} ({kind_of(each)})" for key, each in list(value.items())[:8])
+            or "nothing"
+        )
         raise CheckpointError(where, f"holds no tensors, but {held}", SAVE_AGAIN)
     if wanted is not None:
         chosen, prefix = _named(where, entries, found, wanted)
@@ -62,7 +83,9 @@ def _only(where: str, found: list[Entry]) -> Entry:
         listed = ", ".join(entry.described for entry in current[:8])
         more = f", and {len(current) - 8} more" if len(current) > 8 else ""
         raise CheckpointError(
-            where, f"holds {len(current)} sets of weights: {listed}{more}", name_one(shown(current[0].place))
+            where,
+            f"holds {len(current)} sets of weights: {listed}{more}",
+            name_one(shown(current[0].place)),
         )
     return current[0]
 
@@ -79,7 +102,9 @@ def _named(where: str, entries: list[Entry], found: list[Entry], wanted: str) ->
     if not around:
         listed = ", ".join(entry.described for entry in found[:8])
         raise CheckpointError(
-            where, f"has no weights under {shown(wanted)!r}, but {listed}", name_one(shown(found[0].place))
+            where,
+            f"has no weights under {shown(wanted)!r}, but {listed}",
+            name_one(shown(found[0].place)),
         )
     chosen = around[0]
     return chosen, "" if wanted == chosen.place else _rest(chosen, f"{wanted}.")
@@ -112,14 +137,21 @@ def _entries(value: Mapping[Any, Any]) -> Iterator[Entry]:
 
 
 def _may_hold(key: Any, value: Any) -> bool:
-    return isinstance(key, str) and isinstance(value, Mapping) and not key.lower().startswith(_TRAINING)
+    return (
+        isinstance(key, str)
+        and isinstance(value, Mapping)
+        and not key.lower().startswith(_TRAINING)
+    )
 
 
 def _of_pairs(value: Any) -> Any:
     """A list of (name, tensor) pairs as the dict that it stands for; anything else as it is."""
     if not isinstance(value, list | tuple) or not value:
         return value
-    pairs = all(isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str) for each in value)
+    pairs = all(
+        isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str)
+        for each in value
+    )
     return dict(value) if pairs else value
 
 

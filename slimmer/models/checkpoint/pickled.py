@@ -31,9 +31,11 @@ _SAVE_MODULE = (
 
 
 def read_pickled(path: Path) -> Any:
-    """What torch.save wrote to `path`, on the CPU; in place of other plain objects stand some that hold nothing.
+    """What torch.save wrote to `path`, on the CPU; in place of other plain objects stand some that
+    hold nothing.
 
-    Raises CheckpointError for a file that is none, is damaged, or holds objects with code of their own.
+    Raises CheckpointError for a file that is none, is damaged, or holds objects with code of their
+    own.
     """
     where = str(path)
     with path.open("rb") as file:
@@ -58,10 +60,14 @@ def _refused(path: Path, error: Exception, *, zipped: bool) -> CheckpointError:
     if not zipped and _is_cut(path):
         return CheckpointError(where, "the file is cut short", COPY_AGAIN)
     if not isinstance(error, pickle.UnpicklingError):
-        return CheckpointError(where, f"the file is cut short or damaged ({first_line(error)[:200]})", COPY_AGAIN)
+        return CheckpointError(
+            where, f"the file is cut short or damaged ({first_line(error)[:200]})", COPY_AGAIN
+        )
     named = re.search(r"GLOBAL (\w[\w.]{0,200}\w)", str(error))
     what = f"{named[1]}, which is" if named else "pickled objects that are"
-    found = f"it holds {what} no tensor; slimmer does not load it, since such an object can run code"
+    found = (
+        f"it holds {what} no tensor; slimmer does not load it, since such an object can run code"
+    )
     return CheckpointError(where, found, _SAVE_MODULE.format(path=where))
 
 
@@ -89,13 +95,17 @@ def _check_operations(where: str, file: Any) -> None:
             elif operation.name not in _SILENT:
                 deep = 0
             if deep > _DEEPEST:
-                raise CheckpointError(where, "the file is damaged: it is nested too deep", COPY_AGAIN)
+                raise CheckpointError(
+                    where, "the file is damaged: it is nested too deep", COPY_AGAIN
+                )
     except ValueError:  # no pickle: torch.load says what is wrong
         return
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether a file of the older format (five pickles, then numbers) ends inside a pickle; runs none."""
+    """Whether a file of the older format (five pickles, then numbers) ends inside a pickle; runs
+    none.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         try:

@@ -1,8 +1,10 @@
-"""What training scripts keep beside the weights: plain types, which are read as stand-ins that do nothing.
+"""What training scripts keep beside the weights: plain types, which are read as stand-ins that do
+nothing.
 
-`torch.load(weights_only=True)` makes tensors, dicts and numbers, and refuses every other type unless it is allowed.
-Here a type is allowed by its name alone: in its place stands `Plain`, which takes whatever it is given and
-keeps nothing, or a plain dict. So neither the type's own code nor any of the file's is run, whatever the file says.
+`torch.load(weights_only=True)` makes tensors, dicts and numbers, and refuses every other type
+unless it is allowed. Here a type is allowed by its name alone: in its place stands `Plain`, which
+takes whatever it is given and keeps nothing, or a plain dict. So neither the type's own code nor
+any of the file's is run, whatever the file says.
 """
 
 from collections import OrderedDict
@@ -66,7 +68,10 @@ _PLAIN: Final = (
         for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
         for name in ("_reconstruct", "dtype", "ndarray", "scalar")
     ),
-    *(f"numpy.dtypes.{kind}DType" for kind in ("Bool", "Int32", "Int64", "Float16", "Float32", "Float64")),
+    *(
+        f"numpy.dtypes.{kind}DType"
+        for kind in ("Bool", "Int32", "Int64", "Float16", "Float32", "Float64")
+    ),
     "mmengine.logging.history_buffer.HistoryBuffer",
     "omegaconf.base.ContainerMetadata",
     "omegaconf.base.Metadata",
@@ -86,5 +91,7 @@ _DICTS: Final = (
 
 
 def stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """The stand-ins, each with the full name of the type that it stands for, as `safe_globals` takes them."""
+    """The stand-ins, each with the full name of the type that it stands for, as `safe_globals`
+    takes them.
+    """
     return [*((Plain, name) for name in _PLAIN), *((PlainDict, name) for name in _DICTS)]

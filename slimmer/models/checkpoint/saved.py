@@ -20,8 +20,8 @@ from slimmer.models.match import compare
 def load_weights_(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     """Put `weights` into `model`; `where` (the file, say) stands in the error's first place.
 
-    Every key must be there with its shape; num_batches_tracked may be missing. Raises CheckpointError
-    with what differs, key by key, and leaves the model as it was.
+    Every key must be there with its shape; num_batches_tracked may be missing. Raises
+    CheckpointError with what differs, key by key, and leaves the model as it was.
     """
     difference = compare(model.state_dict(), weights)
     if difference:
@@ -33,15 +33,20 @@ def load_weights_(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
     model.load_state_dict(dict(weights), strict=False)
 
 
-def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write weights and metadata to a .safetensors file, whole or not at all; same values, same bytes.
+def save_weights(
+    path: Path, weights: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write weights and metadata to a .safetensors file, whole or not at all; same values, same
+    bytes.
 
-    Every key gets its own copy of its numbers: tensors that share memory are written once for each key. The file
-    holds a checksum of all else in it, by which `read_weights` sees that it is damaged.
+    Every key gets its own copy of its numbers: tensors that share memory are written once for each
+    key. The file holds a checksum of all else in it, by which `read_weights` sees that it is
+    damaged.
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     own = {
-        key: each.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for key, each in state.items()
+        key: each.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for key, each in state.items()
     }
     content = sealed(save(own, dict(metadata)))
     with whole(path) as part:
@@ -49,7 +54,8 @@ def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a .safetensors file, without the checksum of its numbers; empty where it has none.
+    """The metadata of a .safetensors file, without the checksum of its numbers; empty where it has
+    none.
 
     Raises CheckpointError for a file that is missing, damaged or not of this kind.
     """

@@ -1,4 +1,6 @@
-"""Where weights lie: one file, shards with their index, or a directory as the Hugging Face hub lays it out."""
+"""Where weights lie: one file, shards with their index, or a directory as the Hugging Face hub lays
+it out.
+"""
 
 import json
 import stat
@@ -28,7 +30,8 @@ HUB: Final = (
 
 
 def check_is_file(path: Path) -> None:
-    """Check that `path` is a regular file that can be read and is not empty; a pipe or a device may have no end.
+    """Check that `path` is a regular file that can be read and is not empty; a pipe or a device may
+    have no end.
 
     Raises CheckpointError.
     """
@@ -52,7 +55,9 @@ def check_is_file(path: Path) -> None:
 
 
 def file_of(path: Path) -> Path:
-    """The file that `path` names: itself, or what a directory of the hub holds. Raises CheckpointError."""
+    """The file that `path` names: itself, or what a directory of the hub holds. Raises
+    CheckpointError.
+    """
     try:
         is_folder = path.is_dir()
     except (OSError, ValueError):  # a name that can't be: reading it says so
@@ -67,12 +72,16 @@ def file_of(path: Path) -> Path:
     except OSError as error:
         raise CheckpointError(str(path), f"can't be read: {error.strerror}", NAME_ONE) from error
     listed = ", ".join(held[:8]) or "nothing"
-    found = f"this is a directory, and neither a run nor one of the Hugging Face hub; it holds {listed}"
+    found = (
+        f"this is a directory, and neither a run nor one of the Hugging Face hub; it holds {listed}"
+    )
     raise CheckpointError(str(path), found, f"{NAME_ONE}, which holds {' or '.join(HUB[:4])}")
 
 
 def read_value(path: Path) -> tuple[Any, int]:
-    """What the file at `path` holds, on the CPU, and how many bytes were read for it. Raises CheckpointError."""
+    """What the file at `path` holds, on the CPU, and how many bytes were read for it. Raises
+    CheckpointError.
+    """
     check_is_file(path)
     if path.name.endswith(_INDEX):
         return _read_shards(path)
@@ -89,7 +98,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         sound = is_sound(content)
     except OSError:
         raise
-    except Exception as error:  # the library's own error, and torch's for sizes and types that it has not
+    except (
+        Exception
+    ) as error:  # the library's own error, and torch's for sizes and types that it has not
         found = f"is cut short, damaged or no safetensors file: {first_line(error)[:200]}"
         raise CheckpointError(str(path), found, COPY_AGAIN) from error
     if not sound:
@@ -107,7 +118,9 @@ def _read_shards(index: Path) -> tuple[dict[str, Any], int]:
         if not isinstance(held, Mapping):
             raise CheckpointError(str(index.parent / name), "holds no dict of tensors", COPY_AGAIN)
         total += size
-        weights |= {key: held[key] for key, shard in shards.items() if shard == name and key in held}
+        weights |= {
+            key: held[key] for key, shard in shards.items() if shard == name and key in held
+        }
     missing = [key for key in shards if key not in weights]
     if missing:
         found = f"{len(missing)} tensors of the index are in no file: {', '.join(key[:100] for key in missing[:8])}"
@@ -121,10 +134,19 @@ def _shards(index: Path) -> dict[str, str]:
     try:
         shards = read_json(index)["weight_map"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(str(index), f"is no index of shards ({first_line(error)})", right) from error
+        raise CheckpointError(
+            str(index), f"is no index of shards ({first_line(error)})", right
+        ) from error
     if not isinstance(shards, dict) or not shards:
         raise CheckpointError(str(index), "names no files", right)
     for name in shards.values():
-        if not isinstance(name, str) or not name or Path(name).name != name or name.endswith(_INDEX):
-            raise CheckpointError(str(index), f"names {json.dumps(name)[:100]}, which is no file beside it", right)
+        if (
+            not isinstance(name, str)
+            or not name
+            or Path(name).name != name
+            or name.endswith(_INDEX)
+        ):
+            raise CheckpointError(
+                str(index), f"names {json.dumps(name)[:100]}, which is no file beside it", right
+            )
     return shards

@@ -33,7 +33,9 @@ class Session(Protocol):
         """
 
     def copies(self, x: Array) -> Mapping[str, Callable[[], None]]:
-        """The copies that `prepare` leaves out, "to_device" and "to_host", each as a call; none on the CPU."""
+        """The copies that `prepare` leaves out, "to_device" and "to_host", each as a call; none on
+        the CPU.
+        """
 
     def close(self) -> None:
         """Let go of the network and its memory; the session can't be used any more."""

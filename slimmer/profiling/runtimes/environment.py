@@ -15,16 +15,18 @@ from slimmer.profiling.runtimes.gpu import gpu_and_driver
 def environment() -> dict[str, str | int | float | None]:
     """What a reader must know of the machine to make sense of a timing; None for what is not there.
 
-    `cpu_vector_floats` is how many fp32 numbers a vector of the CPU holds, where its flags are known. `load` is
-    the mean number of running processes over the last minute. `gpu` and `gpu_driver` are those of the first GPU that
-    this process sees.
+    `cpu_vector_floats` is how many fp32 numbers a vector of the CPU holds, where its flags are
+    known. `load` is the mean number of running processes over the last minute. `gpu` and
+    `gpu_driver` are those of the first GPU that this process sees.
     """
     cpu, (gpu, driver) = _cpu(), gpu_and_driver()
     return {
         "cpu": cpu.get("brand_raw") or platform.processor() or platform.machine(),
         "cpu_vector_floats": _vector_floats(cpu.get("flags", [])),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "os": platform.platform(),
         "python": platform.python_version(),

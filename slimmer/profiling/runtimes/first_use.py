@@ -1,4 +1,6 @@
-"""What the first use of a network costs, measured in a process of its own: opening, first run, memory."""
+"""What the first use of a network costs, measured in a process of its own: opening, first run,
+memory.
+"""
 
 import json
 import subprocess
@@ -22,11 +24,12 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Fresh:
-    """A network's first use: milliseconds to open the session and to run it once, and the memory that both took.
+    """A network's first use: milliseconds to open the session and to run it once, and the memory
+    that both took.
 
-    `memory_bytes` is by how much the process's resident memory rose at its highest, over what it was before the
-    session was opened; None where the system does not say. `device_bytes` is by how much the GPU's used memory
-    rose, whoever used it; None without a GPU.
+    `memory_bytes` is by how much the process's resident memory rose at its highest, over what it
+    was before the session was opened; None where the system does not say. `device_bytes` is by how
+    much the GPU's used memory rose, whoever used it; None without a GPU.
     """
 
     session_ms: float
@@ -43,20 +46,31 @@ def measure_fresh(
     threads: int | None = None,
     options: Options = DEFAULTS,
 ) -> Fresh | None:
-    """The first use of the ONNX file at `path` on images of `shape` (N, C, H, W), in a process of its own.
+    """The first use of the ONNX file at `path` on images of `shape` (N, C, H, W), in a process of
+    its own.
 
     None where that process fails: the session that is timed then says why.
     """
-    job = {"path": str(path), "shape": shape, "provider": provider, "threads": threads, "options": asdict(options)}
+    job = {
+        "path": str(path),
+        "shape": shape,
+        "provider": provider,
+        "threads": threads,
+        "options": asdict(options),
+    }
     command = [sys.executable, "-m", "slimmer.profiling.runtimes.first_use", json.dumps(job)]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)  # noqa: S603 - ourselves
+        answer = subprocess.run(  # noqa: S603 - slimmer's own module
+            command, capture_output=True, text=True, check=True, timeout=SECONDS
+        )
     except subprocess.SubprocessError:
         return None
     return Fresh(**json.loads(answer.stdout.splitlines()[-1]))
 
 
-def use_once(path: Path, shape: tuple[int, ...], provider: str, threads: int | None, options: Options) -> Fresh:
+def use_once(
+    path: Path, shape: tuple[int, ...], provider: str, threads: int | None, options: Options
+) -> Fresh:
     """The first use in this process, which should have done nothing else before."""
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     _forget_peak()
@@ -92,7 +106,9 @@ def _resident(key: str) -> int | None:
 
 
 def _forget_peak() -> None:
-    """Let the highest memory so far be that of now, where Linux allows it; else the imports' peak may count."""
+    """Let the highest memory so far be that of now, where Linux allows it; else the imports' peak
+    may count.
+    """
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -108,7 +124,13 @@ def _device_bytes() -> int | None:
 def main(text: str) -> None:
     """Print the first use that the JSON `text` describes, as JSON."""
     job: dict[str, Any] = json.loads(text)
-    found = use_once(Path(job["path"]), tuple(job["shape"]), job["provider"], job["threads"], Options(**job["options"]))
+    found = use_once(
+        Path(job["path"]),
+        tuple(job["shape"]),
+        job["provider"],
+        job["threads"],
+        Options(**job["options"]),
+    )
     sys.stdout.write(json.dumps(asdict(found)) + "\n")
 
 

@@ -44,9 +44,11 @@ def gpu_and_driver() -> tuple[str | None, str | None]:
 
 
 def gpu_state() -> GpuState | None:
-    """The first GPU's clocks, temperature, power, load and what throttles it, at this moment; None without one.
+    """The first GPU's clocks, temperature, power, load and what throttles it, at this moment; None
+    without one.
 
-    A figure that the GPU does not give is None. The whole card's load and memory are told, whoever uses it.
+    A figure that the GPU does not give is None. The whole card's load and memory are told, whoever
+    uses it.
     """
     with suppress(pynvml.NVMLError), _first_gpu() as gpu:
         state: GpuState = {name: _figure(read, gpu) for name, read in _FIGURES.items()}
@@ -84,4 +86,8 @@ def _first_gpu() -> Iterator[Any]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
     with _nvml():
         by_number = named.isdecimal()
-        yield pynvml.nvmlDeviceGetHandleByIndex(int(named)) if by_number else pynvml.nvmlDeviceGetHandleByUUID(named)
+        yield (
+            pynvml.nvmlDeviceGetHandleByIndex(int(named))
+            if by_number
+            else pynvml.nvmlDeviceGetHandleByUUID(named)
+        )

@@ -21,15 +21,21 @@ from slimmer.registry import Registry
 
 
 def _file(path: Path, request: Request) -> Session:
-    return open_session(path, provider=request.provider, threads=request.threads, options=request.options)
+    return open_session(
+        path, provider=request.provider, threads=request.threads, options=request.options
+    )
 
 
 def _first_use(path: Path, shape: tuple[int, ...], request: Request) -> Fresh | None:
-    return measure_fresh(path, shape, provider=request.provider, threads=request.threads, options=request.options)
+    return measure_fresh(
+        path, shape, provider=request.provider, threads=request.threads, options=request.options
+    )
 
 
 def _trace(path: Path, images: Array, request: Request) -> Trace:
-    return trace_network(path, images, provider=request.provider, threads=request.threads, options=request.options)
+    return trace_network(
+        path, images, provider=request.provider, threads=request.threads, options=request.options
+    )
 
 
 # PyTorch's sessions are imported where they are used: files alone need not wait for them.
@@ -103,5 +109,7 @@ def check_runtimes(names: Sequence[str], provider: str, options: Options) -> dic
     if options != DEFAULTS and not taking:
         able = [entry.name for entry in RUNTIMES.values() if entry.takes_options]
         told = f"{', '.join(names)} takes no such options: {options.told()}"
-        raise RuntimeUnavailableError("profile options", told, f"runtime {', '.join(able)}, or leave them out")
+        raise RuntimeUnavailableError(
+            "profile options", told, f"runtime {', '.join(able)}, or leave them out"
+        )
     return found

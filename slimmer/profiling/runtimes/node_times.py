@@ -1,4 +1,6 @@
-"""Where the nodes of an ONNX file run and where its time goes, from a session that is timed for nothing else."""
+"""Where the nodes of an ONNX file run and where its time goes, from a session that is timed for
+nothing else.
+"""
 
 import json
 import statistics
@@ -26,9 +28,10 @@ Event = Mapping[str, Any]
 class Trace:
     """What ONNX Runtime's profiler saw of one network.
 
-    `nodes` counts by provider. `on_cpu` names the nodes that fell back to the CPU, `memcpy` those that copy between
-    devices. `shares` is each operation's share of the nodes' time on the CPU; on a GPU it is empty, where a node's
-    time is that of launching its kernels. The profiler slows a session, so it says shares and no durations.
+    `nodes` counts by provider. `on_cpu` names the nodes that fell back to the CPU, `memcpy` those
+    that copy between devices. `shares` is each operation's share of the nodes' time on the CPU; on
+    a GPU it is empty, where a node's time is that of launching its kernels. The profiler slows a
+    session, so it says shares and no durations.
     """
 
     nodes: dict[str, int]
@@ -40,16 +43,19 @@ class Trace:
 def trace_network(
     path: Path, x: Array, *, provider: str, threads: int | None = None, options: Options = DEFAULTS
 ) -> Trace:
-    """What the nodes of the ONNX file at `path` do on images `x`, over some runs behind a first one.
+    """What the nodes of the ONNX file at `path` do on images `x`, over some runs behind a first
+    one.
 
-    Raises RuntimeUnavailableError under `options.strict` where a node is left to the CPU or copies between
-    devices, with the names of all such, and what `open_session` raises.
-    Source: https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html
+    Raises RuntimeUnavailableError under `options.strict` where a node is left to the CPU or copies
+    between devices, with the names of all such, and what `open_session` raises. Source:
+    https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html
     """
     # A CUDA graph hides its nodes, and a strict session could not say which ones it refuses.
     plain = replace(options, cuda_graph=False, strict=False)
     with tempfile.TemporaryDirectory(prefix="slimmer-trace-") as folder:
-        session = open_session(path, provider=provider, threads=threads, options=plain, trace=Path(folder) / "trace")
+        session = open_session(
+            path, provider=provider, threads=threads, options=plain, trace=Path(folder) / "trace"
+        )
         once = session.prepare(x)
         once()
         began = time.perf_counter()
@@ -72,11 +78,17 @@ def trace_network(
 def read_trace(events: Iterable[Event], wanted: str) -> Trace:
     """What the events of ONNX Runtime's profiler say about a session on the provider `wanted`."""
     events = list(events)
-    ends = sorted(event["ts"] + event["dur"] for event in events if event.get("name") == "model_run")
+    ends = sorted(
+        event["ts"] + event["dur"] for event in events if event.get("name") == "model_run"
+    )
     nodes: dict[str, Event] = {}
     durations: defaultdict[str, list[float]] = defaultdict(list)
     for event in events:
-        if event.get("cat") != "Node" or not str(event["name"]).endswith(_SUFFIX) or "provider" not in event["args"]:
+        if (
+            event.get("cat") != "Node"
+            or not str(event["name"]).endswith(_SUFFIX)
+            or "provider" not in event["args"]
+        ):
             continue
         name = event["name"].removesuffix(_SUFFIX)
         nodes[name] = event["args"]
@@ -87,7 +99,9 @@ def read_trace(events: Iterable[Event], wanted: str) -> Trace:
     fallen = {name for name, args in nodes.items() if args["provider"] == CPU != wanted} - copying
     spent: defaultdict[str, float] = defaultdict(float)
     for name, ticks in durations.items():
-        spent[nodes[name]["op_name"]] += statistics.median(ticks)  # one run that is disturbed must not count
+        spent[nodes[name]["op_name"]] += statistics.median(
+            ticks
+        )  # one run that is disturbed must not count
     total = sum(spent.values())
     told = sorted(spent.items(), key=lambda part: -part[1]) if wanted == CPU and total else ()
     return Trace(

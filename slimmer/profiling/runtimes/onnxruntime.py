@@ -15,11 +15,20 @@ from slimmer.errors import ExportError, RecipeError, RuntimeUnavailableError
 from slimmer.exporting.error_text import ONNX_FILE, one_line
 from slimmer.exporting.outputs import TYPES, as_type, judged
 from slimmer.profiling.runtimes import Array
-from slimmer.profiling.runtimes.providers import CPU, ON_GPU, Asked, asked_for, check_provider, first_choice
+from slimmer.profiling.runtimes.providers import (
+    CPU,
+    ON_GPU,
+    Asked,
+    asked_for,
+    check_provider,
+    first_choice,
+)
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
 _BOUND = "inputs and outputs bound on the device, copies not timed"
-_THROUGH_MEMORY = "inputs and outputs in the CPU's memory: copies to the device and back are timed too"
+_THROUGH_MEMORY = (
+    "inputs and outputs in the CPU's memory: copies to the device and back are timed too"
+)
 _SILENT, _WARNING = 4, 2  # ONNX Runtime's log severities; a program starts at warning
 
 
@@ -28,7 +37,9 @@ class OnnxSession:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, session: Any, settings: Mapping[str, str], *, cuda_graph: bool = False) -> None:
+    def __init__(
+        self, path: Path, session: Any, settings: Mapping[str, str], *, cuda_graph: bool = False
+    ) -> None:
         self.provider: str = session.get_providers()[0]
         self.settings = dict(settings)
         self._path = path
@@ -41,7 +52,9 @@ class OnnxSession:
     def run(self, x: Array) -> Array:
         """The first output for `x`. Raises ExportError for images that the network does not take."""
         try:
-            logits: Array = self._session.run([self._outputs[0].name], {self._input.name: self._cast(x)})[0]
+            logits: Array = self._session.run(
+                [self._outputs[0].name], {self._input.name: self._cast(x)}
+            )[0]
         except Exception as error:  # ONNX Runtime's errors share no base
             raise self._refused(x, error) from error
         return logits
@@ -49,10 +62,10 @@ class OnnxSession:
     def prepare(self, x: Array) -> Callable[[], None]:
         """A call that runs the network once, inputs and outputs bound on the provider's device.
 
-        Without binding, a run on a GPU includes the copies to it and back. Under `cuda_graph` each prepared
-        call has a graph of its own, captured by its first run, and outputs that stay where they are. The call
-        raises ExportError for images that the network does not take.
-        Source: https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html
+        Without binding, a run on a GPU includes the copies to it and back. Under `cuda_graph` each
+        prepared call has a graph of its own, captured by its first run, and outputs that stay where
+        they are. The call raises ExportError for images that the network does not take. Source:
+        https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html
         """
         session, options = self._session, None
         if self._graphs is not None:
@@ -69,7 +82,9 @@ class OnnxSession:
         return once
 
     def copies(self, x: Array) -> dict[str, Callable[[], None]]:
-        """What `prepare` leaves out on a GPU: calls that copy `x` to it, and the outputs back; none on the CPU."""
+        """What `prepare` leaves out on a GPU: calls that copy `x` to it, and the outputs back; none
+        on the CPU.
+        """
         if self._device == "cpu":
             return {}
         binding, alive = self._bind(x)
@@ -77,7 +92,10 @@ class OnnxSession:
         # outside of all graphs: without a number the run would replay the first
         self._session.run_with_iobinding(binding, None if self._graphs is None else _in_graph(-1))
         binding.synchronize_outputs()
-        return {"to_device": lambda: alive[0].update_inplace(source), "to_host": binding.copy_outputs_to_cpu}
+        return {
+            "to_device": lambda: alive[0].update_inplace(source),
+            "to_host": binding.copy_outputs_to_cpu,
+        }
 
     def end_trace(self) -> Path:
         """The file that a session opened with `trace` wrote."""
@@ -91,7 +109,11 @@ class OnnxSession:
         """The inputs and outputs bound on the device, and what must live as long as they are used."""
         binding = self._session.io_binding()
         # On the CPU the value reads the array's own memory.
-        alive = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(self._cast(x)), self._device, 0)]
+        alive = [
+            onnxruntime.OrtValue.ortvalue_from_numpy(
+                np.ascontiguousarray(self._cast(x)), self._device, 0
+            )
+        ]
         binding.bind_ortvalue_input(self._input.name, alive[0])
         for output in self._outputs:
             if self._graphs is None:
@@ -101,9 +123,13 @@ class OnnxSession:
             shape = [len(x) if index == 0 else size for index, size in enumerate(output.shape)]
             if not all(isinstance(size, int) for size in shape):
                 found = f"output {output.name} has the shape {output.shape}"
-                raise ExportError(f"{self._path} with a CUDA graph", found, "sizes that only the batch changes")
+                raise ExportError(
+                    f"{self._path} with a CUDA graph", found, "sizes that only the batch changes"
+                )
             kind = TYPES.get(output.type, np.float32)
-            alive.append(onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, kind, self._device, 0))
+            alive.append(
+                onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, kind, self._device, 0)
+            )
             binding.bind_ortvalue_output(output.name, alive[-1])
         binding.synchronize_inputs()
         return binding, alive
@@ -115,7 +141,9 @@ class OnnxSession:
     def _refused(self, x: Array, error: Exception) -> ExportError:
         where = f"{self._path} on images {x.shape} of {x.dtype}"
         return ExportError(
-            where, one_line(error), "images as the file's input asks for them, and memory for such a batch"
+            where,
+            one_line(error),
+            "images as the file's input asks for them, and memory for such a batch",
         )
 
 
@@ -134,16 +162,19 @@ def open_session(
     options: Options = DEFAULTS,
     trace: Path | None = None,
 ) -> OnnxSession:
-    """The ONNX file at `path`, ready to run on `provider`: "cpu", "cuda", "tensorrt" or one by its own name.
+    """The ONNX file at `path`, ready to run on `provider`: "cpu", "cuda", "tensorrt" or one by its
+    own name.
 
-    `threads` is the number of threads inside one operation; None leaves it to ONNX Runtime, one per core.
-    Whatever `options` leave out stays at ONNX Runtime's default (on CUDA that includes TF32), and `settings`
-    says what is active, with the number of nodes that each provider got. With `trace` the session writes what
-    each node did to a file of that prefix (`end_trace`), and is slowed by it.
+    `threads` is the number of threads inside one operation; None leaves it to ONNX Runtime, one per
+    core. Whatever `options` leave out stays at ONNX Runtime's default (on CUDA that includes TF32),
+    and `settings` says what is active, with the number of nodes that each provider got. With
+    `trace` the session writes what each node did to a file of that prefix (`end_trace`), and is
+    slowed by it.
 
-    Raises RuntimeUnavailableError for a provider or an option that is unknown or that is not active once the
-    session stands (ONNX Runtime goes on without it and only logs that), and under `options.strict` for nodes
-    left to the CPU; ExportError for a file that is missing or broken; RecipeError for fewer threads than one.
+    Raises RuntimeUnavailableError for a provider or an option that is unknown or that is not active
+    once the session stands (ONNX Runtime goes on without it and only logs that), and under
+    `options.strict` for nodes left to the CPU; ExportError for a file that is missing or broken;
+    RecipeError for fewer threads than one.
 
     Source: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
     """
@@ -158,9 +189,15 @@ def open_session(
         with _silence():
             if first_choice(provider) in ON_GPU and hasattr(onnxruntime, "preload_dlls"):
                 onnxruntime.preload_dlls()  # CUDA from pip packages lies where the loader does not look
-            session = onnxruntime.InferenceSession(str(path), settings, providers=asked, enable_fallback=0)
+            session = onnxruntime.InferenceSession(
+                str(path), settings, providers=asked, enable_fallback=0
+            )
     except Exception as error:  # ONNX Runtime's errors share no base
-        if first_choice(provider) == CPU or type(error).__name__ in ("InvalidProtobuf", "InvalidGraph", "NoSuchFile"):
+        if first_choice(provider) == CPU or type(error).__name__ in (
+            "InvalidProtobuf",
+            "InvalidGraph",
+            "NoSuchFile",
+        ):
             raise ExportError(str(path), one_line(error), ONNX_FILE) from error
         raise _inactive(provider, one_line(error)) from error
     nodes = _nodes(session)
@@ -169,7 +206,9 @@ def open_session(
     return OnnxSession(path, session, _settings(session, settings, nodes), cuda_graph=graph)
 
 
-def _session_options(provider: str, threads: int | None, options: Options, trace: Path | None) -> Any:
+def _session_options(
+    provider: str, threads: int | None, options: Options, trace: Path | None
+) -> Any:
     found = onnxruntime.SessionOptions()
     found.log_severity_level = _SILENT
     found.intra_op_num_threads = threads or 0
@@ -183,7 +222,9 @@ def _session_options(provider: str, threads: int | None, options: Options, trace
 
 
 def _check_active(session: Any, provider: str, asked: Asked, nodes: Mapping[str, int]) -> None:
-    """Raise RuntimeUnavailableError where the session is on another provider or its options are others."""
+    """Raise RuntimeUnavailableError where the session is on another provider or its options are
+    others.
+    """
     wanted, active = first_choice(provider), session.get_providers()[0]
     if active != wanted:
         raise _inactive(provider, f"{wanted} was asked for, {active} is active")
@@ -196,7 +237,10 @@ def _check_active(session: Any, provider: str, asked: Asked, nodes: Mapping[str,
 
 
 def _inactive(provider: str, found: str) -> RuntimeUnavailableError:
-    needs = {"cuda": "a GPU with the versions of CUDA and cuDNN", "tensorrt": "a GPU with CUDA, cuDNN and TensorRT"}
+    needs = {
+        "cuda": "a GPU with the versions of CUDA and cuDNN",
+        "tensorrt": "a GPU with CUDA, cuDNN and TensorRT",
+    }
     return RuntimeUnavailableError(
         f"provider {provider}",
         found,
@@ -221,7 +265,11 @@ def _nodes(session: Any) -> Counter[str]:
     """How many nodes each provider got; empty where this ONNX Runtime does not say."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return Counter()
-    return Counter(part.ep_name for part in session.get_provider_graph_assignment_info() for _ in part.get_nodes())
+    return Counter(
+        part.ep_name
+        for part in session.get_provider_graph_assignment_info()
+        for _ in part.get_nodes()
+    )
 
 
 def _settings(session: Any, options: Any, nodes: Mapping[str, int]) -> dict[str, str]:
@@ -248,9 +296,9 @@ def accuracy(
 ) -> float:
     """The share of images that the ONNX file at `path` puts into the class that their labels name.
 
-    `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch` is the number
-    of images that the file takes, where that is fixed. Raises DataError where there is no image, and what
-    `open_session` raises.
+    `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch`
+    is the number of images that the file takes, where that is fixed. Raises DataError where there
+    is no image, and what `open_session` raises.
     """
     session = open_session(path, provider=provider, threads=threads)
     return judged(session.run, batches, where=f"accuracy of {path}", batch=batch).accuracy

@@ -31,9 +31,11 @@ Asked = list[tuple[str, dict[str, str]]]
 
 
 def check_provider(provider: str) -> str:
-    """The provider by its short name, if it has one: a short name, or any that ONNX Runtime was built with.
+    """The provider by its short name, if it has one: a short name, or any that ONNX Runtime was
+    built with.
 
-    Raises RuntimeUnavailableError for a name that is not known, and for a provider that was left out of this build.
+    Raises RuntimeUnavailableError for a name that is not known, and for a provider that was left
+    out of this build.
 
     >>> check_provider("cpu"), check_provider("CPUExecutionProvider")
     ('cpu', 'cpu')
@@ -68,7 +70,8 @@ def first_choice(provider: str) -> str:
 def asked_for(provider: str, options: Options) -> Asked:
     """The providers in order, each with its options.
 
-    Raises RuntimeUnavailableError for an option that the provider does not have: nothing is dropped silently.
+    Raises RuntimeUnavailableError for an option that the provider does not have: nothing is dropped
+    silently.
 
     >>> asked_for("cuda", Options(tf32=False))
     [('CUDAExecutionProvider', {'use_tf32': '0'})]

@@ -19,7 +19,9 @@ PROVIDERS = ("cpu", "cuda")
 class TorchSession:
     """A copy of a network in eval mode on one device; `open_model` makes it."""
 
-    def __init__(self, model: nn.Module, device: str, *, threads: int | None = None, compiled: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, device: str, *, threads: int | None = None, compiled: bool = False
+    ) -> None:
         self.name = "torch-compiled" if compiled else "torch"
         self.provider = device
         self._compiled = compiled
@@ -28,12 +30,15 @@ class TorchSession:
             torch.set_num_threads(threads)  # PyTorch has one number for the whole process
         self._model: Any = set_mode_(duplicate(model), training=False).to(device)
         if compiled:
-            # Of more versions than its limit Dynamo would run the rest eagerly; fullgraph makes that an error.
+            # Of more versions than its limit Dynamo would run the rest eagerly; fullgraph makes
+            # that an error.
             self._model = torch.compile(self._model, dynamic=False, fullgraph=True)
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """PyTorch's settings of the moment; slimmer changes none of them but the number of threads asked for."""
+        """PyTorch's settings of the moment; slimmer changes none of them but the number of threads
+        asked for.
+        """
         return {
             "mode": f"{'compiled, inductor' if self._compiled else 'eager'}, inference_mode",
             "threads": str(torch.get_num_threads()),
@@ -51,10 +56,14 @@ class TorchSession:
     def prepare(self, x: Array) -> Callable[[], None]:
         """A call that runs the network once on `x` on the device, and waits for it.
 
-        A compiled network is compiled by its first run. The call raises RuntimeUnavailableError where that fails, or
-        the network does not take `x`, or there is no memory for it.
+        A compiled network is compiled by its first run. The call raises RuntimeUnavailableError
+        where that fails, or the network does not take `x`, or there is no memory for it.
         """
-        model, images, cuda = self._live(), torch.from_numpy(x).to(self.provider), self.provider == "cuda"
+        model, images, cuda = (
+            self._live(),
+            torch.from_numpy(x).to(self.provider),
+            self.provider == "cuda",
+        )
 
         def once() -> None:
             try:
@@ -63,7 +72,9 @@ class TorchSession:
                     if cuda:
                         torch.cuda.synchronize()
             except Exception as error:
-                compiled = "a C++ compiler, a network that torch.compile takes, " if self._compiled else ""
+                compiled = (
+                    "a C++ compiler, a network that torch.compile takes, " if self._compiled else ""
+                )
                 right = f"{compiled}images that the network takes and memory for such a batch, or leave {self.name} out"
                 where = f"runtime {self.name} on images {x.shape}"
                 raise RuntimeUnavailableError(where, one_line(error), right) from error
@@ -71,7 +82,9 @@ class TorchSession:
         return once
 
     def copies(self, x: Array) -> dict[str, Callable[[], None]]:
-        """What `prepare` leaves out on a GPU: calls that copy `x` to it, and the logits back; none on the CPU."""
+        """What `prepare` leaves out on a GPU: calls that copy `x` to it, and the logits back; none
+        on the CPU.
+        """
         if self.provider == "cpu":
             return {}
         images = torch.from_numpy(x)
@@ -108,10 +121,14 @@ def check_device(provider: str) -> str:
     'cpu'
     """
     if provider not in PROVIDERS:
-        raise RuntimeUnavailableError("provider", f"{provider!r} is not known to PyTorch", hint(provider, PROVIDERS))
+        raise RuntimeUnavailableError(
+            "provider", f"{provider!r} is not known to PyTorch", hint(provider, PROVIDERS)
+        )
     if provider == "cuda" and not torch.cuda.is_available():
         found = f"torch {torch.__version__} sees no GPU"
-        raise RuntimeUnavailableError("provider cuda", found, "a build of torch for CUDA and a GPU, or cpu")
+        raise RuntimeUnavailableError(
+            "provider cuda", found, "a build of torch for CUDA and a GPU, or cpu"
+        )
     return provider
 
 
@@ -120,9 +137,9 @@ def open_model(
 ) -> TorchSession:
     """A copy of `model`, ready to run on `provider`: "cpu" or "cuda"; `model` stays as it was.
 
-    `threads` holds for the whole process until the session is closed; sessions close in reverse order. None
-    leaves PyTorch's own. Raises RuntimeUnavailableError for a provider that is unknown or not there, RecipeError
-    for fewer threads than one.
+    `threads` holds for the whole process until the session is closed; sessions close in reverse
+    order. None leaves PyTorch's own. Raises RuntimeUnavailableError for a provider that is unknown
+    or not there, RecipeError for fewer threads than one.
     """
     check_device(provider)
     if threads is not None and threads < 1:

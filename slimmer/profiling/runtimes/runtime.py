@@ -31,7 +31,9 @@ def only_cpu(provider: str) -> str:
     'cpu'
     """
     if provider != "cpu":
-        raise RuntimeUnavailableError("provider", f"{provider!r} is not known", hint(provider, ["cpu"]))
+        raise RuntimeUnavailableError(
+            "provider", f"{provider!r} is not known", hint(provider, ["cpu"])
+        )
     return provider
 
 
@@ -67,7 +69,9 @@ class Runtime:
 
     def __post_init__(self) -> None:
         if (self.open_file is None) == (self.open_module is None):
-            raise ValueError(f"runtime {self.name!r} opens either files or modules: give one of the two")
+            raise ValueError(
+                f"runtime {self.name!r} opens either files or modules: give one of the two"
+            )
 
 
 @dataclass

@@ -1,4 +1,6 @@
-"""What can be set of a session beside provider and threads; what is left out stays at the runtime's default."""
+"""What can be set of a session beside provider and threads; what is left out stays at the runtime's
+default.
+"""
 
 from dataclasses import dataclass, fields
 
@@ -11,10 +13,11 @@ CONV_SEARCHES = ("exhaustive", "heuristic", "default")
 class Options:
     """Settings that change a timing on a GPU; None leaves ONNX Runtime's own default.
 
-    `strict` forbids nodes on the CPU. `cuda_graph` replays one captured graph in place of launching kernels.
-    `tf32` rounds float32 products to 10 bits of mantissa. `conv_search` is how cuDNN's algorithm is found:
-    "exhaustive", "heuristic" or "default". `prefer_nhwc` runs convolutions in channels-last layout.
-    Source: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
+    `strict` forbids nodes on the CPU. `cuda_graph` replays one captured graph in place of launching
+    kernels. `tf32` rounds float32 products to 10 bits of mantissa. `conv_search` is how cuDNN's
+    algorithm is found: "exhaustive", "heuristic" or "default". `prefer_nhwc` runs convolutions in
+    channels-last layout. Source:
+    https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
     """
 
     strict: bool = False
@@ -36,7 +39,9 @@ class Options:
         found = {
             "enable_cuda_graph": "1" if self.cuda_graph else None,
             "use_tf32": None if self.tf32 is None else str(int(self.tf32)),
-            "cudnn_conv_algo_search": None if self.conv_search is None else self.conv_search.upper(),
+            "cudnn_conv_algo_search": None
+            if self.conv_search is None
+            else self.conv_search.upper(),
             "prefer_nhwc": None if self.prefer_nhwc is None else str(int(self.prefer_nhwc)),
         }
         return {key: value for key, value in found.items() if value is not None}
@@ -47,7 +52,9 @@ class Options:
         >>> Options(strict=True, tf32=False).told()
         'strict, tf32'
         """
-        return ", ".join(each.name for each in fields(self) if getattr(self, each.name) != each.default)
+        return ", ".join(
+            each.name for each in fields(self) if getattr(self, each.name) != each.default
+        )
 
 
 DEFAULTS = Options()

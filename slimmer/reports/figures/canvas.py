@@ -1,4 +1,6 @@
-"""How every picture looks: colours, axes, legends, the names of channel groups; and how it is written."""
+"""How every picture looks: colours, axes, legends, the names of channel groups; and how it is
+written.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,8 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, so only drawing does
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by the colour-blind, without the yellow that is too light on white.
+# Okabe and Ito's colours, told apart by the colour-blind, without the yellow that is too light on
+# white.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2",
     "#D55E00",
@@ -31,7 +34,9 @@ LONGEST = 32  # characters of a label
 
 
 def new_figure(height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":
-    """An empty figure of `height` inches and its axes, row by row; those of a column share their x axis."""
+    """An empty figure of `height` inches and its axes, row by row; those of a column share their x
+    axis.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
@@ -51,23 +56,38 @@ def style(number: int) -> tuple[str, str | tuple[float, tuple[float, ...]]]:
 
 
 def legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
-    """Put one legend for `axes` above them, where it hides nothing, in as many columns as its longest text allows.
+    """Put one legend for `axes` above them, where it hides nothing, in as many columns as its
+    longest text allows.
 
     The figure grows by what more than three rows of it take.
     """
-    found = {text: handle for each in axes for handle, text in zip(*each.get_legend_handles_labels(), strict=True)}
+    found = {
+        text: handle
+        for each in axes
+        for handle, text in zip(*each.get_legend_handles_labels(), strict=True)
+    }
     columns = max(1, min(len(found), int(WIDTH * 14) // (max(map(len, found)) + 7)))
     figure.set_figheight(figure.get_figheight() + ROW * max(0, -(-len(found) // columns) - 3))
     figure.legend(
-        found.values(), found.keys(), loc="outside upper left", ncols=columns, frameon=False, fontsize=9, borderpad=0.2
+        found.values(),
+        found.keys(),
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+        borderpad=0.2,
     )
 
 
 def name_groups(axes: "Axes", names: Sequence[str]) -> None:
-    """Name the channel groups at 0, 1, 2, ... along the x axis; of many only every second, third, ..."""
+    """Name the channel groups at 0, 1, 2, ... along the x axis; of many only every second, third,
+    ...
+    """
     every = -(-len(names) // LABELS)
     shown = range(0, len(names), every)
-    axes.set_xticks(list(shown), [shorten(names[place]) for place in shown], rotation=90, fontsize=7)
+    axes.set_xticks(
+        list(shown), [shorten(names[place]) for place in shown], rotation=90, fontsize=7
+    )
     axes.set_xlim(-0.7, len(names) - 0.3)
     axes.tick_params(axis="x", length=2)
     ending = {2: "nd", 3: "rd"}.get(every, "th")
@@ -90,7 +110,9 @@ def shorten(name: str) -> str:
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """The path of the PNG that is written, whole or not at all; the same figure gives the same bytes."""
+    """The path of the PNG that is written, whole or not at all; the same figure gives the same
+    bytes.
+    """
     with whole(path) as part:
         figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
     return path

@@ -1,4 +1,6 @@
-"""The pictures of one run: mask values, sparsity and accuracy over time, widths of the channel groups."""
+"""The pictures of one run: mask values, sparsity and accuracy over time, widths of the channel
+groups.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,14 @@ from slimmer.reports.figures.canvas import (
     save,
     style,
 )
-from slimmer.reports.figures.series import Event, mask_moments, over_epochs, removal, running_mean, sparsity
+from slimmer.reports.figures.series import (
+    Event,
+    mask_moments,
+    over_epochs,
+    removal,
+    running_mean,
+    sparsity,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,10 +39,12 @@ FEW = 20  # channel groups over whose bars there is room for a number
 
 
 def draw_run(events: Sequence[Event], report: Report, folder: Path) -> list[Path]:
-    """The PNG files drawn into `folder`: those of masks, sparsity, training and widths that the run has data for.
+    """The PNG files drawn into `folder`: those of masks, sparsity, training and widths that the run
+    has data for.
 
-    `events` are a run's, in the order in which they were recorded, and `report` is its report. A run that trained
-    under no masks has no masks.png and no sparsity.png; one without data no training.png.
+    `events` are a run's, in the order in which they were recorded, and `report` is its report. A
+    run that trained under no masks has no masks.png and no sparsity.png; one without data no
+    training.png.
     """
     figures = {
         "masks": masks_figure(events),
@@ -41,11 +52,17 @@ def draw_run(events: Sequence[Event], report: Report, folder: Path) -> list[Path
         "training": training_figure(events, report),
         "widths": widths_figure(report),
     }
-    return [save(figure, folder / f"{name}.png") for name, figure in figures.items() if figure is not None]
+    return [
+        save(figure, folder / f"{name}.png")
+        for name, figure in figures.items()
+        if figure is not None
+    ]
 
 
 def masks_figure(events: Sequence[Event]) -> "Figure | None":
-    """How many masks have which value: at the end of the training under masks as bars, at earlier moments as lines."""
+    """How many masks have which value: at the end of the training under masks as bars, at earlier
+    moments as lines.
+    """
     moments = mask_moments(events)
     if not moments:
         return None
@@ -56,13 +73,27 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
     edges = [place / bins for place in range(bins + 1)]
     shares = [100 * count / number for count in last["histogram"]]
     label = f"epoch {round(last['epoch'], 2):g}, in the end"
-    axes.bar(edges[:-1], shares, width=1 / bins, align="edge", color=BLUE, edgecolor="white", lw=0.5, label=label)
-    for event, colour, dash in zip(earlier, (ORANGE, VERMILION, BLACK), (":", "--", "-"), strict=False):
+    axes.bar(
+        edges[:-1],
+        shares,
+        width=1 / bins,
+        align="edge",
+        color=BLUE,
+        edgecolor="white",
+        lw=0.5,
+        label=label,
+    )
+    for event, colour, dash in zip(
+        earlier, (ORANGE, VERMILION, BLACK), (":", "--", "-"), strict=False
+    ):
         heights = [100 * count / number for count in event["histogram"]]
         label = f"epoch {round(event['epoch'], 2):g}"
         axes.stairs(heights, edges, color=colour, linestyle=dash, linewidth=1.1, label=label)
     dead = 1 - sum(last["widths"]) / number
-    axes.set_xlabel(f"value of the mask, {number:,} channels; {dead:.1%} of them exactly 0 at the end", fontsize=9)
+    axes.set_xlabel(
+        f"value of the mask, {number:,} channels; {dead:.1%} of them exactly 0 at the end",
+        fontsize=9,
+    )
     axes.set_ylabel("channels, %", fontsize=9)
     axes.set_xlim(-0.01, 1.01)
     legend(figure, [axes])
@@ -70,7 +101,9 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
 
 
 def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
-    """Sparsity of every cost under the masks and, after the removal, of the slim network; with targets."""
+    """Sparsity of every cost under the masks and, after the removal, of the slim network; with
+    targets.
+    """
     kinds = [kind for kind in costs_in(report) if sparsity(events, kind.name).epochs]
     if not kinds:
         return None
@@ -99,14 +132,18 @@ def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
 
 
 def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
-    """Accuracy on the test images over the epochs, from the removal on, and below it the training loss."""
+    """Accuracy on the test images over the epochs, from the removal on, and below it the training
+    loss.
+    """
     top1 = over_epochs(events, ("removed", "epoch"), "accuracy")
     loss = over_epochs(events, ("step",), "loss")
     if report["accuracy"] is None or not loss.epochs:
         return None
     figure, (above, below) = new_figure(4.6, rows=2)
     dense = report["accuracy"]["dense"]
-    above.axhline(100 * dense, color=GREY, linestyle=(0, (5, 3)), linewidth=1, label=f"dense {dense:.2%}")
+    above.axhline(
+        100 * dense, color=GREY, linestyle=(0, (5, 3)), linewidth=1, label=f"dense {dense:.2%}"
+    )
     marker = "o" if len(top1.epochs) <= 40 else ""
     slim = f"slim {report['accuracy']['slim']:.2%} in the end"
     above.plot(
@@ -136,7 +173,9 @@ def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
 
 
 def widths_figure(report: Report) -> "Figure | None":
-    """The channels of every group, dense and slim, in network order; over few groups also the share that is gone."""
+    """The channels of every group, dense and slim, in network order; over few groups also the share
+    that is gone.
+    """
     groups = report["groups"]
     if not groups:
         return None
@@ -146,11 +185,20 @@ def widths_figure(report: Report) -> "Figure | None":
     places = range(len(groups))
     share = 1 - sum(slim) / sum(dense)
     axes.bar(places, dense, width=0.8, color=PALE, label=f"dense, {sum(dense):,} channels")
-    axes.bar(places, slim, width=0.8, color=BLUE, label=f"slim, {sum(slim):,} ({share:.1%} removed)")
+    axes.bar(
+        places, slim, width=0.8, color=BLUE, label=f"slim, {sum(slim):,} ({share:.1%} removed)"
+    )
     if len(groups) <= FEW:
         for place, whole_width, width in zip(places, dense, slim, strict=True):
             gone = f"−{1 - width / whole_width:.0%}" if width < whole_width else ""  # noqa: RUF001
-            axes.annotate(gone, (place, whole_width), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+            axes.annotate(
+                gone,
+                (place, whole_width),
+                (0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+            )
     axes.set_ylabel("channels", fontsize=9)
     name_groups(axes, names)
     legend(figure, [axes])

@@ -17,7 +17,8 @@ class Series(NamedTuple):
 def over_epochs(events: Sequence[Event], kinds: Sequence[str], key: str) -> Series:
     """The values under `key` in events of these kinds, in the order of their steps.
 
-    A run that was resumed repeats the steps behind its last saved state: of each step and kind the last event counts.
+    A run that was resumed repeats the steps behind its last saved state: of each step and kind the
+    last event counts.
 
     >>> events = [{"event": "step", "step": 10, "epoch": 1.0, "loss": 2.5}, {"event": "done"}]
     >>> over_epochs(events, ["step"], "loss")
@@ -34,9 +35,11 @@ def over_epochs(events: Sequence[Event], kinds: Sequence[str], key: str) -> Seri
 
 
 def sparsity(events: Sequence[Event], cost: str) -> Series:
-    """The share of `cost` that is gone, 0 to 1, while the network is under masks and when the channels are removed.
+    """The share of `cost` that is gone, 0 to 1, while the network is under masks and when the
+    channels are removed.
 
-    The exact projection at the end is a second value at the same epoch. Empty where there were no masks.
+    The exact projection at the end is a second value at the same epoch. Empty where there were no
+    masks.
     """
     if not any(cost in event for event in events if event["event"] in ("step", "masks")):
         return Series([], [])
@@ -51,7 +54,9 @@ def removal(events: Sequence[Event]) -> float | None:
 
 
 def mask_moments(events: Sequence[Event], earlier: int = 3) -> list[Event]:
-    """The last record of the masks, and before it up to `earlier` others, evenly spread from the first one on."""
+    """The last record of the masks, and before it up to `earlier` others, evenly spread from the
+    first one on.
+    """
     by_step = {event["step"]: event for event in events if event["event"] == "masks"}
     records = [by_step[step] for step in sorted(by_step)]
     if not records:
@@ -71,5 +76,14 @@ def running_mean(values: Sequence[float], reach: int) -> list[float]:
 
 
 def _epochs_per_step(events: Sequence[Event]) -> float:
-    """A step in epochs; an event that tells both says it, and without one only step 0 is known to be there."""
-    return next((event["epoch"] / event["step"] for event in events if event.get("epoch") and event.get("step")), 0.0)
+    """A step in epochs; an event that tells both says it, and without one only step 0 is known to
+    be there.
+    """
+    return next(
+        (
+            event["epoch"] / event["step"]
+            for event in events
+            if event.get("epoch") and event.get("step")
+        ),
+        0.0,
+    )

@@ -27,9 +27,19 @@ __all__ = [
     "read_checked",
 ]
 
-# Keys beside those of costs in what has no schema: exported files' metadata, an inspection, a comparison's rows.
+# Keys beside those of costs in what has no schema: exported files' metadata, an inspection, a
+# comparison's rows.
 _METADATA = (
-    *("slimmer", "torch", "network", "weights_sha256", "opset", "int8_images", "seed", "data_sha256"),
+    *(
+        "slimmer",
+        "torch",
+        "network",
+        "weights_sha256",
+        "opset",
+        "int8_images",
+        "seed",
+        "data_sha256",
+    ),
     *("input_layout", "input_range", "input_mean", "input_std", "classes"),
 )
 _INSPECTION = ("notes", "held", "layers")
@@ -38,6 +48,10 @@ _BESIDE_COSTS: tuple[type[BaseModel], ...] = (
     *(Measured, ReportFile, ExportedFile, BudgetSection),
     *KINDS.values(),
 )
-_FIELDS = frozenset(key for each in _BESIDE_COSTS for key in each.model_fields) - Left.model_fields.keys()
+_FIELDS = (
+    frozenset(key for each in _BESIDE_COSTS for key in each.model_fields) - Left.model_fields.keys()
+)
 TAKEN = _FIELDS.union(_METADATA, _INSPECTION, _ROW)
-"""Keys that stand beside those of costs in a run's files and results, so that no cost has such a name."""
+"""Keys that stand beside those of costs in a run's files and results, so that no cost has such a
+name.
+"""

@@ -18,12 +18,18 @@ ImageSize = Annotated[list[Annotated[int, Field(ge=1, le=2**20)]], Field(max_len
 
 
 class Filed(BaseModel):
-    """A part of a file: keys may be added by a newer slimmer, and those named here are there with their types."""
+    """A part of a file: keys may be added by a newer slimmer, and those named here are there with
+    their types.
+    """
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
-AMOUNT: TypeAdapter[float] = TypeAdapter(Amount, config=ConfigDict(strict=True, allow_inf_nan=False))
+AMOUNT: TypeAdapter[float] = TypeAdapter(
+    Amount, config=ConfigDict(strict=True, allow_inf_nan=False)
+)
 COUNT: TypeAdapter[int] = TypeAdapter(Count, config=ConfigDict(strict=True))
 
 
@@ -44,7 +50,9 @@ class OfCosts(Filed):
 
 
 class Environment(Filed):
-    """The machine and the versions that something was measured with; None for what is not there or not known."""
+    """The machine and the versions that something was measured with; None for what is not there or
+    not known.
+    """
 
     cpu: str
     cpu_vector_floats: Count | None
@@ -70,7 +78,8 @@ Schema = TypeVar("Schema", bound=Filed)
 
 
 def check(schema: type[Schema], value: object, where: str, right: str) -> Schema:
-    """The value as its schema has it. Raises RunError with its first mistake; `right` is what to do then.
+    """The value as its schema has it. Raises RunError with its first mistake; `right` is what to do
+    then.
 
     >>> check(Filed, [], "run/report.json", "make it anew")
     Traceback (most recent call last):
@@ -90,10 +99,14 @@ def check(schema: type[Schema], value: object, where: str, right: str) -> Schema
 
 
 def read_checked(schema: type[Schema], path: Path, right: str) -> dict[str, Any]:
-    """The object that a JSON file holds, held against its schema. Raises RunError where it is missing or damaged."""
+    """The object that a JSON file holds, held against its schema. Raises RunError where it is
+    missing or damaged.
+    """
     try:
         value = read_json(path)
     except (OSError, ValueError) as error:
-        raise RunError(str(path), f"can't be read ({first_line(error)[:LONGEST]})", right) from error
+        raise RunError(
+            str(path), f"can't be read ({first_line(error)[:LONGEST]})", right
+        ) from error
     check(schema, value, str(path), right)
     return dict(value)

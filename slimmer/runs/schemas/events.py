@@ -90,7 +90,8 @@ KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
 
 
 def is_event(value: Any) -> bool:
-    """Whether a line's value is an event as slimmer records it; one of a kind that is not known is taken as it is.
+    """Whether a line's value is an event as slimmer records it; one of a kind that is not known is
+    taken as it is.
 
     >>> is_event({"event": "begun", "time": 0.1, "run": "r"}), is_event({"event": "begun"}), is_event(3)
     (True, False, False)

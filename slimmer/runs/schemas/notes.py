@@ -33,7 +33,9 @@ def _sides(text: Any) -> JsonValue:
 
 
 class NetworkNotes(Filed):
-    """The metadata of dense.safetensors and slim.safetensors; `plan` is that of a slim network, as in plan.json."""
+    """The metadata of dense.safetensors and slim.safetensors; `plan` is that of a slim network, as
+    in plan.json.
+    """
 
     arch: Annotated[str, Field(max_length=4096)]
     num_classes: Annotated[int, BeforeValidator(_number), Field(le=MOST_CLASSES)]
@@ -42,7 +44,9 @@ class NetworkNotes(Filed):
 
 
 class StateNotes(Filed):
-    """The metadata of state.safetensors: how far training is, of which run, and under which plan (none: not yet)."""
+    """The metadata of state.safetensors: how far training is, of which run, and under which plan
+    (none: not yet).
+    """
 
     stage: Literal["masks", "slim"]
     step: Annotated[int, BeforeValidator(_number)]

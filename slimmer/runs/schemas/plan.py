@@ -30,7 +30,8 @@ class PlanGroup(Filed):
 class PlanFile(Filed):
     """plan.json: the channel groups of a network and what stays of each.
 
-    `attributes` are numbers of the user's modules that name a width, `module#name`, and what they become.
+    `attributes` are numbers of the user's modules that name a width, `module#name`, and what they
+    become.
     """
 
     format: Literal[1]

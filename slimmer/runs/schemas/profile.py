@@ -84,7 +84,9 @@ class ProfiledTiming(ProfiledCase):
 
 
 class SpeedRatio(Filed):
-    """How many times faster by one clock; the interval is None where there are too few blocks for one."""
+    """How many times faster by one clock; the interval is None where there are too few blocks for
+    one.
+    """
 
     speedup: Amount
     low: Amount | None
@@ -180,7 +182,9 @@ class ProfileFile(Filed):
     gpu: dict[str, dict[str, float | str | list[str] | None] | None]
     subjects: list[ProfiledSubject] = Field(min_length=1)
     timings: list[ProfiledTiming]
-    runtimes: dict[str, UsedRuntime] = Field(default_factory=dict)  # absent where an older slimmer wrote the file
+    runtimes: dict[str, UsedRuntime] = Field(
+        default_factory=dict
+    )  # absent where an older slimmer wrote the file
     comparisons: list[ProfiledComparison]
     among: list[ProfiledComparison]
     fresh: list[ProfiledFirstUse]
@@ -199,8 +203,13 @@ class ProfileFile(Filed):
             raise ValueError("layers are not those of the subjects")
         timed = {_place(each, each.model, each.runtime) for each in self.timings}
         for one in (*self.comparisons, *self.among):
-            if {_place(one, one.model, one.runtime), _place(one, one.against, one.against_runtime)} - timed:
-                raise ValueError(f"{one.model} is compared with {one.against}, and one of them was not timed")
+            if {
+                _place(one, one.model, one.runtime),
+                _place(one, one.against, one.against_runtime),
+            } - timed:
+                raise ValueError(
+                    f"{one.model} is compared with {one.against}, and one of them was not timed"
+                )
         for traced in self.traces:
             if _place(traced, traced.model, traced.runtime) not in timed:
                 raise ValueError(f"{traced.model} is traced and was not timed")

@@ -28,9 +28,11 @@ class Left(OfCosts):
 
 
 class Measured(OfCosts):
-    """dense.json: what is known of the dense network, and of which recipe and weights the run is made.
+    """dense.json: what is known of the dense network, and of which recipe and weights the run is
+    made.
 
-    Costs are in their own units. `recipe_sha256` is of recipe.yaml and `dense_sha256` of dense.safetensors.
+    Costs are in their own units. `recipe_sha256` is of recipe.yaml and `dense_sha256` of
+    dense.safetensors.
     """
 
     cost_kind = COUNT
