@@ -225,7 +225,7 @@ def test_a_slim_network_has_its_numbers_also_where_it_is_loaded_and_the_report_l
         "attributes"
     ]["followed"]
     text = Path(tmp_path, "run", "report.md").read_text()
-    assert f"- `block.width` was 8 and is {loaded.block.width}." in text
+    assert f"- `block.width` changed from 8 to {loaded.block.width}." in text
 
 
 class BySize(Halves):
@@ -298,16 +298,16 @@ def test_parts_that_a_rewritten_network_cuts_unequal_are_listed_and_equal_splits
 def test_a_width_that_cannot_be_told_is_listed():
     [note] = attribute_notes({"stayed": [{"attribute": "a.b", "dense": 8, "widths": [None, 5]}]})
     assert note.startswith(
-        "`a.b` stays 8, and what was 8 wide is now a part of them, 5. forward does not read it;"
+        "`a.b` is still 8, but the widths it may stand for are now unknown, 5. forward does not read it;"
     )
 
 
 def test_a_report_of_before_has_no_such_section(tmp_path):
     result = slimmer.prune(made(), flops=0.5, input_size=SIZE)
     report = dict(result.report)
-    assert "## Numbers in the modules" in to_markdown(report)
+    assert "## Width attributes of modules" in to_markdown(report)
     del report["attributes"]
-    assert "## Numbers in the modules" not in to_markdown(report)
+    assert "## Width attributes of modules" not in to_markdown(report)
 
 
 class InTraining(Two):

@@ -501,7 +501,7 @@ def test_a_comparison_replaces_no_files_but_its_own(main_job):
     Path("docs").mkdir()
     Path("docs/compare.md").write_text("mine")
     message = refused("compare", main_job.run.path, "--out", "docs")
-    assert "docs/compare.md: exists, and is of no comparison" in message
+    assert "docs/compare.md: exists, and slimmer's comparison did not write it" in message
     for _ in range(2):
         assert slimmer("compare", main_job.run.path, "--out", "table").exit_code == 0
 

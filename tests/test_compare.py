@@ -221,7 +221,7 @@ def test_a_seed_that_is_there_twice_and_several_machines_are_said():
         make("b", environment={**run_samples.ENVIRONMENT, "cpu": "other"}),
     ]
     first, second = compare_runs(runs)["notes"]
-    assert first == "seed 0 is there 2 times in one row: a, b"
+    assert first == "seed 0 occurs 2 times in one row: a, b"
     assert "different machines" in second
 
 
@@ -234,7 +234,7 @@ def test_a_directory_stands_for_all_finished_runs_below_it():
     make("runs/c", seed=2, finished=False)
     found = compare_runs([Path("runs"), Path("runs/a")])
     assert found["rows"][0]["runs"] == ["runs/a", "runs/deep/b"]
-    assert found["notes"] == ["left out, since not finished: runs/c"]
+    assert found["notes"] == ["skipped, not finished: runs/c"]
 
 
 def test_runs_below_a_directory_come_in_the_order_of_the_numbers_in_their_names():
@@ -265,10 +265,10 @@ def test_what_is_no_finished_run_is_refused():
     assert "RUN" in refused()
     assert "begun: is not finished" in refused("begun")
     assert "nowhere: does not exist" in refused("nowhere")
-    assert "empty: is no run, and there is none below it" in refused("empty")
+    assert "empty: is not a run and contains none" in refused("empty")
     Path("all/begun").mkdir(parents=True)
     Path("all/begun/recipe.yaml").write_text("version: 1\n")
-    assert "no finished run is there" in refused("all")
+    assert "no finished run found" in refused("all")
 
 
 @pytest.mark.parametrize(
@@ -367,11 +367,11 @@ def test_markdown_holds_every_figure(comparison):
         "settings": "",
         "runs": "2",
         "FLOPs left %": "49.00",
-        "FLOPs gone %": "51.00",
+        "FLOPs removed %": "51.00",
         "FLOPs limit %": "50.00",
         "FLOPs miss %": "1.00",
         "params left %": "40.00",
-        "params gone %": "60.00",
+        "params removed %": "60.00",
         "params limit %": "",
         "params miss %": "",
         "top-1 dense %": "95.00",

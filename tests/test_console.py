@@ -148,7 +148,7 @@ def test_the_report_shows_both_sides_and_the_next_command_last(accuracy):
         "run": "runs/x",
     }
     text = shown(show_report, report)
-    assert "1 of 1 pruned channel groups have a width that is no multiple of 8." in text
+    assert "1 of 1 pruned channel groups have a width that is not a multiple of 8." in text
     for part in ("3,024,512", "1,509,102", "49.90%", "at most 50.00%", "none", "multiply-add"):
         assert part in text
     assert ("96.31%" in text) == (accuracy is not None)
@@ -189,7 +189,7 @@ def test_the_export_shows_every_comparison():
 def test_the_profile_shows_the_headline_first_and_every_table():
     text = shown(show_profile, PROFILE)
     assert text.startswith(
-        "batch 1: slim is 1.65 times as fast as dense (95 % interval 1.60 to 1.70), undisturbed; its FLOPs promise"
+        "batch 1: slim is 1.65 times as fast as dense (95 % interval 1.60 to 1.70), undisturbed; FLOPs reduced"
     )
     for part in (
         "1.65 (1.60 to 1.70)",

@@ -206,7 +206,7 @@ def test_sparsity_is_drawn_with_its_targets_to_the_end_of_the_run():
 
 def test_accuracy_starts_at_the_removal():
     drawn = lines(training_figure(*recorded()))
-    slim = drawn["slim 90.00% in the end"]
+    slim = drawn["slim 90.00% at the end"]
     assert slim.get_xdata() == pytest.approx([4, 5, 6, 7, 8])
     assert slim.get_ydata() == pytest.approx([70, 86.25, 87.5, 88.75, 90])
     assert drawn["dense 95.00%"].get_ydata()[0] == pytest.approx(95)
@@ -245,7 +245,7 @@ def test_each_limited_cost_has_its_panel_and_only_common_targets_are_drawn():
 def test_runs_of_other_networks_are_refused(tmp_path):
     with pytest.raises(RunError) as error:
         draw_runs({"a": recorded(), "b": recorded(groups=3)}, tmp_path)
-    assert (error.value.where, error.value.found) == ("b", "has other channel groups than a")
+    assert (error.value.where, error.value.found) == ("b", "has different channel groups from a")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -322,7 +322,7 @@ def test_a_run_in_parts_is_loaded_into_the_given_module_and_by_its_architecture(
 def test_report_and_console_say_whose_flops_and_parameters_they_are(a_run):
     run, printed = a_run
     for text in (" ".join((run / "report.md").read_text().split()), " ".join(printed.split())):
-        assert "FLOPs are those of the traced parts backbone and head" in text
+        assert "FLOPs cover only the traced parts backbone and head" in text
         assert "Parameters are those of the whole network" in text
 
 

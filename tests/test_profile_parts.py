@@ -144,7 +144,7 @@ def test_the_notes_name_the_nodes_that_left_the_gpu_and_what_throttled_it():
     }
     subject = SimpleNamespace(name="slim", settings={"nodes.CPUExecutionProvider": "1"})
     assert [*gpu_notes(GPU, gpu), *placement_notes(GPU, traces, [subject])] == [
-        "The GPU's clocks were not locked, only read.",
+        "GPU clocks were read, not locked.",
         "The GPU was busy before the first run: 35 %.",
         "The GPU was throttled after the runs: power cap.",
         "slim: nodes left to the CPU: 1 (shape (NonZero)).",
@@ -192,8 +192,8 @@ def test_odd_widths_that_cost_speed_get_a_hint_at_rounding():
     found = [comparison(0.8), comparison(0.5, batch=8)]
     [hint] = width_notes(found, layers, 8)
     assert "1 of 2 layers" in hint
-    assert "batch 8 has 0.50 of what the FLOPs promise" in hint
-    assert "may be faster, by 2.00 times if that were all" in hint
+    assert "batch 8 realises 50 % of its FLOP reduction" in hint
+    assert "may be faster at the same budget, by up to 2.00x" in hint
     assert "--round-to 8" in hint
     assert [
         "2 of 2" in hint and "--round-to 32" in hint for hint in width_notes(found, layers, 32)

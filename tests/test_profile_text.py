@@ -36,7 +36,7 @@ def table(found, title, **options):
     [
         (4, "slim is 2.50 times as fast as dense (95 %"),
         (20, "slim is 0.50 times as fast as dense (slower) (95 %"),
-        (10, "slim has no measurable difference to dense: 1.00 times (95 %"),
+        (10, "slim has no measurable difference from dense: 1.00 times as fast (95 %"),
     ],
 )
 def test_the_headline_is_the_verdict(slim, verdict, tmp_path):
@@ -46,7 +46,7 @@ def test_the_headline_is_the_verdict(slim, verdict, tmp_path):
 
 def test_the_headline_holds_the_speed_up_against_what_the_flops_promise(tmp_path):
     [line] = headline(told(tmp_path, flops={"dense": 500, "slim": 100}))
-    assert line.endswith("its FLOPs promise 5.00, it has 0.50 of that.")
+    assert line.endswith("FLOPs reduced 5.00x, 50 % of that realised as speedup.")
 
 
 def test_columns_that_say_the_same_in_every_row_are_left_out(tmp_path):
@@ -68,7 +68,7 @@ def test_columns_that_say_the_same_in_every_row_are_left_out(tmp_path):
 
 def test_runtimes_are_held_against_one_another_in_a_table_of_their_own(tmp_path):
     rows = table(told(tmp_path, runtimes=BOTH), "Runtimes")
-    assert [(row["network"], row["runtime"], row["against"]) for row in rows] == [
+    assert [(row["network"], row["runtime"], row["compared with"]) for row in rows] == [
         (name, "torch", "onnxruntime") for name in ("dense", "slim")
     ]
 
@@ -147,7 +147,7 @@ def test_widths_are_counted_and_listed_and_the_output_is_left_out(tmp_path):
     counted = [tuple(row.values()) for row in table(found, "Widths")]
     assert counted == [("dense", "2", "0", "0", "1"), ("slim", "2", "1", "1", "1")]
     assert table(found, "Layers whose") == [
-        {"layer": "b", "dense": "48 (16)", "slim": "13 (no multiple of 8)"}
+        {"layer": "b", "dense": "48 (16)", "slim": "13 (not a multiple of 8)"}
     ]
     assert not [
         part for part in parts(found, every_layer=False) if part.title.startswith("Layers whose")
@@ -189,17 +189,17 @@ def test_options_that_were_set_are_said_and_defaults_are_not(tmp_path):
 
     assert said() == []
     assert said(tf32=False, cuda_graph=True) == [
-        "Options, which are ONNX Runtime's alone: cuda_graph True, tf32 False."
+        "Options (ONNX Runtime only): cuda_graph True, tf32 False."
     ]
 
 
 @pytest.mark.parametrize(
     ("provider", "where"),
     [
-        ("CPUExecutionProvider", "lie on the device already."),
-        ("TensorrtExecutionProvider", "lie on the device already."),
-        ("cuda", "lie on the device already."),
-        ("DmlExecutionProvider", "lie in the CPU's memory: copies are timed too."),
+        ("CPUExecutionProvider", "already on the device."),
+        ("TensorrtExecutionProvider", "already on the device."),
+        ("cuda", "already on the device."),
+        ("DmlExecutionProvider", "in CPU memory: copies are timed too."),
     ],
 )
 def test_where_images_lie_is_said_as_it_is(tmp_path, provider, where):
@@ -220,7 +220,7 @@ def test_a_third_network_is_held_against_the_second_too(tmp_path):
     assert (
         "rounded is 1.25 times as fast as slim (95 % interval 1.25 to 1.25)" in headline(found)[-1]
     )
-    speedups = {row["network"]: row["speed-up (95 % interval)"] for row in table(found, "Latency")}
+    speedups = {row["network"]: row["speedup (95 % interval)"] for row in table(found, "Latency")}
     assert speedups["rounded"].startswith("2.50")  # against dense
 
 
@@ -244,8 +244,10 @@ def test_fewer_than_six_blocks_give_a_figure_and_no_interval(tmp_path):
     assert headline(found) == [
         "batch 1: slim is 2.50 times as fast as dense (1 block, too few for an interval)."
     ]
-    assert table(found, "Latency")[1]["speed-up (95 % interval)"] == "2.50"
-    assert any(text.startswith("1 block, in each of them turns") for text in words(found))
+    assert table(found, "Latency")[1]["speedup (95 % interval)"] == "2.50"
+    assert any(
+        text.startswith("1 block; in each block the networks take turns") for text in words(found)
+    )
     [line] = headline(told(tmp_path, blocks=3))
     assert "3 blocks, too few for an interval" in line
 
@@ -254,7 +256,7 @@ def test_undisturbed_is_said_only_where_wall_time_and_cpu_time_agree(tmp_path):
     calm = busy_machine(tmp_path, alone=True).to_dict()
     assert headline(calm)[0].endswith("(95 % interval 20.00 to 20.00), undisturbed.")
     assert (
-        table(calm, "Latency")[1]["speed-up (95 % interval)"]
+        table(calm, "Latency")[1]["speedup (95 % interval)"]
         == "20.00 (20.00 to 20.00), undisturbed"
     )
     assert table(calm, "Latency")[1]["by CPU time"] == "20.00 (20.00 to 20.00)"
@@ -266,17 +268,17 @@ def test_a_busy_machine_is_said_first_and_the_speed_up_is_that_of_cpu_time(tmp_p
     found = busy_machine(tmp_path).to_dict()
     [line] = headline(found)
     assert line == (
-        "batch 1: the machine is too busy for a wall time; by CPU time slim is 20.00 times as fast as "
+        "batch 1: the machine was too busy to use wall time; by CPU time slim is 20.00 times as fast as "
         "dense (95 % interval 20.00 to 20.00)."
     )
     dense, slim = table(found, "Latency")
     assert (dense["CPU ms"], slim["CPU ms"]) == ("10.000", "0.500")
     assert slim["by CPU time"] == "20.00 (20.00 to 20.00)"
-    assert slim["speed-up (95 % interval)"].endswith(", too busy")
+    assert slim["speedup (95 % interval)"].endswith(", too busy")
     [note] = [
         note
         for note in found["notes"]
-        if note.startswith("The machine was too busy for wall times")
+        if note.startswith("The machine was too busy to use wall time")
     ]
     assert f"dense, {found['comparisons'][0]['wall']['speedup']:.2f}" in note
 
@@ -285,7 +287,7 @@ def test_on_several_threads_a_busy_machine_leaves_no_interval_and_one_thread_is_
     found = busy_machine(tmp_path, threads=(2,), waited=0.7).to_dict()
     [line] = headline(found)
     assert line.startswith(
-        "batch 1: the machine is too busy for a wall time; by the CPU time of all threads together"
+        "batch 1: the machine was too busy to use wall time; by total CPU time of all threads"
     )
-    assert line.endswith("(no interval, since a busy machine changes that too).")
-    assert any("With --threads 1 it does not enter." in note for note in found["notes"])
+    assert line.endswith("(no interval, because a busy machine affects CPU time too).")
+    assert any("--threads 1 avoids this." in note for note in found["notes"])

@@ -207,7 +207,7 @@ def test_what_disturbs_the_runs_changes_the_medians_and_not_the_speedup(tmp_path
     assert one.of_medians == pytest.approx(2 * 1.5 / 1.6)
     [note] = [note for note in found.notes if note.startswith("Something disturbed")]
     assert note.endswith(
-        "say otherwise: slim, batch 1, 1 thread, against dense, 1.88 by medians, 2.00 so."
+        "differ: slim, batch 1, 1 thread, against dense, 1.88 by medians, 2.00 quoted."
     )
 
 
@@ -257,9 +257,9 @@ def test_more_blocks_are_timed_until_the_interval_is_narrow_and_four_times_as_ma
         found, _ = fake_profile(tmp_path, lengths, precision=precision, blocks=6, **asked)
         assert [len(timing.block_medians_ms) for timing in found.timings] == [blocks] * 2
         assert [heard[-1][0], heard[-1][2]] == [heard[-1][1], "done"]
-        assert any(
-            note.startswith("Intervals that did not come within 0.1%") for note in found.notes
-        ) == (blocks == 24)
+        assert any(note.startswith("Intervals still wider than ±0.1%") for note in found.notes) == (
+            blocks == 24
+        )
     found, _ = fake_profile(tmp_path, {"dense": wandering(5)}, precision=0.001, **asked)
     assert len(found.timings[0].block_medians_ms) == 5  # nothing is compared
 
@@ -278,8 +278,7 @@ def test_the_warm_up_goes_on_until_durations_agree(tmp_path):
     found, _ = fake_profile(tmp_path, restless)
     assert not found.timings[0].settled
     assert (
-        "Durations still changed when the warm-up was given up: b, batch 1, 1 thread."
-        in found.notes
+        "Run times were still changing when the warm-up ended: b, batch 1, 1 thread." in found.notes
     )
 
 
@@ -302,9 +301,7 @@ def test_a_turn_starts_with_unrecorded_runs(tmp_path):
 def test_p99_needs_a_thousand_samples_and_its_absence_is_said(tmp_path):
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=199, blocks=5)
     assert found.timings[0].p99_ms is None
-    assert found.notes == (
-        "No p99 where there are fewer than 1000 samples (here from 995): a, batch 1, 1 thread.",
-    )
+    assert found.notes == ("No p99 below 1000 samples (fewest: 995): a, batch 1, 1 thread.",)
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=200, blocks=5)
     assert found.timings[0].p99_ms == 1
     assert found.notes == ()
@@ -343,7 +340,7 @@ def test_fewer_than_six_blocks_claim_no_interval(blocks, told, tmp_path):
     [one] = found.comparisons
     assert (one.speedup, one.low, one.high, one.verdict) == (0.5, None, None, "no interval")
     assert found.notes == (
-        f"{told}: too few for an interval, which of fewer than 6 holds the truth less than 95 times in 100.",
+        f"{told}: too few for an interval. Below 6 blocks, an interval contains the true speedup less than 95 times in 100.",
     )
 
 
@@ -362,7 +359,7 @@ def test_what_a_timed_session_left_to_the_cpu_is_said_where_nothing_was_traced(
     monkeypatch.setattr(FakeSession, "settings", {"nodes.CPUExecutionProvider": "3"})
     found, _ = fake_profile(tmp_path, {"a": constant(1)}, runs=1000, provider="cuda")
     assert found.notes == (
-        "The GPU's clocks were not locked, only read.",
+        "GPU clocks were read, not locked.",
         "a: 3 nodes run on the CPU.",
     )
 

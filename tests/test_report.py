@@ -247,7 +247,7 @@ def test_odd_widths_are_said_where_they_come_about(widths, odd):
 def test_export_and_latency_stand_there_once_they_are_known(known):
     headings = re.findall("^## (.*)$", to_markdown(REPORT, **known), re.MULTILINE)
     between = {
-        "exported": ["Exported files, against PyTorch"],
+        "exported": ["Exported files, compared with PyTorch"],
         "profile": ["Latency, CPUExecutionProvider"],
     }
     assert headings == [*(between[next(iter(known))] if known else []), "Widths", "Not pruned"]
@@ -255,7 +255,7 @@ def test_export_and_latency_stand_there_once_they_are_known(known):
 
 def test_latencies_of_another_version_are_passed_over_and_said():
     text = to_markdown(REPORT, profile={"provider": "CPUExecutionProvider", "timings": []})
-    assert "`slimmer profile` makes it anew" in text
+    assert "run `slimmer profile` again" in text
 
 
 def test_every_comparison_with_pytorch_is_shown_and_what_there_is_to_say():
@@ -275,12 +275,12 @@ def test_every_comparison_with_pytorch_is_shown_and_what_there_is_to_say():
 
 def test_without_data_no_accuracy_is_claimed():
     text = to_markdown({**REPORT, "accuracy": None})
-    assert "accuracy is not known" in text
+    assert "accuracy is unknown" in text
     assert "top-1" not in text
 
 
 def test_a_module_without_a_name_has_a_heading():
-    assert to_markdown({**REPORT, "arch": ""}).startswith("# module, slimmed\n")
+    assert to_markdown({**REPORT, "arch": ""}).startswith("# module, pruned\n")
 
 
 def test_the_figures_are_those_of_the_slim_network():

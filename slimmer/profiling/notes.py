@@ -33,8 +33,8 @@ def load_note(machine: Mapping[str, object]) -> Iterator[str]:
     load, cores = machine.get("load"), machine.get("usable_cores")
     if isinstance(load, float) and isinstance(cores, int) and load > BUSY * cores:
         yield (
-            f"The machine was busy: a load of {load:g} on {cores} cores in the minute before the first run "
-            "(work that has just ended counts)."
+            f"The machine was busy: a load of {load:g} on {cores} cores in the minute before the "
+            "first run (including work that has just ended)."
         )
 
 
@@ -43,20 +43,20 @@ def timing_notes(timings: Sequence[Timing], networks: int) -> Iterator[str]:
     few = [one for one in timings if one.p99_ms is None]
     if few:
         least, told = min(one.samples for one in few), _cases(few, timings)
-        yield f"No p99 where there are fewer than {statistics.P99_NEEDS} samples (here from {least}): {told}."
+        yield f"No p99 below {statistics.P99_NEEDS} samples (fewest: {least}): {told}."
     if restless := [one for one in timings if not one.settled]:
-        yield f"Durations still changed when the warm-up was given up: {_cases(restless, timings)}."
+        yield f"Run times were still changing when the warm-up ended: {_cases(restless, timings)}."
     if moving := [one for one in timings if one.drift_verdict in ("slight drift", "drifting")]:
         drifts = [f"{_case(one)} ({one.drift_verdict}, {one.drift:.1%})" for one in moving]
-        yield f"The medians of the samples' thirds are apart: {_some(drifts)}."
+        yield f"Median run times changed from one third of the samples to the next: {_some(drifts)}."
     if noisy := [one for one in timings if one.variation > statistics.NOISY]:
         yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
     blocks = min(len(one.block_medians_ms) for one in timings)
     if blocks < statistics.FEW_BLOCKS and networks > 1:
         told = "1 block" if blocks == 1 else f"{blocks} blocks"
         yield (
-            f"{told}: too few for an interval, which of fewer than {statistics.FEW_BLOCKS} holds the "
-            "truth less than 95 times in 100."
+            f"{told}: too few for an interval. Below {statistics.FEW_BLOCKS} blocks, an interval "
+            "contains the true speedup less than 95 times in 100."
         )
 
 
@@ -66,13 +66,13 @@ def busy_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     if busy:
         told = _some([f"{_pair(one)} {one.wall.speedup:.2f}" for one in busy])
         yield (
-            "The machine was too busy for wall times: other work interrupts long runs and spares "
-            f"short ones. By wall time it would be: {told}."
+            "The machine was too busy to use wall time: other processes interrupt long runs and "
+            f"spare short ones. Speedup by wall time: {told}."
         )
     if any(one.threads != 1 for one in busy):
         yield (
-            "On several threads CPU time holds what they spend waiting for one another, which other "
-            "work changes too, so that there is no interval. With --threads 1 it does not enter."
+            "On several threads, CPU time includes the time they wait for each other. Other "
+            "processes change that time too, so no interval is given. --threads 1 avoids this."
         )
 
 
@@ -82,11 +82,12 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     apart = [one for one in quoted if abs(one.of_medians / one.speedup - 1) > APART]
     if apart:
         told = [
-            f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} so" for one in apart
+            f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} quoted"
+            for one in apart
         ]
         yield (
-            "Something disturbed the runs, and not every network's alike. Speed-ups are of the "
-            "quickest runs in the quietest blocks; medians, disturbed runs and all, say otherwise: "
+            "Something disturbed the runs, and did not affect all networks equally. Quoted speedups "
+            "use the quickest runs in the quietest blocks; medians over all runs differ: "
             f"{_some(told)}."
         )
 
@@ -100,21 +101,21 @@ def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iter
         if statistics.reach(one.speedup, one.low, one.high) > precision:
             told.append(f"{_pair(one)} {one.low:.2f} to {one.high:.2f}")
     if told and precision < 1:
-        yield f"Intervals that did not come within {precision:.1%} of their speed-up in all the blocks: {_some(told)}."
+        yield f"Intervals still wider than ±{precision:.1%} of their speedup after all blocks: {_some(told)}."
 
 
 def first_use_notes(lost: Sequence[Case]) -> Iterator[str]:
     """Whose first use is not known: the process of its own failed, or took too long."""
     if lost:
         told = _some([f"{case.model}, batch {case.batch}" for case in lost])
-        yield f"No figures of the first use, since the process that was to tell them failed or took too long: {told}."
+        yield f"No figures for the first use, because its process failed or took too long: {told}."
 
 
 def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
     """What a GPU's state says against the figures."""
     if first_choice(conditions.provider) not in ON_GPU:
         return
-    yield "The GPU's clocks were not locked, only read."
+    yield "GPU clocks were read, not locked."
     busy = (gpu.get("before") or {}).get("busy_percent")
     if isinstance(busy, float) and busy > GPU_BUSY:
         yield f"The GPU was busy before the first run: {busy:g} %."
@@ -162,11 +163,11 @@ def width_notes(
             continue
         worst = min(short, key=lambda one: one.efficiency or 1)
         yield (
-            f"{model}: {len(odd)} of {len(inner)} layers make a number of channels that is no multiple of "
-            f"{multiple}, which kernels here are made for, and {_case(worst)} has {worst.efficiency:.2f} of what the "
-            f"FLOPs promise. With `slimmer prune … --round-to {multiple}` the same budget may be faster, by "
-            f"{1 / (worst.efficiency or 1):.2f} times if that were all; "
-            "`slimmer profile RUN ROUNDED_RUN` measures it."
+            f"{model}: {len(odd)} of {len(inner)} layers have a number of output channels that is "
+            f"not a multiple of {multiple}, which kernels are optimised for here, and {_case(worst)} "
+            f"realises {100 * (worst.efficiency or 1):.0f} % of its FLOP reduction as speedup. "
+            f"`slimmer prune … --round-to {multiple}` may be faster at the same budget, by up to "
+            f"{1 / (worst.efficiency or 1):.2f}x; `slimmer profile RUN ROUNDED_RUN` measures it."
         )
 
 

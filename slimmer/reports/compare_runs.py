@@ -81,10 +81,10 @@ def compare_runs(paths: Sequence[Path]) -> dict[str, Any]:
     entries = [read_entry(path) for path in found if path not in unfinished]
     if not entries:
         where = ", ".join(map(str, paths)) or "compare"
-        raise RunError(where, "no finished run is there", "name runs that `slimmer prune` finished")
+        raise RunError(where, "no finished run found", "give runs that `slimmer prune` finished")
     for what, kind in (("data", "different data"), ("dense", "different dense networks")):
         _check_same({entry.run.path: getattr(entry, what) for entry in entries}, kind)
-    return merge(entries, [f"left out, since not finished: {_short(path)}" for path in unfinished])
+    return merge(entries, [f"skipped, not finished: {_short(path)}" for path in unfinished])
 
 
 def partition(entries: Iterable[Entry]) -> list[list[Entry]]:
@@ -139,7 +139,7 @@ def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]
             *notes,
             *_repeated(groups),
             *(
-                ["the runs are of different machines: do not compare their seconds"]
+                ["the runs come from different machines: do not compare their seconds"]
                 if len(machines) > 1
                 else []
             ),
@@ -156,7 +156,9 @@ def _runs_at(path: Path) -> list[Path]:
     below = sorted((file.parent for file in path.rglob(Run(path).recipe_file.name)), key=_by_number)
     if not below:
         raise RunError(
-            str(path), "is no run, and there is none below it", "name what `slimmer prune` wrote"
+            str(path),
+            "is not a run and contains none",
+            "give a directory that `slimmer prune` wrote",
         )
     return below
 
@@ -179,7 +181,7 @@ def _check_same(found: Mapping[Path, str], what: str) -> None:
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         listed.append(f"{value}: {', '.join(map(_short, paths[:3]))}{more}")
     raise RunError(
-        "compare", f"the runs are of {what}", "\n  ".join(["compare those of one kind:", *listed])
+        "compare", f"the runs have {what}", "\n  ".join(["compare runs of one kind:", *listed])
     )
 
 
@@ -267,7 +269,7 @@ def _repeated(groups: Sequence[Sequence[Entry]]) -> list[str]:
     seeds.
     """
     return [
-        f"seed {seed} is there {number} times in one row: {', '.join(_short(e.run.path) for e in group)}"
+        f"seed {seed} occurs {number} times in one row: {', '.join(_short(e.run.path) for e in group)}"
         for group in groups
         for seed, number in Counter(entry.report["seed"] for entry in group).items()
         if number > 1

@@ -113,14 +113,10 @@ def legend(comparison: Mapping[str, Any]) -> list[str]:
     masked = any(row["masks_left"] for row in comparison["rows"])
     return [
         *(f"{kind.label}: {told[kind.name]}." for kind in costs_in(told)),
-        "Left: share of dense that remains. Miss: the limit less what is left.",
+        "Left: remaining share of the dense network. Miss: the limit minus what is left.",
+        *(["Masks: what the trained masks left, before the exact projection."] if masked else []),
         *(
-            ["Masks: what trained masks left by themselves, before the exact projection."]
-            if masked
-            else []
-        ),
-        *(
-            ["Runs that differ only by their seed share a row: mean ± standard deviation."]
+            ["Runs that differ only in their seed share a row: mean ± standard deviation."]
             if merged
             else []
         ),
@@ -218,11 +214,11 @@ def write_comparison(
 def _check_place(folder: Path) -> None:
     """Raise RunError where a comparison would replace files that are of no comparison."""
     if folder.exists() and not folder.is_dir():
-        raise RunError(str(folder), "is a file", "name a directory")
+        raise RunError(str(folder), "is a file", "a directory")
     files = [file for pattern in WRITTEN for file in folder.glob(pattern)]
     if files and not _is_comparison(folder / "compare.json"):
-        found = "exists, and is of no comparison that slimmer wrote there"
-        raise RunError(str(min(files)), found, "name another directory with --out")
+        found = "exists, and slimmer's comparison did not write it"
+        raise RunError(str(min(files)), found, "choose another directory with --out")
 
 
 def _is_comparison(path: Path) -> bool:
@@ -279,7 +275,7 @@ def _cost_columns(rows: Sequence[Row], rank: int, kind: CostKind) -> list[Column
 
     return [
         _column(rows, 80 + rank, lambda row: _percent(of(row, "ratio")), name, "left %"),
-        _column(rows, 5 + rank, lambda row: _percent(of(row, "sparsity")), name, "gone %"),
+        _column(rows, 5 + rank, lambda row: _percent(of(row, "sparsity")), name, "removed %"),
         _column(rows, 75 + rank, lambda row: _limit(of(row, "limit_ratio")), name, "limit %"),
         _column(rows, 40 + rank, lambda row: _percent(of(row, "miss")), name, "miss %"),
         _column(

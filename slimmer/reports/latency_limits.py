@@ -45,7 +45,7 @@ def versions(found: Profile) -> Iterator[str]:
             yield f"{name} {machine[name]}"
     for name, used in found.get("runtimes", {}).items():
         if name not in OWN:
-            yield f"{used['label']} {used['version'] or '(version not told)'}"
+            yield f"{used['label']} {used['version'] or '(version unknown)'}"
 
 
 def key(row: Row) -> tuple[Any, ...]:
@@ -79,8 +79,9 @@ def where(found: Profile) -> Part:
     rows = [(name, *_parts_of_the_time(each, whole)) for name, each in told.items()]
     told_threads = f", {threads_told(traced[0]['threads'])}" if several(found, "threads") else ""
     said = (
-        "Shares from a profiled session of each network; milliseconds are that share of the median above, since the "
-        "profiler slows what it times. Behind them, how many times faster than in the first network."
+        "Shares come from a profiled session of each network. Milliseconds are that share of the "
+        "median above, because the profiler slows down what it times. In parentheses: the speedup "
+        "over the first network."
     )
     return Part(
         f"Where time goes, batch {largest}{told_threads}",
@@ -139,7 +140,7 @@ def widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
         )
         for name, layers in inner.items()
     )
-    yield Part("Widths", ("network", "layers", "no multiple of 8", "of 16", "of 32"), rows)
+    yield Part("Widths", ("network", "layers", "not a multiple of 8", "of 16", "of 32"), rows)
     widths = {name: {one["name"]: one for one in layers} for name, layers in inner.items()}
     layers = list(dict.fromkeys(one for each in widths.values() for one in each))
     odd = [
@@ -150,7 +151,9 @@ def widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
     if every_layer and odd:
         table = tuple((name, *(_width(each.get(name)) for each in widths.values())) for name in odd)
         yield Part(
-            "Layers whose width is no multiple of 32 in one of them", ("layer", *widths), table
+            "Layers whose width is not a multiple of 32 in at least one network",
+            ("layer", *widths),
+            table,
         )
 
 
@@ -158,7 +161,7 @@ def _width(layer: Row | None) -> str:
     if layer is None:
         return ""
     return (
-        f"{layer['width']} (no multiple of 8)"
+        f"{layer['width']} (not a multiple of 8)"
         if layer["multiple"] == 1
         else f"{layer['width']} ({layer['multiple']})"
     )

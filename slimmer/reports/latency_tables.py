@@ -38,7 +38,9 @@ def headline(found: Profile) -> list[str]:
             promise = "."
             if one["promise"] is not None:
                 share = _share(one)
-                promise = f"; its FLOPs promise {one['promise']:.2f}, it has {share} of that."
+                promise = (
+                    f"; FLOPs reduced {one['promise']:.2f}x, {share} of that realised as speedup."
+                )
             told.append(f"{_place(found, one)}: {_verdict(found, one)}{promise}")
     return [*told, *map(str, not_faster(found))]
 
@@ -60,14 +62,14 @@ def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
     yield from widths(found, every_layer=every_layer)
     yield Part("Conditions", says=tuple(_conditions(found)))
     if found["notes"]:
-        yield Part("What limits these figures", says=tuple(found["notes"]))
+        yield Part("Limits of these figures", says=tuple(found["notes"]))
 
 
 def _verdict(found: Profile, one: Row) -> str:
     """What a comparison says, in words; by CPU time where the machine was too busy for a wall time."""
     model, against, times = one["model"], one["against"], f"{one['speedup']:.2f} times"
     busy = (
-        f"the machine is too busy for a wall time; by {_cpu_time(one['threads'])} "
+        f"the machine was too busy to use wall time; by {_cpu_time(one['threads'])} "
         if _busy(one)
         else ""
     )
@@ -75,11 +77,13 @@ def _verdict(found: Profile, one: Row) -> str:
         blocks = _fewest_blocks(found)
         why = f"{blocks} block{'s' if blocks > 1 else ''}, too few for an interval"
         if _busy(one) and one["wall"]["low"] is not None:
-            why = "no interval, since a busy machine changes that too"
+            why = "no interval, because a busy machine affects CPU time too"
         return f"{busy}{model} is {times} as fast as {against} ({why})"
     interval = f"(95 % interval {one['low']:.2f} to {one['high']:.2f})"
     if one["verdict"] == "no measurable difference":
-        return f"{busy}{model} has no measurable difference to {against}: {times} {interval}"
+        return (
+            f"{busy}{model} has no measurable difference from {against}: {times} as fast {interval}"
+        )
     slower = " (slower)" if one["verdict"] == "slower" else ""
     return f"{busy}{model} is {times} as fast as {against}{slower} {interval}{_calm(one)}"
 
@@ -93,7 +97,7 @@ def _calm(one: Row) -> str:
 
 
 def _cpu_time(threads: int | None) -> str:
-    return "CPU time" if threads == 1 else "the CPU time of all threads together"
+    return "CPU time" if threads == 1 else "total CPU time of all threads"
 
 
 def _interval(ratio: Row) -> str:
@@ -111,7 +115,7 @@ def _wall(one: Row) -> str:
 
 
 def _share(one: Row) -> str:
-    return f"{one['efficiency']:.2f}"
+    return f"{100 * one['efficiency']:.0f} %"
 
 
 def _place(found: Profile, one: Row) -> str:
@@ -147,10 +151,10 @@ def _latency(found: Profile) -> Part:
         cells += [f"{row['images_per_s']:.0f}", _wall(one) if one else ""]
         cells += _where(computed, _interval(one["cpu"]) if one and one["cpu"] else "")
         promised = one is not None and one["promise"] is not None
-        cells.append(f"{one['promise']:.2f}, {_share(one)} of it" if one and promised else "")
+        cells.append(f"{one['promise']:.2f}x, {_share(one)} realised" if one and promised else "")
         rows.append(tuple(cells))
     heads = *_case_heads(found), "median ms", *_where(computed, "CPU ms"), "images/s"
-    heads = *heads, "speed-up (95 % interval)", *_where(computed, "by CPU time"), "FLOPs promise"
+    heads = *heads, "speedup (95 % interval)", *_where(computed, "by CPU time"), "FLOP reduction"
     says = (_of_which_threads(found),) if computed else ()
     return Part(f"Latency, {found['provider']}", heads, tuple(rows), says)
 
@@ -165,10 +169,8 @@ def _of_which_threads(found: Profile) -> str:
     alone = [number == 1 for number in found["conditions"]["threads"]]
     if all(alone):
         return "CPU time is that of the thread that runs the network."
-    several = (
-        "CPU time is that of all threads together, what they spend waiting for one another included"
-    )
-    return f"{several}{'; on 1 thread, of the one that runs the network' if any(alone) else ''}."
+    several = "CPU time is the total of all threads, including the time they wait for each other"
+    return f"{several}{'; on 1 thread, that of the thread that runs the network' if any(alone) else ''}."
 
 
 def _across(found: Profile, crossed: Sequence[Row]) -> Part:
@@ -182,7 +184,9 @@ def _across(found: Profile, crossed: Sequence[Row]) -> Part:
         for one in crossed
     )
     return Part(
-        "Runtimes", (*_case_heads(found), "against", "speed-up (95 % interval)", "verdict"), rows
+        "Runtimes",
+        (*_case_heads(found), "compared with", "speedup (95 % interval)", "verdict"),
+        rows,
     )
 
 
@@ -233,10 +237,10 @@ def _first_use(found: Profile) -> Part:
         rows.append((*_case(found, one), _megabytes(sizes[one["model"]]), *times, *memory))
     heads = "file MB", "session ms", "first run ms", "memory MB", *(("GPU MB",) if on_gpu else ())
     says = (
-        "Memory is by how much the process's resident memory rose at its highest, session and runs together.",
+        "Memory is the peak increase in the process's resident memory, session and runs together.",
     )
     return Part(
-        "First use, in a process of its own", (*_case_heads(found), *heads), tuple(rows), says
+        "First use, in a separate process", (*_case_heads(found), *heads), tuple(rows), says
     )
 
 
@@ -264,9 +268,7 @@ def _whereabouts(provider: str) -> str:
     """Where the images lie before a run: only on CUDA's devices can inputs be bound."""
     bound = (CPU, "CUDAExecutionProvider", "TensorrtExecutionProvider")
     through = provider.endswith("ExecutionProvider") and provider not in bound
-    return (
-        "lie in the CPU's memory: copies are timed too" if through else "lie on the device already"
-    )
+    return "in CPU memory: copies are timed too" if through else "already on the device"
 
 
 def _fewest_blocks(found: Profile) -> int:
@@ -293,15 +295,15 @@ def _conditions(found: Profile) -> Iterator[str]:
         ", ".join(threads_told(number) for number in asked["threads"]),
     )
     yield (
-        f"{_blocks(found)}, in each of them turns of every network until each has at least "
-        f"{effort['seconds']:g} s and {effort['runs']} runs, back to back behind a warm-up; {threads}; images of "
-        f"{'x'.join(map(str, asked['input_size']))} that {_whereabouts(found['provider'])}."
+        f"{_blocks(found)}; in each block the networks take turns until each has at least "
+        f"{effort['seconds']:g} s and {effort['runs']} runs, back to back after a warm-up; {threads}; "
+        f"images of {'x'.join(map(str, asked['input_size']))}, {_whereabouts(found['provider'])}."
     )
     unset = {"strict": False, "cuda_graph": False}
     chosen = {name: value for name, value in asked["options"].items() if value != unset.get(name)}
     if chosen:
         told = ", ".join(f"{name} {value}" for name, value in chosen.items())
-        yield f"Options, which are ONNX Runtime's alone: {told}."
+        yield f"Options (ONNX Runtime only): {told}."
     if found["provider"] not in ON_CPU:
         yield from _in_effect(found["subjects"])
     yield f"{machine['cpu']}, {machine['usable_cores']} cores, load {machine['load']}; {', '.join(versions(found))}."

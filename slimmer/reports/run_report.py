@@ -19,7 +19,7 @@ FIGURES = {
     "training": "Accuracy and loss over time",
     "widths": "Channels of every group, dense and slim",
 }
-EXPORT_HEADS = ("takes", "MB", "images", "max abs", "max rel", "same top-1", "top-1 of the file")
+EXPORT_HEADS = ("format", "MB", "images", "max abs", "max rel", "same top-1", "top-1 of the file")
 
 
 def cost_report(cost: Cost, plan: Plan, budgets: Sequence[Budget]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def to_markdown(
     The report's `figures` are paths from the folder that this text lies in, as `draw_run` named the
     files.
     """
-    lines = [f"# {plain(report['arch'] or 'module')}, slimmed", ""]
+    lines = [f"# {plain(report['arch'] or 'module')}, pruned", ""]
     lines += [
         (
             f"slimmer {report['slimmer']}, {report['date']}, method {report['method']}, seed {report['seed']}, "
@@ -84,7 +84,7 @@ def to_markdown(
         ),
         "",
     ]
-    lines += ["| | dense | slim | remains | sparsity | budget |", "|---|---|---|---|---|---|"]
+    lines += ["| | dense | slim | remaining | sparsity | budget |", "|---|---|---|---|---|---|"]
     lines += [_cost_row(kind, report[kind.name]) for kind in costs_in(report)]
     said = [*convention_hint(report), f"Counted for {report['inputs']}", _recounted(report)]
     lines += ["", *(f"- {plain(text)}" for text in said), ""]
@@ -118,7 +118,7 @@ def _recounted(report: Mapping[str, Any]) -> str:
     for kind in cost_kinds():
         counters |= kind.counters
     counts = [f"{counters.get(name, name)}: {value:,}" for name, value in report["recount"].items()]
-    return f"Recount of the slim network: {'; '.join(counts)}"
+    return f"Independent recount of the slim network: {'; '.join(counts)}"
 
 
 def traced_hint(report: Mapping[str, Any]) -> list[str]:
@@ -129,10 +129,11 @@ def traced_hint(report: Mapping[str, Any]) -> list[str]:
     own = traced["params"]
     return [
         (
-            f"FLOPs are those of the traced part{'s' * (len(traced['parts']) > 1)} {' and '.join(traced['parts'])} "
-            "alone, with what they get in one call of the whole network; what lies outside is neither counted nor "
-            "pruned. Parameters are those of the whole network; the traced parts have "
-            f"{own['dense']:,} of the dense and {own['slim']:,} of the slim one's."
+            f"FLOPs cover only the traced part{'s' * (len(traced['parts']) > 1)} "
+            f"{' and '.join(traced['parts'])}, with the inputs of one call of the whole network. "
+            "Everything else is neither counted nor pruned. Parameters are those of the whole "
+            f"network, of which the traced parts hold {own['dense']:,} in the dense and "
+            f"{own['slim']:,} in the slim network."
         )
     ]
 
@@ -140,7 +141,9 @@ def traced_hint(report: Mapping[str, Any]) -> list[str]:
 def uncounted_hint(report: Mapping[str, Any]) -> list[str]:
     """What to know where a network computes something whose FLOPs nobody counts."""
     names = report.get("uncounted")
-    return [f"Not in the FLOPs, since no counter knows them: {', '.join(names)}."] if names else []
+    if not names:
+        return []
+    return [f"Not included in the FLOPs, because no counter knows them: {', '.join(names)}."]
 
 
 def width_hint(report: Mapping[str, Any]) -> list[str]:
@@ -153,9 +156,10 @@ def width_hint(report: Mapping[str, Any]) -> list[str]:
         return []
     return [
         (
-            f"{len(odd)} of {len(pruned)} pruned channel groups have a width that is no multiple of {ROUNDED}. Kernels "
-            "are made for such multiples (on CPUs with AVX-512 for those of 16) and may take longer for other widths "
-            "than for the dense network. `slimmer profile` measures it; with `--round-to 8` or 16 all are multiples."
+            f"{len(odd)} of {len(pruned)} pruned channel groups have a width that is not a multiple "
+            f"of {ROUNDED}. Kernels are optimised for multiples of 8 (of 16 on CPUs with AVX-512), "
+            "so a network with other widths may run slower than the dense network. "
+            "`slimmer profile` measures this; `--round-to 8` or 16 makes every width a multiple."
         )
     ]
 
@@ -166,27 +170,29 @@ def attribute_notes(found: Mapping[str, Any] | None) -> list[str]:
     """
     found = found or {}
     notes = [
-        f"`{row['attribute']}` was {row['dense']} and is {row['slim']}."
+        f"`{row['attribute']}` changed from {row['dense']} to {row['slim']}."
         for row in found.get("followed", ())
     ]
     for row in found.get("stayed", ()):
-        widths = ", ".join(
-            "a part of them" if width is None else str(width) for width in row["widths"]
-        )
-        was = f"`{row['attribute']}` stays {row['dense']}, and what was {row['dense']} wide is now {widths}."
-        notes.append(f"{was} forward does not read it; methods that do may not run.")
+        widths = ", ".join("unknown" if width is None else str(width) for width in row["widths"])
+        was = f"`{row['attribute']}` is still {row['dense']}, but the widths it may stand for are now {widths}."
+        notes.append(f"{was} forward does not read it; methods that do may fail.")
     for row in found.get("unequal_splits", ()):
         now = " and ".join(map(str, row["slim"]))
         was = f"{row['operation']}: equal parts of {row['dense']} channels are now {now}."
         notes.append(
-            f"{was} Code that takes them to be equal may not run; with `--equal-splits` they stay equal."
+            f"{was} Code that assumes equal parts may fail; `--equal-splits` keeps them equal."
         )
     return notes
 
 
 def _attributes(found: Mapping[str, Any] | None) -> list[str]:
     notes = attribute_notes(found)
-    return ["## Numbers in the modules", "", *(f"- {note}" for note in notes), ""] if notes else []
+    return (
+        ["## Width attributes of modules", "", *(f"- {note}" for note in notes), ""]
+        if notes
+        else []
+    )
 
 
 def _before_projection(left: Mapping[str, float] | None) -> list[str]:
@@ -194,7 +200,7 @@ def _before_projection(left: Mapping[str, float] | None) -> list[str]:
     if left is None:
         return []
     shares = " and ".join(f"{left[kind.name]:.2%} of the {kind.label}" for kind in costs_in(left))
-    return [f"The masks alone left {shares}; the exact projection did the rest.", ""]
+    return [f"The masks alone left {shares}; the exact projection removed the rest.", ""]
 
 
 def _figures(files: Sequence[str]) -> list[str]:
@@ -213,7 +219,7 @@ def _latency(profile: Mapping[str, Any]) -> list[str]:
         return [
             "## Latency",
             "",
-            "profile.json is of another version of slimmer; `slimmer profile` makes it anew.",
+            "profile.json was written by another version of slimmer; run `slimmer profile` again.",
             "",
         ]
     first, *rest = parts(profile, every_layer=True)
@@ -245,7 +251,13 @@ def _exported(exported: Mapping[str, Any]) -> list[str]:
         for entry in exported["networks"].values()
         for note in entry["notes"]
     ]
-    return ["## Exported files, against PyTorch", "", *lines, "", *([*notes, ""] if notes else [])]
+    return [
+        "## Exported files, compared with PyTorch",
+        "",
+        *lines,
+        "",
+        *([*notes, ""] if notes else []),
+    ]
 
 
 def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
@@ -281,13 +293,13 @@ def _cost_row(kind: CostKind, cost: Mapping[str, Any]) -> str:
 def _accuracy(accuracy: Mapping[str, float] | None) -> list[str]:
     if accuracy is None:
         return [
-            "No data was given: accuracy is not known, and batch norm keeps the dense network's statistics.",
+            "No data given: accuracy is unknown, and batch norm keeps the dense network's statistics.",
             "",
         ]
     rows = [
         ("dense", "dense"),
-        ("removed", "after removal, batch norm recalibrated"),
-        ("slim", "slim, after training"),
+        ("removed", "after channel removal, batch norm recalibrated"),
+        ("slim", "slim, after fine-tuning"),
     ]
     table = [f"| {label} | {accuracy[key]:.2%} |" for key, label in rows]
     return ["| top-1 on the test images | |", "|---|---|", *table, ""]

@@ -72,7 +72,7 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
     bins = len(last["histogram"])
     edges = [place / bins for place in range(bins + 1)]
     shares = [100 * count / number for count in last["histogram"]]
-    label = f"epoch {round(last['epoch'], 2):g}, in the end"
+    label = f"epoch {round(last['epoch'], 2):g}, at the end"
     axes.bar(
         edges[:-1],
         shares,
@@ -145,7 +145,7 @@ def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
         100 * dense, color=GREY, linestyle=(0, (5, 3)), linewidth=1, label=f"dense {dense:.2%}"
     )
     marker = "o" if len(top1.epochs) <= 40 else ""
-    slim = f"slim {report['accuracy']['slim']:.2%} in the end"
+    slim = f"slim {report['accuracy']['slim']:.2%} at the end"
     above.plot(
         top1.epochs,
         [100 * v for v in top1.values],

@@ -133,6 +133,6 @@ def _common_groups(named_runs: Mapping[str, Recorded]) -> list[tuple[str, int]]:
     for name, (_, other) in others:
         if [(group["name"], group["dense"]) for group in other["groups"]] != expected:
             raise RunError(
-                name, f"has other channel groups than {first}", "compare runs of one network"
+                name, f"has different channel groups from {first}", "compare runs of one network"
             )
     return expected

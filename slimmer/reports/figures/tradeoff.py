@@ -51,7 +51,7 @@ def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
         max(high - low, NARROWEST) / 2,
     )  # else misses of hundredths would look like budgets
     axes.set_xlim(middle - half, middle + half)
-    axes.set_xlabel("FLOPs that remain, % of dense", fontsize=9)
+    axes.set_xlabel("remaining FLOPs, % of dense", fontsize=9)
     axes.set_ylabel("top-1 of the slim network, %", fontsize=9)
     legend(figure, [axes])
     return save(figure, path)
