@@ -1,9 +1,10 @@
-# make demo        the whole job on data that needs no download: pretrain, prune, export, profile, report
+# make demo        the whole job on data that needs no download: pretrain, prune, export, profile
 # make test        the tests
-# make check       everything: format, lint, types, import contracts, tests
+# make check       everything: format, lint, types, import contracts, tests with their coverage
 # make check-fast  the same without the tests
 #
-# Each sets up .venv first; a second call finds it ready. Other interpreter: make demo PYTHON=python3.12
+# Each sets up .venv first; a second call finds it ready.
+# Other interpreter: make demo PYTHON=python3.12
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -39,7 +40,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -m 'not slow'
 
-check: check-fast test
+check: check-fast
+	$(BIN)/python -m pytest -m 'not slow' --cov=slimmer --cov-report=
+	@echo "lines of slimmer/ that the tests run, in percent: $$($(BIN)/python -m coverage report --format=total)"
 
 check-fast: $(READY)
 	$(BIN)/ruff format --check .
