@@ -450,13 +450,13 @@ def test_more_than_the_memory_holds(main_job, monkeypatch):
     monkeypatch.setattr(run_profile, "profile_targets", profile_targets)
     message = refused("profile", main_job.run.path, "--batch", "100000000")
     assert "Unable to allocate 95.4 GiB" in message
-    assert "take smaller batches" in message
+    assert "use smaller batches" in message
 
 
 def test_an_image_that_no_memory_holds_is_one_message(checkpoint):
     message = refused("inspect", checkpoint, "--input-size", "1,100000000,100000000")
     assert "memory: " in message
-    assert "take smaller batches or images" in message
+    assert "use smaller batches or images" in message
 
 
 @pytest.mark.parametrize(
@@ -564,7 +564,7 @@ def test_the_disk_is_full_later_and_the_run_goes_on(full, name, checkpoint):
     full(name)
     result = slimmer("prune", checkpoint, "--flops", "0.5", "--out", "run", *SIZE)
     assert result.exit_code == 2
-    assert "No space left on device; go on with `slimmer prune --resume run`" in result.stderr
+    assert "No space left on device; to resume, use `slimmer prune --resume run`" in result.stderr
     assert not Path("run", name).exists()
     assert not [path for path in Path("run").iterdir() if path.suffix == ".part"]
     full(None)
@@ -665,7 +665,7 @@ def test_ctrl_c_while_it_trains_and_the_run_goes_on(checkpoint):
     finally:
         process.kill()
     assert process.returncode == 130, stderr
-    assert stderr.splitlines()[-1] == "stopped; go on with `slimmer prune --resume run`"
+    assert stderr.splitlines()[-1] == "stopped; to resume, use `slimmer prune --resume run`"
     assert "Traceback" not in stderr
     assert not stdout
     assert not [path for path in Path("run").iterdir() if path.suffix == ".part"]

@@ -275,7 +275,7 @@ def test_sigterm_to_a_sweep_ends_its_children(checkpoint):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
-    assert said.splitlines()[-1].startswith("stopped; go on with the same command")
+    assert said.splitlines()[-1].startswith("stopped; to resume, repeat the command")
     assert "Traceback" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(row, 0)

@@ -4,6 +4,7 @@ it.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,24 @@ def test_every_option_has_a_help_text():
     ]
     assert set(main.commands) == {"prune", "export", "profile", "inspect", "sweep", "compare"}
     assert not bare
+
+
+def test_the_help_of_a_command_lists_every_option_once():
+    from slimmer.cli import main
+
+    for name, command in main.commands.items():
+        text = slimmer(name, "--help").stdout
+        for option in command.params:
+            if option.param_type_name == "option":
+                found = re.findall(rf"^  (?:-h, )?{option.opts[0]}\b(?!-)", text, re.MULTILINE)
+                assert len(found) == 1, option.opts
+
+
+def test_commands_are_listed_in_the_order_of_use():
+    listed = re.findall(
+        r"^  (\w+)  ", slimmer("--help").stdout.partition("Commands:")[2], re.MULTILINE
+    )
+    assert listed == ["inspect", "prune", "export", "profile", "sweep", "compare"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +320,7 @@ def test_a_finished_run_is_not_done_again(main_job):
     before = main_job.run.report.stat().st_mtime_ns
     result = slimmer("prune", "--resume", main_job.run.path, "--json")
     assert result.exit_code == 0
-    assert "is finished already" in result.stderr
+    assert "is already finished" in result.stderr
     assert json.loads(result.stdout) == json.loads(main_job.run.report.read_text())
     assert main_job.run.report.stat().st_mtime_ns == before
 
@@ -318,7 +337,7 @@ def test_an_export_that_is_current_is_checked_and_not_written_again(main_job):
 def test_resume_takes_no_other_option(main_job):
     result = slimmer("prune", "--resume", main_job.run.path, "--flops", "0.4")
     assert result.exit_code == 2
-    assert "--resume goes on with the run's own recipe" in result.stderr
+    assert "--resume continues with the run's own recipe" in result.stderr
 
 
 def test_profile_takes_files(main_job):

@@ -62,7 +62,7 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds_not_every_step():
 
 def test_scores_that_take_long_are_told_of_now_and_then():
     events = [(4 * done, {"event": "scores", "done": done, "groups": 12}) for done in range(6)]
-    assert told(events) == "what each channel group costs when it is cut: 3 of 12 measured\n"
+    assert told(events) == "measuring the sensitivity of channel groups: 3 of 12\n"
 
 
 def test_a_line_says_all_that_is_asked_for():
@@ -152,7 +152,7 @@ def test_the_report_shows_both_sides_and_the_next_command_last(accuracy):
     for part in ("3,024,512", "1,509,102", "49.90%", "at most 50.00%", "none", "multiply-add"):
         assert part in text
     assert ("96.31%" in text) == (accuracy is not None)
-    assert ("No data was given" in text) == (accuracy is None)
+    assert ("No data given" in text) == (accuracy is None)
     assert text.splitlines()[-2:] == ["report: runs/x/report.md", "next: slimmer export runs/x"]
 
 
@@ -248,12 +248,12 @@ def test_the_inspection_shows_every_group_and_every_reason():
         "conv1",
         "conv2",
         "60.0%",
-        "10 stay: output",
+        "10 kept: output",
         "its size is a guess",
     ):
         assert part in text
     assert "Most of them" not in text
     high = {**cost, "least_ratio": 0.7, "convention": "fvcore"}
     text = shown(show_inspection, {**found, "flops": high})
-    assert "At least 70.0% of the FLOPs stay" in text
+    assert "At least 70.0% of the FLOPs remain" in text
     assert "fc: 60.0% of dense (output)" in text

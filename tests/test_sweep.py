@@ -405,7 +405,7 @@ cli.main(sys.argv[1:])
     _, said = process.communicate(timeout=30)
     assert [line.endswith(": started\n") for line in started] == [False, True, True]
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("stopped; go on with the same command")
+    assert said.splitlines()[-1].startswith("stopped; to resume, repeat the command")
     assert "Traceback" not in said
     assert not Path("out/.lock").exists()
     for line in started[1:]:
@@ -460,7 +460,7 @@ def swept(checkpoint, tmp_path_factory):
 def test_a_finished_row_is_kept_and_the_others_are_run(swept):
     said = swept.result.stderr
     assert swept.result.exit_code == 0
-    assert "2 rows in o: 1 finished already, 0 begun, 2 side by side" in said
+    assert "2 runs in o: 1 finished, 0 to resume, 2 in parallel" in said
     assert "[2/2] flops=0.5: started" in said
     assert "[1/2]" not in said
     with chdir(swept.folder):
@@ -490,7 +490,7 @@ def test_a_finished_sweep_does_nothing_again_and_another_recipe_is_refused(swept
     reports = {path: path.read_bytes() for path in Path("o").rglob("report.json")}
     again = slimmer("sweep", "t.yaml", "--out", "o", width=80)
     assert again.exit_code == 0, again.output
-    assert "2 finished already" in again.stderr
+    assert "2 finished, 0 to resume" in again.stderr
     assert "started" not in again.stderr
     assert again.stdout.splitlines()[-1] == "comparison: o/compare.md"
     assert {path: path.read_bytes() for path in Path("o").rglob("report.json")} == reports

@@ -1,4 +1,4 @@
-"""The commands: options into a call, the result to stdout, talk and errors to stderr."""
+"""The command line: results on stdout, progress and errors on stderr."""
 
 import click
 
@@ -13,8 +13,8 @@ from slimmer.cli.sweep_compare import compare, sweep
 )
 @click.version_option(package_name="slimmer", message="%(prog)s %(version)s")
 def main() -> None:
-    """Make a pretrained convnet smaller and faster: prune, export, profile."""
+    """Prune a pretrained PyTorch convnet to a FLOP and parameter budget."""
 
 
-for command in (prune, export, profile, inspect, sweep, compare):
+for command in (inspect, prune, export, profile, sweep, compare):  # the order of use
     main.add_command(command)

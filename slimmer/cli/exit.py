@@ -1,4 +1,4 @@
-"""How a command ends: one message where the user, the machine or Ctrl-C stops it, and how to go on."""
+"""How a command ends: one message for an error or an interruption, and how to resume."""
 
 import errno
 import signal
@@ -11,7 +11,7 @@ import click
 
 from slimmer.errors import SlimmerError, first_line, lacks_memory
 
-# What the machine refuses and the user can mend; any other OSError is a mistake of slimmer's and
+# Errors of the operating system that the user can fix. Any other OSError is a bug in slimmer and
 # keeps its traceback.
 REFUSED = {
     errno.EACCES,
@@ -31,39 +31,44 @@ REFUSED = {
 }
 INTERRUPTED = 130
 TERMINATED = 143
+MORE_MEMORY = "use smaller batches or images, or a machine with more memory"
 LONGEST = 200  # characters of another library's message
-RUN = "slimmer.run"  # the run that a command has begun, in click's meta
-SWEEP = "slimmer.sweep"  # whether it is a sweep
+RUN = "slimmer.run"  # key in click's meta: the run that the command started
+SWEEP = "slimmer.sweep"  # key in click's meta: the command runs a sweep
 
 
 class Commands(click.Group):
-    """A group whose commands end in one message where the user, the machine or Ctrl-C stops them."""
+    """A command group that reports errors and interruptions in one message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names of the commands, in the order in which they were added."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; exit code 2 for what the user can mend, 130 for Ctrl-C, 143 for SIGTERM."""
+        """Run the command. Exit codes: 2 for an error of the user, 130 for Ctrl-C, 143 for SIGTERM."""
         try:
             with _terminating():
                 return super().invoke(ctx)
         except _Terminated:
-            _stop(ctx, f"stopped{_go_on(ctx)}", TERMINATED)
+            _stop(ctx, f"stopped{_how_to_resume(ctx)}", TERMINATED)
         except KeyboardInterrupt:
-            _stop(ctx, f"stopped{_go_on(ctx)}", INTERRUPTED)
+            _stop(ctx, f"stopped{_how_to_resume(ctx)}", INTERRUPTED)
         except (SlimmerError, OSError, MemoryError, RuntimeError, ImportError) as error:
-            message = _mendable(error)
+            message = _message(error)
             if message is None:
                 raise
-            _stop(
-                ctx, f"Error: {message}{'' if isinstance(error, SlimmerError) else _go_on(ctx)}", 2
-            )
+            if not isinstance(error, SlimmerError):
+                message += _how_to_resume(ctx)
+            _stop(ctx, f"Error: {message}", 2)
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: it ends what Ctrl-C ends, children too."""
+    """SIGTERM, which ends the same processes as Ctrl-C, children included."""
 
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """A block that SIGTERM stops as Ctrl-C does; only the main thread can say so."""
+    """A block that SIGTERM stops as Ctrl-C does. No effect outside the main thread."""
 
     def stop(_number: int, _frame: object) -> None:
         raise _Terminated
@@ -78,24 +83,30 @@ def _terminating() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _mendable(error: BaseException) -> str | None:
-    """What to say of an error that the user can mend; None of one that is a mistake of slimmer's."""
+def _message(error: BaseException) -> str | None:
+    """The message for an error that the user can fix; None for a bug in slimmer."""
     if lacks_memory(error):
-        place = f"{error.where}: " if isinstance(error, SlimmerError) else ""
-        found = first_line(error)[:LONGEST] if str(error) else "there is not enough"
-        if isinstance(error, SlimmerError):
-            found = error.found[:LONGEST]
-        return f"memory: {place}{found}\n  take smaller batches or images, or a machine with more memory"
+        return f"memory: {_what_ran_out(error)}\n  {MORE_MEMORY}"
     if isinstance(error, SlimmerError):
         return str(error)
     if isinstance(error, OSError) and error.errno in REFUSED:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}"
+        if error.filename:
+            return f"{error.filename}: {error.strerror}"
+        return str(error.strerror)
     return None
 
 
+def _what_ran_out(error: BaseException) -> str:
+    """Where memory ran out, and the message of the library that noticed."""
+    if isinstance(error, SlimmerError):
+        return f"{error.where}: {error.found[:LONGEST]}"
+    if not str(error):
+        return "not enough memory"
+    return first_line(error)[:LONGEST]
+
+
 def remembering(observe: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """`observe`, which also notes the run, so that a message can name it."""
+    """`observe`, which also remembers the run, so that a message can name it."""
     meta = click.get_current_context().meta
 
     def see(event: dict[str, Any]) -> None:
@@ -108,11 +119,13 @@ def remembering(observe: Callable[[dict[str, Any]], None]) -> Callable[[dict[str
     return see
 
 
-def _go_on(ctx: click.Context) -> str:
-    """How to go on, where a run or a sweep was begun."""
+def _how_to_resume(ctx: click.Context) -> str:
+    """How to resume the run or sweep; empty if none was started."""
     if SWEEP in ctx.meta:
-        return "; go on with the same command: what is finished stays, and what was begun goes on"
-    return f"; go on with `slimmer prune --resume {ctx.meta[RUN]}`" if RUN in ctx.meta else ""
+        return "; to resume, repeat the command: finished runs are kept, the others are resumed"
+    if RUN in ctx.meta:
+        return f"; to resume, use `slimmer prune --resume {ctx.meta[RUN]}`"
+    return ""
 
 
 def _stop(ctx: click.Context, message: str, code: int) -> None:

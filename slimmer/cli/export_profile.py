@@ -1,78 +1,82 @@
 """The commands on a finished run: export and profile."""
 
-# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help does not wait for torch
 
 from pathlib import Path
 from typing import Any
 
 import click
 
+from slimmer.cli.headings import HeadedCommand, options_under
 from slimmer.cli.options import as_json, numbers, place_of, show_result, trust_code, words
 from slimmer.runs.events import loading_pytorch
 
+formats = options_under("Additional files of the slim network")
+quantization = options_under("int8 quantization")
+onnx_files = options_under("ONNX")
+workload = options_under("Workload")
+runtime = options_under("Runtime")
+measurement = options_under("Measurement")
+cuda = options_under("CUDA")
 
-@click.command()
+
+@click.command(cls=HeadedCommand)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--onnx", is_flag=True, help="Write dense.onnx and slim.onnx: done in any case.")
-@click.option("--opset", type=int, help="ONNX opset, 18 or newer.  [default: torch.onnx's own]")
-@click.option(
-    "--batch", type=click.IntRange(min=1), metavar="N", help="Also for batches of exactly N images."
+@formats(
+    "--batch", type=click.IntRange(min=1), metavar="N", help="Export with a fixed batch size of N."
 )
-@click.option(
-    "--dynamic-size", is_flag=True, default=None, help="Also for images of any height and width."
+@formats(
+    "--dynamic-size", is_flag=True, default=None, help="Export with dynamic image height and width."
 )
-@click.option("--fp16", is_flag=True, default=None, help="Also with fp16 weights and compute.")
-@click.option(
-    "--fp16-io", is_flag=True, default=None, help="Inputs and outputs of that file in fp16 too."
+@formats("--fp16", is_flag=True, default=None, help="Export with fp16 weights and compute.")
+@formats(
+    "--fp16-io", is_flag=True, default=None, help="Make inputs and outputs of the fp16 file fp16."
 )
-@click.option(
-    "--int8", is_flag=True, default=None, help="Also in int8, calibrated on training images."
+@formats(
+    "--int8", is_flag=True, default=None, help="Export in int8, calibrated on training images."
 )
-@click.option(
+@formats("--torch", is_flag=True, default=None, help="Export slim.pt2, for torch.export.load.")
+@formats(
+    "--dense", is_flag=True, default=None, help="Export the dense network in these forms as well."
+)
+@quantization(
     "--int8-images",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Images to calibrate on.  [default: 256]",
+    help="Number of calibration images.  [default: 256]",
 )
-@click.option(
+@quantization(
     "--int8-drop",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="Top-1 that int8 may lose.  [default: 0.01]",
+    help="Largest accepted drop in top-1 accuracy.  [default: 0.01]",
 )
-@click.option(
+@quantization(
     "--int8-symmetric",
     is_flag=True,
     default=None,
-    help="With zero points of 0, as TensorRT wants them.",
+    help="Make all zero points 0, as TensorRT needs them.",
 )
-@click.option(
-    "--data", metavar="DATA", help="Where the run's data are now, if not where they were."
-)
-@click.option(
-    "--torch", is_flag=True, default=None, help="Also as slim.pt2, for torch.export.load."
-)
-@click.option(
-    "--dense",
-    is_flag=True,
-    default=None,
-    help="The dense network in these forms too, to compare with.",
+@onnx_files("--opset", type=int, help="ONNX opset, 18 or newer.  [default: chosen by torch.onnx]")
+@onnx_files("--onnx", is_flag=True, help="No effect: ONNX files are always written.")
+@options_under("Data")(
+    "--data", metavar="DATA", help="Where the run's data are now, if they have been moved."
 )
 @trust_code
 @as_json
 def export(
     run: Path | None,
     data: str | None,
-    onnx: bool,  # noqa: ARG001 - it is done in any case
+    onnx: bool,  # noqa: ARG001 - ONNX files are always written
     trust_code: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write a run's networks to ONNX and check them.
+    """Export a run's networks to ONNX and verify the files.
 
-    RUN is a directory that `slimmer prune` wrote, by default the latest. Its dense and its slim
-    network are written in float32 for any batch; the options add files of the slim network. Each
-    file is compared with PyTorch, and tested on the run's data.
+    RUN is a run directory of `slimmer prune`, by default the latest. The dense and the slim network
+    are written in float32 with a dynamic batch size; the options below add files of the slim
+    network. Each file is compared with PyTorch and tested on the run's data.
     """
     from slimmer.cli.progress import watching
     from slimmer.runs.directory import open_run
@@ -82,87 +86,92 @@ def export(
         observe(loading_pytorch())
         from slimmer.pipeline.export_run import export_run
 
-        place = data and place_of(data)
+        place = place_of(data) if data else data
         found = export_run(
             open_run(run), chosen, data=place, observe=observe, trust_code=trust_code
         )
     show_result(found, "show_export", as_json=as_json)
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument(
     "targets", nargs=-1, metavar="[RUN... | FILE.onnx...]", type=click.Path(path_type=Path)
 )
-@click.option(
+@workload(
     "--batch", "batches", callback=numbers, metavar="N,N", help="Batch sizes.  [default: 1,64]"
 )
-@click.option(
+@workload(
     "--image-size",
     callback=numbers,
     metavar="H,W",
-    help="Where files take any: height and width to time.",
+    help="Image height and width, for files with dynamic sizes.",
 )
-@click.option(
-    "--provider",
-    metavar="NAME",
-    help="cpu, cuda, tensorrt, openvino, coreml, directml, or ONNX Runtime's own name.  [default: cpu]",
-)
-@click.option(
+@runtime(
     "--runtime",
     "runtimes",
     callback=words,
     metavar="NAME,NAME",
-    help="onnxruntime, torch, torch-compiled, or a package's.  [default: onnxruntime]",
+    help="onnxruntime, torch, torch-compiled, or one that an installed package adds.  "
+    "[default: onnxruntime]",
 )
-@click.option(
+@runtime(
+    "--provider",
+    metavar="NAME",
+    help="Execution provider: cpu, cuda, tensorrt, openvino, coreml, directml, or ONNX Runtime's "
+    "name for it.  [default: cpu]",
+)
+@runtime(
     "--threads",
     callback=numbers,
     metavar="N,N",
-    help="Threads in an operation.  [default: one per core]",
+    help="Intra-op threads.  [default: one per core]",
 )
-@click.option(
+@runtime("--strict/--no-strict", default=None, help="Fail if nodes fall back to the CPU provider.")
+@measurement(
     "--runs",
     type=click.IntRange(min=1),
-    help="Runs of each network in a block at least.  [default: 5]",
+    metavar="N",
+    help="Minimum runs of each network per block.  [default: 5]",
 )
-@click.option(
+@measurement(
     "--seconds",
     type=click.FloatRange(min=0),
-    help="Seconds of each network in a block at least.  [default: 1]",
+    metavar="S",
+    help="Minimum seconds of each network per block.  [default: 1]",
 )
-@click.option(
+@measurement(
     "--blocks",
     type=click.IntRange(min=1),
-    help="Blocks at least; networks take turns in each.  [default: 11]",
+    metavar="N",
+    help="Minimum number of blocks; in each block the networks take turns.  [default: 11]",
 )
-@click.option(
+@measurement(
     "--precision",
     type=click.FloatRange(min=0, min_open=True),
-    help="Blocks are added until intervals are within this share of the speed-up; 1: none.  [default: 0.015]",
+    metavar="SHARE",
+    help="Measure until the 95 % interval of the speedup is within +/- this fraction of it; "
+    "1 turns this off.  [default: 0.015]",
 )
-@click.option("--strict/--no-strict", default=None, help="Refuse nodes that fall back to the CPU.")
-@click.option("--cuda-graph/--no-cuda-graph", default=None, help="Replay one captured CUDA graph.")
-@click.option(
+@cuda("--cuda-graph/--no-cuda-graph", default=None, help="Capture a CUDA graph and replay it.")
+@cuda(
     "--tf32/--no-tf32",
     default=None,
-    help="TF32 products on CUDA.  [default: ONNX Runtime's own, on]",
+    help="Allow TF32 matrix products.  [default: ONNX Runtime's, on]",
 )
-@click.option(
+@cuda(
     "--conv-search",
     type=click.Choice(["exhaustive", "heuristic", "default"]),
-    help="How cuDNN's algorithms are found.  [default: exhaustive]",
+    help="How cuDNN chooses convolution algorithms.  [default: exhaustive]",
 )
-@click.option(
-    "--nhwc/--no-nhwc", "prefer_nhwc", default=None, help="Channels-last convolutions on CUDA."
-)
+@cuda("--nhwc/--no-nhwc", "prefer_nhwc", default=None, help="Use channels-last convolutions.")
 @trust_code
 @as_json
 def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Time networks side by side.
+    """Measure latency and speedup in ONNX Runtime.
 
-    By default the dense against the slim network of the latest run, in ONNX Runtime, with its fp16
-    and int8 files where it has them. Several runs of one network are timed beside one another,
-    files against the first of them. p99 needs 1000 runs: --runs 100.
+    By default, compares the dense and the slim network of the latest run, including their fp16 and
+    int8 files. Given several runs of one network, compares them with each other; given files,
+    compares each with the first. To report p99, which takes 1,000 runs, use --runs 100.
     """
     from slimmer.cli.progress import watching
 

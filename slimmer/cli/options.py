@@ -1,8 +1,6 @@
-"""What several commands have in common: options, what they set in a recipe, and how a result is
-shown.
-"""
+"""What several commands share: options, the recipe keys that they set, and showing a result."""
 
-# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help does not wait for torch
 
 import json
 from pathlib import Path
@@ -10,69 +8,102 @@ from typing import Any
 
 import click
 
-BUDGET = "What may REMAIN of the {what}: a ratio (0.5), a percentage (50%) or a number ({example})."
-REWRITE = "The slim network is its traced program: numbers of channels in the code follow, computed weights are plain."
-ARCH = "NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC; by default found from the checkpoint"
+from slimmer.cli.headings import OTHER, options_under
+
+BUDGET = (
+    "Maximum {what} after pruning: a ratio of the dense network (0.5), a percentage (50%) or "
+    "a number ({example})."
+)
+REWRITE = (
+    "Save the slim network as its traced program: channel counts in the code are updated, "
+    "computed weights become parameters."
+)
+REPEATABLE = "Repeatable."
+
+network = options_under("Network")
+output = options_under("Output")
 
 
 def numbers(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[int, ...] | None:
-    """Whole numbers above zero with commas between them; a usage error where they are none."""
-    parts = [] if value is None else value.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(
-            f"{value!r} is not whole numbers above zero, with commas between them", ctx, param
-        )
-    return None if value is None else tuple(int(part) for part in parts)
+    """The positive integers of a comma-separated list. Raise a usage error for anything else."""
+    if value is None:
+        return None
+    found = []
+    for part in value.split(","):
+        if not part.strip().isdecimal() or int(part) == 0:
+            raise click.BadParameter(
+                f"{value!r} is not a comma-separated list of positive integers", ctx, param
+            )
+        found.append(int(part))
+    return tuple(found)
 
 
 def words(
     _ctx: click.Context, _param: click.Parameter, value: str | None
 ) -> tuple[str, ...] | None:
-    """Names with commas between them."""
+    """The names of a comma-separated list."""
     return None if value is None else tuple(part.strip() for part in value.split(","))
 
 
-LAYERS = "a layer, a module that holds some, or a pattern such as 'layer4.*'. May be given again."
-keep = click.option(
-    "--keep", multiple=True, metavar="LAYERS", help=f"Leave what these layers make whole: {LAYERS}"
+def words_or_none(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """The names of a comma-separated list; empty if the option is not given."""
+    return words(ctx, param, value) or ()
+
+
+arch = network(
+    "--arch",
+    metavar="ARCH",
+    help="NAME, torchvision/NAME, timm/NAME or FILE.py:FUNC.  [default: detected from the weights]",
 )
-only = click.option(
+keep = network(
+    "--keep",
+    multiple=True,
+    metavar="LAYERS",
+    help="Do not prune the outputs of these layers: the name of a layer or module, or a pattern "
+    f"such as 'layer4.*'. {REPEATABLE}",
+)
+only = network(
     "--only",
     multiple=True,
     metavar="LAYERS",
-    help="Prune no layers but these, named in the same way.",
+    help=f"Prune only these layers, specified as for --keep. {REPEATABLE}",
 )
-trace = click.option(
+trace = network(
     "--trace",
-    callback=lambda *given: words(*given) or (),
+    callback=words_or_none,
     metavar="NAME,NAME",
-    help="Trace and prune these modules alone, with what they get in one call; all else stays the Python that it is.",
+    help="Trace and prune only these modules, with the inputs that they get in one call of the "
+    "network; all other code stays as it is.",
 )
-equal_splits = click.option(
+equal_splits = network(
     "--equal-splits",
     is_flag=True,
     default=None,
-    help="Parts that the code cuts alike, as x.split(self.c, 1) does, lose channels alike.",
+    help="Where the code splits channels into equal parts, as x.split(self.c, 1) does, prune all "
+    "parts equally.",
 )
-trust_code = click.option(
+trust_code = options_under(OTHER)(
     "--trust-code",
     is_flag=True,
-    help="Run code (FILE.py:FUNC) that the file or run names, which you have not named.",
+    help="Run Python code (FILE.py:FUNC) that is named in the given file or run, not on the command "
+    "line.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+as_json = output("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def budgets(
     ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    """NAME=AMOUNT each, as pairs; a usage error where one is something else."""
-    pairs = [tuple(part.strip() for part in text.partition("=")[::2]) for text in texts]
-    wrong = [text for text, pair in zip(texts, pairs, strict=True) if not all(pair)]
-    if wrong:
-        raise click.BadParameter(f"{wrong[0]!r} is not NAME=AMOUNT, such as params=0.6", ctx, param)
-    return tuple((name, amount) for name, amount in pairs)
+    """The name and amount of each NAME=AMOUNT. Raise a usage error for anything else."""
+    pairs = []
+    for text in texts:
+        name, _, amount = (part.strip() for part in text.partition("="))
+        if not name or not amount:
+            raise click.BadParameter(f"{text!r} is not NAME=AMOUNT, such as params=0.6", ctx, param)
+        pairs.append((name, amount))
+    return tuple(pairs)
 
 
 def given(
@@ -81,16 +112,21 @@ def given(
     budget: tuple[tuple[str, Any], ...] = (),
     **short: Any,
 ) -> list[tuple[str, Any]]:
-    """What the command line sets, by its names in a recipe."""
+    """The recipe keys that the command line sets, with their values."""
     from slimmer.recipe import SHORT, data_at, parse_setting
     from slimmer.recipe.costs import budgets_on
 
-    said = {SHORT.get(key, key): value for key, value in short.items() if value not in (None, ())}
-    if "model.checkpoint" in said:
-        said["model.checkpoint"] = _absolute(said["model.checkpoint"])
-    pairs = [
-        (key, list(value) if isinstance(value, tuple) else value) for key, value in said.items()
-    ]
+    pairs: list[tuple[str, Any]] = []
+    for option, value in short.items():
+        if value in (None, ()):
+            continue
+        key = SHORT.get(option, option)
+        if key == "model.checkpoint":
+            pairs.append((key, _absolute(value)))
+        elif isinstance(value, tuple):
+            pairs.append((key, list(value)))
+        else:
+            pairs.append((key, value))
     pairs += budgets_on(budget)
     if data is not None:
         pairs += data_at(place_of(data))
@@ -98,19 +134,19 @@ def given(
 
 
 def place_of(data: str) -> str:
-    """What --data names, so that it means the same from everywhere."""
+    """The value of --data: a name as it is, a path as an absolute path."""
     from slimmer.data.sources import named_alone
 
-    return data if data in named_alone() else str(_absolute(data))
+    return data if data in named_alone() else _absolute(data)
 
 
-def _absolute(path: str | None) -> str | None:
-    """A path that means the same from everywhere, since a run's recipe keeps it."""
-    return path and str(Path(path).absolute())
+def _absolute(path: str) -> str:
+    """The absolute path: a recipe is also read from other working directories."""
+    return str(Path(path).absolute())
 
 
 def show_result(found: Any, show: str, *, as_json: bool) -> None:
-    """The result on stdout, as JSON or by the table's function of that name."""
+    """Print the result on stdout, as JSON or with the function `show` of `cli.tables`."""
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

@@ -1,4 +1,4 @@
-"""Progress while a command works: a line that changes in a terminal, lines now and then elsewhere."""
+"""Progress of a command: a live bar on a terminal, a line every few seconds elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from rich.table import Column
 from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.runs.events import Event, Observe
 
-EVERY_SECONDS = 10.0  # between two lines where there is no terminal
+EVERY_SECONDS = 10.0  # between two lines, if stderr is not a terminal
 
 
 @contextmanager
@@ -22,20 +22,15 @@ def watching(
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Observe]:
-    """What shows a command's events on stderr: a live bar on a terminal, a line now and then
-    elsewhere.
-    """
-    console = Console(stderr=True, highlight=False, soft_wrap=True) if console is None else console
+    """An observer that shows a command's events on stderr, until the block ends."""
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield Watch(lambda text: say(console, text), lambda *_: None, clock, every=EVERY_SECONDS)
         return
-    columns = (
-        BarColumn(bar_width=20, table_column=Column(min_width=20)),
-        TextColumn(
-            "{task.description}", markup=False, table_column=Column(no_wrap=False)
-        ),  # 80 columns are too few
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    bar = BarColumn(bar_width=20, table_column=Column(min_width=20))
+    # The text wraps: it is often too long for 80 columns.
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
+    with Progress(bar, text, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
 
         def move(done: int, steps: int, text: str) -> None:
@@ -45,7 +40,7 @@ def watching(
 
 
 class Watch:
-    """Events into lines and a bar; a class because a line also says what earlier events told."""
+    """Turns events into lines and a bar. Its state is what lines repeat from earlier events."""
 
     def __init__(
         self,
@@ -63,7 +58,7 @@ class Watch:
         self._said = clock()
 
     def __call__(self, event: Event) -> None:
-        """Show an event; one of a kind that is not known is passed over."""
+        """Show an event. Events of an unknown kind are ignored."""
         show = getattr(self, f"_on_{event['event']}", None)
         if show is not None:
             show(event)
@@ -73,7 +68,7 @@ class Watch:
 
     def _on_stage(self, event: Event) -> None:
         self._move(0, 0, event["text"])
-        if isfinite(self._every):  # no bar shows it
+        if isfinite(self._every):  # there is no bar
             self._say(event["text"])
 
     def _on_begun(self, event: Event) -> None:
@@ -87,10 +82,10 @@ class Watch:
 
     def _on_resumed(self, event: Event) -> None:
         self._limits = event["limits"]
-        self._say("going on from the last state that was saved")
+        self._say("resuming from the last saved state")
 
     def _on_scores(self, event: Event) -> None:
-        text = f"what each channel group costs when it is cut: {event['done']} of {event['groups']} measured"
+        text = f"measuring the sensitivity of channel groups: {event['done']} of {event['groups']}"
         self._show(event["done"], event["groups"], text, self._clock())
 
     def _on_removed(self, event: Event) -> None:
@@ -102,19 +97,16 @@ class Watch:
         now = self._clock()
         self._remains |= {kind.name: event[kind.name] for kind in costs_in(event)}
         self._first = self._first or (event["step"] - 1, now)
-        text = ", ".join(
-            part
-            for part in (
-                f"epoch {event['epoch']:.2f} of {event['epoch'] * event['steps'] / event['step']:.3g}",
-                f"loss {event['loss']:.3f}",
-                f"top-1 {self._accuracy:.1%}" if self._accuracy is not None else "",
-                self._costs(),
-                f"{event['images_per_s']:.0f} images/s",
-                f"{_duration(self._left(event, now))} left",
-            )
-            if part
-        )
-        self._show(event["step"], event["steps"], text, now)
+        epochs = event["epoch"] * event["steps"] / event["step"]
+        parts = [f"epoch {event['epoch']:.2f} of {epochs:.3g}", f"loss {event['loss']:.3f}"]
+        if self._accuracy is not None:
+            parts.append(f"top-1 {self._accuracy:.1%}")
+        parts += [self._costs()] if self._remains else []
+        parts += [
+            f"{event['images_per_s']:.0f} images/s",
+            f"{_duration(self._left(event, now))} left",
+        ]
+        self._show(event["step"], event["steps"], ", ".join(parts), now)
 
     def _on_epoch(self, event: Event) -> None:
         self._accuracy = event["accuracy"]
@@ -122,29 +114,30 @@ class Watch:
         self._say(f"epoch {event['epoch']:.3g}{_top1(event['accuracy'])}, {self._costs()}")
 
     def _on_export(self, event: Event) -> None:
-        self._say(f"{event['file']}: writing it and comparing it with PyTorch")
+        self._say(f"{event['file']}: writing and comparing with PyTorch")
 
     def _on_profile(self, event: Event) -> None:
         self._show(event["done"], event["steps"], event["next"], self._clock())
 
     def _on_sweep(self, event: Event) -> None:
-        beside = f", {event['jobs']} side by side" if event["jobs"] > 1 else ""
-        known = f"{event['finished']} finished already, {event['begun'] - event['finished']} begun"
-        self._say(f"{event['rows']} rows in {event['out']}: {known}{beside}")
+        started = event["begun"] - event["finished"]
+        text = f"{event['rows']} runs in {event['out']}: {event['finished']} finished"
+        text += f", {started} to resume"
+        if event["jobs"] > 1:
+            text += f", {event['jobs']} in parallel"
+        self._say(text)
 
     def _on_row(self, event: Event) -> None:
         place = f"[{event['number']}/{event['rows']}] {event['name']}"
         if "said" in event:
             self._show(event["done"], event["rows"], f"{place}: {event['said']}", self._clock())
             return
-        text = event["state"]
-        if report := event.get("report"):
-            top1 = "" if report["accuracy"] is None else _top1(report["accuracy"]["slim"])
-            left = ", ".join(
-                f"{kind.label} {report[kind.name]['ratio']:.1%}" for kind in _told(report)
-            )
-            text += f" after {_duration(report['seconds'])}, {left}{top1}"
-        self._say(f"{place}: {text}{': ' + event['error'] if 'error' in event else ''}")
+        text = f"{place}: {event['state']}"
+        if event.get("report"):
+            text += _outcome(event["report"])
+        if "error" in event:
+            text += f": {event['error']}"
+        self._say(text)
         self._move(event["done"], event["rows"], place)
 
     def _show(self, done: int, steps: int, text: str, now: float) -> None:
@@ -154,22 +147,34 @@ class Watch:
             self._say(text)
 
     def _left(self, event: Event, now: float) -> float:
-        """Seconds to the last step at the pace since the first one seen."""
+        """Seconds until the last step, at the average pace since the first step seen."""
         first, began = self._first or (event["step"], now)
         pace = (now - began) / max(1, event["step"] - first)
         return float(pace * (event["steps"] - event["step"]))
 
     def _costs(self) -> str:
-        """What remains of each cost, against its budget."""
-        return ", ".join(
-            f"{kind.label} {self._remains[kind.name]:.1%}"
-            + (f" (budget {self._limits[kind.name]:.1%})" if kind.name in self._limits else "")
-            for kind in costs_in(self._remains)
-        )
+        """The remaining share of each cost, with its budget."""
+        parts = []
+        for kind in costs_in(self._remains):
+            text = f"{kind.label} {self._remains[kind.name]:.1%}"
+            if kind.name in self._limits:
+                text += f" (budget {self._limits[kind.name]:.1%})"
+            parts.append(text)
+        return ", ".join(parts)
 
 
-def _told(report: Mapping[str, Any]) -> list[CostKind]:
-    """The costs that a report has a budget on, or the first of all."""
+def _outcome(report: Mapping[str, Any]) -> str:
+    """Time, remaining costs and accuracy of a finished run."""
+    text = f" after {_duration(report['seconds'])}"
+    for kind in _limited(report):
+        text += f", {kind.label} {report[kind.name]['ratio']:.1%}"
+    if report["accuracy"] is not None:
+        text += _top1(report["accuracy"]["slim"])
+    return text
+
+
+def _limited(report: Mapping[str, Any]) -> list[CostKind]:
+    """The costs with a budget; the first cost if there is no budget."""
     kinds = costs_in(report)
     limited = [kind for kind in kinds if report[kind.name].get("limit") is not None]
     return limited or kinds[:1]
@@ -180,16 +185,18 @@ def _top1(accuracy: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as people read them.
+    """Seconds as minutes and seconds, and hours if there are any.
 
     >>> _duration(75), _duration(3725)
     ('1:15', '1:02:05')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}"
 
 
 def say(console: Console, text: str) -> None:
-    """A line as it is: no markup, not folded."""
+    """Print a line without markup and without wrapping."""
     console.print(text, markup=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """The commands on one network: prune and inspect."""
 
-# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help does not wait for torch
 
 import os
 from pathlib import Path
@@ -9,110 +9,114 @@ from typing import Any
 import click
 
 from slimmer.cli.exit import RUN, remembering
+from slimmer.cli.headings import HeadedCommand, options_under
 from slimmer.cli.options import (
-    ARCH,
     BUDGET,
     REWRITE,
+    arch,
     as_json,
     budgets,
     equal_splits,
     given,
     keep,
+    network,
     numbers,
     only,
+    output,
     show_result,
     trace,
     trust_code,
 )
 from slimmer.runs.events import loading_pytorch
 
+budget = options_under("Budget")
+training = options_under("Data and training")
+running = options_under("Run")
 
-@click.command()
+
+@click.command(cls=HeadedCommand)
 @click.argument("checkpoint", required=False)
-@click.option("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
-@click.option("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
-@click.option(
+@budget("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
+@budget("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
+@budget(
     "--budget",
     multiple=True,
     callback=budgets,
     metavar="NAME=AMOUNT",
-    help="The same for any cost, also one that an installed package adds. May be given again.",
+    help="The same for any other cost, such as one that an installed package adds. Repeatable.",
 )
-@click.option(
+@budget(
     "--round-to",
     type=int,
     metavar="N",
-    help="Widths are multiples of N.  [default: 8 in groups of 64 or more]",
+    help="Make channel counts multiples of N.  [default: 8 in groups of 64 channels or more]",
 )
-@click.option(
-    "--data",
-    metavar="DATA",
-    help="digits, the path of CIFAR-10 or of a folder of images, or FILE.py:FUNC.",
-)
+@arch
 @keep
 @only
 @trace
-@click.option(
-    "--epochs", type=float, help="Epochs of fine-tuning; 0 prunes in one shot.  [default: 3]"
-)
-@click.option(
-    "--recipe",
-    metavar="NAME|FILE",
-    help="A recipe to start from: a YAML file, or one of slimmer's by name.",
-)
-@click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
 @equal_splits
-@click.option("--rewrite", is_flag=True, default=None, help=REWRITE)
-@click.option(
+@network("--rewrite", is_flag=True, default=None, help=REWRITE)
+@training(
+    "--data",
+    metavar="DATA",
+    help="A data set by name (digits), the path of CIFAR-10 or of an image folder, or "
+    "FILE.py:FUNC.",
+)
+@training("--epochs", type=float, help="Fine-tuning epochs; 0 prunes in one shot.  [default: 3]")
+@training(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Training device.  [default: auto]"
+)
+@training("--seed", type=int, help="Random seed.  [default: 0]")
+@running(
+    "--recipe", metavar="NAME|FILE", help="Start from a recipe: a YAML file or a built-in recipe."
+)
+@running(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any key of the recipe, such as finetune.lr=0.01. Repeatable.",
+)
+@running(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Resume an interrupted run; takes no other settings.",
+)
+@trust_code
+@output(
     "--out",
     type=click.Path(path_type=Path),
     metavar="RUN",
     help="Run directory.  [default: runs/ARCH-N]",
 )
-@click.option("--seed", type=int, help="Seed of all that is random.  [default: 0]")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.  [default: auto]"
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any setting, as in finetune.lr=0.01.",
-)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Go on with a run that was stopped.",
-)
-@trust_code
 @as_json
 def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) -> None:
-    """Prune CHECKPOINT into a budget and fine-tune it.
+    """Prune CHECKPOINT to a budget and fine-tune it.
 
-    CHECKPOINT is a file of weights, a directory of the Hugging Face hub, or a run, whose slim
-    network is pruned on. A budget is what may remain, and holds exactly; give --flops, --params or
-    both. FLOPs are multiply-adds as fvcore counts them. Everything is a setting of a recipe, and
-    the recipe is written into the run directory.
+    CHECKPOINT is a weights file, a Hugging Face model directory, or a run directory, whose slim
+    network is then pruned further. A budget limits what remains, and the result never exceeds it;
+    give --flops, --params or both. FLOPs are multiply-adds (MACs), counted as fvcore counts them.
+    Each option sets a key of a recipe; the complete recipe is saved in the run directory.
     """
     if resume is None:
         report = _start(trust_code=trust_code, **options)
     elif any(value not in (None, ()) for value in options.values()):
-        raise click.UsageError("--resume goes on with the run's own recipe; leave all else out")
+        raise click.UsageError(
+            "--resume continues with the run's own recipe; leave out all other settings"
+        )
     else:
         report = _resume(resume, trust_code=trust_code)
     if os.environ.get("RANK", "0") == "0":
         show_result(report, "show_report", as_json=as_json)
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("checkpoint")
-@click.option("--arch", metavar="ARCH", help=f"{ARCH}.")
-@click.option(
-    "--entry", metavar="NAME", help="Which of several sets of weights, such as model_ema."
-)
-@click.option(
+@arch
+@network("--entry", metavar="NAME", help="Set of weights to read, such as model_ema.")
+@network(
     "--input-size",
     callback=numbers,
     metavar="C,H,W",
@@ -122,14 +126,16 @@ def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) 
 @only
 @trace
 @equal_splits
-@click.option("--rewrite", is_flag=True, help="As `slimmer prune --rewrite` would prune it.")
+@network(
+    "--rewrite", is_flag=True, help="Inspect the network as `slimmer prune --rewrite` sees it."
+)
 @trust_code
 @as_json
 def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:
-    """Show what a checkpoint is made of.
+    """Show a network's costs, channel groups and unprunable layers.
 
-    That is its costs, how far they can be cut, its channel groups, and what can't be pruned and
-    why.
+    Lists the FLOPs and parameters, the lowest budget that each can reach, the channel groups, and
+    the reason for each layer that can't be pruned.
     """
     from slimmer.pipeline.inspect_model import inspect as inspect_network
 
@@ -142,11 +148,12 @@ def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> 
 
 
 def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: Any) -> Any:
-    """The report of a new run, whose recipe is the file's with the command line laid over it."""
+    """The report of a new run: the command line overrides the recipe file."""
     from slimmer.recipe import find_recipe, read_recipe
 
     options["budget"] += tuple((name, options.pop(name)) for name in ("flops", "params"))
-    resolved = read_recipe(None if recipe is None else find_recipe(recipe), given(**options))
+    file = find_recipe(recipe) if recipe is not None else None
+    resolved = read_recipe(file, given(**options))
     from slimmer.cli.progress import watching
 
     with watching() as observe:
@@ -158,13 +165,13 @@ def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: An
 
 
 def _resume(path: Path, *, trust_code: bool) -> Any:
-    """The report of a run that was stopped, or that was finished already."""
+    """The report of a resumed run, or of one that is already finished."""
     from slimmer.cli.progress import watching
     from slimmer.runs.directory import open_run
 
     run = open_run(path, finished=False)
     if run.report.is_file():
-        click.echo(f"{path} is finished already; this is its report", err=True)
+        click.echo(f"{path} is already finished; this is its report", err=True)
     click.get_current_context().meta[RUN] = str(path)
     with watching() as observe:
         observe(loading_pytorch())

@@ -1,6 +1,6 @@
 """The commands on many runs: sweep and compare."""
 
-# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help does not wait for torch
 
 from pathlib import Path
 from typing import Any
@@ -8,35 +8,46 @@ from typing import Any
 import click
 
 from slimmer.cli.exit import remembering
-from slimmer.cli.options import as_json, given, show_result
+from slimmer.cli.headings import HeadedCommand, options_under
+from slimmer.cli.options import as_json, given, output, show_result
 
-FAILED = 1  # a sweep with rows that failed
+FAILED = 1  # exit code of a sweep in which runs failed
 
 
-@click.command()
+settings_of_all = options_under("Settings of all runs")
+
+
+@click.command(cls=HeadedCommand)
 @click.argument("file", metavar="NAME|FILE")
 @click.argument("checkpoint", required=False)
-@click.option("--data", metavar="DATA", help="As for `slimmer prune`, for all rows.")
-@click.option(
+@settings_of_all("--data", metavar="DATA", help="Data, as for `slimmer prune`.")
+@settings_of_all(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of every recipe. Repeatable.",
+)
+@options_under("Run")(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    help="Parallel runs.  [default: 1]",
+)
+@output(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the runs go.  [default: runs/sweep-FILE]",
-)
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, help="Rows side by side.  [default: 1]"
-)
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all rows."
+    help="Directory of the runs.  [default: runs/sweep-FILE]",
 )
 @as_json
 def sweep(file: str, out: Path | None, jobs: int, as_json: bool, **options: Any) -> None:
-    """Run every row of FILE and compare them.
+    """Run every combination of settings in FILE and compare them.
 
-    FILE names a recipe, and a grid or a list of settings over it; slimmer's own sweeps go by name,
-    such as paper/table5. Each row is a run of its own in DIR. The same command again goes on where
-    it was stopped; rows that are finished stay. A row that fails is noted and the others go on; the
-    exit code is then 1.
+    FILE specifies a recipe and a grid or a list of settings to vary. Built-in sweeps have names,
+    such as paper/table5. Each combination is a run in DIR. To resume a stopped sweep, repeat the
+    command: finished runs are kept. If a run fails, the others continue, and the exit code is 1.
     """
     settings = given(**options)
     from slimmer.cli.progress import watching
@@ -53,20 +64,20 @@ def sweep(file: str, out: Path | None, jobs: int, as_json: bool, **options: Any)
         ctx.exit(FAILED)
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
-@click.option(
+@output(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Also write Markdown, CSV, JSON and a figure.",
+    help="Also write the table as Markdown, CSV and JSON, and a figure.",
 )
 @as_json
 def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Show finished runs in one table.
+    """Compare finished runs in one table.
 
-    RUN is a directory that `slimmer prune` wrote, or one that holds such, as `slimmer sweep` leaves
-    it. Runs that differ only by their seed share a row, with mean and standard deviation.
+    RUN is a run directory of `slimmer prune`, or a directory of runs, such as that of a sweep. Runs
+    that differ only in their seed share a row, with mean and standard deviation.
     """
     from slimmer.reports.compare_runs import compare_runs
 

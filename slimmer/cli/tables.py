@@ -1,4 +1,4 @@
-"""Results as tables on stdout."""
+"""Results of the commands as tables on stdout."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -23,18 +23,20 @@ from slimmer.reports.run_report import (
     width_hint,
 )
 
-HALF = 0.5  # of the FLOPs: where not even that can be reached, it is said what holds them
+HALF = 0.5  # of the FLOPs: if no budget reaches it, the modules that hold the rest are listed
 
 
 def show_report(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """The result of `prune` on stdout, the report's place last."""
+    """Print the result of `prune`, ending with the path of the report and the next command."""
     console = _stdout(console)
     table = _table(
-        f"{report['arch'] or 'module'}, slimmed", "", "dense", "slim", "remains", "budget"
+        f"{report['arch'] or 'module'}, pruned", "", "dense", "slim", "remaining", "budget"
     )
     for kind in costs_in(report):
         cost = report[kind.name]
-        budget = "none" if cost["limit"] is None else f"at most {cost['limit_ratio']:.2%}"
+        budget = "none"
+        if cost["limit"] is not None:
+            budget = f"at most {cost['limit_ratio']:.2%}"
         table.add_row(
             kind.head, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget
         )
@@ -52,7 +54,7 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
     if report["accuracy"] is None:
         say(
             console,
-            "No data was given: accuracy is not known, and nothing was trained or recalibrated.",
+            "No data given: the network was not fine-tuned or recalibrated; accuracy is unknown.",
         )
     untrue = {**report.get("attributes", {}), "followed": ()}
     for hint in (*width_hint(report), *attribute_notes(untrue)):
@@ -62,25 +64,23 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
 
 
 def show_export(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """The result of `export` on stdout."""
+    """Print the result of `export`."""
     console = _stdout(console)
-    table = _table("files against PyTorch", "", *EXPORT_HEADS)
+    table = _table("exported files, compared with PyTorch", "", *EXPORT_HEADS)
     for entry in found["networks"].values():
         for row in export_rows(entry):
             table.add_row(PurePath(entry["file"]).name, *row)
     console.print(table)
     for entry in found["networks"].values():
-        say(
-            console,
-            "; ".join(
-                [f"{entry['file']}{' (unchanged)' if entry['reused'] else ''}", *entry["notes"]]
-            ),
-        )
+        file = entry["file"]
+        if entry["reused"]:
+            file += " (unchanged)"
+        say(console, "; ".join([file, *entry["notes"]]))
     say(console, f"next: slimmer profile {_typed(found['run'])}")
 
 
 def show_profile(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """The result of `profile` on stdout: the headline, then what is behind it."""
+    """Print the result of `profile`: the headline, then the tables."""
     console = _stdout(console)
     for text in headline(found):
         say(console, text)
@@ -98,13 +98,15 @@ def show_profile(found: Mapping[str, Any], console: Console | None = None) -> No
 
 
 def show_inspection(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """The result of `inspect` on stdout."""
+    """Print the result of `inspect`."""
     console = _stdout(console)
-    classes = "" if found["classes"] is None else f"{found['classes']} classes, "
+    classes = ""
+    if found["classes"] is not None:
+        classes = f"{found['classes']} classes, "
     say(console, f"{found['arch']}, {classes}{found['inputs']}")
     for note in found["notes"]:
         say(console, note)
-    costs = _table("budgets", "", "dense", "reachable", "out of reach")
+    costs = _table("budgets", "", "dense", "reachable", "can't be removed")
     for kind in costs_in(found):
         cost = found[kind.name]
         reach = f"{cost['least']:,} to {cost['dense']:,} ({cost['least_ratio']:.2%} to 100 %)"
@@ -113,7 +115,9 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     console.print(costs)
     for text in [*convention_hint(found), *uncounted_hint(found)]:
         say(console, text)
-    groups = _table(f"{len(found['groups'])} channel groups", "", "channels", "made by", "read by")
+    groups = _table(
+        f"{len(found['groups'])} channel groups", "", "channels", "produced by", "consumed by"
+    )
     for group in found["groups"]:
         groups.add_row(
             group["name"],
@@ -122,9 +126,9 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
             "\n".join(group["read_by"]),
         )
     console.print(groups)
-    layers = _table("layers", "", "channels", "FLOPs", "group, or why they stay")
+    layers = _table("layers", "", "channels", "FLOPs", "group, or why channels are kept")
     for row in found["layers"]:
-        stays = [f"{each['channels']} stay: {each['reason']}" for each in row["stays"]]
+        stays = [f"{each['channels']} kept: {each['reason']}" for each in row["stays"]]
         share = f"{row['flops'] / max(1, found['flops']['dense']):.1%}"
         layers.add_row(
             row["name"], str(row["channels"]), share, "\n".join([*row["groups"], *stays])
@@ -133,44 +137,48 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     if found["flops"]["least_ratio"] > HALF:
         say(
             console,
-            f"At least {found['flops']['least_ratio']:.1%} of the FLOPs stay. Most of them are in:",
+            f"At least {found['flops']['least_ratio']:.1%} of the FLOPs remain. Most are in:",
         )
         for holder in found["held"]:
-            why = "; ".join(holder["reasons"]) or "what it reads or writes stays elsewhere"
+            why = (
+                "; ".join(holder["reasons"])
+                or "other layers keep the channels that it reads or writes"
+            )
             say(
                 console,
-                f"  {holder['module'] or 'the top module'}: {holder['ratio']:.1%} of dense ({why})",
+                f"  {holder['module'] or 'the network itself'}: {holder['ratio']:.1%} of dense ({why})",
             )
 
 
 def show_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:
-    """The result of `compare` on stdout, with the columns that there is room for."""
+    """Print the result of `compare`, with the columns that fit the width of the console."""
     console = _stdout(console)
     found = columns(comparison)
     needed = [each for each in found if each.constant is None]
     shown = fitting(needed, console.width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for each in shown:
-        table.add_column(
-            "\n".join(each.head), justify="right" if each.right else "left", no_wrap=not each.folds
-        )
-    for cells in zip(*(each.cells for each in shown), strict=True):
+        table.add_column("\n".join(each.head), no_wrap=not each.folds)
+        if each.right:
+            table.columns[-1].justify = "right"
+    for cells in zip(*[each.cells for each in shown], strict=True):
         table.add_row(*cells)
-    alike = ", ".join(each.constant for each in found if each.constant is not None)
-    say(console, title(comparison) + (f"; all rows: {alike}" if alike else ""))
+    heading = title(comparison)
+    constants = [each.constant for each in found if each.constant is not None]
+    if constants:
+        heading += f"; all rows: {', '.join(constants)}"
+    say(console, heading)
     console.print(table)
     for text in legend(comparison):
         say(console, text)
-    left = [" ".join(each.head) for each in needed if each not in shown]
-    if left:
-        say(
-            console,
-            f"No room for: {', '.join(left)}. A wider terminal, --json and --out have them.",
-        )
+    hidden = [" ".join(each.head) for each in needed if each not in shown]
+    if hidden:
+        names = ", ".join(hidden)
+        say(console, f"Columns not shown: {names}. Widen the terminal, or use --json or --out.")
 
 
 def show_sweep(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """The result of `sweep` on stdout: a table for each network and data, then what failed."""
+    """Print the result of `sweep`: a table for each network and data set, then the failed runs."""
     console = _stdout(console)
     for comparison in found["comparisons"]:
         show_comparison(comparison, console)
@@ -180,15 +188,13 @@ def show_sweep(found: Mapping[str, Any], console: Console | None = None) -> None
 
 
 def _stdout(console: Console | None) -> Console:
-    """A file or a pipe has no width to fold lines at."""
+    """The console given, or stdout; 160 columns wide if stdout is a file or a pipe."""
     if console is not None:
         return console
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    return (
-        console
-        if console.is_terminal
-        else Console(highlight=False, soft_wrap=True, markup=False, width=160)
-    )
+    terminal = Console(highlight=False, soft_wrap=True, markup=False)
+    if terminal.is_terminal:
+        return terminal
+    return Console(highlight=False, soft_wrap=True, markup=False, width=160)
 
 
 def _table(title: str, first: str, *heads: str) -> Table:
@@ -202,6 +208,8 @@ def _table(title: str, first: str, *heads: str) -> Table:
 
 
 def _typed(run: str) -> str:
-    """A run's directory as one types it here."""
+    """The path of a run directory, quoted for the shell, relative to the working directory."""
     path, here = Path(run), Path.cwd()
-    return quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    if path.is_relative_to(here):
+        path = path.relative_to(here)
+    return quote(str(path))
