@@ -17,9 +17,11 @@ from slimmer.cli.tables import show_comparison
 from slimmer.errors import RunError
 from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import read_recipe
-from slimmer.reports.compare_runs import compare_runs, merge, partition, read_entry
-from slimmer.reports.comparison_table import columns, to_csv, to_markdown, write_comparison
+from slimmer.reports.compare_runs import compare_runs, merge, partition
+from slimmer.reports.comparison_columns import columns
+from slimmer.reports.comparison_table import to_csv, to_markdown, write_comparison
 from slimmer.reports.figures.tradeoff import draw_tradeoff
+from slimmer.reports.finished_runs import read_entry
 
 DENSE = {"flops": 1000, "params": 200}
 

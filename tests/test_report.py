@@ -11,7 +11,8 @@ from fvcore.nn import FlopCountAnalysis
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.pruning.apply import prune
 from slimmer.pruning.plan import make_plan
-from slimmer.reports.run_report import cost_report, to_markdown, width_hint
+from slimmer.reports.report_data import cost_report
+from slimmer.reports.run_report import to_markdown, width_hint
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
 

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from slimmer.cli.progress import say
 from slimmer.recipe.costs import costs_in
-from slimmer.reports.comparison_table import columns, fitting, legend, title
+from slimmer.reports.comparison_columns import columns, fitting
+from slimmer.reports.comparison_table import legend, title
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.run_report import (
     EXPORT_HEADS,

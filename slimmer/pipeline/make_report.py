@@ -15,7 +15,7 @@ from slimmer.pipeline.recount import recount, subject_of
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
-from slimmer.reports.run_report import attribute_report, cost_report
+from slimmer.reports.report_data import attribute_report, cost_report
 from slimmer.runs.directory import Run, worked
 
 

@@ -15,8 +15,9 @@ from slimmer.pipeline.parallel_runs import side_by_side
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import differing, flat, text
 from slimmer.recipe.sweep import Settings, number, plan_rows
-from slimmer.reports.compare_runs import merge, partition, read_entry
+from slimmer.reports.compare_runs import merge, partition
 from slimmer.reports.comparison_table import write_comparison
+from slimmer.reports.finished_runs import read_entry
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run, is_beginning
 from slimmer.runs.events import Observe

@@ -1,6 +1,4 @@
-"""What explains a latency, as tables: where time goes, where nodes run, which widths kernels do not
-like.
-"""
+"""Tables that explain a latency: where time is spent, where nodes run, which widths are slow."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +8,9 @@ from slimmer.profiling.notes import threads_told
 from slimmer.recipe.runtimes import DEFAULT, OWN
 
 CPU = "CPUExecutionProvider"
-ON_CPU = (CPU, "cpu")  # as ONNX Runtime and as PyTorch call it
-_LEAST_SHARE = 0.01  # an operation that takes less of the time is one of "others"
+ON_CPU = (CPU, "cpu")  # the names that ONNX Runtime and PyTorch use
+MULTIPLES = (8, 16, 32)
+_LEAST_SHARE = 0.01  # operations that take less of the time everywhere are added up as "others"
 
 Profile = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -19,7 +18,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """A table with its title, and sentences under it; either may be empty."""
+    """A table with its title, and sentences below it; either may be empty."""
 
     title: str
     heads: tuple[str, ...] = ()
@@ -28,17 +27,17 @@ class Part:
 
 
 def several(found: Profile, condition: str) -> bool:
-    """Whether a profile has more than one of its batches, threads or runtimes."""
+    """Whether a profile covers more than one of its batches, threads or runtimes."""
     return len(found["conditions"][condition]) > 1
 
 
 def names_runtimes(found: Profile) -> bool:
-    """Whether tables say the runtime: always, but where ONNX Runtime alone ran the networks."""
+    """Whether tables name the runtime: always, except if ONNX Runtime alone ran the networks."""
     return several(found, "runtimes") or {row["runtime"] for row in found["timings"]} != {DEFAULT}
 
 
 def versions(found: Profile) -> Iterator[str]:
-    """What ran the networks, with its version; a package's runtime by its label."""
+    """The runtimes with their versions; a runtime from another package by its label."""
     machine = found["environment"]
     for name in ("onnxruntime", "torch"):
         if machine.get(name):
@@ -49,119 +48,111 @@ def versions(found: Profile) -> Iterator[str]:
 
 
 def key(row: Row) -> tuple[Any, ...]:
-    """What tells a timing, a comparison or a trace from the others."""
+    """What identifies a timing, a comparison or a trace."""
     return row["model"], row["runtime"], row["threads"], row["batch"]
 
 
 def where(found: Profile) -> Part:
-    """Each operation's share of the time and what that comes to, network beside network, at the
-    largest batch.
-    """
+    """Each operation's share of the time, in percent and milliseconds, at the largest batch size."""
     largest = max(one["batch"] for one in found["traces"])
     traced = [one for one in found["traces"] if one["batch"] == largest]
     medians = {key(row): row["median_ms"] for row in found["timings"]}
     shares = {one["model"]: one["trace"]["shares"] for one in traced}
-    whole = {one["model"]: medians[key(one)] for one in traced}
-    names = list(
-        dict.fromkeys(
-            name
-            for each in shares.values()
-            for name, share in each.items()
-            if share >= _LEAST_SHARE
-        )
-    )
-    names.sort(key=lambda name: -max(each.get(name, 0) for each in shares.values()))
-    told = {name: {model: each.get(name, 0.0) for model, each in shares.items()} for name in names}
-    told["others"] = {
-        model: sum(share for name, share in each.items() if name not in names)
-        for model, each in shares.items()
-    }
-    rows = [(name, *_parts_of_the_time(each, whole)) for name, each in told.items()]
-    told_threads = f", {threads_told(traced[0]['threads'])}" if several(found, "threads") else ""
-    said = (
+    totals = {one["model"]: medians[key(one)] for one in traced}
+    rows = []
+    for name, each in _by_operation(shares).items():
+        rows.append((name, *_operation_cells(each, totals)))
+    threads = f", {threads_told(traced[0]['threads'])}" if several(found, "threads") else ""
+    note = (
         "Shares come from a profiled session of each network. Milliseconds are that share of the "
         "median above, because the profiler slows down what it times. In parentheses: the speedup "
         "over the first network."
     )
-    return Part(
-        f"Where time goes, batch {largest}{told_threads}",
-        ("operation", *shares),
-        tuple(rows),
-        (said,),
-    )
+    title = f"Where time goes, batch {largest}{threads}"
+    return Part(title, ("operation", *shares), tuple(rows), (note,))
 
 
-def _parts_of_the_time(shares: Mapping[str, float], whole: Mapping[str, float]) -> Iterator[str]:
-    """An operation's share, its milliseconds, and how many times faster than in the first network,
-    for each.
-    """
-    times = {model: share * whole[model] for model, share in shares.items()}
-    first = next(iter(times.values()))
+def _by_operation(shares: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The shares by operation, then by network: largest first, the small ones added up last."""
+    large: dict[str, float] = {}
+    for each in shares.values():
+        for name, share in each.items():
+            if share >= _LEAST_SHARE:
+                large.setdefault(name, max(other.get(name, 0) for other in shares.values()))
+    found = {}
+    for name in sorted(large, key=lambda name: -large[name]):
+        found[name] = {model: each.get(name, 0.0) for model, each in shares.items()}
+    found["others"] = {}
+    for model, each in shares.items():
+        found["others"][model] = sum(share for name, share in each.items() if name not in large)
+    return found
+
+
+def _operation_cells(shares: Mapping[str, float], totals: Mapping[str, float]) -> Iterator[str]:
+    """An operation's share and milliseconds in each network, and the speedup over the first one."""
+    times = {model: share * totals[model] for model, share in shares.items()}
+    first, *_ = times.values()
     for number, (model, share) in enumerate(shares.items()):
-        gain = f" ({first / times[model]:.2f}x)" if number and first and times[model] else ""
+        gain = ""
+        if number and first and times[model]:
+            gain = f" ({first / times[model]:.2f}x)"
         yield f"{share:.1%}, {times[model]:.3f} ms{gain}"
 
 
 def nodes(found: Profile) -> Part:
-    """Which provider each network's nodes run on, and which of them fell back or copy."""
+    """On which provider each network's nodes run, and which nodes fell back to the CPU or copy."""
     traces = {one["model"]: one["trace"] for one in found["traces"]}
-    rows = tuple(
-        (
-            name,
-            ", ".join(f"{provider} {number}" for provider, number in trace["nodes"].items()),
-            "; ".join(trace["on_cpu"]) or "none",
-            "; ".join(trace["memcpy"]) or "none",
-        )
-        for name, trace in traces.items()
-    )
-    return Part(
-        "Where nodes run",
-        ("network", "nodes", "fell back to the CPU", "copies between devices"),
-        rows,
-    )
+    rows = []
+    for name, trace in traces.items():
+        counts = ", ".join(f"{provider} {number}" for provider, number in trace["nodes"].items())
+        fallen = "; ".join(trace["on_cpu"]) or "none"
+        copying = "; ".join(trace["memcpy"]) or "none"
+        rows.append((name, counts, fallen, copying))
+    heads = ("network", "nodes", "fell back to the CPU", "copies between devices")
+    return Part("Where nodes run", heads, tuple(rows))
 
 
 def widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
-    """How many layers' widths are no multiples of 8, 16, 32, and which; the layer that makes the
-    output is left out.
+    """How many layer widths are not multiples of 8, 16 and 32, and which layers these are.
+
+    The layer that produces the output is left out.
     """
-    inner = {
-        name: [one for one in layers if not one["output"]]
-        for name, layers in found["layers"].items()
-    }
-    inner = {name: layers for name, layers in inner.items() if layers}
+    inner = {}
+    for name, layers in found["layers"].items():
+        hidden = [one for one in layers if not one["output"]]
+        if hidden:
+            inner[name] = hidden
     if not inner:
         return
-    rows = tuple(
-        (
-            name,
-            str(len(layers)),
-            *(str(sum(one["multiple"] < least for one in layers)) for least in (8, 16, 32)),
-        )
-        for name, layers in inner.items()
-    )
-    yield Part("Widths", ("network", "layers", "not a multiple of 8", "of 16", "of 32"), rows)
-    widths = {name: {one["name"]: one for one in layers} for name, layers in inner.items()}
-    layers = list(dict.fromkeys(one for each in widths.values() for one in each))
-    odd = [
-        name
-        for name in layers
-        if any(name in each and each[name]["multiple"] < 32 for each in widths.values())
-    ]
+    rows = []
+    for name, layers in inner.items():
+        counts = [sum(one["multiple"] < least for one in layers) for least in MULTIPLES]
+        rows.append((name, str(len(layers)), *map(str, counts)))
+    heads = ("network", "layers", "not a multiple of 8", "of 16", "of 32")
+    yield Part("Widths", heads, tuple(rows))
+    by_name = {name: {one["name"]: one for one in layers} for name, layers in inner.items()}
+    odd = _odd_layers(by_name)
     if every_layer and odd:
-        table = tuple((name, *(_width(each.get(name)) for each in widths.values())) for name in odd)
-        yield Part(
-            "Layers whose width is not a multiple of 32 in at least one network",
-            ("layer", *widths),
-            table,
-        )
+        title = "Layers whose width is not a multiple of 32 in at least one network"
+        table = [_layer_row(layer, by_name) for layer in odd]
+        yield Part(title, ("layer", *by_name), tuple(table))
+
+
+def _odd_layers(by_name: Mapping[str, Mapping[str, Row]]) -> list[str]:
+    """The layers whose width is not a multiple of 32 in at least one network, in file order."""
+    every: dict[str, bool] = {}
+    for layers in by_name.values():
+        for name, layer in layers.items():
+            every[name] = every.get(name, False) or layer["multiple"] < max(MULTIPLES)
+    return [name for name, odd in every.items() if odd]
+
+
+def _layer_row(layer: str, by_name: Mapping[str, Mapping[str, Row]]) -> tuple[str, ...]:
+    return (layer, *(_width(layers.get(layer)) for layers in by_name.values()))
 
 
 def _width(layer: Row | None) -> str:
     if layer is None:
         return ""
-    return (
-        f"{layer['width']} (not a multiple of 8)"
-        if layer["multiple"] == 1
-        else f"{layer['width']} ({layer['multiple']})"
-    )
+    multiple = "not a multiple of 8" if layer["multiple"] == 1 else layer["multiple"]
+    return f"{layer['width']} ({multiple})"
