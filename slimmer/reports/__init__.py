@@ -1,1 +1,1 @@
-"""What was measured, for people: tables, Markdown, figures, comparisons of runs."""
+"""Measurements for readers: tables, Markdown, figures and comparisons of runs."""

@@ -1,4 +1,4 @@
-"""Names and other texts of the user's in Markdown."""
+"""The user's names and texts, escaped for Markdown."""
 
 import re
 
@@ -6,8 +6,8 @@ _MARKUP = re.compile(r"([\\`*<\[\]|]|(?<!\w)_|_(?!\w))")
 
 
 def plain(text: str) -> str:
-    r"""A text in Markdown that stands there as it is: no tag, link, picture, cell or line of its
-    own.
+    r"""`text` escaped on one line, so that Markdown shows it unchanged: no tag, link, image or table
+    cell.
 
     >>> plain("layer1.0_a <b>|[x](y)\n# z")
     'layer1.0_a \\<b>\\|\\[x\\](y) # z'

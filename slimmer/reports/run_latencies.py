@@ -1,18 +1,20 @@
-"""The latencies of several runs, side by side: the figures of each place where they were timed."""
+"""The latencies of several runs, grouped by provider, threads and batch size."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from slimmer.profiling.notes import threads_told
 from slimmer.recipe.runtimes import DEFAULT
 
 Profile = Mapping[str, Any]
 
 
 def latencies(profiles: Iterable[Profile]) -> dict[str, dict[str, list[float]]]:
-    """Median milliseconds of dense and slim and the speedup, one figure a profile, by place.
+    """Median milliseconds of dense and slim, and the speedup, by place; one value per profile.
 
-    A place is provider, threads and batch size. Each profile tells one runtime's figures:
-    ONNX Runtime's, or where it was not used those of the first runtime, which the place names.
+    A place is a provider, a number of threads and a batch size. Each profile contributes the
+    figures of one runtime: ONNX Runtime or, if it was not used, the first runtime, which the
+    place then names.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for profile in profiles:
@@ -22,7 +24,7 @@ def latencies(profiles: Iterable[Profile]) -> dict[str, dict[str, list[float]]]:
             if _runtimes(each) != {runtime}:
                 continue
             if (each["model"], each["against"]) != ("slim", "dense"):
-                continue  # the forms are in the runs' own reports
+                continue  # fp16 and int8 are in the runs' own reports
             figures = found.setdefault(_place(profile, runtime, each), {})
             for key, value in (
                 ("dense_ms", timed[each["against"], *_where(each)]),
@@ -34,7 +36,7 @@ def latencies(profiles: Iterable[Profile]) -> dict[str, dict[str, list[float]]]:
 
 
 def compared_runtime(profile: Profile) -> str:
-    """The runtime whose figures of a profile are compared.
+    """The runtime whose figures are compared: ONNX Runtime if used, else the first.
 
     >>> compared_runtime({"timings": [{"runtime": "torch"}, {"runtime": "onnxruntime"}]})
     'onnxruntime'
@@ -47,11 +49,12 @@ def compared_runtime(profile: Profile) -> str:
 
 def _place(profile: Profile, runtime: str, row: Mapping[str, Any]) -> str:
     provider = profile["provider"].removesuffix("ExecutionProvider").lower()
-    told = [provider] if runtime == DEFAULT else [runtime, provider]
-    threads = row.get("threads")
-    if threads is not None:
-        told.append(f"{threads} thread{'s' if threads > 1 else ''}")
-    return ", ".join([*told, f"batch {row['batch']}"])
+    words = [provider]
+    if runtime != DEFAULT:
+        words.insert(0, runtime)
+    if row.get("threads") is not None:
+        words.append(threads_told(row["threads"]))
+    return ", ".join([*words, f"batch {row['batch']}"])
 
 
 def _runtimes(row: Mapping[str, Any]) -> set[str]:
@@ -59,5 +62,5 @@ def _runtimes(row: Mapping[str, Any]) -> set[str]:
 
 
 def _where(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a timing and a comparison must share to belong together."""
+    """The key that a comparison shares with its timings."""
     return row.get("runtime", DEFAULT), row.get("threads"), row["batch"]

@@ -1,4 +1,4 @@
-"""The pictures of a run and of several runs side by side, drawn from the events that they recorded."""
+"""Figures of one run and of several runs, drawn from the events that the runs recorded."""
 
 from slimmer.reports.figures.one_run import draw_run
 from slimmer.reports.figures.several_runs import draw_runs

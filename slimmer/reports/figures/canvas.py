@@ -1,19 +1,16 @@
-"""How every picture looks: colours, axes, legends, the names of channel groups; and how it is
-written.
-"""
+"""The style of every figure (colours, axes, legends, names of channel groups), and saving it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slimmer.atomic_files import whole
 
-if TYPE_CHECKING:  # matplotlib takes a second to import, so only drawing does
+if TYPE_CHECKING:  # importing matplotlib takes a second, so only drawing imports it
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by the colour-blind, without the yellow that is too light on
-# white.
+# The colour-blind-safe palette of Okabe and Ito, without yellow, which is too light on white.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2",
     "#D55E00",
@@ -28,15 +25,13 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 GREY, PALE = "#6E6E6E", "#D0D3D6"
 WIDTH = 8.0  # inches
 DPI = 150
-ROW = 0.19  # inches of a row of a legend
-LABELS = 48  # that fit side by side, upright
+ROW = 0.19  # height of a legend's row in inches
+LABELS = 48  # vertical labels that fit along the x axis
 LONGEST = 32  # characters of a label
 
 
 def new_figure(height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":
-    """An empty figure of `height` inches and its axes, row by row; those of a column share their x
-    axis.
-    """
+    """An empty figure of `height` inches and its axes, row by row; a column shares its x axis."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
@@ -51,21 +46,19 @@ def new_figure(height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure,
 
 
 def style(number: int) -> tuple[str, str | tuple[float, tuple[float, ...]]]:
-    """The colour and the dashes of the line with this number; 21 differ."""
+    """The colour and the dashes of line `number`; they repeat after 21 lines."""
     return COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
 
 
 def legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
-    """Put one legend for `axes` above them, where it hides nothing, in as many columns as its
-    longest text allows.
+    """Draw one legend for all `axes` above them, in as many columns as its longest text allows.
 
-    The figure grows by what more than three rows of it take.
+    If the legend has more than three rows, the figure grows to make room for them.
     """
-    found = {
-        text: handle
-        for each in axes
-        for handle, text in zip(*each.get_legend_handles_labels(), strict=True)
-    }
+    found: dict[str, Any] = {}
+    for each in axes:
+        handles, texts = each.get_legend_handles_labels()
+        found |= dict(zip(texts, handles, strict=True))
     columns = max(1, min(len(found), int(WIDTH * 14) // (max(map(len, found)) + 7)))
     figure.set_figheight(figure.get_figheight() + ROW * max(0, -(-len(found) // columns) - 3))
     figure.legend(
@@ -80,28 +73,29 @@ def legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
 
 
 def name_groups(axes: "Axes", names: Sequence[str]) -> None:
-    """Name the channel groups at 0, 1, 2, ... along the x axis; of many only every second, third,
-    ...
+    """Label the channel groups at 0, 1, 2, … of the x axis; if there are too many, only every
+    second, third, ….
     """
     every = -(-len(names) // LABELS)
     shown = range(0, len(names), every)
-    axes.set_xticks(
-        list(shown), [shorten(names[place]) for place in shown], rotation=90, fontsize=7
-    )
+    labels = [shorten(names[place]) for place in shown]
+    axes.set_xticks(list(shown), labels, rotation=90, fontsize=7)
     axes.set_xlim(-0.7, len(names) - 0.3)
     axes.tick_params(axis="x", length=2)
-    ending = {2: "nd", 3: "rd"}.get(every, "th")
-    note = "" if every == 1 else f" ({len(names)}, every {every}{ending} named)"
+    note = ""
+    if every > 1:
+        ending = {2: "nd", 3: "rd"}.get(every, "th")
+        note = f" ({len(names)}, every {every}{ending} named)"
     axes.set_xlabel(f"channel group, in network order{note}", fontsize=9)
 
 
 def names_height(names: Sequence[str]) -> float:
-    """The inches that the names of channel groups take below the axis."""
+    """The height in inches of the channel groups' labels below the axis."""
     return 0.06 * max(len(shorten(name)) for name in names)
 
 
 def shorten(name: str) -> str:
-    """The name, without its beginning where it is long; its end tells the layer.
+    """The name; a long one loses its beginning, because its end identifies the layer.
 
     >>> shorten("layer1.0.conv1")
     'layer1.0.conv1'
@@ -109,10 +103,17 @@ def shorten(name: str) -> str:
     return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
 
 
+def save_all(figures: "Mapping[str, Figure | None]", folder: Path) -> list[Path]:
+    """The paths of the PNG files, one per figure, named after it; None is skipped."""
+    paths = []
+    for name, figure in figures.items():
+        if figure is not None:
+            paths.append(save(figure, folder / f"{name}.png"))
+    return paths
+
+
 def save(figure: "Figure", path: Path) -> Path:
-    """The path of the PNG that is written, whole or not at all; the same figure gives the same
-    bytes.
-    """
+    """The path of the PNG, written atomically; equal figures give equal bytes."""
     with whole(path) as part:
         figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
     return path

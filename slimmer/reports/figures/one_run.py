@@ -1,6 +1,4 @@
-"""The pictures of one run: mask values, sparsity and accuracy over time, widths of the channel
-groups.
-"""
+"""Figures of one run: mask values, sparsity and accuracy over time, widths of channel groups."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from slimmer.reports.figures.canvas import (
     name_groups,
     names_height,
     new_figure,
-    save,
+    save_all,
     style,
 )
 from slimmer.reports.figures.series import (
@@ -35,16 +33,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Report = Mapping[str, Any]
-FEW = 20  # channel groups over whose bars there is room for a number
+MARKED = 40  # epochs; more are drawn without markers
+FEW = 20  # channel groups; with more there is no room for numbers above the bars
 
 
 def draw_run(events: Sequence[Event], report: Report, folder: Path) -> list[Path]:
-    """The PNG files drawn into `folder`: those of masks, sparsity, training and widths that the run
-    has data for.
+    """The PNG files drawn into `folder`: masks, sparsity, training and widths, if the run has them.
 
-    `events` are a run's, in the order in which they were recorded, and `report` is its report. A
-    run that trained under no masks has no masks.png and no sparsity.png; one without data no
-    training.png.
+    `events` are those of the run in recorded order, and `report` is its report. A run that did
+    not train masks has no masks.png and no sparsity.png; a run without data has no training.png.
     """
     figures = {
         "masks": masks_figure(events),
@@ -52,17 +49,11 @@ def draw_run(events: Sequence[Event], report: Report, folder: Path) -> list[Path
         "training": training_figure(events, report),
         "widths": widths_figure(report),
     }
-    return [
-        save(figure, folder / f"{name}.png")
-        for name, figure in figures.items()
-        if figure is not None
-    ]
+    return save_all(figures, folder)
 
 
 def masks_figure(events: Sequence[Event]) -> "Figure | None":
-    """How many masks have which value: at the end of the training under masks as bars, at earlier
-    moments as lines.
-    """
+    """A histogram of mask values: bars at the end of training under masks, lines at earlier times."""
     moments = mask_moments(events)
     if not moments:
         return None
@@ -101,9 +92,7 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
 
 
 def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
-    """Sparsity of every cost under the masks and, after the removal, of the slim network; with
-    targets.
-    """
+    """Sparsity of every cost under the masks and, after removal, of the slim network; with targets."""
     kinds = [kind for kind in costs_in(report) if sparsity(events, kind.name).epochs]
     if not kinds:
         return None
@@ -132,9 +121,7 @@ def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
 
 
 def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
-    """Accuracy on the test images over the epochs, from the removal on, and below it the training
-    loss.
-    """
+    """Test accuracy over the epochs since channel removal, and the training loss below it."""
     top1 = over_epochs(events, ("removed", "epoch"), "accuracy")
     loss = over_epochs(events, ("step",), "loss")
     if report["accuracy"] is None or not loss.epochs:
@@ -144,7 +131,7 @@ def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
     above.axhline(
         100 * dense, color=GREY, linestyle=(0, (5, 3)), linewidth=1, label=f"dense {dense:.2%}"
     )
-    marker = "o" if len(top1.epochs) <= 40 else ""
+    marker = "o" if len(top1.epochs) <= MARKED else ""
     slim = f"slim {report['accuracy']['slim']:.2%} at the end"
     above.plot(
         top1.epochs,
@@ -158,9 +145,11 @@ def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
     )
     above.set_ylabel("top-1, test images, %", fontsize=9)
     reach = len(loss.values) // 60
-    below.plot(*loss, color=PALE if reach else BLUE, linewidth=0.8 if reach else 1.4)
     if reach:
+        below.plot(*loss, color=PALE, linewidth=0.8)
         below.plot(loss.epochs, running_mean(loss.values, reach), color=BLUE, linewidth=1.6)
+    else:
+        below.plot(*loss, color=BLUE, linewidth=1.4)
     below.set_ylim(0, None)
     below.set_xlim(0, max(report["epochs"], loss.epochs[-1]))
     below.set_ylabel("training loss", fontsize=9)
@@ -173,8 +162,8 @@ def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
 
 
 def widths_figure(report: Report) -> "Figure | None":
-    """The channels of every group, dense and slim, in network order; over few groups also the share
-    that is gone.
+    """The channels of every group, dense and slim, in network order; the removed share above few
+    groups.
     """
     groups = report["groups"]
     if not groups:
@@ -190,9 +179,11 @@ def widths_figure(report: Report) -> "Figure | None":
     )
     if len(groups) <= FEW:
         for place, whole_width, width in zip(places, dense, slim, strict=True):
-            gone = f"−{1 - width / whole_width:.0%}" if width < whole_width else ""  # noqa: RUF001
+            removed = ""
+            if width < whole_width:
+                removed = f"−{1 - width / whole_width:.0%}"  # noqa: RUF001
             axes.annotate(
-                gone,
+                removed,
                 (place, whole_width),
                 (0, 2),
                 textcoords="offset points",
@@ -206,7 +197,7 @@ def widths_figure(report: Report) -> "Figure | None":
 
 
 def _mark_removal(axes: "Axes", events: Sequence[Event]) -> None:
-    """Draw a line where the channels went for real, unless that was before the first step."""
+    """Draw a line where the channels were removed, unless that was before the first step."""
     epoch = removal(events)
     if epoch:
         axes.axvline(epoch, color=GREY, linestyle=":", linewidth=1.2, label="channels removed")

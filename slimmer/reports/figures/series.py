@@ -1,4 +1,4 @@
-"""What a run's events say over time: sparsity, accuracy, loss and the values of the masks."""
+"""Time series from a run's events: sparsity, accuracy, loss and mask values."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -8,55 +8,51 @@ Event = Mapping[str, Any]
 
 
 class Series(NamedTuple):
-    """Values over time; `epochs` and `values` are as long as each other."""
+    """Values over time; `epochs` and `values` have the same length."""
 
     epochs: list[float]
     values: list[float]
 
 
 def over_epochs(events: Sequence[Event], kinds: Sequence[str], key: str) -> Series:
-    """The values under `key` in events of these kinds, in the order of their steps.
+    """The values of `key` in events of these kinds, ordered by step.
 
-    A run that was resumed repeats the steps behind its last saved state: of each step and kind the
-    last event counts.
+    A resumed run repeats the steps after its last saved state, so only the last event of each
+    step and kind counts.
 
     >>> events = [{"event": "step", "step": 10, "epoch": 1.0, "loss": 2.5}, {"event": "done"}]
     >>> over_epochs(events, ["step"], "loss")
     Series(epochs=[1.0], values=[2.5])
     """
-    found = {
-        (event["step"], kinds.index(event["event"])): float(event[key])
-        for event in events
-        if event["event"] in kinds and event.get(key) is not None
-    }
+    found: dict[tuple[int, int], float] = {}
+    for event in events:
+        if event["event"] in kinds and event.get(key) is not None:
+            found[event["step"], kinds.index(event["event"])] = float(event[key])
     pace = _epochs_per_step(events)
     places = sorted(found)
     return Series([step * pace for step, _ in places], [found[place] for place in places])
 
 
 def sparsity(events: Sequence[Event], cost: str) -> Series:
-    """The share of `cost` that is gone, 0 to 1, while the network is under masks and when the
-    channels are removed.
+    """The removed share of `cost`, 0 to 1, while masks are trained and when channels are removed.
 
-    The exact projection at the end is a second value at the same epoch. Empty where there were no
-    masks.
+    The exact projection at the end adds a second value at the same epoch. Empty without masks.
     """
-    if not any(cost in event for event in events if event["event"] in ("step", "masks")):
+    trained = [event for event in events if event["event"] in ("step", "masks")]
+    if not any(cost in event for event in trained):
         return Series([], [])
     remains = over_epochs(events, ("step", "masks", "removed"), cost)
     return Series(remains.epochs, [1 - share for share in remains.values])
 
 
 def removal(events: Sequence[Event]) -> float | None:
-    """The epoch in which the channels were removed for real, or None where they were not yet."""
+    """The epoch in which the channels were removed, or None if they have not been removed yet."""
     steps = [event["step"] for event in events if event["event"] == "removed"]
     return steps[-1] * _epochs_per_step(events) if steps else None
 
 
 def mask_moments(events: Sequence[Event], earlier: int = 3) -> list[Event]:
-    """The last record of the masks, and before it up to `earlier` others, evenly spread from the
-    first one on.
-    """
+    """Up to `earlier` records of the masks, evenly spaced from the first one, and then the last."""
     by_step = {event["step"]: event for event in events if event["event"] == "masks"}
     records = [by_step[step] for step in sorted(by_step)]
     if not records:
@@ -76,14 +72,10 @@ def running_mean(values: Sequence[float], reach: int) -> list[float]:
 
 
 def _epochs_per_step(events: Sequence[Event]) -> float:
-    """A step in epochs; an event that tells both says it, and without one only step 0 is known to
-    be there.
+    """The length of a step in epochs, from the first event that has both; 0 without such an event,
+    when there is only step 0.
     """
-    return next(
-        (
-            event["epoch"] / event["step"]
-            for event in events
-            if event.get("epoch") and event.get("step")
-        ),
-        0.0,
-    )
+    for event in events:
+        if event.get("epoch") and event.get("step"):
+            return float(event["epoch"] / event["step"])
+    return 0.0

@@ -1,4 +1,4 @@
-"""The pictures of several runs side by side: their sparsity over time and in every channel group."""
+"""Figures that compare runs: sparsity over time, and sparsity by channel group."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,69 +13,52 @@ from slimmer.reports.figures.canvas import (
     name_groups,
     names_height,
     new_figure,
-    save,
+    save_all,
     style,
 )
-from slimmer.reports.figures.series import Event, sparsity
+from slimmer.reports.figures.series import Event, Series, sparsity
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Recorded = tuple[Sequence[Event], Mapping[str, Any]]  # a run's events and its report
 
 
 def draw_runs(named_runs: Mapping[str, Recorded], folder: Path) -> list[Path]:
-    """The PNG files drawn into `folder`: sparsity over time where runs had masks, and sparsity by
+    """The PNG files drawn into `folder`: sparsity over time if runs had masks, and sparsity by
     channel group.
 
-    Each run is its events and its report, under the name that the legend is to show. Raises
-    RunError where the runs' channel groups are not the same, for then their bars can't be compared.
+    Each run is its events and its report, by the name that the legend shows. Raise RunError if
+    the runs have different channel groups, because their bars could not be compared.
     """
     figures = {
         "sparsity_over_time": over_time_figure(named_runs),
         "sparsity_by_group": by_group_figure(named_runs),
     }
-    return [
-        save(figure, folder / f"{name}.png")
-        for name, figure in figures.items()
-        if figure is not None
-    ]
+    return save_all(figures, folder)
 
 
 def over_time_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
-    """The sparsity under the masks of every run that had any, to the moment of removal.
+    """The sparsity of every run that had masks, until channel removal.
 
-    A panel for each cost that a run limits; a target that they all have is drawn.
+    There is one panel for each cost that a run limits. A target is drawn if all runs share it.
     """
     masked = {name: run for name, run in named_runs.items() if _masked(run)}
+    numbers = {name: number for number, name in enumerate(named_runs)}
     reports = [report for _, report in masked.values()]
-    costs = [
-        kind
-        for kind in costs_in(*reports)
-        if any(_limit(kind, report) is not None for report in reports)
-    ]
-    if not costs:
+    limited = [kind for kind in costs_in(*reports) if _limits(kind, reports) != {None}]
+    if not limited:
         return None
-    figure, panels = new_figure(3.8, columns=len(costs))
-    for axes, kind in zip(panels, costs, strict=True):
-        for number, (name, (events, _)) in enumerate(named_runs.items()):
-            if name in masked:
-                colour, dash = style(number)  # a run's colour is the same in both pictures
-                epochs, values = sparsity(events, kind.name)
-                axes.plot(
-                    epochs,
-                    [100 * v for v in values],
-                    color=colour,
-                    linestyle=dash,
-                    linewidth=1.6,
-                    label=name,
-                )
-        limits = {_limit(kind, report) for report in reports}
-        limit = limits.pop()
-        if not limits and limit is not None:
-            axes.axhline(
-                100 * (1 - limit), color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="target"
-            )
+    figure, panels = new_figure(3.8, columns=len(limited))
+    for axes, kind in zip(panels, limited, strict=True):
+        for name, (events, _) in masked.items():
+            # A run keeps its colour in both figures, whether or not the others had masks.
+            _plot_sparsity(axes, sparsity(events, kind.name), numbers[name], name)
+        first, *others = _limits(kind, reports)
+        if first is not None and not others:
+            target = 100 * (1 - first)
+            axes.axhline(target, color=GREY, linestyle=(0, (5, 3)), linewidth=1, label="target")
         axes.set_ylim(0, None)
         axes.set_xlim(0, None)
         axes.set_xlabel("epochs", fontsize=9)
@@ -84,41 +67,43 @@ def over_time_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
     return figure
 
 
+def _plot_sparsity(axes: "Axes", found: Series, number: int, name: str) -> None:
+    colour, dash = style(number)
+    percent = [100 * value for value in found.values]
+    axes.plot(found.epochs, percent, color=colour, linestyle=dash, linewidth=1.6, label=name)
+
+
 def _masked(run: Recorded) -> bool:
-    """Whether a run was trained under masks."""
+    """Whether a run trained masks."""
     events, report = run
     return any(sparsity(events, kind.name).epochs for kind in costs_in(report))
 
 
-def _limit(kind: CostKind, report: Mapping[str, Any]) -> float | None:
-    """The budget on a cost as a share of dense, or None."""
-    limit: float | None = report.get(kind.name, {}).get("limit_ratio")
-    return limit
+def _limits(kind: CostKind, reports: Sequence[Mapping[str, Any]]) -> set[float | None]:
+    """The runs' limits of a cost as shares of the dense network; None for a run without one."""
+    return {report.get(kind.name, {}).get("limit_ratio") for report in reports}
 
 
 def by_group_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
-    """The share of channels that is gone from every group, in network order: one run below the
-    other, one scale.
-    """
+    """The removed share of every channel group, in network order: one panel per run, one scale."""
     if not named_runs:
         return None
     groups = _common_groups(named_runs)
     if not groups:
         return None
     names = [name for name, _ in groups]
-    figure, panels = new_figure(
-        0.6 + 1.15 * len(named_runs) + names_height(names), rows=len(named_runs)
-    )
-    for number, (axes, (name, (_, report))) in enumerate(
-        zip(panels, named_runs.items(), strict=True)
-    ):
-        gone = [100 * (1 - group["slim"] / group["dense"]) for group in report["groups"]]
-        axes.bar(range(len(gone)), [100] * len(gone), width=0.8, color=PALE, alpha=0.35)
-        axes.bar(range(len(gone)), gone, width=0.8, color=style(number)[0])
-        left = ", ".join(
-            f"{kind.label} {report[kind.name]['sparsity']:.1%}" for kind in costs_in(report)
+    height = 0.6 + 1.15 * len(named_runs) + names_height(names)
+    figure, panels = new_figure(height, rows=len(named_runs))
+    for number, (name, (_, report)) in enumerate(named_runs.items()):
+        axes, (colour, _) = panels[number], style(number)
+        removed = [100 * (1 - group["slim"] / group["dense"]) for group in report["groups"]]
+        axes.bar(range(len(removed)), [100] * len(removed), width=0.8, color=PALE, alpha=0.35)
+        axes.bar(range(len(removed)), removed, width=0.8, color=colour)
+        kinds = costs_in(report)
+        sparsities = ", ".join(
+            f"{kind.label} {report[kind.name]['sparsity']:.1%}" for kind in kinds
         )
-        axes.set_title(f"{name}  ({left})", loc="left", fontsize=9)
+        axes.set_title(f"{name}  ({sparsities})", loc="left", fontsize=9)
         axes.set_ylim(0, 100)
         axes.set_yticks([0, 50, 100])
         axes.set_ylabel("removed, %", fontsize=9)
@@ -127,12 +112,16 @@ def by_group_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
 
 
 def _common_groups(named_runs: Mapping[str, Recorded]) -> list[tuple[str, int]]:
-    """The name and dense width of every group, the same in all runs. Raises RunError."""
+    """The name and dense width of every group. Raise RunError if runs differ in them."""
     (first, (_, report)), *others = named_runs.items()
-    expected = [(group["name"], group["dense"]) for group in report["groups"]]
+    expected = _groups(report)
     for name, (_, other) in others:
-        if [(group["name"], group["dense"]) for group in other["groups"]] != expected:
+        if _groups(other) != expected:
             raise RunError(
                 name, f"has different channel groups from {first}", "compare runs of one network"
             )
     return expected
+
+
+def _groups(report: Mapping[str, Any]) -> list[tuple[str, int]]:
+    return [(group["name"], group["dense"]) for group in report["groups"]]

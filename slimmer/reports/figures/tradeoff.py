@@ -1,4 +1,4 @@
-"""Accuracy against what remains of the FLOPs: one line a method."""
+"""Accuracy against remaining FLOPs: one line per method."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,30 +8,32 @@ from slimmer.recipe.keys import label
 from slimmer.reports.figures.canvas import GREY, legend, new_figure, save, style
 
 MARKERS = "osD^vPX*"
-NARROWEST = 4.0  # percent of the FLOPs that the figure shows at least
+# The x axis covers at least this many percent of the FLOPs. Otherwise small differences between
+# runs of one budget would look like different budgets.
+NARROWEST = 4.0
 
 
 def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
-    """The PNG that is drawn of a comparison as `slimmer.compare` gives it.
+    """The PNG of a comparison from `slimmer.compare`.
 
-    Points of one method with the same settings are joined in the order of their FLOPs; bars are one
-    standard deviation over seeds; the dashed line is the dense network's top-1, where it was
-    trained before. Rows without accuracy are left out.
+    Points with the same method and settings are connected in the order of their FLOPs. Error bars
+    are one standard deviation over seeds. The dashed line is the top-1 of the dense network, if it
+    was trained. Rows without accuracy are left out.
     """
     lines: dict[str, list[Mapping[str, Any]]] = {}
+    dense = []
     for row in comparison["rows"]:
-        if row["accuracy"] is not None:
-            name = " ".join(
-                filter(None, [row["method"], label(row["settings"]).replace(",", ", ")])
-            )
-            lines.setdefault(name, []).append(row)
+        if row["accuracy"] is None:
+            continue
+        settings = label(row["settings"]).replace(",", ", ")
+        name = f"{row['method']} {settings}" if settings else row["method"]
+        lines.setdefault(name, []).append(row)
+        if row["accuracy"]["dense"] is not None:
+            dense.append(row["accuracy"]["dense"]["mean"])
     figure, [axes] = new_figure(4.5)
-    found = [row["accuracy"]["dense"] for rows in lines.values() for row in rows]
-    dense = [each["mean"] for each in found if each is not None]
     if dense:
-        axes.axhline(
-            100 * sum(dense) / len(dense), color=GREY, linestyle="--", linewidth=1, label="dense"
-        )
+        mean = 100 * sum(dense) / len(dense)
+        axes.axhline(mean, color=GREY, linestyle="--", linewidth=1, label="dense")
     for number, (name, rows) in enumerate(lines.items()):
         colour, dashes = style(number)
         ordered = sorted(rows, key=lambda row: row["flops"]["ratio"]["mean"])
@@ -46,10 +48,7 @@ def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
             capsize=3,
         )
     low, high = axes.get_xlim()
-    middle, half = (
-        (low + high) / 2,
-        max(high - low, NARROWEST) / 2,
-    )  # else misses of hundredths would look like budgets
+    middle, half = (low + high) / 2, max(high - low, NARROWEST) / 2
     axes.set_xlim(middle - half, middle + half)
     axes.set_xlabel("remaining FLOPs, % of dense", fontsize=9)
     axes.set_ylabel("top-1 of the slim network, %", fontsize=9)
