@@ -506,7 +506,7 @@ def test_spectral_norm_is_refused_by_name_and_its_advice_holds(norm, rewrite):
     message = refused(model, rewrite=rewrite)
     assert "under spectral normalisation" in message
     assert "--rewrite" not in message
-    line = message.split("keeps the answers: ")[1].split(" and the same")[0]
+    line = message.split("change the outputs: ")[1].split(", and the same")[0]
     image = torch.randn(2, *SIZE)
     before = model(image)
     for name in ("one", "two", "three"):
@@ -585,7 +585,7 @@ def test_rewrite_is_named_where_it_helps_and_then_it_does(make, kind):
 def test_rewrite_is_not_named_where_it_does_not_help():
     model = nn.Sequential(nn.Conv2d(3, 4, 3))
     message = refused(model)
-    assert "no channel of the network may go" in message
+    assert "no channel of the network can be pruned" in message
     assert "--rewrite" not in message
 
 
@@ -673,7 +673,7 @@ def test_an_answer_of_a_class_that_a_program_cannot_make_is_not_rewritten():
     assert "its answer holds a Box, which a program can't make" in refused(model, rewrite=True)
     wrong = KnownAnswer()
     wrong.counted = True
-    assert "no channel of the network may go" in refused(wrong)
+    assert "no channel of the network can be pruned" in refused(wrong)
 
 
 @dataclass

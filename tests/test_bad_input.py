@@ -189,7 +189,7 @@ def a_file_that_is_no_image():
 def fewer_classes_than_the_network():
     pictures("train", "cat", "dog")
     pictures("test", "cat", "dog")
-    return "2 classes, a network with 10 outputs"
+    return "2 classes, but the network has 10 outputs"
 
 
 BAD_FOLDERS = (
@@ -272,7 +272,7 @@ def test_a_budget_out_of_reach_names_the_settings_that_hold_it(settings, named, 
 
 def test_a_network_of_which_nothing_may_go_is_refused_although_the_budget_is_all_of_it(checkpoint):
     message = refused("prune", checkpoint, "--flops", "1.0", "--keep", "*", *SIZE)
-    assert "no channel of the network may go, with model.keep=['*']" in message
+    assert "no channel of the network can be pruned with model.keep=['*']" in message
 
 
 @pytest.mark.parametrize(
@@ -420,10 +420,10 @@ def test_an_out_that_is_a_run_already(main_job, checkpoint):
 def test_an_out_that_holds_something_else(checkpoint):
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").write_text("1")
-    assert "name another --out" in refused(
+    assert "choose another --out" in refused(
         "prune", checkpoint, "--flops", "0.5", "--out", "thesis", *SIZE
     )
-    assert "name another --out" in refused(
+    assert "choose another --out" in refused(
         "prune", checkpoint, "--flops", "0.5", "--out", "precious.txt", *SIZE
     )
 

@@ -56,7 +56,7 @@ def test_a_second_process_is_refused_until_the_first_ends_however_it_ends():
         with holder("run") as process:
             with (
                 pytest.raises(
-                    RunError, match=f"a run is at work there already .process {process.pid}"
+                    RunError, match=f"a run is already using this directory .process {process.pid}"
                 ),
                 new_run(Path("run"), ""),
             ):
@@ -72,7 +72,7 @@ def test_a_second_process_is_refused_until_the_first_ends_however_it_ends():
 def test_two_in_one_process_do_not_share_a_directory_either():
     with new_run(None, "net") as (first, _), new_run(None, "net") as (second, _):
         assert [first.path.name, second.path.name] == ["net-1", "net-2"]
-        with pytest.raises(RunError, match="at work there already"), old_run(first):
+        with pytest.raises(RunError, match="already using this directory"), old_run(first):
             pass
     assert sorted(tree("runs")) == [Path("runs/net-1"), Path("runs/net-2")]  # no lock is left
 
@@ -101,7 +101,7 @@ def test_a_directory_of_the_users_own_is_never_taken_for_a_killed_beginning():
 
 def test_a_link_that_leads_nowhere_is_refused():
     Path("link").symlink_to("nowhere")
-    with pytest.raises(RunError, match="is a link that leads nowhere"), new_run(Path("link"), ""):
+    with pytest.raises(RunError, match="is a broken symbolic link"), new_run(Path("link"), ""):
         pass
     assert Path("link").readlink() == Path("nowhere")
 
@@ -195,7 +195,7 @@ def test_the_second_with_one_out_is_refused_and_the_first_is_whole(checkpoint):
     said = first.communicate(timeout=120)[1]
     assert second.exit_code == 2
     assert (
-        second.stderr.count("Error: one: a run is at work there already")
+        second.stderr.count("Error: one: a run is already using this directory")
         + second.stderr.count("is a run")
         >= 1
     )
@@ -226,7 +226,7 @@ def test_a_run_killed_before_it_was_one_is_begun_by_the_same_command(checkpoint)
         ".dense.json.abcdefgh.part": "",
     }.items():
         Path("run", name).write_text(text)
-    with pytest.raises(RunError, match="give the command that began it again"):
+    with pytest.raises(RunError, match="repeat the command that started it"):
         open_run(Path("run"), finished=False)
     done = slimmer(
         "prune",

@@ -238,11 +238,11 @@ def test_what_a_stopped_run_holds(damaged):
     run.measured.write_text(json.dumps(measured))
     recipe = run.recipe_file.read_text()
     run.recipe_file.write_text(recipe.replace("flops: 0.5", "flops: 0.9"))
-    refusals.expect(lambda: resume(run), must=True, where="was changed since the run began")
+    refusals.expect(lambda: resume(run), must=True, where="was changed after the run started")
     run.recipe_file.write_text(recipe)
     written(run.dense, Path("done/slim.safetensors").read_bytes())
     refusals.expect(
-        lambda: resume(run), must=True, where="dense.safetensors: is gone, damaged, or not"
+        lambda: resume(run), must=True, where="dense.safetensors: is missing, damaged, or not"
     )
 
 

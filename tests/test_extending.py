@@ -253,8 +253,8 @@ def test_masks_are_trained_toward_a_budget_on_an_installed_cost(peak_memory):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"name": "groups"}, "cost groups: files of a run have a key of this name"),
-        ({"build": lambda _: 3}, "cost peak_memory: gave int ''"),
+        ({"name": "groups"}, "cost groups: this name is already a key in the files of a run"),
+        ({"build": lambda _: 3}, "cost peak_memory: returned int ''"),
         ({"build": "no_such_module:f"}, "no_such_module:f: can't be loaded: ModuleNotFoundError"),
         ({"count": lambda _: {"by hand": 7}}, "peak_memory were planned, 7 counted"),
     ],

@@ -387,6 +387,6 @@ def test_inspect_says_that_channels_of_a_single_unit_stay():
     found = slimmer.inspect(Around(), input_size=(3, 6, 6), rewrite=True)
     [group] = found["groups"]
     assert group["size"] == 1
-    stays = {"channels": 6, "reason": "a single unit (conv), and every group keeps one"}
+    stays = {"channels": 6, "reason": "the only unit of conv; every group keeps at least one"}
     assert {row["name"]: row["stays"] for row in found["layers"]}["conv"] == [stays]
     assert {row["module"]: row["reasons"] for row in found["held"]}["conv"] == [stays["reason"]]

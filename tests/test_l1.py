@@ -299,7 +299,7 @@ def test_options_reach_the_criterion(checkpoint):
         ),
         ({"method.ratios": {"layer9": 0.5}}, ModelError, "no layer has such a name"),
         ({"method.sensitivity": 2, "budget.flops": 0.5}, RecipeError, "needs data"),
-        ({}, BudgetError, "none is named"),
+        ({}, BudgetError, "no budget given"),
     ],
 )
 def test_a_recipe_that_does_not_say_one_cut_is_refused_with_nothing_written(

@@ -78,7 +78,9 @@ def test_the_latest_run_is_not_taken_from_a_link(tmp_path, main_job):
     (tmp_path / "elsewhere").write_text(str(main_job.run.path))
     with chdir(tmp_path):
         Path("runs/latest").symlink_to("../elsewhere")
-        with pytest.raises(RunError, match=r"runs/latest: is a link, and slimmer writes none"):
+        with pytest.raises(
+            RunError, match=r"runs/latest: is a symbolic link, which slimmer never writes"
+        ):
             open_run(None)
 
 

@@ -150,7 +150,7 @@ def test_a_list_of_layers_is_traced_call_by_call():
     calls, _ = capture(network, (images(),), ["layers"])
     assert [call.path for call in calls] == ["layers.0", "layers.1", "layers.1", "layers.1"]
     with pytest.raises(
-        ModelError, match="no channel of the network may go"
+        ModelError, match="no channel of the network can be pruned"
     ):  # all of them leave a part
         slimmer.prune(network, flops=0.5, input_size=SIZE, trace=("layers",))
 

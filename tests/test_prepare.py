@@ -56,7 +56,7 @@ def test_what_is_kept_narrows_what_can_be_reached():
     assert prepare(read_recipe(None, tight), chain()).budgets
     with pytest.raises(BudgetError, match="can't be met"):
         prepare(read_recipe(None, [*tight, ("model.keep", ["conv2"])]), chain())
-    with pytest.raises(ModelError, match="no channel of the network may go"):
+    with pytest.raises(ModelError, match="no channel of the network can be pruned"):
         prepare(read_recipe(None, [*pairs, ("model.keep", ["conv*"])]), chain())
 
 
@@ -110,10 +110,10 @@ def test_a_module_and_data_that_fit():
 @pytest.mark.parametrize(
     ("data", "arch", "found"),
     [
-        (pictures(side=8), "", r"images of \(3, 8, 8\), a network for \(3, 6, 6\)"),
-        (pictures(channels=1), "", r"images of \(1, 6, 6\), a network for \(3, 6, 6\)"),
-        (pictures(classes=4), "chain", "4 classes, a network with 3 outputs"),
-        (pictures(classes=2), "chain", "2 classes, a network with 3 outputs"),
+        (pictures(side=8), "", r"images are \(3, 8, 8\), but the network takes \(3, 6, 6\)"),
+        (pictures(channels=1), "", r"images are \(1, 6, 6\), but the network takes \(3, 6, 6\)"),
+        (pictures(classes=4), "chain", "4 classes, but the network has 3 outputs"),
+        (pictures(classes=2), "chain", "2 classes, but the network has 3 outputs"),
     ],
 )
 def test_data_that_is_not_the_networks_is_refused(data, arch, found):
@@ -128,7 +128,7 @@ def test_a_module_without_a_size_is_refused():
 
 
 def test_a_recipes_size_comes_before_that_of_the_data():
-    with pytest.raises(DataError, match=r"a network for \(3, 12, 12\)"):
+    with pytest.raises(DataError, match=r"the network takes \(3, 12, 12\)"):
         prepare(read_recipe(None, [HALF, ("model.input_size", [3, 12, 12])]), chain(), pictures())
 
 

@@ -189,7 +189,7 @@ EXPORTED = {
             "file": "runs/cifar_resnet8-1/slim.int8.onnx",
             "precision": "int8, QDQ, static, weights per channel",
             "notes": [
-                "top-1 99.17% against 99.44% in fp32 (-0.28 points); calibrated on 256 training images"
+                "top-1 99.17% compared with 99.44% in fp32 (-0.28 points); calibrated on 256 training images"
             ],
         },
     }
@@ -271,7 +271,7 @@ def test_every_comparison_with_pytorch_is_shown_and_what_there_is_to_say():
         [*taken, "64 random", "1.0e-07", "1.0e-06", "100.00%", "99.44%"],
         [*taken, "64 test", "1.3e-06", "1.0e-06", "98.44%", "99.44%"],
     ]
-    assert sum("slim.int8.onnx: top-1 99.17% against 99.44%" in line for line in lines) == 1
+    assert sum("slim.int8.onnx: top-1 99.17% compared with 99.44%" in line for line in lines) == 1
 
 
 def test_without_data_no_accuracy_is_claimed():

@@ -96,7 +96,7 @@ def test_a_directory_that_is_named_is_taken_where_it_is_free():
 def test_a_directory_that_holds_something_is_refused_with_what_to_do():
     made("mine")
     error = refused(place, Path("mine"), "net")
-    assert (error.where, error.found) == ("mine", "is a run already")
+    assert (error.where, error.found) == ("mine", "is already a run")
     assert "slimmer prune --resume mine" in error.right
     Path("other").mkdir()
     Path("other/file").touch()
@@ -106,7 +106,7 @@ def test_a_directory_that_holds_something_is_refused_with_what_to_do():
         assert (error.where, error.found, error.right) == (
             name,
             "exists and is not empty",
-            "name another --out",
+            "choose another --out",
         )
 
 
@@ -137,7 +137,7 @@ def test_the_latest_run_has_gone():
     for file in run.path.iterdir():
         file.unlink()
     error = refused(open_run, None)
-    assert (error.where, error.found) == (str(place), "is no run: it has no recipe.yaml")
+    assert (error.where, error.found) == (str(place), "is not a run: it has no recipe.yaml")
     run.path.rmdir()
     error = refused(open_run, None)
     assert (error.where, error.found) == (str(place), "does not exist")
@@ -150,16 +150,16 @@ def test_the_latest_run_has_gone():
 def test_what_is_no_run_is_refused():
     assert refused(open_run, Path("nothing")).found == "does not exist"
     Path("folder/recipe.yaml").mkdir(parents=True)
-    assert refused(open_run, Path("folder")).found == "is no run: it has no recipe.yaml"
+    assert refused(open_run, Path("folder")).found == "is not a run: it has no recipe.yaml"
     Path("file").touch()
-    assert refused(open_run, Path("file")).found == "is no run: it has no recipe.yaml"
+    assert refused(open_run, Path("file")).found == "is not a run: it has no recipe.yaml"
 
 
 def test_a_run_that_is_not_finished_opens_only_to_go_on():
     run = made("mine", finished=False)
     error = refused(open_run, run.path)
     assert error.found == "is not finished"
-    assert error.right == "go on with `slimmer prune --resume mine`"
+    assert error.right == "resume it with `slimmer prune --resume mine`"
     assert open_run(run.path, finished=False) == run
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_report_is_refused_with_what_makes_it_anew(content):
         run.report.write_text(content, encoding="latin-1")
     error = refused(run.read_report)
     assert error.where == "mine/report.json"
-    assert "can't be read" in error.found or "is damaged: it is no object" in error.found
+    assert "can't be read" in error.found or "is damaged: it is not an object" in error.found
     assert "slimmer prune --resume mine" in error.right
 
 

@@ -202,7 +202,7 @@ def test_two_exports_of_a_run_are_one_at_a_time(main_job, tmp_path):
     with claimed(run.path, "slimmer"):
         refused = slimmer("export", run.path)
     assert refused.exit_code == 2
-    assert "is at work there already" in refused.stderr
+    assert "is already using this directory" in refused.stderr
 
 
 def test_an_export_that_is_begun_while_another_is_at_work_is_refused_and_the_first_is_whole(
@@ -222,7 +222,7 @@ def test_an_export_that_is_begun_while_another_is_at_work_is_refused_and_the_fir
             assert tree(run.path) == before
 
     found = package.export(run.path, observe=begin_another)
-    assert [(one.exit_code, "at work there already" in one.stderr) for one in refused] == [
+    assert [(one.exit_code, "already using this directory" in one.stderr) for one in refused] == [
         (2, True)
     ]
     assert written(run) == {"dense.onnx", "slim.onnx"}
@@ -462,7 +462,7 @@ def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(
     found = slimmer("export", out)
     assert found.exit_code == 0, found.output
     assert "no accuracy is measured" in found.stderr
-    assert "say where the data are now (slimmer export --data)" in found.stderr
+    assert "give the path where the data are now (slimmer export --data)" in found.stderr
     assert json.loads(Run(out).exported.read_text())["networks"]["slim"]["accuracy"] is None
 
     refused = slimmer("export", out, "--data", tmp_path / "nowhere")
@@ -476,7 +476,7 @@ def test_data_that_have_moved_are_said_to_be_gone_and_taken_from_where_they_are(
     other.write_text(other.read_text() + ", classes=tuple('abcdefghijk'))\n")
     refused = slimmer("export", out, "--data", f"{other}:digits")
     assert refused.exit_code == 2
-    assert "11 classes, a network with 10 outputs" in refused.stderr
+    assert "11 classes, but the network has 10 outputs" in refused.stderr
 
     found = slimmer("export", out, "--data", f"{now}:digits", "--json")
     assert found.exit_code == 0, found.output
@@ -507,7 +507,7 @@ def test_int8_that_loses_too_much_is_refused_and_not_kept(exported, tmp_path, mo
     result = slimmer("export", run.path, "--int8", "--int8-images", "64", "--int8-drop", "0.02")
     assert result.exit_code == 2
     assert "slim.int8.onnx: top-1" in result.stderr
-    assert "which may be 2.00 less; the file is not kept" in result.stderr
+    assert "at most 2.00 points may be lost; the file is not kept" in result.stderr
     assert "--int8-images" in result.stderr
     assert "Traceback" not in result.stderr
     assert written(run) == FILES - {"slim.int8.onnx"}
@@ -528,12 +528,12 @@ def test_int8_without_data_is_refused_before_anything_is_written_and_takes_them_
     before = tree(out)
     result = slimmer("export", out, "--int8")
     assert result.exit_code == 2
-    assert "the run has no data that can be read" in result.stderr
+    assert "the run has no readable data" in result.stderr
     assert "prune with --data" in result.stderr
     with pytest.raises(RecipeError, match="int8_drop"):
         package.export(out, int8_drop=2.0)
     with pytest.raises(
-        RecipeError, match="pruned without data, so how its images are normalised is not known"
+        RecipeError, match="pruned without data, so the normalisation of its images is unknown"
     ):
         package.export(out, "digits")
     assert tree(out) == before

@@ -251,7 +251,7 @@ def test_a_second_sweep_in_the_same_place_is_refused(here):
     Path("out").mkdir()
     with Path("out/.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="a sweep is at work there"):
+        with pytest.raises(RunError, match="a sweep is already using this directory"):
             sweep(path, Path("out"))
     assert [path.name for path in Path("out").iterdir()] == [".lock"]
 

@@ -142,7 +142,9 @@ def unfinished(run):
 @pytest.mark.parametrize("name", list(calls(Path())))
 def test_code_of_somebody_elses_run_is_named_and_not_run(place, run, name):
     forget(place)
-    with pytest.raises(TrustError, match=r"would run .*\.py and call its 'make'") as caught:
+    with pytest.raises(
+        TrustError, match=r"would run .*\.py and call its function 'make'"
+    ) as caught:
         calls(run)[name]()
     assert not ran(place)
     assert "--trust-code" in str(caught.value)
@@ -162,7 +164,7 @@ def test_data_of_a_run_that_only_its_recipe_names_are_not_run(place, run):
     forget(place)
     remember("net.py:make")
     with pytest.raises(
-        TrustError, match=r"recipe\.yaml: names code: going on would run .*photos\.py"
+        TrustError, match=r"recipe\.yaml: refers to code: continuing would run .*photos\.py"
     ):
         slimmer.export(run)
     assert ran(place) == []

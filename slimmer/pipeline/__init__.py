@@ -1,1 +1,1 @@
-"""The stages of a run, and what is done with finished runs."""
+"""The stages of a run, and the operations on finished runs: export, profile, sweep."""

@@ -1,5 +1,5 @@
-"""A recipe's method made ready: its steps, its masks, its first scores, and the exact plan that it
-ends with.
+"""The pruning method of a recipe, ready to use: its steps, masks and initial scores, and the exact
+plan at its end.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from slimmer.training.loop import Training
 
 
 def training_of(recipe: Recipe, job: PruningJob) -> Training:
-    """The recipe's training section as plain numbers; no epochs where there are no data."""
+    """The recipe's training section as plain numbers; 0 epochs if there are no data."""
     section, method = recipe.finetune, recipe.method
     return Training(
         epochs=section.epochs if job.data is not None else 0.0,
@@ -49,17 +49,16 @@ def training_of(recipe: Recipe, job: PruningJob) -> Training:
 
 
 def method_entry(recipe: Recipe, job: PruningJob) -> Criterion | TrainedMethod:
-    """The method that the recipe names. Raises RecipeError where it needs data and there are none."""
+    """The method that the recipe names. Raises RecipeError if it needs data and there are none."""
     entry = find_method(recipe.method.name, with_data=job.data is not None)
     if job.data is None and (isinstance(entry, TrainedMethod) or entry.needs_data):
-        raise RecipeError(
-            "method.name", f"{entry.name} needs data", "give --data, or method.name=magnitude"
-        )
+        right = "give --data, or choose method.name=magnitude"
+        raise RecipeError("method.name", f"{entry.name} needs data", right)
     return entry
 
 
 def sparsify_steps(recipe: Recipe, job: PruningJob, training: Training) -> int:
-    """How many steps the network is trained under masks before channels go for real."""
+    """The number of training steps under masks before the channels are removed."""
     if job.data is None:
         return 0
     return round(recipe.method.share_under_masks() * training.steps(job.data))
@@ -68,10 +67,10 @@ def sparsify_steps(recipe: Recipe, job: PruningJob, training: Training) -> int:
 def choose_method(
     recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool, observe: Observe = lambda _: None
 ) -> Method:
-    """The recipe's method with its first scores or targets; a resumed one gets its scores from the
-    saved state.
+    """The recipe's method with its initial scores or targets; for a resumed run the saved state
+    holds the scores.
 
-    `observe` hears how far the scores are, where that takes long.
+    `observe` receives progress events if scoring takes long.
     """
     entry = method_entry(recipe, job)
     if isinstance(entry, TrainedMethod):
@@ -87,20 +86,22 @@ def choose_method(
 
 
 def check_method(recipe: Recipe, job: PruningJob) -> None:
-    """Raise RecipeError where the method's options don't fit the data, the budgets or the steps;
-    nothing is changed.
+    """Raise RecipeError if the method's options don't fit the data, the budgets or the number of
+    steps; nothing is changed.
     """
     entry = method_entry(recipe, job)
     if isinstance(entry, TrainedMethod):
         stop = sparsify_steps(recipe, job, training_of(recipe, job))
-        _trained_method(entry, recipe, job, stop, resumed=True)  # as if resumed: the weights stay
+        _trained_method(
+            entry, recipe, job, stop, resumed=True
+        )  # resumed=True: the weights are not changed
     if recipe.method.own_cut():
         target_plan(job, recipe, torch.ones(job.graph.units, dtype=torch.float64))
 
 
 def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor) -> Plan:
-    """The exact projection: the plan inside every budget that keeps the highest scores, or the
-    method's own cut.
+    """The exact projection: the plan within every budget that keeps the highest scores, or the plan
+    of a method that decides the amount itself.
     """
     entry = method_entry(recipe, job)
     if recipe.method.own_cut() and entry.cut is not None:
@@ -121,11 +122,11 @@ def training_images(
 
 
 def _request(recipe: Recipe, job: PruningJob, stop: int = 0) -> ScoreRequest[MethodOptions]:
-    """What the recipe's criterion is asked."""
+    """The request that the recipe's criterion answers with scores."""
 
     def images(number: int) -> Iterator[Tensor]:
         if job.data is None:
-            raise RecipeError("method.name", f"{recipe.method.name} asks for images", "give --data")
+            raise RecipeError("method.name", f"{recipe.method.name} needs images", "give --data")
         return training_images(job.data, recipe, number)
 
     return ScoreRequest(
@@ -136,7 +137,7 @@ def _request(recipe: Recipe, job: PruningJob, stop: int = 0) -> ScoreRequest[Met
 def _setup(
     recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool
 ) -> MethodSetup[MethodOptions]:
-    """What the recipe's trained method is built for."""
+    """The arguments from which the recipe's trained method is built."""
     assert job.data is not None
     per_epoch = steps(job.data.train, recipe.finetune.batch_size)
     return MethodSetup(job.model, job.graph, job.budgets, recipe.method, stop, per_epoch, resumed)
@@ -145,13 +146,12 @@ def _setup(
 def _trained_method(
     entry: TrainedMethod, recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool
 ) -> Method:
-    """The method, to be trained for `stop` steps. Raises RecipeError where these are none."""
+    """The method, to be trained for `stop` steps. Raises RecipeError if `stop` is 0."""
     if stop < 1:
         share, epochs = recipe.method.share_under_masks(), recipe.finetune.epochs
-        found = f"{share:g} of {epochs:g} epochs is no step: nothing would be learnt"
-        raise RecipeError(
-            "method.sparsify", found, "raise it or finetune.epochs, or take a one-shot method"
-        )
+        found = f"{share:g} of {epochs:g} epochs is less than one step: nothing would be learnt"
+        right = "raise it or finetune.epochs, or choose a one-shot method"
+        raise RecipeError("method.sparsify", found, right)
     method: Method = load(entry.build)(_setup(recipe, job, stop, resumed=resumed))
     return method
 
@@ -165,9 +165,10 @@ def _allocate(recipe: Recipe, job: PruningJob, scores: Tensor, budgets: Sequence
 
 
 def _projection(recipe: Recipe, job: PruningJob) -> Project:
-    """Scores and a share of the way into the mask of that moment."""
+    """The function that projects scores into the mask for an intermediate budget."""
 
     def project(scores: Tensor, way: float) -> Tensor:
+        """The mask (units,) at the share `way`, 0 to 1, of the way from dense to the budgets."""
         now = [Budget(b.cost, b.cost.dense + way * (b.limit - b.cost.dense)) for b in job.budgets]
         return hard_mask(_allocate(recipe, job, scores, now))
 
@@ -175,7 +176,7 @@ def _projection(recipe: Recipe, job: PruningJob) -> Project:
 
 
 def _measured(recipe: Recipe, job: PruningJob, scores: Tensor, observe: Observe) -> Tensor:
-    """The scores on each group's measured curve."""
+    """The scores, rescaled by the measured sensitivity curve of each group."""
     assert job.data is not None
     images = list(training_images(job.data, recipe, recipe.method.sensitivity_batches()))
     groups = len(job.graph.groups)

@@ -1,6 +1,4 @@
-"""What an exported file says about itself: where it comes from, what it costs, what it wants to be
-fed.
-"""
+"""The metadata of an exported file: its origin, its costs and the input that it expects."""
 
 import json
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from slimmer.exporting.variants import Variant
 from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
 from slimmer.recipe.costs import COSTS, costs_in
+from slimmer.recipe.sections import ExportSection
 from slimmer.runs.directory import Run
 
 PRECISIONS = {
@@ -38,74 +37,86 @@ def provenance(
     data: Data | None,
     inputs: Inputs,
 ) -> dict[str, str]:
-    """A variant's metadata, as strings; a file that says the same is the same.
+    """A variant's metadata, as strings; files with equal metadata are equal.
 
-    `inputs` are what the network takes. With `data` it also holds how images are normalised and
-    what the classes are called.
+    `inputs` are the inputs of the network. With `data` the metadata also hold how images are
+    normalised and the names of the classes.
     """
-    costs = {kind.name: report[kind.name] for kind in costs_in(report)}
     section, name = recipe.export, variant.network
-    budgets = {
-        f"budget_{key}": f"at most {COSTS[key].short(cost['limit'])} ({cost['limit_ratio']:.2%} of dense)"
-        for key, cost in costs.items()
-        if cost["limit"] is not None
-    }
-    symmetric = variant.form == "int8" and section.int8_symmetric
-    half_io = variant.form == "fp16" and section.fp16_io
-    return {
+    found = {
         "slimmer": version("slimmer"),
         "torch": torch.__version__,
         "network": name,
         "arch": report["arch"],
         "recipe_hash": report["recipe_hash"],
-        **({"plan_hash": report["plan_hash"], **budgets} if name == "slim" else {}),
-        **_costs(costs, name),
-        "weights_sha256": digest(weights_of(run, name)),
-        "opset": "default" if section.opset is None else str(section.opset),
-        "precision": PRECISIONS[variant.form] + (SYMMETRIC if symmetric else ""),
-        "precision_io": "fp16" if half_io else "fp32",
-        "batch": _batch(variant, inputs),
-        "image_size": ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs),
-        **(
-            {"int8_images": str(section.int8_images), "seed": str(recipe.seed)}
-            if variant.form == "int8"
-            else {}
-        ),
-        **({} if data is None else _wanted(data)),
-        # int8 is calibrated on the data; a program is held against them only when it was just
-        # written
-        **(
-            {}
-            if data is None or variant.form not in ("int8", "torch")
-            else {"data_sha256": fingerprint(data)}
-        ),
     }
+    costs = {kind.name: report[kind.name] for kind in costs_in(report)}
+    if name == "slim":
+        found |= {"plan_hash": report["plan_hash"], **_budgets(costs)}
+    found |= _costs(costs, name)
+    found["weights_sha256"] = digest(weights_of(run, name))
+    found["opset"] = "default" if section.opset is None else str(section.opset)
+    found |= _precision(variant, section)
+    found["batch"] = _batch(variant, inputs)
+    found["image_size"] = ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs)
+    if variant.form == "int8":
+        found |= {"int8_images": str(section.int8_images), "seed": str(recipe.seed)}
+    if data is not None:
+        found |= _wanted(data)
+        # The data matter to an int8 file, which is calibrated on them, and to a PyTorch program,
+        # which is compared with them only when it has just been written.
+        if variant.form in {"int8", "torch"}:
+            found["data_sha256"] = fingerprint(data)
+    return found
+
+
+def _budgets(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The budgets of the run, in words."""
+    found = {}
+    for key, cost in costs.items():
+        if cost["limit"] is not None:
+            limit = COSTS[key].short(cost["limit"])
+            found[f"budget_{key}"] = f"at most {limit} ({cost['limit_ratio']:.2%} of dense)"
+    return found
 
 
 def _costs(costs: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, str]:
-    """Each cost of the network called `name`, and how it is counted."""
-    told: dict[str, str] = {}
+    """Each cost of the network called `name`, with the convention by which it is counted."""
+    found: dict[str, str] = {}
     for key, cost in costs.items():
-        told |= {key: str(cost[name]), f"{key}_convention": str(cost["convention"])}
-    return told
+        found |= {key: str(cost[name]), f"{key}_convention": str(cost["convention"])}
+    return found
+
+
+def _precision(variant: Variant, section: ExportSection) -> dict[str, str]:
+    """The precision of a variant's weights, and of its inputs and outputs."""
+    precision, io = PRECISIONS[variant.form], "fp32"
+    if variant.form == "int8" and section.int8_symmetric:
+        precision += SYMMETRIC
+    if variant.form == "fp16" and section.fp16_io:
+        io = "fp16"
+    return {"precision": precision, "precision_io": io}
 
 
 def _batch(variant: Variant, inputs: Inputs) -> str:
-    """Of a network with inputs of its own, what its example has."""
-    open_batch = "any" if is_image(inputs) else "as the example's"
-    return open_batch if variant.shape.batch is None else str(variant.shape.batch)
+    """The batch size of a variant; a network with its own example inputs has the example's."""
+    if variant.shape.batch is not None:
+        return str(variant.shape.batch)
+    return "any" if is_image(inputs) else "as the example's"
 
 
 def _sizes(inputs: Inputs) -> str:
-    """One image's, or of each tensor that a call takes, with its type: a file for another example
-    is another file.
+    """The size of one image, or the size and type of each tensor that a call takes.
+
+    The types are part of it because a file for another example is another file.
     """
     if is_image(inputs):
         return "x".join(map(str, inputs))
-    tensors = [
-        ("x".join(map(str, tensor.shape)), str(tensor.dtype)) for tensor in tensors_in(inputs)
-    ]
-    return " and ".join(f"{sizes} {kind.removeprefix('torch.')}" for sizes, kind in tensors)
+    found = []
+    for tensor in tensors_in(inputs):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        found.append(f"{'x'.join(map(str, tensor.shape))} {kind}")
+    return " and ".join(found)
 
 
 def weights_of(run: Run, name: str) -> Path:
@@ -114,7 +125,7 @@ def weights_of(run: Run, name: str) -> Path:
 
 
 def _wanted(data: Data) -> dict[str, str]:
-    """How images are made ready for the network, and the names of its classes."""
+    """How images are prepared for the network, and the names of its classes."""
     first = data.test.load(torch.zeros(1, dtype=torch.int64))
     return {
         "input_layout": "NCHW",

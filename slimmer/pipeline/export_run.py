@@ -1,4 +1,4 @@
-"""A finished run's networks written for other programs to run, and held against PyTorch."""
+"""The export of a finished run's networks to files that other programs can run."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -45,44 +45,42 @@ def export_run(
     observe: Observe = lambda _: None,
     trust_code: bool = False,
 ) -> dict[str, Any]:
-    """What the export of a finished run measured; dense.onnx, slim.onnx and export.json are then in
-    the run.
+    """Export a finished run and return what was measured; dense.onnx, slim.onnx and export.json are
+    written to the run.
 
-    `settings` are laid over the recipe's export section, by its keys: what they ask for beside
-    those two files (see `variants`) is written too. Each file is compared with PyTorch on random
-    images, or on the network's own example, and where the run has data on test images too, on all
-    of which its top-1 is taken. A file that is current is not written again; what an earlier export
-    wrote stays listed. `model` is the dense module of a run that was started from Python without an
-    architecture's name, and `data` are those of one that was given them in Python, or say where the
-    run's data are now. Code that the run names is run where the user named it too, or with
-    `trust_code`.
+    `settings` override the recipe's export section, by its keys; further files that they request
+    (see `variants`) are written too. Each file is compared with PyTorch on random images, or on the
+    network's own example. If the run has data, it is also compared on test images, and its top-1 is
+    measured on all of them. A file that is up to date is not written again; files of an earlier
+    export stay listed. `model` is the dense module of a run that was started from Python without
+    the name of an architecture. `data` are the data of a run that got them from Python, or the path
+    where the run's data are now. Code that the run names is run only if the user named it too, or
+    with `trust_code`.
 
-    Raises RecipeError for settings that can't be, DataError where `data` can't be read or are not
-    for this network, and ExportError where a network can't be exported, computes something else in
-    the file, or loses more in int8 than `int8_drop`: such a file is not kept.
+    Raises RecipeError for invalid settings, DataError if `data` can't be read or do not fit the
+    network, and ExportError if a network can't be exported, if the file computes something else, or
+    if it loses more in int8 than `int8_drop`. Such a file is not kept.
     """
-    chosen = [(f"export.{key}", value) for key, value in (settings or {}).items()]
-    chosen += data_at(data) if isinstance(data, str) else []
+    settings = {} if settings is None else settings
+    chosen = [(f"export.{key}", value) for key, value in settings.items()]
+    if isinstance(data, str):
+        chosen += data_at(data)
     recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
-    if data is None and not is_gone(
-        recipe.data.path
-    ):  # data that are gone are said to be, and run nothing
-        check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
-    elif isinstance(data, str):
+    if isinstance(data, str):
         remember(data)
-    idle = [key for key in ("int8_images", "int8_drop") if (settings or {}).get(key) is not None]
-    if idle and not recipe.export.int8:
-        raise RecipeError(
-            f"export.{idle[0]}", "is about the int8 file, which is not asked for", "add --int8"
-        )
+    elif data is None and not is_gone(recipe.data.path):  # missing data are reported, and not run
+        check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
+    for key in ("int8_images", "int8_drop"):
+        if settings.get(key) is not None and not recipe.export.int8:
+            unused = "applies to the int8 file, which is not requested"
+            raise RecipeError(f"export.{key}", unused, "add --int8")
     networks = {
         name: load_network(weights_of(run, name), model, trust_code=trust_code) for name in NETWORKS
     }
     with claimed(run.path, "slimmer"):
         _take_places(run)
-        job = ExportJob(
-            run, recipe, report, _data(run, recipe, data, observe), networks, earlier(run, report)
-        )
+        known = earlier(run, report)
+        job = ExportJob(run, recipe, report, _data(run, recipe, data, observe), networks, known)
         check_asked(job)
         found = _export_all(job, observe)
         asked = [found["networks"][each.name] for each in variants(recipe.export)]
@@ -92,8 +90,8 @@ def export_run(
 
 
 def _export_all(job: ExportJob, observe: Observe) -> dict[str, Any]:
-    """Each file that the recipe asks for, made and checked apart, then listed, then put in its
-    place.
+    """Write each file that the recipe requests: it is written and checked in a temporary folder,
+    then listed, then moved to its place.
     """
     done: dict[str, Any] = {}
     try:
@@ -103,7 +101,7 @@ def _export_all(job: ExportJob, observe: Observe) -> dict[str, Any]:
                 done[variant.name] = _export(job, variant, done, stage)
     except BaseException:
         gone = [each for each in job.known.values() if not Path(each["file"]).is_file()]
-        if done or gone:  # what is there is listed, whichever file this ended at
+        if done or gone:  # after an error the list still shows the files that exist
             _list(job, done)
             tell_report(job.run)
         raise
@@ -113,21 +111,24 @@ def _export_all(job: ExportJob, observe: Observe) -> dict[str, Any]:
 
 
 def _take_places(run: Run) -> None:
-    """Put files in their places that an export listed and was killed before it had moved them; drop
-    what else it left.
+    """Finish the work of a killed export: move the files that it had listed but not moved to their
+    places, and delete what else it left.
 
-    So there is never a file that is not listed, nor one listed that is another one.
+    So every file is listed, and every listed file is the one that was checked.
     """
     try:
         listed = run.read_exported()
-    except RunError:  # damaged: this export writes it anew
+    except RunError:  # damaged; this export writes it again
         listed = None
-    entries = listed["networks"].values() if listed is not None else ()
-    take_places(run.path, {Path(each["file"]).name: each["sha256"] for each in entries})
+    sums = {}
+    if listed is not None:
+        for entry in listed["networks"].values():
+            sums[Path(entry["file"]).name] = entry["sha256"]
+    take_places(run.path, sums)
 
 
 def tell_report(run: Run) -> None:
-    """Write report.md anew, with all that is known of the run by now."""
+    """Write report.md again, with the export and the profile as far as they exist."""
     write_text(
         run.text,
         to_markdown(run.read_report(), run.read_exported(), run.read_profile(PROFILE_SCHEMA)),
@@ -135,46 +136,41 @@ def tell_report(run: Run) -> None:
 
 
 def earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
-    """What export.json lists of these very networks, by name, as far as the files are still the
-    same.
+    """The entries of export.json for the run's present networks, by name, whose files are
+    unchanged.
     """
     try:
         listed = run.read_exported()
-    except RunError:  # damaged: this export writes it anew
+    except RunError:  # damaged; this export writes it again
         return {}
-    wanted = {"format": FORMAT, **{key: report[key] for key in ("recipe_hash", "plan_hash")}}
-    if listed is None or any(listed[key] != value for key, value in wanted.items()):
+    wanted = (FORMAT, report["recipe_hash"], report["plan_hash"])
+    if listed is None or wanted != tuple(
+        listed[key] for key in ("format", "recipe_hash", "plan_hash")
+    ):
         return {}
-    files = {
-        name: run.path / Path(entry["file"]).name for name, entry in listed["networks"].items()
-    }  # moved, maybe
-    same = [
-        name
-        for name, path in files.items()
-        if path.is_file() and sums_of(path) == listed["networks"][name]["sha256"]
-    ]
-    return {
-        name: {**listed["networks"][name], "file": str(files[name]), "reused": True}
-        for name in same
-    }
+    same = {}
+    for name, entry in listed["networks"].items():
+        path = run.path / Path(entry["file"]).name  # the run may have been moved
+        if path.is_file() and sums_of(path) == entry["sha256"]:
+            same[name] = {**entry, "file": str(path), "reused": True}
+    return same
 
 
 def _list(job: ExportJob, done: Mapping[str, Any]) -> dict[str, Any]:
-    """What export.json then holds: what was done now, and what earlier exports wrote and is still
-    there.
+    """Write export.json and return it: the files of this export, and those of earlier exports that
+    still exist.
     """
-    kept = {
-        name: each
-        for name, each in job.known.items()
-        if name not in done and Path(each["file"]).is_file()
-    }
+    networks = dict(done)
+    for name, entry in job.known.items():
+        if Path(entry["file"]).is_file():
+            networks.setdefault(name, entry)
     found = {
         "format": FORMAT,
         "slimmer": version("slimmer"),
         "run": str(job.run.path),
         "recipe_hash": job.report["recipe_hash"],
         "plan_hash": job.report["plan_hash"],
-        "networks": {**done, **kept},
+        "networks": networks,
     }
     write_json(job.run.exported, found)
     return found
@@ -183,17 +179,17 @@ def _list(job: ExportJob, done: Mapping[str, Any]) -> dict[str, Any]:
 def _export(
     job: ExportJob, variant: Variant, done: Mapping[str, Any], stage: Path
 ) -> dict[str, Any]:
-    """One file of the run, and how it stands to PyTorch; a file that computes something else goes.
+    """Write one file of the run, compare it with PyTorch, and return its entry in export.json. A
+    file that computes something else is deleted.
 
-    A new one is made in the folder `stage`. It is listed before it is moved, which the next export
-    would go on with.
+    A new file is written to the folder `stage`. It is listed before it is moved; if the process is
+    killed in between, the next export moves it.
     """
     path = job.run.path / variant.file
     metadata = provenance(job.run, variant, job.report, job.recipe, job.data, job.inputs)
     current = _is_current(job, variant, path, metadata)
-    if (
-        current and variant.form == "torch"
-    ):  # reading it may unpickle, so only one that was just written is read
+    if current and variant.form == "torch":
+        # Reading a program may unpickle, so only one that was just written is read.
         return dict(job.known[variant.name])
     made = path if current else stage / variant.file
     if not current:
@@ -202,9 +198,8 @@ def _export(
         measured = measure(job, variant, made)
         notes = judge(job, variant, measured, done, made)
     except ExportError:
-        remove(
-            path
-        )  # what is not right does not stay, nor one of the same name that was made of something else
+        # Neither a wrong file nor an outdated one of the same name is kept.
+        remove(path)
         raise
     entry = {
         "file": str(path),
@@ -231,16 +226,14 @@ def _write(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, 
     source = job.run.path / Variant(variant.network, "fp32", shape).file
     match variant.form:
         case "fp32":
-            program = program_for(job, variant, path)
-            opset = section.opset
             export_onnx(
                 network,
                 path,
                 job.inputs,
                 metadata=metadata,
-                opset=opset,
+                opset=section.opset,
                 shape=shape,
-                program=program,
+                program=program_for(job, variant, path),
             )
         case "torch":
             program = program_for(job, variant, path)
@@ -257,12 +250,10 @@ def _write(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, 
 
 
 def _is_current(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
-    """Whether `path` is the file that would be written again; it may know more, where the data are
-    gone.
+    """Whether `path` is already the file that would be written; its metadata may hold more if the
+    data are missing now.
     """
-    if (
-        variant.name not in job.known
-    ):  # none, one of another plan, or not as it was when it was checked
+    if variant.name not in job.known:  # absent, of another plan, or changed since it was checked
         return False
     read = read_program_metadata if variant.form == "torch" else read_metadata
     try:
@@ -272,30 +263,23 @@ def _is_current(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[
 
 
 def _data(run: Run, recipe: Recipe, given: Data | str | None, observe: Observe) -> Data | None:
-    """The run's data, or None where it has none or they are no longer there; that is said, unless
+    """The run's data; None if it has none, or if they are missing, which a note then reports unless
     they were `given`.
     """
+    if given is None:
+        try:
+            return load_data(recipe.data)
+        except DataError as error:
+            right = "give the path where the data are now (slimmer export --data)"
+            text = f"no accuracy is measured: {error.where}: {error.found}; {right}"
+            observe({"event": "note", "text": text})
+            return None
     if isinstance(given, str) and read_recipe(run.recipe_file).data == DataSection():
-        found = "the run was pruned without data, so how its images are normalised is not known"
-        raise RecipeError(
-            "--data",
-            found,
-            "in Python, slimmer.export(RUN, data) takes slimmer.data.Data, which say it",
-        )
-    if given is not None:
-        data = load_data(recipe.data) if isinstance(given, str) else given
-        identity = Identity.from_metadata(read_notes(run.slim), str(run.slim))
-        if data is not None and identity.input_size:
-            check_fit(identity, data)
-        return data
-    try:
-        return load_data(recipe.data)
-    except DataError as error:
-        right = "say where the data are now (slimmer export --data)"
-        observe(
-            {
-                "event": "note",
-                "text": f"no accuracy is measured: {error.where}: {error.found}; {right}",
-            }
-        )
-        return None
+        found = "the run was pruned without data, so the normalisation of its images is unknown"
+        right = "in Python, slimmer.export(RUN, data) takes slimmer.data.Data, which specify it"
+        raise RecipeError("--data", found, right)
+    data = load_data(recipe.data) if isinstance(given, str) else given
+    identity = Identity.from_metadata(read_notes(run.slim), str(run.slim))
+    if data is not None and identity.input_size:
+        check_fit(identity, data)
+    return data

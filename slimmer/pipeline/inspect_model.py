@@ -1,4 +1,4 @@
-"""What a network is made of and how far it can be slimmed, as data."""
+"""The inspection of a network: its layers, its channel groups and how far it can be pruned."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from torch import nn
 
 from slimmer.costs import Cost
 from slimmer.costs.flops import count_by_operation, uncounted
-from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs
+from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs, Layer
 from slimmer.models.accept_model import accept
 from slimmer.pipeline.job import examine
 from slimmer.pipeline.sources import Source, load_model, name_module
@@ -22,7 +22,7 @@ from slimmer.recipe.costs import COSTS
 from slimmer.recipe.sections import ModelSection
 from slimmer.runs.trust import remember
 
-HOLDERS = 5  # modules that are named as holding the FLOPs that can't go
+HOLDERS = 5  # modules that are listed as having most of the FLOPs that can't be removed
 
 
 @undisturbed()
@@ -41,17 +41,18 @@ def inspect(
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
 
-    `flops` and `params` hold the dense count, the least that a plan can reach (every group at one
-    channel), and what is out of reach: the part that no channel group touches. `layers` has every
-    convolution and linear layer, with the groups of its channels and the reasons of those that
-    stay; `held` has the modules that hold most of the FLOPs of the least plan. A module needs
-    `input_size` (channels, height, width) of one image; a checkpoint's own architecture knows it.
-    `keep` and `only` are patterns of layers, as in a recipe; `equal_splits` and `rewrite` look at
-    it as `slimmer prune` does with them. With `trace`, names of submodules, these alone are traced:
-    FLOPs are theirs, and parameters the whole network's. `entry` says which of several sets of
-    weights is meant, and `trust_code` takes an architecture that one of slimmer's own files names
-    as code. `notes` say what was passed over in the checkpoint, and where the size of an image is a
-    guess. Raises SlimmerError where the checkpoint can't be read or the network can't be traced.
+    `flops` and `params` hold the dense count, the smallest count that a plan can reach (every group
+    at one channel), and the part that no channel group touches, which is out of reach. `layers`
+    lists every convolution and linear layer, with the groups of its channels and the reasons why
+    others can't be pruned. `held` lists the modules that have most of the FLOPs of the smallest
+    plan. A module needs `input_size` (channels, height, width) of one image; for a checkpoint it
+    follows from the architecture. `keep` and `only` are patterns of layers, as in a recipe;
+    `equal_splits` and `rewrite` mean the same as for `slimmer prune`. If `trace` names submodules,
+    only these are traced: FLOPs are theirs, and parameters are those of the whole network. `entry`
+    chooses one of several sets of weights, and `trust_code` allows an architecture that one of
+    slimmer's own files names as code. `notes` say what was skipped in the checkpoint, and whether
+    the image size is a guess. Raises SlimmerError if the checkpoint can't be read or the network
+    can't be traced.
 
     >>> from slimmer.models import build
     >>> found = inspect(build("cifar_resnet8"), input_size=(3, 32, 32))
@@ -94,7 +95,7 @@ def inspect(
 
 
 def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:
-    """The cost of the dense network, and between what bounds a budget can be met."""
+    """The cost of the dense network, and the range in which a budget can be met."""
     least, dense = reachable(cost, graph, Limits())
     out_of_reach = cost.exact([0] * len(graph.groups))
     return {
@@ -110,52 +111,51 @@ def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:
 def _where_flops_go(
     network: nn.Module, inputs: Inputs, graph: ChannelGraph
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every layer with its FLOPs, groups and reasons; and the modules that hold most FLOPs of the
-    least plan.
+    """Every layer with its FLOPs, groups and reasons; and the modules that have most of the FLOPs
+    of the smallest plan.
     """
     dense, least = _by_module(network, inputs, graph)
-    sizes, total = dict(graph.sizes), sum(dense.values())
     known = {layer.name: layer for layer in graph.layers}
     rows: list[dict[str, Any]] = []
     for name in {**known, **dict.fromkeys(row.layer for row in graph.fixed)}:
-        axis = known[name].out_axis if name in known else None
-        stays = _stays(graph, name, axis)
-        rows.append(
-            {
-                "name": name,
-                "kind": known[name].kind if name in known else "unread",
-                "channels": stays[0].of if axis is None else sizes[axis],
-                "flops": dense.get(name, 0),
-                "flops_least": least.get(name, 0),
-                "groups": [
-                    group.name
-                    for group in graph.groups
-                    if any(part.axis == axis for part in group.slices)
-                ],
-                "stays": [{"channels": row.channels, "reason": row.reason} for row in stays],
-            }
-        )
+        flops = dense.get(name, 0), least.get(name, 0)
+        rows.append(_row(graph, name, known.get(name), flops))
     reasons = {row["name"]: [each["reason"] for each in row["stays"]] for row in rows}
-    most = sorted(least, key=lambda name: -least[name])[:HOLDERS]
-    held = [
-        {
-            "module": name,
-            "flops": least[name],
-            "ratio": least[name] / total,
-            "reasons": reasons.get(name, []),
-        }
-        for name in most
-    ]
+    total, held = sum(dense.values()), []
+    for name in sorted(least, key=lambda name: -least[name])[:HOLDERS]:
+        figures = {"module": name, "flops": least[name], "ratio": least[name] / total}
+        held.append({**figures, "reasons": reasons.get(name, [])})
     return rows, held
 
 
+def _row(
+    graph: ChannelGraph, name: str, layer: Layer | None, flops: tuple[int, int]
+) -> dict[str, Any]:
+    """A layer's entry; `flops` are those of the dense network and of the smallest plan."""
+    axis = None if layer is None else layer.out_axis
+    stays = _stays(graph, name, axis)
+    return {
+        "name": name,
+        "kind": "unread" if layer is None else layer.kind,
+        "channels": stays[0].of if axis is None else dict(graph.sizes)[axis],
+        "flops": flops[0],
+        "flops_least": flops[1],
+        "groups": [group.name for group in graph.groups if _lies_on(group, axis)],
+        "stays": [{"channels": row.channels, "reason": row.reason} for row in stays],
+    }
+
+
+def _lies_on(group: ChannelGroup, axis: Axis | None) -> bool:
+    return axis in [part.axis for part in group.slices]
+
+
 def _stays(graph: ChannelGraph, name: str, axis: Axis | None) -> list[Fixed]:
-    """The channels of a layer that stay: the fixed ones, and those that are a group's only unit."""
+    """The channels of a layer that can't be pruned: fixed ones, and the only unit of a group."""
     rows = [row for row in graph.fixed if row.layer == name]
     for group in graph.groups:
         for part in group.slices if group.size == 1 else ():
             if part.axis == axis:
-                reason = f"a single unit ({group.name}), and every group keeps one"
+                reason = f"the only unit of {group.name}; every group keeps at least one"
                 rows.append(Fixed(name, len(part.index[0]), dict(graph.sizes)[part.axis], reason))
     return rows
 
@@ -163,8 +163,8 @@ def _stays(graph: ChannelGraph, name: str, axis: Axis | None) -> list[Fixed]:
 def _by_module(
     network: nn.Module, inputs: Inputs, graph: ChannelGraph
 ) -> tuple[Counter[str], Counter[str]]:
-    """FLOPs of one call by module, without those of the modules inside: dense, and with one channel
-    a group.
+    """FLOPs of one call by module, without those of its submodules: dense, and with one channel per
+    group.
     """
     sizes = dict(graph.sizes)
     gone = make_plan(graph, {group.name: [0] for group in graph.groups}).removed()
@@ -185,7 +185,7 @@ def _by_module(
 
 
 def _group(group: ChannelGroup, graph: ChannelGraph) -> dict[str, Any]:
-    """A group's size, the layers that make and read its channels, and every axis it lies on."""
+    """A group's size, the layers that make and read its channels, and the axes it is part of."""
     touched = {part.axis for part in group.slices}
     return {
         "name": group.name,

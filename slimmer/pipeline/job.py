@@ -1,5 +1,5 @@
-"""What a run starts from, checked before anything is written: network, data, channel groups, costs,
-budgets.
+"""The preparation of a run, checked before anything is written: network, data, channel groups,
+costs and budgets.
 """
 
 from collections.abc import Collection
@@ -31,10 +31,10 @@ from slimmer.runs.events import Observe, stage
 
 @dataclass(frozen=True, eq=False)
 class PruningJob:
-    """A network and what is to become of it.
+    """A network with everything that is needed to prune it.
 
     `model` is the dense network that is masked, trained and cut: the one that was `given`, or its
-    program where `--rewrite` turns computed weights into parameters.
+    traced program if `--rewrite` turns computed weights into parameters.
     """
 
     given: nn.Module
@@ -58,12 +58,12 @@ def prepare(
     trust_code: bool = False,
     observe: Observe = lambda _: None,
 ) -> PruningJob:
-    """The job of a recipe; `model` (and how to build it) and `data` stand in for its model and data
-    sections.
+    """The job of a recipe; `model` (with its `identity`) and `data` replace the recipe's model and
+    data sections.
 
-    `observe` hears what is to be known of the checkpoint; `trust_code` takes an architecture that
-    it names as code. Raises SlimmerError for whatever can't be read, does not fit together or can't
-    be met.
+    `observe` receives notes on the checkpoint; `trust_code` allows an architecture that the
+    checkpoint names as code. Raises SlimmerError for anything that can't be read, does not fit
+    together or can't be reached.
     """
     _check_cut(recipe)
     observe(stage("loading the network and the data"))
@@ -102,12 +102,11 @@ def prepare(
     whole = not (recipe.model.rewrite or recipe.model.trace or identity.plan)
     rewritten = partial(_rewritten, given, identity, recipe) if whole else None
     if not graph.groups:
-        found = (
-            f"no channel of the network may go{', with ' * bool(narrowing)}{', '.join(narrowing)}"
-        )
-        raise ModelError(
-            identity.arch or type(model).__name__, found, for_no_channel(given, rewritten)
-        )
+        found = "no channel of the network can be pruned"
+        if narrowing:
+            found += f" with {', '.join(narrowing)}"
+        where = identity.arch or type(model).__name__
+        raise ModelError(where, found, for_no_channel(given, rewritten))
     try:
         check_reachable(budgets, graph, limits, narrowing)
     except BudgetError as error:
@@ -131,39 +130,38 @@ def _rewritten(
 
 
 def _narrowing(recipe: Recipe) -> list[str]:
-    """The settings that keep channels from going, as far as they are not left at their defaults."""
+    """The settings that limit pruning, as KEY=VALUE, unless they have their default values."""
     keys = {
         "model": ("keep", "only", "trace", "equal_splits"),
         "budget": ("min_width", "max_sparsity", "round_to"),
     }
-    sections = ((name, getattr(recipe, name), each) for name, each in keys.items())
-    return [
-        f"{name}.{key}={_plain(getattr(section, key))}"
-        for name, section, each in sections
-        for key in each
-        if getattr(section, key) != type(section).model_fields[key].default
-    ]
+    found = []
+    for name, own in keys.items():
+        section = getattr(recipe, name)
+        for key in own:
+            value = getattr(section, key)
+            if value != type(section).model_fields[key].default:
+                found.append(f"{name}.{key}={_plain(value)}")
+    return found
 
 
 def _plain(value: object) -> object:
-    """A setting's value as one writes it in a recipe."""
+    """A setting's value as it is written in a recipe."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def _check_cut(recipe: Recipe) -> None:
-    """Raise where neither the budget nor the method says how much is to go, or both do."""
+    """Raise BudgetError or RecipeError unless either the budget or the method, and not both,
+    specifies how much is pruned.
+    """
     own = recipe.method.own_cut()
     if own is None and not recipe.budget.amounts():
-        raise BudgetError(
-            "budget",
-            "none is named",
-            "give --flops, --params or both, as what may remain: --flops 0.5",
-        )
+        right = "give --flops, --params or both, as the share that may remain: --flops 0.5"
+        raise BudgetError("budget", "no budget given", right)
     if own is not None and recipe.budget != BudgetSection():
-        found = f"method.{own} says what goes, and the budget what may remain"
-        raise RecipeError(
-            "budget", found, f"give one of them: a budget, or method.{own} as published"
-        )
+        found = f"method.{own} and a budget both specify how much is pruned"
+        right = f"give one of them: a budget, or method.{own} as published"
+        raise RecipeError("budget", found, right)
 
 
 def examine(
@@ -172,37 +170,31 @@ def examine(
     section: ModelSection | None = None,
     wanted: Collection[str] = (),
 ) -> tuple[nn.Module, ChannelGraph, tuple[Cost, ...], Cut, Scope]:
-    """The dense network that is pruned for `model`; its channel groups that `section` lets go,
-    self-checked; its costs; what cuts it by a plan; and what of it was traced.
+    """The dense network that is pruned for `model`; its channel groups that `section` allows to be
+    pruned, self-checked; its costs; the function that applies a plan to it; and its traced scope.
 
-    `wanted` are costs by name that are computed beside those of every run.
+    `wanted` are the names of costs that are computed in addition to those of every run.
 
-    FLOPs are those of what is traced, parameters the whole network's. Raises ModelError also where
-    FLOPs can't be relied on: two counters differ on the dense network, or its closed forms and a
-    recount on one that was cut.
+    FLOPs are those of the traced scope, parameters those of the whole network. Raises ModelError
+    also if the FLOPs are not reliable: if two counters differ on the dense network, or if the
+    closed forms differ from a recount on a pruned one.
     """
     check_is_network(model)
     section = ModelSection() if section is None else section
     if section.rewrite and section.trace:
-        found = "makes one program of the whole network, where model.trace leaves most of it Python"
-        raise RecipeError("model.rewrite", found, "leave out one of them")
+        found = "rewrites the whole network as one program, but model.trace traces only parts of it"
+        raise RecipeError("model.rewrite", found, "leave out one of the two")
     if section.rewrite:
         check_spectral_norm(model)
     scope = scope_of(model, identity.inputs(model), section.trace)
-    program = (
-        read_program(model, scope.inputs, equal_splits=section.equal_splits)
-        if section.rewrite
-        else None
-    )
-    graph = (
-        graph_of(model, scope, equal_splits=section.equal_splits)
-        if program is None
-        else program.channels
-    )
-    cut: Cut = prune if program is None else program.prune
-    model = model if program is None else program.dense(model)
+    cut: Cut = prune
+    if section.rewrite:
+        program = read_program(model, scope.inputs, equal_splits=section.equal_splits)
+        graph, cut, model = program.channels, program.prune, program.dense(model)
+    else:
+        graph = graph_of(model, scope, equal_splits=section.equal_splits)
     graph = probe_scope(model, keep_layers(graph, section.keep, section.only), scope, cut)
-    if program is None:  # a program has none of the user's modules
+    if not section.rewrite:  # a program has none of the user's modules
         graph = find_attributes(model, graph, scope.whole)
     subject = subject_of(model, model, graph, scope, cut)
     costs = costs_of(subject, wanted)
@@ -211,12 +203,12 @@ def examine(
 
 
 def load_data(section: DataSection) -> Data | None:
-    """The data that a recipe names, or None. Raises DataError."""
+    """The data that a recipe specifies, or None. Raises DataError."""
     if section.name is None and section.path is None:
         return None
-    name = (
-        guess(section.path) if section.name is None and section.path is not None else section.name
-    )
+    name = section.name
+    if name is None and section.path is not None:
+        name = guess(section.path)
     return load(
         name or "",
         path=section.path,
@@ -229,18 +221,13 @@ def load_data(section: DataSection) -> Data | None:
 
 
 def check_fit(identity: Identity, data: Data) -> None:
-    """Nothing; raises DataError where the network takes other images than the data's, or tells
-    other classes apart.
+    """Raise DataError if the data's images have another size than the network's inputs, or if the
+    data have another number of classes.
     """
     if identity.input_size != data.input_size:
-        raise DataError(
-            data.name,
-            f"images of {data.input_size}, a network for {identity.input_size}",
-            "give data.size, or the grey or colour images that the network takes",
-        )
+        found = f"images are {data.input_size}, but the network takes {identity.input_size}"
+        right = "give data.size, or images with the number of colour channels that it takes"
+        raise DataError(data.name, found, right)
     if identity.arch and identity.num_classes != data.num_classes:
-        raise DataError(
-            data.name,
-            f"{data.num_classes} classes, a network with {identity.num_classes} outputs",
-            "give the data that the network was trained on",
-        )
+        found = f"{data.num_classes} classes, but the network has {identity.num_classes} outputs"
+        raise DataError(data.name, found, "give the data that the network was trained on")

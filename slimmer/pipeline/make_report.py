@@ -1,4 +1,4 @@
-"""What a run ends with: its report as data, every count taken anew on the slim network."""
+"""The report of a run as data, with every count repeated on the slim network."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,11 +27,11 @@ def make_report(
     slim: nn.Module,
     measured: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All that is known of a finished run, as data.
+    """The report of a finished run, as data.
 
-    `measured` holds the accuracies and, of masks that were trained, what they left before
-    projection. The closed forms have to agree with a recount of the slim network to the unit:
-    raises ModelError where they do not.
+    `measured` holds the accuracies and, if masks were trained, the share of each cost that they
+    left before the projection. Raises ModelError unless the closed forms equal a recount of the
+    slim network exactly.
     """
     slim_subject = subject_of(slim, job.model, job.graph, job.scope, job.cut)
     top1 = {key: measured[f"accuracy_{key}"] for key in ("dense", "removed", "slim")}
@@ -54,15 +54,7 @@ def make_report(
         "uncounted": uncounted(job.scope.of(slim), job.scope.inputs),
         "before_projection": measured.get("before_projection"),
         "accuracy": None if job.data is None else top1,
-        "groups": [
-            {
-                "name": group.name,
-                "dense": group.size,
-                "slim": width,
-                "channels_each": _channels_each(group),
-            }
-            for group, width in zip(plan.groups, plan.widths, strict=True)
-        ],
+        "groups": [_group(*each) for each in zip(plan.groups, plan.widths, strict=True)],
         "attributes": attribute_report(job.graph, plan),
         "fixed": [vars(row) for row in job.graph.fixed],
         "seconds": round(worked(run.read_events()), 1),
@@ -71,20 +63,20 @@ def make_report(
 
 
 def _traced(job: PruningJob, slim: nn.Module) -> dict[str, Any] | None:
-    """The parts that alone were traced, and their share of the parameters; None where all of the
-    network was.
-    """
+    """The traced parts and their number of parameters; None if the whole network was traced."""
     if not job.scope.parts:
         return None
-    dense, left = (
-        sum(parameter.numel() for parameter in job.scope.of(each).parameters())
-        for each in (job.model, slim)
-    )
-    return {"parts": list(job.scope.parts), "params": {"dense": dense, "slim": left}}
+    params = {"dense": _params(job.scope.of(job.model)), "slim": _params(job.scope.of(slim))}
+    return {"parts": list(job.scope.parts), "params": params}
 
 
-def _channels_each(group: ChannelGroup) -> int:
-    """The channels that go with one unit of the group: several where a grouped convolution loses
-    whole groups.
+def _params(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _group(group: ChannelGroup, width: int) -> dict[str, Any]:
+    """A group's widths in units, and the channels that are removed with one unit: several if a
+    grouped convolution loses whole groups.
     """
-    return min(part.multiplicity for part in group.slices)
+    each = min(part.multiplicity for part in group.slices)
+    return {"name": group.name, "dense": group.size, "slim": width, "channels_each": each}

@@ -1,4 +1,4 @@
-"""Commands run as processes beside each other, and what they say on stderr as it comes."""
+"""Commands that run as parallel processes, with their output on stderr as it arrives."""
 
 import os
 import selectors
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from slimmer.profiling.runtimes.gpu import gpu_count
 
-GRACE = 10.0  # seconds that a process has to end after it was told to
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
 class Happening:
-    """What became of the command `name`: it began, it said a line, or it ended with an exit code."""
+    """An event of the command `name`: it started (both None), it `said` a line, or it ended with
+    the exit `code`.
+    """
 
     name: str
     said: str | None = None
@@ -24,9 +26,7 @@ class Happening:
 
 @dataclass
 class _Child:
-    """A running process, the slot that it takes, and the bytes of the line that it has not ended
-    yet.
-    """
+    """A running process, its slot, and the bytes of its last line as long as that is incomplete."""
 
     name: str
     slot: int
@@ -37,13 +37,14 @@ class _Child:
 def side_by_side(
     commands: Mapping[str, Sequence[str]], jobs: int, keep: Sequence[int] = ()
 ) -> Generator[Happening, None, None]:
-    """What happens while the named commands run in their order, at most `jobs` at a time.
+    """The events while the named commands run in their order, at most `jobs` at a time.
 
-    Each has its share of the processor's cores, and a GPU of its own where there are several. The
-    processes keep the file descriptors in `keep` open. When the iterator is closed before its end,
+    Each process gets its share of the CPU cores, and a different GPU if there are several. The
+    processes keep the file descriptors in `keep` open. If the iterator is closed before its end,
     they are stopped.
 
-    >>> [(each.said, each.code) for each in side_by_side({"hello": ["sh", "-c", "echo hello >&2"]}, 1)]
+    >>> hello = {"hello": ["sh", "-c", "echo hello >&2"]}
+    >>> [(each.said, each.code) for each in side_by_side(hello, 1)]
     [(None, None), ('hello', None), (None, 0)]
     """
     waiting = list(commands.items())
@@ -55,12 +56,10 @@ def side_by_side(
                 while waiting and free:
                     name, command = waiting.pop(0)
                     slot = free.pop(0)
-                    running.append(
-                        _Child(
-                            name, slot, _start(command, {**os.environ, **share(slot, jobs)}, keep)
-                        )
-                    )
-                    selector.register(_stderr(running[-1]), selectors.EVENT_READ, running[-1])
+                    process = _start(command, {**os.environ, **share(slot, jobs)}, keep)
+                    started = _Child(name, slot, process)
+                    running.append(started)
+                    selector.register(_stderr(started), selectors.EVENT_READ, started)
                     yield Happening(name)
                 for key, _ in selector.select():
                     child: _Child = key.data
@@ -77,27 +76,31 @@ def side_by_side(
 
 
 def share(slot: int, jobs: int) -> dict[str, str]:
-    """The environment variables that give one of `jobs` processes its share of the machine, from
-    slot 0 on.
+    """The environment variables that give one of `jobs` processes its share of the machine; slots
+    are numbered from 0.
     """
     if jobs == 1:
         return {}
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    threads = max(1, cores // jobs)
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    found = {
-        "OMP_NUM_THREADS": str(
-            min(threads, int(named)) if named.isdecimal() and int(named) else threads
-        )
-    }
+    threads = max(1, _cores() // jobs)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdecimal() and int(limit):
+        threads = min(threads, int(limit))
+    found = {"OMP_NUM_THREADS": str(threads)}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         gpus = visible.split(",")
     else:
         gpus = [str(number) for number in range(gpu_count())]
-    return found | ({"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if len(gpus) > 1 else {})
+    if len(gpus) > 1:
+        found["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return found
+
+
+def _cores() -> int:
+    """The number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _start(
@@ -119,7 +122,7 @@ def _stderr(child: _Child) -> int:
 
 
 def _lines(child: _Child, chunk: bytes) -> list[str]:
-    """The lines that `chunk` ends; an empty chunk is the end of the last one."""
+    """The lines that `chunk` completes; an empty chunk ends the last line."""
     *lines, child.rest = (child.rest + chunk).split(b"\n")
     if not chunk and child.rest:
         lines.append(child.rest)
@@ -134,12 +137,12 @@ def _end(child: _Child) -> int:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes as SIGTERM does, and by force what does not end: Ctrl-C is ignored by what runs
-    behind a shell.
+    """Stop processes with SIGTERM, and after GRACE seconds with SIGKILL; processes that run behind
+    a shell ignore Ctrl-C.
 
-    A terminal sends Ctrl-C to all of them, so each has a second to end by itself: twice would cut
-    short what a process does at its end. Their stderr stays open until then, since a process can't
-    end well without it.
+    A terminal sends Ctrl-C to all processes, so each first has a second to end by itself: a second
+    signal would interrupt its cleanup. Their stderr stays open until they have ended, because a
+    process can't end cleanly without it.
     """
     for patience, number in ((1.0, signal.SIGTERM), (GRACE, signal.SIGKILL)):
         for process in processes:

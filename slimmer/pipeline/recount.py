@@ -1,4 +1,4 @@
-"""What a slim network really costs, counted anew, against what its plan says."""
+"""The costs of a slim network, counted again and compared with its plan."""
 
 from collections.abc import Collection, Sequence
 
@@ -17,7 +17,7 @@ from slimmer.runs.schemas import TAKEN
 def costs_of(subject: Subject, wanted: Collection[str] = ()) -> tuple[Cost, ...]:
     """The costs of a dense network: those of every run, and those that are `wanted` by name.
 
-    Raises PluginError where an entry gives something else than a cost of its name.
+    Raises PluginError if a registered entry does not return a cost with its name.
     """
     found = []
     for kind in cost_kinds():
@@ -25,12 +25,13 @@ def costs_of(subject: Subject, wanted: Collection[str] = ()) -> tuple[Cost, ...]
             continue
         if kind.name in TAKEN:
             right = "the package that registers it must choose another name"
-            raise PluginError(f"cost {kind.name}", "files of a run have a key of this name", right)
+            found_key = "this name is already a key in the files of a run"
+            raise PluginError(f"cost {kind.name}", found_key, right)
         cost = kind.built(subject)
         if not isinstance(cost, Cost) or cost.name != kind.name:
-            said = f"gave {type(cost).__name__} {getattr(cost, 'name', '')!r}"
+            returned = f"returned {type(cost).__name__} {getattr(cost, 'name', '')!r}"
             right = f"it must return a slimmer.costs.Cost with the name {kind.name!r}"
-            raise PluginError(f"cost {kind.name}", said, right)
+            raise PluginError(f"cost {kind.name}", returned, right)
         found.append(cost)
     return tuple(found)
 
@@ -38,7 +39,7 @@ def costs_of(subject: Subject, wanted: Collection[str] = ()) -> tuple[Cost, ...]
 def subject_of(
     model: nn.Module, dense: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut
 ) -> Subject:
-    """`model`, the `dense` network or one cut from it, as costs see it."""
+    """The subject of costs for `model`, which is the `dense` network or one pruned from it."""
 
     def with_widths(widths: Sequence[int]) -> nn.Module:
         kept = zip(graph.groups, widths, strict=True)
@@ -48,9 +49,9 @@ def subject_of(
 
 
 def recount(slim: Subject, costs: Sequence[Cost], plan: Plan) -> dict[str, int]:
-    """What counters find in a `slim` network, by their names.
+    """The counts of a `slim` network, by counter.
 
-    Raises ModelError where that is not what `costs` say of `plan`, or where counters differ.
+    Raises ModelError if they differ from what `costs` give for `plan`, or from each other.
     """
     found: dict[str, int] = {}
     wrong = []
@@ -62,15 +63,15 @@ def recount(slim: Subject, costs: Sequence[Cost], plan: Plan) -> dict[str, int]:
             wrong.append(f"{planned:,} {cost.name} were planned, {number:,} counted")
         found |= counted
     if wrong:
-        right = "this is a mistake of slimmer's or of the package that adds the cost; report it"
+        right = "this is a bug in slimmer or in the package that adds the cost; please report it"
         raise ModelError(type(slim.model).__name__, " and ".join(wrong), right)
     return found
 
 
 def check_costs(dense: Subject, costs: Sequence[Cost], scope: Scope, cut: Cut) -> None:
-    """Raise ModelError where `costs` are not those of the network with every second unit gone.
+    """Raise ModelError unless `costs` are right for the network without every second unit.
 
-    So that a budget can be relied on before anything is trained for it.
+    This shows that budgets are reliable before anything is trained for them.
     """
     graph = dense.graph
     if not graph.groups:

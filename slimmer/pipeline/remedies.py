@@ -1,4 +1,6 @@
-"""What would let more channels go, tried on the network before it is said."""
+"""Suggestions that would allow more channels to be pruned, tried on the network before they are
+made.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -13,19 +15,19 @@ from slimmer.pruning.limits import Limits
 
 Look = tuple[ChannelGraph, Sequence[Cost], Limits]
 Rewritten = Callable[[], Look]
-"""The channel groups, costs and limits under --rewrite; raises SlimmerError where the network can't
-be rewritten.
+"""The channel groups, costs and limits under --rewrite; raises SlimmerError if the network can't be
+rewritten.
 """
 
 FEW = 4  # names that a message holds
 REWRITE = "--rewrite (in Python rewrite=True)"
-SPECTRAL = "under spectral normalisation, whose scale comes from all weights of a layer together"
+SPECTRAL = "under spectral normalisation, whose scale depends on all weights of a layer"
 OLD = "torch.nn.utils.remove_spectral_norm(model.{})"
 NEW = 'torch.nn.utils.parametrize.remove_parametrizations(model.{}, "weight")'
 
 
 def check_spectral_norm(model: nn.Module) -> None:
-    """Nothing; raises ModelError for a network with layers under spectral normalisation: no program
+    """Raise ModelError for a network with layers under spectral normalisation, because no program
     can hold them.
     """
     normed = _spectral_norms(model)
@@ -35,22 +37,22 @@ def check_spectral_norm(model: nn.Module) -> None:
 
 
 def for_no_channel(model: nn.Module, rewritten: Rewritten | None) -> str:
-    """What to do about a network none of whose channels may go; `rewritten` is None where that is
-    not to be tried.
+    """What to do about a network without prunable channels; `rewritten` is None if rewriting must
+    not be tried.
     """
     normed = _spectral_norms(model)
     if normed:
         return f"{', '.join(list(normed)[:FEW])} are {SPECTRAL}; {_bake(normed)}"
     found = _try(rewritten)
     if found is not None and found[0].groups:
-        return f"with {REWRITE} channels may go; `slimmer inspect` has the reasons"
-    return "see `slimmer inspect` for the reasons"
+        return f"with {REWRITE} channels can be pruned; `slimmer inspect` shows the reasons"
+    return "`slimmer inspect` shows the reasons"
 
 
 def for_budget(
     error: BudgetError, model: nn.Module, budgets: Sequence[Budget], rewritten: Rewritten | None
 ) -> BudgetError:
-    """The same error, saying what brings budgets nearer that can't be met."""
+    """The same error, with suggestions that would bring unreachable budgets closer."""
     normed = _spectral_norms(model)
     if normed:
         return _with(error, [f"{', '.join(list(normed)[:FEW])} are {SPECTRAL}; {_bake(normed)}"])
@@ -62,13 +64,10 @@ def for_budget(
     ranges = {cost.name: reachable(cost, graph, limits) for cost in costs if cost.name in limit}
     if any(least > limit[name] for name, (least, _) in ranges.items()):
         return error
-    return _with(
-        error,
-        [
-            f"with {REWRITE} {name} from {least / most:.1%}"
-            for name, (least, most) in ranges.items()
-        ],
-    )
+    further = []
+    for name, (least, most) in ranges.items():
+        further.append(f"with {REWRITE}, {name} can be reduced to {least / most:.1%}")
+    return _with(error, further)
 
 
 def _with(error: BudgetError, further: Sequence[str]) -> BudgetError:
@@ -76,32 +75,33 @@ def _with(error: BudgetError, further: Sequence[str]) -> BudgetError:
 
 
 def _try(rewritten: Rewritten | None) -> Look | None:
+    """The result of `rewritten`; None if it is None or fails."""
+    if rewritten is None:
+        return None
     try:
-        return None if rewritten is None else rewritten()
+        return rewritten()
     except SlimmerError:
         return None
 
 
 def _spectral_norms(model: nn.Module) -> dict[str, str]:
-    """The layers under spectral normalisation of either form, each with the code that bakes it in."""
+    """The layers under spectral normalisation of either form, each with the code that removes it."""
     found = {}
     for name, module in model.named_modules():
         hooks = module._forward_pre_hooks.values()  # noqa: SLF001 - where the old form lives
-        if any(type(hook).__name__ == "SpectralNorm" for hook in hooks):
+        if "SpectralNorm" in {type(hook).__name__ for hook in hooks}:
             found[name] = OLD
-        own = (
-            module.parametrizations["weight"]
-            if parametrize.is_parametrized(module, "weight")
-            else ()
-        )
-        if any(type(each).__name__ == "_SpectralNorm" for each in own):
-            found[name] = NEW
+        if parametrize.is_parametrized(module, "weight"):
+            own = {type(each).__name__ for each in module.parametrizations["weight"]}
+            if "_SpectralNorm" in own:
+                found[name] = NEW
     return found
 
 
 def _bake(normed: dict[str, str]) -> str:
     name, line = next(iter(normed.items()))
     return (
-        f"bake it in first, in eval mode, which keeps the answers: {line.format(name)} and the same for the others; "
-        "the slim network can be put under it again"
+        "fold it into the weights first, in eval mode, which does not change the outputs: "
+        f"{line.format(name)}, and the same for the others; "
+        "it can be applied to the slim network again"
     )

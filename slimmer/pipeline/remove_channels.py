@@ -1,4 +1,4 @@
-"""From the dense network to the slim one: masks, the plan inside the budgets, the channels removed."""
+"""From the dense network to the slim one: masks, the plan within the budgets, channel removal."""
 
 from functools import partial
 from typing import Any
@@ -24,17 +24,16 @@ from slimmer.training.loop import Learner, make_learner, train_
 from slimmer.training.mask_events import mask_event
 from slimmer.training.optimizer_state import restore_, sliced_state
 
-MASK_EVENTS = 50  # records of the masks' values while they are trained
+MASK_EVENTS = 50  # events with mask values during training
 
 
 def remove_channels(
     run: Run, context: Context, teacher: nn.Module, stand: Stand
 ) -> tuple[Plan, Learner, dict[str, float] | None]:
-    """Train under masks toward the budgets, project exactly into them, and remove the channels for
-    real.
+    """Train under masks towards the budgets, project exactly into them, and remove the channels.
 
-    Returns the plan, the slim network with its optimizer state, batch norm recalibrated, and what
-    the masks alone left of each cost (None where there were none).
+    Returns the plan, the slim network with its optimizer state and recalibrated batch norms, and
+    the share of each cost that the masks alone left (None without masks).
     """
     job = context.job
     stop = sparsify_steps(context.recipe, job, context.training)
@@ -58,15 +57,11 @@ def remove_channels(
         def tell(event: dict[str, Any]) -> None:
             mask = method.gate(network.variables.detach(), training=False)
             context.tell({**event, **remaining(job, mask.cpu() > 0)})
-            if method.has_masks and (event["step"] % often == 0 or event["step"] == stop):
-                told = {key: event[key] for key in ("step", "epoch")}
-                context.tell(
-                    {
-                        "event": "masks",
-                        **told,
-                        **mask_event(mask, [group.size for group in job.graph.groups]),
-                    }
-                )
+            due = event["step"] % often == 0 or event["step"] == stop
+            if method.has_masks and due:
+                when = {"step": event["step"], "epoch": event["epoch"]}
+                values = mask_event(mask, [group.size for group in job.graph.groups])
+                context.tell({"event": "masks", **when, **values})
 
         train_(
             context.fabric,

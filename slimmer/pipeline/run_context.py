@@ -1,4 +1,4 @@
-"""What every stage of a run works with."""
+"""The context that all stages of a run share."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from slimmer.training.loop import Training
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What every stage of one run works with."""
+    """The engine, recipe, job and saved state of one run."""
 
     fabric: Fabric
     recipe: Recipe
@@ -44,8 +44,8 @@ class Context:
 def make_context(
     fabric: Fabric, run: Run, claim: Claim | None, recipe: Recipe, job: PruningJob, observe: Observe
 ) -> Context:
-    """The context of a run whose network lies where it is trained, batch norms synchronised where
-    that is asked for.
+    """The context of a run, with the network on its training device and batch norms synchronised if
+    the recipe requests it.
     """
     if recipe.finetune.sync_batch_norm:
         job = replace(job, model=synchronised_(fabric, job.model))
@@ -57,10 +57,11 @@ def make_context(
 
 
 def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
-    """What happens goes to the caller, and what is no single step into the run's events, from the
-    first process.
+    """A function that passes events to the caller and records them in the run's event log, of
+    training steps only every tenth.
 
-    That is the one that has the claim; it ends with RunError where the run's directory was removed.
+    Only the first process does so, which has the claim. It raises RunError if the run's directory
+    was removed.
     """
     began = time.monotonic()
 
@@ -69,15 +70,17 @@ def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
             return
         claim.check()
         observe(event)
-        if event["event"] not in {"dense", "stage"} and (
-            event["event"] != "step" or event["step"] % 10 == 0
-        ):
-            at = round(time.monotonic() - began, 3)
-            run.record(
-                {"time": at, **{key: value for key, value in event.items() if key != "report"}}
-            )
+        if _is_recorded(event):
+            kept = {key: value for key, value in event.items() if key != "report"}
+            run.record({"time": round(time.monotonic() - began, 3), **kept})
 
     return tell
+
+
+def _is_recorded(event: dict[str, Any]) -> bool:
+    if event["event"] == "step":
+        return bool(event["step"] % 10 == 0)
+    return event["event"] not in {"dense", "stage"}
 
 
 def example_call(job: PruningJob) -> tuple[Any, ...]:
@@ -86,7 +89,7 @@ def example_call(job: PruningJob) -> tuple[Any, ...]:
 
 
 def slim_network(context: Context, plan: Plan) -> nn.Module:
-    """The slim network where it is trained."""
+    """The slim network on the training device."""
     return place_(
         context.fabric, context.job.cut(context.job.model, plan), example_call(context.job)
     )
@@ -94,7 +97,7 @@ def slim_network(context: Context, plan: Plan) -> nn.Module:
 
 @contextmanager
 def fitting(run: Run) -> Iterator[None]:
-    """A block that puts a state back; raises RunError where it is not of this run's network."""
+    """A block that restores a state; raises RunError if the state does not fit the run's network."""
     try:
         yield
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -103,7 +106,7 @@ def fitting(run: Run) -> Iterator[None]:
 
 
 def as_trained(context: Context, number: int) -> Iterator[Tensor]:
-    """Batches of training images, augmented as in training: see docs/decisions.md, 8."""
+    """Batches of training images, augmented as in training (docs/decisions.md, 8)."""
     assert context.job.data is not None
     return training_images(
         context.job.data, context.recipe, number, augment=context.job.data.augment
@@ -111,12 +114,11 @@ def as_trained(context: Context, number: int) -> Iterator[Tensor]:
 
 
 def remaining(job: PruningJob, alive: Tensor) -> dict[str, float]:
-    """What remains of each cost, as a share of dense, where `alive` (units,) tells the units that
-    do.
+    """The share of each cost that remains, relative to dense; `alive` (units,) is true for the
+    units that are kept.
     """
-    widths = torch.stack(
-        [part.sum() for part in alive.split([group.size for group in job.graph.groups])]
-    )
+    sizes = [group.size for group in job.graph.groups]
+    widths = torch.stack([part.sum() for part in alive.split(sizes)])
     return {cost.name: cost.share(float(cost.value(widths))) for cost in job.costs}
 
 

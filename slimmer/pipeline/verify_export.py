@@ -1,6 +1,4 @@
-"""An exported file held against PyTorch and the run's data: what was measured, and whether the file
-may stay.
-"""
+"""The verification of an exported file against PyTorch and on the run's data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -33,17 +31,17 @@ from slimmer.pruning.self_check import example
 from slimmer.recipe import Recipe
 from slimmer.runs.directory import Run
 
-FEW = 4  # images of another size, and images for which all values inside an fp16 file are held at once
+FEW = 4  # images of another size, and images per check of all values inside an fp16 file
 EVALUATION_BATCH = 100
 
 
 @dataclass(frozen=True, eq=False)
 class ExportJob:
-    """What the export of a run works on; `known` are the files that earlier exports listed, by
-    name.
+    """The state of a run's export; `known` are the files that earlier exports listed, by name.
 
-    What is needed for several files is made once: `programs` by network and shape, and by network
-    how its float32 file for any batch does on the test images.
+    Two results are kept because several files need them: the traced `programs` by network and
+    shape, and, in `judged`, the result of each network's float32 file for any batch on the test
+    images.
     """
 
     run: Run
@@ -62,66 +60,68 @@ class ExportJob:
             return tuple(self.report["input_size"])
         own = own_inputs(self.networks["dense"])
         if own is None:
-            right = "give the module that was pruned, with what one call takes"
-            raise ExportError(
-                str(self.run.path),
-                "its network has inputs of its own, the module no example_inputs",
-                right,
-            )
+            found = "its network needs example_inputs, and the module has none"
+            right = "give the module that was pruned, with example_inputs for one call"
+            raise ExportError(str(self.run.path), found, right)
         return own
 
 
 def program_for(job: ExportJob, variant: Variant, path: Path) -> ExportedProgram:
-    """The program of a variant's network in its shape, traced once for all forms of it. Raises
+    """The program of a variant's network in its shape, traced once for all forms. Raises
     ExportError.
     """
     key = variant.network, variant.shape
     if key in job.programs:
         return job.programs[key]
     program = program_of(job.networks[variant.network], path, job.inputs, variant.shape)
-    if (
-        job.recipe.export.torch
-    ):  # a program holds the weights once more, and only that form takes it too
+    if job.recipe.export.torch:  # only this form needs it again; it holds a copy of the weights
         job.programs[key] = program
     return program
 
 
 def check_asked(job: ExportJob) -> None:
-    """Nothing; raises ExportError where a file is asked for that the run's network or its data
-    can't give.
-    """
+    """Raise ExportError if a file is requested that the run's network or data can't provide."""
     section = job.recipe.export
     if job.recipe.model.trace:
-        found = f"the whole network can't be traced, only {' and '.join(job.recipe.model.trace)}, and export traces it"
-        right = "load it (slimmer.load) and export it as its own package does, or torch.onnx.export its parts"
-        raise ExportError(str(job.run.path), found, right)
-    if not is_image(job.inputs) and (
-        section.fp16 or section.int8 or section.batch or section.dynamic_size
-    ):
-        found = "the network has inputs of its own: its files take exactly the sizes of its example_inputs, in float32"
-        raise ExportError(
-            str(job.run.path), found, "leave out --fp16, --int8, --batch and --dynamic-size"
+        parts = " and ".join(job.recipe.model.trace)
+        found = f"export traces the whole network, but only {parts} can be traced"
+        right = (
+            "load it (slimmer.load) and export it with its own package, "
+            "or export its parts with torch.onnx.export"
         )
+        raise ExportError(str(job.run.path), found, right)
+    special = section.fp16 or section.int8 or section.batch or section.dynamic_size
+    if special and not is_image(job.inputs):
+        found = (
+            "the network uses example_inputs: "
+            "its files take exactly the sizes of these inputs, in float32"
+        )
+        right = "leave out --fp16, --int8, --batch and --dynamic-size"
+        raise ExportError(str(job.run.path), found, right)
     if section.int8 and job.data is None:
-        found = "the run has no data that can be read; int8 is calibrated on training images and judged on test images"
-        right = "prune with --data, say where the data are now (export --data), or in Python give export the data"
+        found = (
+            "the run has no readable data; "
+            "int8 is calibrated on training images and evaluated on test images"
+        )
+        right = (
+            "prune with --data, give the path where the data are now (export --data), "
+            "or in Python pass the data to export"
+        )
         raise ExportError("export.int8 (--int8)", found, right)
 
 
 def measure(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
-    """A file's parity with PyTorch by kind of inputs, and its top-1 on the test data where there
-    are any.
+    """A file's parity with PyTorch by kind of inputs, and its top-1 on the test data if there are
+    any.
     """
     inputs = job.inputs
-    return (
-        _measure_images(job, variant, path, inputs)
-        if is_image(inputs)
-        else _measure_calls(job, variant, path)
-    )
+    if is_image(inputs):
+        return _measure_images(job, variant, path, inputs)
+    return _measure_calls(job, variant, path)
 
 
 def _measure_calls(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
-    """Parity on the network's example, and on one with random numbers in place of its own."""
+    """Parity on the network's example inputs, and on random numbers of the same shapes."""
     network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
     dense = eval_copy(job.networks["dense"])
     calls = {
@@ -137,8 +137,10 @@ def _measure_calls(job: ExportJob, variant: Variant, path: Path) -> dict[str, An
 
 
 def _call(variant: Variant, path: Path) -> Call:
-    """What runs the file, opened once for all that is held against it."""
-    return call_program(path, load_program(path)) if variant.form == "torch" else call_file(path)
+    """A function that runs the file, which is opened once for all comparisons."""
+    if variant.form == "torch":
+        return call_program(path, load_program(path))
+    return call_file(path)
 
 
 def _measure_images(
@@ -147,7 +149,7 @@ def _measure_images(
     network, batch = job.networks[variant.network], variant.shape.batch
     images = _images(job, variant, size)
     tolerance = TOLERANCES[variant.form]
-    if variant.form == "fp16":  # first, since it says where the trouble lies
+    if variant.form == "fp16":  # first, because its error names the operation that overflows
         for some in images.values():
             check_range(path, some.numpy(), batch or FEW)
     answer = of_images(_call(variant, path))
@@ -155,27 +157,25 @@ def _measure_images(
         kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
         for kind, some in images.items()
     }
-    right = (
-        None
-        if job.data is None
-        else _judge_images(job, variant, job.data, path, lambda x: answer(x)[0])
-    )
+    accuracy, run_on = None, None
+    if job.data is not None:
+        accuracy, run_on = _judge_images(job, variant, job.data, path, lambda x: answer(x)[0])
     return {
         "parity": {kind: asdict(each) for kind, each in parity.items()},
         "tolerance": None if variant.form == "int8" else tolerance,
-        "accuracy": None if right is None else right[0],
-        "run_on": None if right is None else right[1],
+        "accuracy": accuracy,
+        "run_on": run_on,
     }
 
 
 def _judge_images(
     job: ExportJob, variant: Variant, data: Data, path: Path, answer: Callable[[Array], Array]
 ) -> tuple[float, int]:
-    """A file's top-1 on the test images, and on how many of them it was run.
+    """A file's top-1 on the test images, and the number of images that it was run on.
 
-    A form that was just held against PyTorch within a tolerance is run on the images alone whose
-    class a difference of that size may change; the others have the class of the float32 file for
-    any batch, which is run on all.
+    The float32 file for any batch is run on all images. Another form that equals PyTorch within a
+    tolerance is run only on the images whose class a difference of that size could change; the
+    class of the others is taken from the float32 file.
     """
     batch = variant.shape.batch
 
@@ -197,13 +197,13 @@ def _judge_images(
 
 
 def _several(batch: int) -> int:
-    """About a hundred images, in whole batches."""
+    """About a hundred images, rounded up to whole batches."""
     return batch * -(-EVALUATION_BATCH // batch)
 
 
 def _images(job: ExportJob, variant: Variant, size: tuple[int, ...]) -> dict[str, Tensor]:
-    """The images to compare on, by kind: random, of another size where that is open, drawn from the
-    test data.
+    """The images to compare on, by kind: random ones, random ones of another size if the size is
+    free, and a sample of the test images.
     """
     number = job.recipe.export.images
     generator = torch.Generator().manual_seed(job.recipe.seed)
@@ -226,24 +226,27 @@ def judge(
     done: Mapping[str, Any],
     path: Path,
 ) -> list[str]:
-    """What is to be said about a file. Raises ExportError where the slim network loses more in int8
-    than it may.
+    """The notes on a file. Raises ExportError if the slim network loses more in int8 than the
+    recipe allows.
     """
     if variant.form == "fp16":
         single = ", ".join(f"{number} {kind}" for kind, number in float32_ops(path).items())
-        told = f"{single} stay float32" if single else "every operation is fp16"
-        return [
-            f"{told}; measured on the CPU, where ONNX Runtime computes in float32 with the fp16 weights"
-        ]
-    if variant.form == "int8" and job.data is not None:
-        allowed = job.recipe.export.int8_drop
-        before = done[Variant(variant.network, "fp32", variant.shape).name]["accuracy"]
-        lost = before - measured["accuracy"]
-        told = f"top-1 {measured['accuracy']:.2%} against {before:.2%} in fp32 ({-100 * lost:+.2f} points)"
-        if variant.network == "slim" and round(lost, 9) > allowed:
-            found = f"{told}, which may be {100 * allowed:.2f} less; the file is not kept"
-            right = "allow more (--int8-drop), calibrate on more images (--int8-images), or stay with fp32 or fp16"
-            raise ExportError(str(job.run.path / variant.file), found, right)
-        number = min(job.recipe.export.int8_images, len(job.data.train))
-        return [f"{told}; calibrated on {number} training images"]
-    return []
+        kept = f"{single} kept in float32" if single else "every operation is fp16"
+        how = "measured on the CPU, where ONNX Runtime computes in float32 with the fp16 weights"
+        return [f"{kept}; {how}"]
+    if variant.form != "int8" or job.data is None:
+        return []
+    allowed = job.recipe.export.int8_drop
+    before = done[Variant(variant.network, "fp32", variant.shape).name]["accuracy"]
+    lost = before - measured["accuracy"]
+    change = f"{-100 * lost:+.2f} points"
+    top1 = f"top-1 {measured['accuracy']:.2%} compared with {before:.2%} in fp32 ({change})"
+    if variant.network == "slim" and round(lost, 9) > allowed:
+        found = f"{top1}; at most {100 * allowed:.2f} points may be lost; the file is not kept"
+        right = (
+            "allow a larger loss (--int8-drop), calibrate on more images (--int8-images), "
+            "or use fp32 or fp16"
+        )
+        raise ExportError(str(job.run.path / variant.file), found, right)
+    number = min(job.recipe.export.int8_images, len(job.data.train))
+    return [f"{top1}; calibrated on {number} training images"]

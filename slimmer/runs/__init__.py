@@ -1,1 +1,1 @@
-"""Run directories: their files, written whole or not at all, and the events of a run."""
+"""Run directories: their files, which are written atomically, and the events of a run."""

@@ -1,4 +1,4 @@
-"""A folder that one process at a time works in, by a lock file that names the process."""
+"""Exclusive use of a folder by one process, through a lock file that holds the process id."""
 
 import fcntl
 import os
@@ -17,34 +17,35 @@ MARK: Final = b"slimmer, process "
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder that is this process's own until `claimed` ends; `descriptor` is of the lock file."""
+    """A folder that this process alone uses until `claimed` ends; `descriptor` is the lock file's."""
 
     folder: Path
     descriptor: int
 
     def check(self) -> None:
-        """Nothing; raises RunError where the folder was removed in the meantime."""
+        """Raise RunError if the folder was removed in the meantime."""
         if not _is_at(self.folder / NAME, self.descriptor):
-            found = "was removed, or its lock file was, while slimmer was at work in it"
-            raise RunError(str(self.folder), found, "what it held is lost; begin anew")
+            found = "was removed, or its lock file was, while slimmer was using it"
+            raise RunError(str(self.folder), found, "its contents are lost; start the run again")
 
 
 @contextmanager
 def claimed(folder: Path, what: str) -> Iterator[Claim]:
-    """The claim on a folder, which is made where it is not there; it ends with the block, or with
-    the process.
+    """The claim on a folder, which is created if it does not exist. The claim ends with the block
+    or with the process.
 
-    A folder whose process was killed is free again: the system drops a dead process's lock. A child
-    that keeps the descriptor open holds the claim too. Where the block fails, folders that were
-    made for it and are empty go again. Raises RunError where `what`, such as "a run", is at work
-    there already, where the folder can't be made, and at the end where it was removed while the
-    block ran.
+    A folder whose process was killed is free again: the operating system drops the lock of a dead
+    process. A child process that keeps the descriptor open also holds the claim. If the block
+    fails, folders that were created for it and are still empty are removed. Raises RunError if
+    `what`, such as "a run", already uses the folder, if the folder can't be created, and at the end
+    if it was removed while the block ran.
     """
     with _made(folder):
         descriptor = _lock(folder / NAME)
         if descriptor is None:
-            found = f"{what} is at work there already ({_holder(folder / NAME)})"
-            raise RunError(str(folder), found, "wait for its end or stop it, or name another --out")
+            found = f"{what} is already using this directory ({_holder(folder / NAME)})"
+            right = "wait until it ends, stop it, or choose another --out"
+            raise RunError(str(folder), found, right)
         claim = Claim(folder, descriptor)
         try:
             yield claim
@@ -57,7 +58,7 @@ def claimed(folder: Path, what: str) -> Iterator[Claim]:
 
 
 def is_marked(folder: Path) -> bool:
-    """Whether a folder holds the lock file of a process of slimmer's, alive or dead."""
+    """Whether a folder contains a lock file of slimmer's, whether its process is alive or not."""
     try:
         with (folder / NAME).open("rb") as file:
             return file.read(len(MARK)) == MARK
@@ -67,13 +68,12 @@ def is_marked(folder: Path) -> bool:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """The folder, made where it is not there; what had to be made and is empty goes where the block
-    fails.
+    """Create the folder if it does not exist. If the block fails, remove what was created and is
+    still empty.
     """
     if folder.is_symlink() and not folder.exists():
-        raise RunError(
-            str(folder), "is a link that leads nowhere", "remove the link, or name another --out"
-        )
+        right = "remove the link, or choose another --out"
+        raise RunError(str(folder), "is a broken symbolic link", right)
     made = []
     try:
         for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
@@ -89,7 +89,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int | None:
-    """The descriptor of the lock file, held by this process; None where another holds it."""
+    """The descriptor of the lock file, locked by this process; None if another process holds it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
@@ -99,14 +99,14 @@ def _lock(path: Path) -> int | None:
             return None
         if _is_at(path, descriptor):
             break
-        os.close(descriptor)  # the process before took the file away when it ended
+        os.close(descriptor)  # the previous process removed the file when it ended
     os.ftruncate(descriptor, 0)
     os.write(descriptor, MARK + f"{os.getpid()} on {platform.node()}\n".encode())
     return descriptor
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is the one that is found at the path."""
+    """Whether the open file is the one that lies at the path."""
     try:
         return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
     except OSError:
@@ -114,11 +114,11 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """The process that a lock file names."""
+    """A description of the process that a lock file belongs to."""
     try:
         text = path.read_bytes()[:200].removeprefix(b"slimmer, ")
     except OSError:
-        return "it has just ended"
+        return "which has just ended"
     return text.decode(errors="replace").strip() or "another process"
 
 

@@ -1,4 +1,4 @@
-"""A run directory: where the stages of a run leave their values, whole or not at all."""
+"""A run directory: the files in which the stages of a run store their results."""
 
 import json
 import time
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def recipe_file(self) -> Path:
-        """The resolved recipe; a directory without it is no run."""
+        """The resolved recipe; a directory without it is not a run."""
         return self.path / "recipe.yaml"
 
     @property
@@ -55,12 +55,12 @@ class Run:
 
     @property
     def plan(self) -> Path:
-        """Which channels stay."""
+        """The pruning plan: which channels are kept."""
         return self.path / "plan.json"
 
     @property
     def state(self) -> Path:
-        """Where training stands, to be resumed; gone when the run is finished."""
+        """The training state to resume from; it is deleted when the run finishes."""
         return self.path / "state.safetensors"
 
     @property
@@ -70,32 +70,32 @@ class Run:
 
     @property
     def events(self) -> Path:
-        """What happened, a JSON object a line."""
+        """The event log, one JSON object per line."""
         return self.path / "events.jsonl"
 
     @property
     def measured(self) -> Path:
-        """What is known of the dense network before training."""
+        """What was measured on the dense network before training."""
         return self.path / "dense.json"
 
     @property
     def report(self) -> Path:
-        """All that was measured while pruning, as data."""
+        """The report as data: everything that was measured while pruning."""
         return self.path / "report.json"
 
     @property
     def text(self) -> Path:
-        """The same for people, with export and profile once they are made."""
+        """The report as Markdown, with the export and the profile once they exist."""
         return self.path / "report.md"
 
     @property
     def profile(self) -> Path:
-        """Latencies."""
+        """The measured latencies."""
         return self.path / "profile.json"
 
     @property
     def exported(self) -> Path:
-        """What the export measured."""
+        """What the export wrote and measured."""
         return self.path / "export.json"
 
     def onnx(self, name: str) -> Path:
@@ -103,7 +103,7 @@ class Run:
         return self.path / f"{name}.onnx"
 
     def files(self) -> tuple[Path, ...]:
-        """All that has one name in every run; exports have names of their own."""
+        """The files whose names are the same in every run; exported files are not among them."""
         pruned = (
             self.recipe_file,
             self.dense,
@@ -120,80 +120,77 @@ class Run:
         return read_recipe(self.recipe_file)
 
     def read_report(self) -> dict[str, Any]:
-        """The run's report. Raises RunError where it is missing or damaged."""
-        return read_checked(
-            ReportFile,
-            self.report,
-            f"delete it, and `slimmer prune --resume {self.path}` makes it anew",
-        )
+        """The run's report. Raises RunError if it is missing or damaged."""
+        right = f"delete it; `slimmer prune --resume {self.path}` writes it again"
+        return read_checked(ReportFile, self.report, right)
 
     def read_measured(self) -> dict[str, Any]:
-        """What is known of the dense network. Raises RunError where it is missing or damaged."""
-        return read_checked(
-            Measured, self.measured, "the run can't go on without it; start it anew"
-        )
+        """What was measured on the dense network. Raises RunError if it is missing or damaged."""
+        right = "the run can't be resumed without it; start a new run"
+        return read_checked(Measured, self.measured, right)
 
     def read_exported(self) -> dict[str, Any] | None:
-        """What the export measured, None without one. Raises RunError where it is damaged."""
+        """What the export measured; None without an export. Raises RunError if it is damaged."""
         if not self.exported.exists():
             return None
-        return read_checked(
-            ExportFile, self.exported, f"delete it, and `slimmer export {self.path}` makes it anew"
-        )
+        right = f"delete it; `slimmer export {self.path}` writes it again"
+        return read_checked(ExportFile, self.exported, right)
 
     def read_profile(self, version: int) -> dict[str, Any] | None:
-        """The latencies, None without any; those of another `version` are not checked further.
-        Raises RunError.
+        """The latencies; None without a profile. A profile of another `version` is returned without
+        further checks. Raises RunError if the file is damaged.
         """
         if not self.profile.exists():
             return None
-        right = f"delete it, and `slimmer profile {self.path}` makes it anew"
+        right = f"delete it; `slimmer profile {self.path}` writes it again"
         found = read_checked(AnyProfile, self.profile, right)
-        return (
-            found if found["schema"] != version else read_checked(ProfileFile, self.profile, right)
-        )
+        if found["schema"] != version:
+            return found
+        return read_checked(ProfileFile, self.profile, right)
 
     def fingerprint(self) -> str:
-        """What tells the run from others: its recipe and its dense network."""
+        """What identifies the run: the hashes of its recipe and of its dense network."""
         return f"{digest(self.recipe_file)[:16]}-{digest(self.dense)[:16]}"
 
     def check_recipe(self) -> None:
-        """Nothing; raises RunError where the recipe is not the one that the run began with."""
+        """Raise RunError if the recipe is not the one that the run started with."""
         if digest(self.recipe_file) != self.read_measured()["recipe_sha256"]:
-            right = "put it back as it was; to try another recipe, begin a run: `slimmer prune --recipe FILE --out NEW`"
-            raise RunError(str(self.recipe_file), "was changed since the run began", right)
+            right = (
+                "restore it; to try another recipe, start a new run: "
+                "`slimmer prune --recipe FILE --out NEW`"
+            )
+            raise RunError(str(self.recipe_file), "was changed after the run started", right)
 
     def check_dense(self) -> None:
-        """Nothing; raises RunError where the dense network is not the one that the run began with."""
+        """Raise RunError if the dense network is not the one that the run started with."""
         if not self.dense.is_file() or digest(self.dense) != self.read_measured()["dense_sha256"]:
-            found = "is gone, damaged, or not the network that the run began with"
-            raise RunError(str(self.dense), found, "put it back as it was, or start the run anew")
+            found = "is missing, damaged, or not the network that the run started with"
+            raise RunError(str(self.dense), found, "restore it, or start a new run")
 
     def read_events(self) -> list[dict[str, Any]]:
-        """What happened so far; a line that a sudden end tore is passed over."""
+        """The events so far; a line that was cut off when a process was killed is skipped."""
         return read_events(self.events)
 
     def record(self, event: Mapping[str, Any]) -> None:
-        """Add an event."""
+        """Append an event to the event log."""
         with naming(self.events), self.events.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events in a file, in the order in which they were recorded; none where there is no file.
+    """The events in a file, in the order in which they were recorded; empty if there is no file.
 
-    A process that is killed may leave its last line torn, and the one that resumes goes on behind
-    it, so what is no whole event is passed over wherever it stands. Raises RunError for a file that
-    can't be read.
+    A process that is killed may leave its last line incomplete, and the process that resumes
+    appends after it. So a line that is not a complete event is skipped, wherever it is. Raises
+    RunError for a file that can't be read.
     """
     if not path.exists():
         return []
     try:
         lines = read_bytes(path).splitlines()
     except OSError as error:
-        raise RunError(
-            str(path), f"can't be read ({error.strerror})", "delete it: only figures come from it"
-        ) from error
+        right = "delete it: it is only used to draw figures"
+        raise RunError(str(path), f"can't be read ({error.strerror})", right) from error
     events = []
     for line in lines:
         with suppress(ValueError):
@@ -204,10 +201,11 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 
 def worked(events: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds up to the last event of each part of a run, added up: time starts anew where a run is
-    resumed.
+    """The seconds that a run took: the times of the last event before each resume and of the last
+    event, added up. Time starts at zero again when a run is resumed.
 
-    >>> worked([{"event": "begun", "time": 0.5}, {"event": "step", "time": 3.0}, {"event": "resumed", "time": 4.0}])
+    >>> began, step = {"event": "begun", "time": 0.5}, {"event": "step", "time": 3.0}
+    >>> worked([began, step, {"event": "resumed", "time": 4.0}])
     7.0
     """
     ends = [before["time"] for before, after in pairwise(events) if after["event"] == "resumed"]
@@ -216,12 +214,11 @@ def worked(events: Sequence[Mapping[str, Any]]) -> float:
 
 @contextmanager
 def new_run(out: Path | None, arch: str) -> Iterator[tuple[Run, Claim]]:
-    """A directory for a new run, which no other process takes meanwhile: `out`, or the next free
-    runs/ARCH-N.
+    """A directory for a new run, claimed for this process: `out`, or the next free runs/ARCH-N.
 
-    One that a process left which was killed at its beginning is free again. Where the block fails
-    before the directory is a run, nothing is left of it. Raises RunError where `out` holds
-    something already: nothing that was there before is lost.
+    A directory is also free if it was left by a process that was killed before the directory became
+    a run. If the block fails before that point, the directory is removed. Raises RunError if `out`
+    is not empty, so that nothing is overwritten.
     """
     run, claim, held = _claim_new(out, arch)
     with held:
@@ -237,7 +234,7 @@ def _claim_new(out: Path | None, arch: str) -> tuple[Run, Claim, ExitStack]:
             _check_free(path)
             with ExitStack() as stack:
                 claim = stack.enter_context(claimed(path, "a run"))
-                _check_free(path)  # another run may have ended between
+                _check_free(path)  # another run may have ended in between
                 _clear_beginning(path)
                 return Run(path), claim, stack.pop_all()
         except RunError:
@@ -247,8 +244,8 @@ def _claim_new(out: Path | None, arch: str) -> tuple[Run, Claim, ExitStack]:
 
 @contextmanager
 def old_run(run: Run) -> Iterator[Claim]:
-    """The claim on a run that goes on; what a killed process had half written is gone. Raises
-    RunError if it works.
+    """The claim on a run that is resumed; partly written files of a killed process are deleted.
+    Raises RunError if another process is using the run.
     """
     with claimed(run.path, "a run") as claim:
         for file in half_written(run):
@@ -257,10 +254,12 @@ def old_run(run: Run) -> Iterator[Claim]:
 
 
 def half_written(run: Run) -> list[Path]:
-    """The files that a process was writing in the run's directory when it was killed."""
-    folders = [run.path, run.path / "figures"]
-    files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
-    return [file for file in files if _is_own_part(run, file)]
+    """The partly written files that a killed process left in the run's directory."""
+    found = []
+    for folder in (run.path, run.path / "figures"):
+        if folder.is_dir():
+            found += [file for file in folder.iterdir() if _is_own_part(run, file)]
+    return found
 
 
 def _is_own_part(run: Run, file: Path) -> bool:
@@ -269,14 +268,14 @@ def _is_own_part(run: Run, file: Path) -> bool:
         return False
     if file.parent != run.path:
         return name.endswith(".png")
-    return name in {each.name for each in run.files()} or name.endswith(
-        (".onnx", ".onnx.data", ".pt2")
-    )
+    if name.endswith((".onnx", ".onnx.data", ".pt2")):
+        return True
+    return name in [each.name for each in run.files()]
 
 
 def is_beginning(path: Path) -> bool:
-    """Whether a directory holds only what a process leaves that was killed before the directory was
-    a run.
+    """Whether a directory contains only the files of a process that was killed before the directory
+    became a run.
     """
     if not path.is_dir() or not is_marked(path):
         return False
@@ -286,16 +285,15 @@ def is_beginning(path: Path) -> bool:
 
 
 def _check_free(path: Path) -> None:
-    """Raise RunError where a directory holds something that is not of a run's killed beginning."""
+    """Raise RunError if a directory is not empty, unless only a killed process's beginning of a run
+    is in it.
+    """
     if not _holds_something(path) or is_beginning(path):
         return
-    is_run = Run(path).recipe_file.exists()
-    right = (
-        f"go on with `slimmer prune --resume {path}`, or name another --out"
-        if is_run
-        else "name another --out"
-    )
-    raise RunError(str(path), "is a run already" if is_run else "exists and is not empty", right)
+    if Run(path).recipe_file.exists():
+        right = f"resume it with `slimmer prune --resume {path}`, or choose another --out"
+        raise RunError(str(path), "is already a run", right)
+    raise RunError(str(path), "exists and is not empty", "choose another --out")
 
 
 def _clear_beginning(path: Path) -> None:
@@ -310,7 +308,7 @@ def _holds_something(path: Path) -> bool:
 
 @contextmanager
 def all_or_nothing(run: Run) -> Iterator[None]:
-    """A block that makes a new directory a run; where it fails, what it wrote is gone again."""
+    """A block that turns a new directory into a run; if it fails, the files it wrote are deleted."""
     try:
         yield
     except BaseException:
@@ -320,54 +318,45 @@ def all_or_nothing(run: Run) -> Iterator[None]:
 
 
 def open_run(path: Path | None, *, finished: bool = True) -> Run:
-    """The run in `path`, or the latest one. Raises RunError where it is none, or (if asked) not
-    finished.
+    """The run in `path`, or the latest one. Raises RunError if it is not a run, or if it is not
+    finished and `finished` is set.
     """
-    if path is None:
-        if not LATEST.exists():
-            raise RunError(
-                str(LATEST.parent),
-                "there is no run here yet",
-                "start one with `slimmer prune`, or name a run",
-            )
-        path = _read_latest()
+    path = _read_latest() if path is None else path
     run = Run(path)
     if not path.exists():
-        raise RunError(str(path), "does not exist", "name a directory that `slimmer prune` wrote")
+        raise RunError(str(path), "does not exist", "give a directory that `slimmer prune` wrote")
     if is_beginning(path):
-        found = "was stopped before it was a run, or is just beginning"
-        raise RunError(
-            str(path), found, "give the command that began it again: the directory is free"
-        )
+        found = "is not a run yet: it was stopped early, or is just starting"
+        right = "repeat the command that started it; the directory can be used again"
+        raise RunError(str(path), found, right)
     if not run.recipe_file.is_file():
-        raise RunError(
-            str(path),
-            "is no run: it has no recipe.yaml",
-            "name a directory that `slimmer prune` wrote",
-        )
+        found = "is not a run: it has no recipe.yaml"
+        raise RunError(str(path), found, "give a directory that `slimmer prune` wrote")
     if finished and not run.report.is_file():
-        raise RunError(str(path), "is not finished", f"go on with `slimmer prune --resume {path}`")
+        right = f"resume it with `slimmer prune --resume {path}`"
+        raise RunError(str(path), "is not finished", right)
     return run
 
 
 def _read_latest() -> Path:
+    """The directory of the latest run. Raises RunError if there is none."""
+    if not LATEST.exists():
+        right = "start one with `slimmer prune`, or give the path of a run"
+        raise RunError(str(LATEST.parent), "there is no run here yet", right)
+    right = "delete it, and give the path of the run"
     if LATEST.is_symlink():
-        raise RunError(
-            str(LATEST), "is a link, and slimmer writes none", "delete it, and name the run"
-        )
+        raise RunError(str(LATEST), "is a symbolic link, which slimmer never writes", right)
     try:
         return Path(read_text(LATEST, LONGEST_PATH).strip())
     except (OSError, UnicodeDecodeError) as error:
-        right = "delete it, and name the run"
         raise RunError(str(LATEST), f"can't be read ({error})", right) from error
 
 
 def mark_latest(run: Run) -> None:
-    """Make `run` the one that commands take by default."""
+    """Make `run` the default run of other commands."""
     for file in LATEST.parent.glob(f".{LATEST.name}.*.part"):
         with suppress(OSError):
-            if (
-                time.time() - file.stat().st_mtime > STALE
-            ):  # of a process that was killed: writing takes no time
+            # Writing takes no time, so an old file is from a process that was killed.
+            if time.time() - file.stat().st_mtime > STALE:
                 file.unlink()
     write_text(LATEST, f"{run.path.resolve()}\n")

@@ -1,16 +1,16 @@
-"""What long work tells while it goes on."""
+"""Progress events of long operations."""
 
 from collections.abc import Callable
 from typing import Any
 
 Event = dict[str, Any]
-"""Its kind under "event", and what belongs to it; written as a line of JSON into a run's events."""
+"""The kind of event under "event", and its values; a line of JSON in a run's event log."""
 
 Observe = Callable[[Event], None]
 
 
 def stage(text: str) -> Event:
-    """The event of what begins now and may take seconds, in words; shown, and kept in no file.
+    """The event that a step which may take seconds begins; it is shown but not recorded.
 
     >>> stage("loading PyTorch")
     {'event': 'stage', 'text': 'loading PyTorch'}
@@ -19,5 +19,5 @@ def stage(text: str) -> Event:
 
 
 def loading_pytorch() -> Event:
-    """The stage that every command begins with, before anything that imports PyTorch is imported."""
+    """The first stage of every command, reported before any module that imports PyTorch is loaded."""
     return stage("loading PyTorch")

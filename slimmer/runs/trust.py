@@ -1,4 +1,4 @@
-"""Code that a file names is run only where the user has named it too."""
+"""Code that a file refers to is run only if the user has named that code too."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _MOST_BYTES = 1 << 24
 
 
 def is_code(reference: str) -> bool:
-    """Whether a name of an architecture or of data stands for a Python file: FILE.py:FUNC.
+    """Whether the name of an architecture or of data refers to a Python file: FILE.py:FUNC.
 
     >>> is_code("path/to/net.py:make"), is_code("timm/resnet34"), is_code("photos.py")
     (True, False, True)
@@ -24,7 +24,7 @@ def is_code(reference: str) -> bool:
 
 
 def is_gone(reference: str | None) -> bool:
-    """Whether a name stands for a Python file that is not there, however its path is spelled.
+    """Whether a name refers to a Python file that does not exist, however its path is written.
 
     >>> is_gone("nowhere/at_all.py:make"), is_gone("digits"), is_gone(None)
     (True, False, False)
@@ -35,11 +35,11 @@ def is_gone(reference: str | None) -> bool:
 
 
 def remember(*references: str | None) -> None:
-    """Note what of these is code, at the user's own word: runs that name it later need no further
-    one.
+    """Record as trusted those of `references` that are code, because the user named them: runs that
+    name the same code later need no further permission.
 
-    What is noted is the hash of the file's place, its content and the function, in the user's state
-    directory. Where that can't be written nothing is noted, and the user is asked again.
+    The record is a hash of the file's path, its content and the function, in the user's state
+    directory. If that can't be written, nothing is recorded and the user is asked again.
     """
     for reference in references:
         if reference is None or not is_code(reference):
@@ -54,20 +54,20 @@ def remember(*references: str | None) -> None:
 
 
 def check_code(where: str, *references: str | None, trusted: bool) -> None:
-    """Check that what a file at `where` names as code was named by the user too, as it is now, or
-    is `trusted`.
+    """Raise TrustError if the file at `where` refers to code that the user has not named in its
+    present form, unless it is `trusted`.
 
-    Raises TrustError, before anything of it is run.
+    None of that code is run before the check.
     """
     for reference in references:
         if reference is None or not is_code(reference) or trusted or _is_known(reference):
             continue
         file, function = _parts(reference)
-        called = f" and call its {function[:100]!r}" if function else ""
+        called = f" and call its function {function[:100]!r}" if function else ""
         raise TrustError(
             where,
-            f"names code: going on would run {file[:300]}{called}",
-            "look at that file, and where you trust it give --trust-code (in Python: trust_code=True)",
+            f"refers to code: continuing would run {file[:300]}{called}",
+            "read that file; if you trust it, give --trust-code (in Python: trust_code=True)",
         )
 
 
@@ -82,15 +82,12 @@ def _parts(reference: str) -> tuple[str, str]:
 def _is_known(reference: str) -> bool:
     try:
         return _mark(reference) in _known()
-    except (
-        OSError,
-        ValueError,
-    ):  # no such file, or none that can be read: whoever loads it says so
+    except (OSError, ValueError):  # missing or unreadable: loading it raises the clear error
         return False
 
 
 def _mark(reference: str) -> str:
-    """The hash of a file's place, its content and the function in it. Raises OSError."""
+    """The hash of a file's path, its content and the function in it. Raises OSError."""
     file, function = _parts(reference)
     place = Path(file).resolve()
     if not place.is_file() or place.stat().st_size > _MOST_BYTES:

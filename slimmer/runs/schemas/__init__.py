@@ -1,4 +1,4 @@
-"""The files of a run, a schema each: what is read back from disk is held against it."""
+"""One schema for each file of a run: what is read back from disk is validated against it."""
 
 from pydantic import BaseModel
 
@@ -27,8 +27,8 @@ __all__ = [
     "read_checked",
 ]
 
-# Keys beside those of costs in what has no schema: exported files' metadata, an inspection, a
-# comparison's rows.
+# Keys next to those of costs in data without a schema: the metadata of exported files, the result
+# of an inspection, the rows of a comparison.
 _METADATA = (
     *(
         "slimmer",
@@ -52,6 +52,6 @@ _FIELDS = (
     frozenset(key for each in _BESIDE_COSTS for key in each.model_fields) - Left.model_fields.keys()
 )
 TAKEN = _FIELDS.union(_METADATA, _INSPECTION, _ROW)
-"""Keys that stand beside those of costs in a run's files and results, so that no cost has such a
+"""Keys that are used next to those of costs in a run's files and results; no cost may have such a
 name.
 """

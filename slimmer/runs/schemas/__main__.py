@@ -1,4 +1,4 @@
-"""`python -m slimmer.runs.schemas FOLDER` writes the JSON schemas of a run's files into FOLDER."""
+"""`python -m slimmer.runs.schemas FOLDER` writes the JSON schemas of a run's files to FOLDER."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What all schemas of a run's files share, and how a file is held against its schema."""
+"""The base classes of the schemas of a run's files, and how a file is validated."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -18,8 +18,8 @@ ImageSize = Annotated[list[Annotated[int, Field(ge=1, le=2**20)]], Field(max_len
 
 
 class Filed(BaseModel):
-    """A part of a file: keys may be added by a newer slimmer, and those named here are there with
-    their types.
+    """A part of a file. A newer slimmer may add keys; those declared here are present with their
+    types.
     """
 
     model_config = ConfigDict(
@@ -34,9 +34,9 @@ COUNT: TypeAdapter[int] = TypeAdapter(Count, config=ConfigDict(strict=True))
 
 
 class OfCosts(Filed):
-    """A part of a file with a key for each cost, those of other packages by their names.
+    """A part of a file with one key per cost; costs of other packages are stored under their names.
 
-    `cost_kind` says what stands under them.
+    `cost_kind` is the type of their values.
     """
 
     cost_kind: ClassVar[TypeAdapter[Any]]
@@ -50,8 +50,8 @@ class OfCosts(Filed):
 
 
 class Environment(Filed):
-    """The machine and the versions that something was measured with; None for what is not there or
-    not known.
+    """The machine and the versions that a measurement was made with; None for what is absent or
+    unknown.
     """
 
     cpu: str
@@ -69,26 +69,26 @@ class Environment(Filed):
 
 
 def together(model: Filed, *names: str) -> None:
-    """Nothing; raises ValueError where some of these are None and others are not."""
+    """Raise ValueError if some of these fields are None and others are not."""
     if len({getattr(model, name) is None for name in names}) > 1:
-        raise ValueError(f"{' and '.join(names)} are there together or not at all")
+        raise ValueError(f"{' and '.join(names)} must both have a value or both be null")
 
 
 Schema = TypeVar("Schema", bound=Filed)
 
 
 def check(schema: type[Schema], value: object, where: str, right: str) -> Schema:
-    """The value as its schema has it. Raises RunError with its first mistake; `right` is what to do
-    then.
+    """The validated value. Raises RunError with the first mistake; `right` says what to do about
+    it.
 
-    >>> check(Filed, [], "run/report.json", "make it anew")
+    >>> check(Filed, [], "run/report.json", "write it again")
     Traceback (most recent call last):
     ...
-    slimmer.errors.RunError: run/report.json: is damaged: it is no object
-      make it anew
+    slimmer.errors.RunError: run/report.json: is damaged: it is not an object
+      write it again
     """
     if not isinstance(value, dict):
-        raise RunError(where, "is damaged: it is no object", right)
+        raise RunError(where, "is damaged: it is not an object", right)
     try:
         return schema.model_validate(value)
     except ValidationError as error:
@@ -99,7 +99,7 @@ def check(schema: type[Schema], value: object, where: str, right: str) -> Schema
 
 
 def read_checked(schema: type[Schema], path: Path, right: str) -> dict[str, Any]:
-    """The object that a JSON file holds, held against its schema. Raises RunError where it is
+    """The object in a JSON file, validated against its schema. Raises RunError if the file is
     missing or damaged.
     """
     try:

@@ -1,4 +1,4 @@
-"""The schemas of the lines of events.jsonl, by the kind of event."""
+"""The schemas of the lines of events.jsonl, one for each kind of event."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,33 +10,33 @@ from slimmer.runs.schemas.base import AMOUNT, Amount, Count, Filed, OfCosts, Sha
 
 
 class Event(Filed):
-    """Any event; `time` is in seconds since the run began or went on."""
+    """Any event; `time` is in seconds since the run was started or resumed."""
 
     event: str
     time: Amount
 
 
 class Begun(Event):
-    """A run began."""
+    """A run was started."""
 
     run: str
 
 
 class Resumed(Event):
-    """A run went on; `limits` are its budgets' shares of dense."""
+    """A run was resumed; `limits` are its budgets as shares of dense."""
 
     limits: dict[str, Amount]
 
 
 class Scores(Event):
-    """So many of the channel groups have their scores."""
+    """`done` of `groups` channel groups have been scored."""
 
     done: Count
     groups: Count
 
 
 class Step(OfCosts, Event):
-    """A step of training; under masks with what remains of each cost, as a share of dense."""
+    """A training step; under masks also the remaining share of each cost, relative to dense."""
 
     cost_kind = AMOUNT
     step: Count
@@ -50,7 +50,7 @@ class Step(OfCosts, Event):
 
 
 class Masks(Event):
-    """The values of the masks in 20 bins over 0..1, and what is above 0 in every group."""
+    """A histogram of the mask values in 20 bins over 0..1, and each group's number above 0."""
 
     step: Count
     epoch: Amount
@@ -59,7 +59,7 @@ class Masks(Event):
 
 
 class Removed(OfCosts, Event):
-    """Channels went for real; `accuracy` is top-1 right behind it, None without data."""
+    """Channels were removed; `accuracy` is the top-1 directly afterwards, None without data."""
 
     cost_kind = AMOUNT
     step: Count
@@ -69,7 +69,7 @@ class Removed(OfCosts, Event):
 
 
 class Epoch(Event):
-    """The top-1 of the slim network while it trains."""
+    """The top-1 of the slim network after an epoch of fine-tuning."""
 
     step: Count
     epoch: Amount
@@ -90,11 +90,13 @@ KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
 
 
 def is_event(value: Any) -> bool:
-    """Whether a line's value is an event as slimmer records it; one of a kind that is not known is
-    taken as it is.
+    """Whether a value is an event as slimmer records it; an unknown kind of event only needs the
+    fields of every event.
 
-    >>> is_event({"event": "begun", "time": 0.1, "run": "r"}), is_event({"event": "begun"}), is_event(3)
-    (True, False, False)
+    >>> is_event({"event": "begun", "time": 0.1, "run": "r"})
+    True
+    >>> is_event({"event": "begun"}), is_event(3)
+    (False, False)
     """
     try:
         found = Event.model_validate(value)

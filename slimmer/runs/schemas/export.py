@@ -6,7 +6,7 @@ from slimmer.runs.schemas.base import COUNT, Amount, Count, Filed, OfCosts, Shar
 
 
 class ParityFigures(Filed):
-    """How near a file comes to PyTorch on one kind of inputs."""
+    """The difference between a file's outputs and PyTorch's on one kind of inputs."""
 
     max_abs: Amount
     max_rel: Amount
@@ -15,9 +15,9 @@ class ParityFigures(Filed):
 
 
 class ExportedFile(OfCosts):
-    """One exported file; `sha256` is of its bytes, and of those beside it.
+    """One exported file; `sha256` covers its bytes and those of the data files that belong to it.
 
-    `run_on` are the test images that the file itself was run on for its accuracy.
+    `run_on` is the number of test images that the file itself was run on to measure its accuracy.
     """
 
     cost_kind = COUNT
@@ -39,7 +39,7 @@ class ExportedFile(OfCosts):
 
 
 class ExportFile(Filed):
-    """export.json: the files that were exported of a run's networks, by name."""
+    """export.json: the files that were exported from a run's networks, by name."""
 
     format: Literal[2]
     slimmer: str

@@ -1,4 +1,4 @@
-"""The schema of plan.json: which channels stay."""
+"""The schema of plan.json: which channels are kept."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from slimmer.runs.schemas.base import Count, Filed, Size
 
 
 def _tuple(value: object) -> object:
-    """JSON has lists only."""
+    """A list as a tuple, since JSON has only lists; other values unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -16,9 +16,10 @@ Slice = Annotated[tuple[str, Count, Size, str], BeforeValidator(_tuple)]
 
 
 class PlanGroup(Filed):
-    """A channel group: its units, those that stay as ranges (`0:8,12`), and where its channels lie.
+    """A channel group: its number of units, the kept units as ranges (`0:8,12`), and where its
+    channels are.
 
-    A slice is a tensor's name, the axis, the positions of a unit, and all positions as ranges.
+    A slice is a tensor's name, the axis, the positions per unit, and all positions as ranges.
     """
 
     name: str
@@ -28,10 +29,10 @@ class PlanGroup(Filed):
 
 
 class PlanFile(Filed):
-    """plan.json: the channel groups of a network and what stays of each.
+    """plan.json: the channel groups of a network and which units of each are kept.
 
-    `attributes` are numbers of the user's modules that name a width, `module#name`, and what they
-    become.
+    `attributes` are numbers in the user's modules that hold a width, by `module#name`, with their
+    new values.
     """
 
     format: Literal[1]

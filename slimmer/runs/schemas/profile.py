@@ -1,4 +1,4 @@
-"""The schema of profile.json; what its figures mean, `slimmer.profiling.results` says."""
+"""The schema of profile.json; `slimmer.profiling.results` explains its figures."""
 
 from typing import Annotated, Self
 
@@ -10,7 +10,7 @@ Change = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
 class EffortMade(Filed):
-    """How much was measured."""
+    """How much measuring was done."""
 
     seconds: Amount
     runs: Size
@@ -19,7 +19,7 @@ class EffortMade(Filed):
 
 
 class ConditionsMet(Filed):
-    """What was asked for."""
+    """The conditions that were requested."""
 
     input_size: ImageSize
     effort: EffortMade
@@ -49,7 +49,7 @@ class ProfiledSubject(Filed):
 
 
 class ProfiledCase(Filed):
-    """A network in a runtime, on so many threads, for one batch size."""
+    """A network in a runtime, with a number of intra-op threads and a batch size."""
 
     model: str
     runtime: str
@@ -84,9 +84,7 @@ class ProfiledTiming(ProfiledCase):
 
 
 class SpeedRatio(Filed):
-    """How many times faster by one clock; the interval is None where there are too few blocks for
-    one.
-    """
+    """A speedup by one clock; the interval is None if there are too few blocks for one."""
 
     speedup: Amount
     low: Amount | None
@@ -99,7 +97,7 @@ class SpeedRatio(Filed):
 
 
 class ProfiledComparison(ProfiledCase):
-    """How many times faster a case is than another."""
+    """The speedup of one case over another."""
 
     against: str
     against_runtime: str
@@ -138,7 +136,7 @@ class ProfiledFirstUse(ProfiledCase):
 
 
 class NodesSeen(Filed):
-    """Where nodes ran and what share of the time operations took."""
+    """Where the nodes ran, and the share of the time that each kind of operation took."""
 
     nodes: dict[str, Count]
     on_cpu: list[str]
@@ -147,13 +145,13 @@ class NodesSeen(Filed):
 
 
 class ProfiledTrace(ProfiledCase):
-    """The nodes of a case."""
+    """The node placement and times of a case."""
 
     trace: NodesSeen
 
 
 class ProfiledLayer(Filed):
-    """A layer of an ONNX file and its widths."""
+    """A layer of an ONNX file with its widths."""
 
     name: str
     kind: str
@@ -165,14 +163,14 @@ class ProfiledLayer(Filed):
 
 
 class UsedRuntime(Filed):
-    """A runtime that ran the networks; its version is None where it does not tell."""
+    """A runtime that ran the networks; its version is None if the runtime does not report one."""
 
     label: str
     version: str | None
 
 
 class ProfileFile(Filed):
-    """profile.json: latencies, and under what conditions they were taken."""
+    """profile.json: latencies, and the conditions under which they were measured."""
 
     schema_: int = Field(alias="schema")
     date_utc: str
@@ -182,9 +180,8 @@ class ProfileFile(Filed):
     gpu: dict[str, dict[str, float | str | list[str] | None] | None]
     subjects: list[ProfiledSubject] = Field(min_length=1)
     timings: list[ProfiledTiming]
-    runtimes: dict[str, UsedRuntime] = Field(
-        default_factory=dict
-    )  # absent where an older slimmer wrote the file
+    # absent from files of an older slimmer
+    runtimes: dict[str, UsedRuntime] = Field(default_factory=dict)
     comparisons: list[ProfiledComparison]
     among: list[ProfiledComparison]
     fresh: list[ProfiledFirstUse]
@@ -194,34 +191,33 @@ class ProfileFile(Filed):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Whatever is compared or traced was timed, and is one of the subjects."""
+        """Raise ValueError unless everything compared or traced was timed and is a subject."""
         names = {each.name for each in self.subjects}
         for named in (*self.timings, *self.fresh):
             if named.model not in names:
-                raise ValueError(f"{named.model[:40]!r} is none of the subjects")
+                raise ValueError(f"{named.model[:40]!r} is not one of the subjects")
         if names - self.layers.keys():
             raise ValueError("layers are not those of the subjects")
         timed = {_place(each, each.model, each.runtime) for each in self.timings}
         for one in (*self.comparisons, *self.among):
-            if {
+            sides = {
                 _place(one, one.model, one.runtime),
                 _place(one, one.against, one.against_runtime),
-            } - timed:
-                raise ValueError(
-                    f"{one.model} is compared with {one.against}, and one of them was not timed"
-                )
+            }
+            if sides - timed:
+                raise ValueError(f"{one.model} or {one.against} is compared but was not timed")
         for traced in self.traces:
             if _place(traced, traced.model, traced.runtime) not in timed:
-                raise ValueError(f"{traced.model} is traced and was not timed")
+                raise ValueError(f"{traced.model} was traced but not timed")
         return self
 
 
 def _place(case: ProfiledCase, model: str, runtime: str) -> tuple[str, str, int | None, int]:
-    """What was timed under the conditions of a case."""
+    """The key of a timing under the conditions of a case."""
     return model, runtime, case.threads, case.batch
 
 
 class AnyProfile(Filed):
-    """A profile of any version of slimmer, of which only the number is known."""
+    """A profile of any version of slimmer; only its version number is checked."""
 
     schema_: int = Field(alias="schema")

@@ -1,4 +1,4 @@
-"""The schemas of a run's files as JSON Schema, for readers that are not written in Python."""
+"""The schemas of a run's files as JSON Schema, for programs that are not written in Python."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def json_schema(name: str) -> dict[str, Any]:
 
 
 def write_schemas(folder: Path) -> list[Path]:
-    """Write all of them into `folder`, one file each, and return their paths."""
+    """Write one JSON Schema file for each of them to `folder`, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.json" for name in PUBLISHED]
     for path in paths:

@@ -20,7 +20,7 @@ from slimmer.runs.schemas.base import (
 
 
 class Left(OfCosts):
-    """What masks left of each cost before the exact projection, as a share of dense."""
+    """The share of each cost that the masks left before the exact projection, relative to dense."""
 
     cost_kind = AMOUNT
     flops: Amount
@@ -28,8 +28,8 @@ class Left(OfCosts):
 
 
 class Measured(OfCosts):
-    """dense.json: what is known of the dense network, and of which recipe and weights the run is
-    made.
+    """dense.json: what was measured on the dense network, and the hashes of the run's recipe and
+    weights.
 
     Costs are in their own units. `recipe_sha256` is of recipe.yaml and `dense_sha256` of
     dense.safetensors.
@@ -46,7 +46,7 @@ class Measured(OfCosts):
 
 
 class CostReport(Filed):
-    """One cost of dense and slim; `limit` is its budget in the cost's unit, None without one."""
+    """One cost, dense and slim; `limit` is its budget in the cost's unit, None without a budget."""
 
     convention: str
     dense: Count
@@ -63,7 +63,7 @@ class CostReport(Filed):
 
 
 class Accuracy(Filed):
-    """Top-1 of the dense network, right behind the removal, and of the slim network in the end."""
+    """Top-1 of the dense network, directly after the channels were removed, and at the end."""
 
     dense: Share
     removed: Share
@@ -80,7 +80,7 @@ class GroupReport(Filed):
 
 
 class FixedReport(Filed):
-    """Channels of a layer that are not pruned, and why."""
+    """Channels of a layer that are not pruned, with the reason."""
 
     layer: str
     channels: Count
@@ -89,21 +89,21 @@ class FixedReport(Filed):
 
 
 class TracedParams(Filed):
-    """Parameters of the traced parts, dense and slim."""
+    """Numbers of parameters in the traced parts, dense and slim."""
 
     dense: Size
     slim: Count
 
 
 class TracedReport(Filed):
-    """The parts of a network that alone were traced and pruned."""
+    """The parts of a network that were traced and pruned, if not all of it was."""
 
     parts: list[str]
     params: TracedParams
 
 
 class FollowedAttribute(Filed):
-    """A number of the user's modules that named a width and names the new one."""
+    """A number in the user's modules that held a width and was set to the new width."""
 
     attribute: str
     dense: int
@@ -111,7 +111,7 @@ class FollowedAttribute(Filed):
 
 
 class StayedAttribute(Filed):
-    """A number that may name several widths by now; None is one that can't be told."""
+    """A number that now matches several possible widths; None stands for an unknown width."""
 
     attribute: str
     dense: int
@@ -119,7 +119,7 @@ class StayedAttribute(Filed):
 
 
 class UnequalSplit(Filed):
-    """A split whose parts of `dense` channels each are of several sizes now."""
+    """A split whose parts had `dense` channels each and now have different sizes."""
 
     operation: str
     dense: int
@@ -127,7 +127,7 @@ class UnequalSplit(Filed):
 
 
 class AttributesReport(Filed):
-    """What became of numbers in the user's modules that name a width, and of parts that were equal."""
+    """Numbers in the user's modules that hold a width, and splits whose parts were equal."""
 
     followed: list[FollowedAttribute]
     stayed: list[StayedAttribute]
@@ -135,7 +135,7 @@ class AttributesReport(Filed):
 
 
 class ReportFile(OfCosts):
-    """report.json: all that was measured while pruning; with it a run is finished."""
+    """report.json: everything that was measured while pruning; a run that has it is finished."""
 
     cost_kind = TypeAdapter(CostReport)
     format: Literal[1]
@@ -153,7 +153,7 @@ class ReportFile(OfCosts):
     plan_hash: str
     flops: CostReport
     params: CostReport
-    recount: dict[str, Count]  # the slim network's costs by the counters' names
+    recount: dict[str, Count]  # the slim network's costs by counter
     uncounted: list[str]
     before_projection: Left | None
     accuracy: Accuracy | None
