@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimmer.api import Result, compare, export, inspect, load, profile, prune
+    from slimmer.api import Result, compare, export, finish, inspect, load, profile, prune
     from slimmer.data import Data
     from slimmer.errors import SlimmerError
     from slimmer.pruning.plan import Plan
@@ -18,6 +18,7 @@ __all__ = [
     "SlimmerError",
     "compare",
     "export",
+    "finish",
     "inspect",
     "load",
     "profile",

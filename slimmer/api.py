@@ -1,20 +1,24 @@
 """The commands as calls: the same work on modules and tensors, with values in place of tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 from torch import nn
 
 from slimmer import data as data_sets
 from slimmer.data import Data
 from slimmer.data.user_data import from_value
+from slimmer.errors import RunError
 from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate
 from slimmer.pipeline import stages
 from slimmer.pipeline.export_run import export_run
+from slimmer.pipeline.finish_run import finish_run
 from slimmer.pipeline.inspect_model import inspect
 from slimmer.pipeline.profile_runs import profile_targets
 from slimmer.pipeline.surroundings import undisturbed
@@ -27,7 +31,7 @@ from slimmer.reports.comparison_table import write_comparison
 from slimmer.runs.directory import Run, open_run
 from slimmer.runs.events import Observe
 
-__all__ = ["Result", "compare", "export", "inspect", "load", "profile", "prune"]
+__all__ = ["Result", "compare", "export", "finish", "inspect", "load", "profile", "prune"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,8 @@ class Result:
     plan: Plan
     report: Mapping[str, Any]
     run: Path | None
+    files: Path = field(repr=False)  # the run's directory; without a run it goes with the result
+    dense: nn.Module | None = field(repr=False)  # the module that was given
 
 
 @undisturbed()
@@ -65,7 +71,7 @@ def prune(
         flops: what may remain of the FLOPs (1 per multiply-add): 0.5, "50%" or "1.8G".
         params: what may remain of the parameters.
         budgets: what may remain of other costs, by the names that packages registered them under.
-        out: the run directory, new or empty; without it nothing is kept on disk.
+        out: the run directory, new or empty; without it nothing stays on disk after the result.
         recipe: a YAML recipe, or the name of one of slimmer's, that everything else is laid over.
         observe: hears every event of the run, a dictionary with its kind under "event".
         trust_code: take an architecture that is code and named by a file of slimmer's, not by you.
@@ -97,8 +103,9 @@ def prune(
     elif data is not None:
         made = _made(data)
     resolved = read_recipe(None if recipe is None else find_recipe(str(recipe), "recipe"), given)
-    with TemporaryDirectory(prefix="slimmer-") as scratch:
-        place = Path(scratch) / "run" if out is None else Path(out)
+    scratch = Path(mkdtemp(prefix="slimmer-")) if out is None else None
+    place = Path(str(out)) if scratch is None else scratch / "run"
+    try:
         run, report = stages.start(
             resolved,
             place,
@@ -110,8 +117,85 @@ def prune(
         )
         slim = load_network(run.slim, own, trust_code=trust_code).cpu()
         plan = read_plan(run.plan)
+    except BaseException:
+        _clear(scratch)
+        raise
     kept = None if out is None else run.path
-    return Result(slim, plan, {**report, "run": kept and str(kept)}, kept)
+    report = {**report, "run": kept and str(kept)}
+    result = Result(slim, plan, report, kept, run.path, own)
+    finalize(result, _clear, scratch)
+    return result
+
+
+@undisturbed()
+def finish(
+    pruned: Result | str | Path,
+    trained: nn.Module | str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    data: Data | str | Path | Sequence[Any] | None = None,
+    model: nn.Module | None = None,
+    entry: str | None = None,
+    observe: Observe | None = None,
+    trust_code: bool = False,
+) -> Result:
+    """Make a run of a slim network that you fine-tuned in a training loop of your own.
+
+    The new run is like any other: `export`, `profile`, `compare` and `load` take it.
+
+    Args:
+        pruned: what `prune` returned, or the directory of a finished run.
+        trained: the slim network after training, also inside a wrapper, or a checkpoint with its
+            weights. Default: the network that `prune` returned, which was trained in place.
+        out: the new run's directory, new or empty. Default: the next free one in runs/.
+        data: what accuracy is measured on, as for `prune`. Default: the data of the pruned run.
+        model: the dense module, if `pruned` is a directory and the run was started from a module.
+        entry: which set of weights to take, if the checkpoint holds several, such as "model_ema".
+        observe: called with every event, a dictionary with its kind under "event".
+        trust_code: run code that the run's files name, although you have not named it.
+
+    Raises:
+        SlimmerError: the weights are not those of the slim network, or the run is damaged.
+
+    >>> import tempfile, torch, slimmer
+    >>> from slimmer.models import build
+    >>> dense = build("cifar_resnet8", in_channels=1)
+    >>> pruned = slimmer.prune(dense, input_size=(1, 8, 8), flops=0.5)
+    >>> optimizer = torch.optim.SGD(pruned.model.train().parameters(), lr=0.1)
+    >>> pruned.model(torch.rand(4, 1, 8, 8)).square().mean().backward()
+    >>> optimizer.step()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     finished = slimmer.finish(pruned, out=folder)
+    >>> finished.report["fine_tuned_outside"]
+    'a module from Python'
+    """
+    if isinstance(pruned, Result):
+        source, dense = Run(pruned.files), pruned.dense
+        trained = pruned.model if trained is None else trained
+    else:
+        source, dense = open_run(Path(pruned)), _accepted(model)
+    if trained is None:
+        raise RunError(
+            str(source.path), "has no trained network", "give the network or its weights"
+        )
+    run, report = finish_run(
+        source,
+        trained if isinstance(trained, nn.Module) else Path(trained),
+        None if out is None else Path(out),
+        model=dense,
+        data=str(data) if isinstance(data, str | Path) else None if data is None else _made(data),
+        entry=entry,
+        observe=observe or (lambda _: None),
+        trust_code=trust_code,
+    )
+    slim = load_network(run.slim, dense, trust_code=trust_code)
+    return Result(slim, read_plan(run.plan), report, run.path, run.path, dense)
+
+
+def _clear(folder: Path | None) -> None:
+    """Remove a temporary folder, if there is one."""
+    if folder is not None:
+        rmtree(folder, ignore_errors=True)
 
 
 @undisturbed()

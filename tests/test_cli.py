@@ -60,7 +60,7 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"]
+    "command", ["", "prune", "finish", "export", "profile", "inspect", "sweep", "compare"]
 )
 def test_help_is_the_golden_text(command):
     """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
@@ -81,7 +81,15 @@ def test_every_option_has_a_help_text():
         for option in command.params
         if option.param_type_name == "option" and not option.help
     ]
-    assert set(main.commands) == {"prune", "export", "profile", "inspect", "sweep", "compare"}
+    assert set(main.commands) == {
+        "prune",
+        "finish",
+        "export",
+        "profile",
+        "inspect",
+        "sweep",
+        "compare",
+    }
     assert not bare
 
 
@@ -104,7 +112,7 @@ def test_commands_are_listed_in_the_order_of_use():
 
 
 @pytest.mark.parametrize(
-    "command", ["", "prune", "export", "profile", "inspect", "sweep", "compare"]
+    "command", ["", "prune", "finish", "export", "profile", "inspect", "sweep", "compare"]
 )
 def test_help_imports_nothing_heavy(command):
     code = (

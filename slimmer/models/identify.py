@@ -117,7 +117,7 @@ def infer_sizes(
     forms = [architecture, *map(find, architecture.others)]
     with torch.random.fork_rng(devices=[]):  # random weights are drawn here only to be thrown away
         models = [build(form) for form in forms]
-    taken = [_taken(model, weights, where) for model in models]
+    taken = [by_own_names(model, weights, where) for model in models]
     strange = [
         len(model.state_dict().keys() ^ each.weights.keys())
         for model, each in zip(models, taken, strict=True)
@@ -129,7 +129,7 @@ def infer_sizes(
     )
 
 
-def _taken(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> Named:
+def by_own_names(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> Named:
     """The weights by the network's own names; those that come nearest where they are not whole."""
     own, last = model.state_dict(), head(model)
     found = complete(own, weights, None if last is None else last[0])

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from slimmer.atomic_files import write_json, write_text
 from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
 from slimmer.pipeline.choose_plan import method_entry
@@ -14,8 +15,11 @@ from slimmer.pipeline.job import PruningJob
 from slimmer.pipeline.recount import recount, subject_of
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.plan import Plan
+from slimmer.pruning.slim_file import save_network
 from slimmer.recipe import Recipe
+from slimmer.reports.figures import draw_run
 from slimmer.reports.report_data import attribute_report, cost_report
+from slimmer.reports.run_report import to_markdown
 from slimmer.runs.directory import Run, worked
 
 
@@ -60,6 +64,28 @@ def make_report(
         "seconds": round(worked(run.read_events()), 1),
         "environment": environment(),
     }
+
+
+def write_results(
+    run: Run,
+    recipe: Recipe,
+    job: PruningJob,
+    plan: Plan,
+    slim: nn.Module,
+    report: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the slim network, the figures and, last, the report, which marks the run as finished.
+
+    Returns the report with the paths of the figures.
+    """
+    notes = {"slimmer": version("slimmer"), "recipe_hash": recipe.hash(), "plan_hash": plan.hash}
+    rewritten = recipe.model.rewrite
+    save_network(run.slim, slim.cpu(), job.identity, plan, notes, rewritten=rewritten)
+    drawn = draw_run(run.read_events(), report, run.path / "figures")
+    report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
+    write_text(run.text, to_markdown(report))
+    write_json(run.report, report)
+    return report
 
 
 def _traced(job: PruningJob, slim: nn.Module) -> dict[str, Any] | None:

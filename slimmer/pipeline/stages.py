@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from slimmer.pipeline.choose_plan import (
     check_method,
 )
 from slimmer.pipeline.job import prepare
-from slimmer.pipeline.make_report import make_report
+from slimmer.pipeline.make_report import make_report, write_results
 from slimmer.pipeline.remove_channels import remove_channels
 from slimmer.pipeline.run_context import (
     Context,
@@ -34,8 +33,6 @@ from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_identified, save_network
 from slimmer.recipe import Recipe
-from slimmer.reports.figures import draw_run
-from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
 from slimmer.runs.events import Observe, stage
@@ -175,19 +172,7 @@ def _stages(
     measured["accuracy_slim"] = test_top1(learner.network, job.data)
     report = make_report(run, context.recipe, context.job, plan, learner.network, measured)
     if context.fabric.global_rank == 0:
-        notes = {
-            "slimmer": version("slimmer"),
-            "recipe_hash": context.recipe.hash(),
-            "plan_hash": plan.hash,
-        }
-        rewritten = context.recipe.model.rewrite
-        save_network(
-            run.slim, learner.network.cpu(), job.identity, plan, notes, rewritten=rewritten
-        )
-        drawn = draw_run(run.read_events(), report, run.path / "figures")
-        report = {**report, "figures": [str(path.relative_to(run.path)) for path in drawn]}
-        write_text(run.text, to_markdown(report))
-        write_json(run.report, report)
+        report = write_results(run, context.recipe, job, plan, learner.network, report)
         run.state.unlink(missing_ok=True)
     context.tell({"event": "done", "report": report})
     context.fabric.barrier()

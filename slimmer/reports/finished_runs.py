@@ -26,10 +26,15 @@ class Entry:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The recipe as flat keys, without the seed; the method that "auto" chose replaces it."""
+        """The recipe as flat keys, without the seed; the method that "auto" chose replaces it.
+
+        If the network was trained outside slimmer, the settings also say which weights it has.
+        """
         found = flat(json.loads(self.recipe.model_dump_json()))
         del found["seed"]
-        return {**found, "method.name": self.report["method"]}
+        found["method.name"] = self.report["method"]
+        outside = self.report.get("fine_tuned_outside")
+        return found if outside is None else {**found, "weights": outside}
 
     @property
     def data(self) -> str:

@@ -43,6 +43,8 @@ def to_markdown(
     lines += ["| | dense | slim | remaining | sparsity | budget |", "|---|---|---|---|---|---|"]
     lines += [_cost_row(kind, report[kind.name]) for kind in costs_in(report)]
     counted = [*convention_hint(report), f"Counted for {report['inputs']}", _recounted(report)]
+    if report.get("fine_tuned_outside"):
+        counted.append(f"Fine-tuned outside slimmer, weights from {report['fine_tuned_outside']}")
     lines += ["", *(f"- {plain(text)}" for text in counted), ""]
     for text in uncounted_hint(report):
         lines += [text, ""]

@@ -58,7 +58,7 @@ def read_entry(path: Path, wanted: str | None = None) -> Held:
         for key, each in tensors.items()
         if key.startswith(prefix)
     }
-    _check_finite(where, weights)
+    check_finite(where, weights)
     return Held(
         weights,
         chosen.place + (f".{prefix[:-1]}" if prefix else ""),
@@ -139,7 +139,8 @@ def _check_sizes(where: str, tensors: Mapping[str, Tensor], size: int) -> None:
         )
 
 
-def _check_finite(where: str, weights: Mapping[str, Tensor]) -> None:
+def check_finite(where: str, weights: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if a tensor holds NaN or infinity."""
     # One byte floats know no isfinite of their own.
     wide = {key: each if each.itemsize > 1 else each.float() for key, each in weights.items()}
     broken = [key for key, each in wide.items() if not bool(torch.isfinite(each).all())]

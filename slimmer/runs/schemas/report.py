@@ -163,3 +163,6 @@ class ReportFile(OfCosts):
     seconds: Amount
     environment: Environment
     figures: list[str]
+    fine_tuned_outside: str | None = (
+        None  # where the weights come from, if slimmer did not train them
+    )

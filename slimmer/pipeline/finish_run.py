@@ -1,0 +1,165 @@
+"""A slim network that was fine-tuned outside slimmer, as a run like any other."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from slimmer.atomic_files import write_json, write_text
+from slimmer.data import Data
+from slimmer.errors import CheckpointError, RunError
+from slimmer.models.accept_model import accept
+from slimmer.models.checkpoint.weights import check_finite, read_entry
+from slimmer.models.copying import set_mode_
+from slimmer.models.identify import by_own_names
+from slimmer.models.match import compare
+from slimmer.pipeline.job import PruningJob, prepare
+from slimmer.pipeline.make_report import make_report, write_results
+from slimmer.pipeline.run_context import test_top1
+from slimmer.pruning.plan import read_plan
+from slimmer.pruning.slim_file import load_identified
+from slimmer.recipe import Recipe, data_at, make_recipe
+from slimmer.runs.claim import NAME as LOCK
+from slimmer.runs.directory import Run, mark_latest, new_run
+from slimmer.runs.events import Observe, stage
+from slimmer.runs.trust import check_code, remember
+
+MODULE = "a module from Python"
+
+
+def finish_run(
+    run: Run,
+    trained: nn.Module | Path,
+    out: Path | None = None,
+    *,
+    model: nn.Module | None = None,
+    data: Data | str | None = None,
+    entry: str | None = None,
+    observe: Observe = lambda _: None,
+    trust_code: bool = False,
+) -> tuple[Run, dict[str, Any]]:
+    """Make a new run from a finished `run` and the weights that its slim network was trained to.
+
+    Args:
+        run: the plan, the dense network and the recipe come from it. It is not changed.
+        trained: the slim network after training, or a checkpoint with its weights.
+        out: a new or empty directory; by default the next free one in runs/.
+        model: the dense module, if the run was started from one.
+        data: what accuracy is measured on: a `Data`, or a name or path. Default: the run's data.
+        entry: which set of weights to take, if the checkpoint holds several.
+        observe: called with every event.
+        trust_code: run code that the run's files name.
+
+    Returns:
+        The new run, and its report.
+
+    Raises:
+        SlimmerError: the run is damaged or not finished, its data are not here, or the weights are
+            not those of its slim network. Nothing is written then.
+    """
+    run.check_recipe()
+    run.check_dense()
+    recipe = _with_data(run.recipe(), data, run, trust_code=trust_code)
+    dense, identity = load_identified(run.dense, model, trust_code=trust_code)
+    images = data if isinstance(data, Data) else None
+    job = prepare(recipe, dense, images, identity, trust_code=trust_code, observe=observe)
+    plan = read_plan(run.plan, "prune the network again")
+    slim = set_mode_(job.cut(job.model, plan), training=False)
+    where = MODULE if isinstance(trained, nn.Module) else str(trained)
+    weights = _weights(trained, slim, where, entry)
+    measured = _measured(run, job, model, trust_code=trust_code)
+    slim.load_state_dict(dict(weights), strict=False)
+    observe(stage("measuring the fine-tuned network"))
+    measured["accuracy_slim"] = test_top1(slim, job.data)
+    report = make_report(run, recipe, job, plan, slim, measured)
+    with new_run(out, identity.arch) as (made, _), _all_or_nothing(made):
+        report |= {"run": str(made.path), "fine_tuned_outside": where}
+        for file in (run.dense, run.plan, run.events):
+            if file.exists():
+                shutil.copyfile(file, made.path / file.name)
+        written = write_results(made, recipe, job, plan, slim, report)
+        text = recipe.to_yaml()
+        measured["recipe_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        del measured["accuracy_slim"]
+        write_json(made.measured, measured)
+        write_text(made.recipe_file, text)  # last: with it the directory is a run
+        mark_latest(made)
+    return made, written
+
+
+def _with_data(recipe: Recipe, data: Data | str | None, run: Run, *, trust_code: bool) -> Recipe:
+    """The run's recipe, with the data that the user names in place of its own.
+
+    Raises TrustError if the run's own data are code that the user has not named.
+    """
+    if not isinstance(data, str):
+        check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
+        return recipe
+    remember(data)
+    resolved = recipe.model_dump(mode="json")
+    for key, value in data_at(data):
+        section, _, name = key.partition(".")
+        resolved[section][name] = value
+    return make_recipe(resolved, str(run.recipe_file))
+
+
+def _weights(
+    trained: nn.Module | Path, slim: nn.Module, where: str, entry: str | None
+) -> Mapping[str, Tensor]:
+    """The trained weights by the slim network's names, from whatever they were wrapped in.
+
+    Raises CheckpointError if they are not those of the slim network, or not finite.
+    """
+    if isinstance(trained, nn.Module):
+        state: Mapping[str, Tensor] = accept(trained).state_dict()
+        check_finite(where, state)
+    else:
+        state = read_entry(trained, entry).weights
+    weights = by_own_names(slim, state, where).weights
+    difference = compare(slim.state_dict(), weights)
+    if difference:
+        found = f"has not the weights of the slim network:\n{difference}"
+        right = "train the network that slimmer.load(RUN) returns, and give its weights"
+        raise CheckpointError(where, found, right)
+    return weights
+
+
+def _measured(
+    run: Run, job: PruningJob, model: nn.Module | None, *, trust_code: bool
+) -> dict[str, Any]:
+    """What is known of the dense network and of the one after removal, measured if it is not.
+
+    Raises RunError if the run had data from Python and none are given now.
+    """
+    measured = run.read_measured()
+    if job.data is None and measured["accuracy_dense"] is not None:
+        raise RunError(str(run.path), "its data came from Python and are not here", "give the data")
+    if measured["accuracy_dense"] is None:
+        removed, _ = load_identified(run.slim, model, trust_code=trust_code)
+        measured["accuracy_dense"] = test_top1(job.model, job.data)
+        measured["accuracy_removed"] = test_top1(removed, job.data)
+    return measured
+
+
+@contextmanager
+def _all_or_nothing(run: Run) -> Iterator[None]:
+    """A block that fills a new directory; if it fails, what it wrote is removed."""
+    try:
+        yield
+    except BaseException:
+        for file in run.path.iterdir():
+            if file.name != LOCK:
+                _remove(file)
+        raise
+
+
+def _remove(file: Path) -> None:
+    with suppress(OSError):
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
