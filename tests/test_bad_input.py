@@ -359,7 +359,7 @@ def test_an_option_that_the_provider_does_not_have(main_job):
 
 def test_a_runtime_that_is_none_or_has_no_network(main_job):
     assert "profile.runtimes" in refused("profile", main_job.run.path, "--runtime", "tensorflow")
-    assert "is no PyTorch network" in refused(
+    assert "is not a PyTorch network" in refused(
         "profile", main_job.run.onnx("slim"), "--runtime", "torch"
     )
 

@@ -116,7 +116,7 @@ def test_progress_counts_first_uses_and_traces_too(tmp_path):
         on_progress=lambda *step: heard.append(step),
     )
     assert [done for done, _, _ in heard] == list(range(heard[0][1] + 1))
-    assert heard[0][2] == "dense, batch 1: where its nodes run"
+    assert heard[0][2] == "dense, batch 1: tracing nodes"
 
 
 def test_a_first_use_that_failed_is_left_out(tmp_path):

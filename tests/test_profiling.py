@@ -462,7 +462,7 @@ def test_a_file_that_can_not_be_profiled_is_an_error_before_anything_is_timed(ne
         profile([Network("a", net)], Conditions((1, 3, 3), ONE))
     with pytest.raises(RuntimeUnavailableError):
         profile([Network("a", net)], Conditions((1, 2, 2), ONE, provider="gpu"))
-    with pytest.raises(RuntimeUnavailableError, match=r"net\.onnx is no PyTorch network"):
+    with pytest.raises(RuntimeUnavailableError, match=r"net\.onnx is not a PyTorch network"):
         profile([Network("a", net)], Conditions((1, 2, 2), ONE, runtimes=("onnxruntime", "torch")))
 
 

@@ -1,1 +1,1 @@
-"""Latency of networks, side by side: timed in turns, compared with an interval, and explained."""
+"""Latency of networks: timed in alternation, compared with confidence intervals, and explained."""

@@ -1,6 +1,4 @@
-"""The clocks of a timing: wall time, CPU time where that says something, and how long threads
-waited for a core.
-"""
+"""The clocks of a timing: wall time, CPU time, and how long threads waited for a core."""
 
 import sys
 import time
@@ -15,16 +13,16 @@ _TASKS = Path("/proc/self/task")
 
 
 def not_known() -> None:
-    """What a system says that does not tell how long threads waited."""
+    """Return None: the system does not report how long threads waited."""
 
 
 @dataclass(frozen=True)
 class Clocks:
-    """What a run is timed with, all in nanoseconds.
+    """The clocks that time a run, all in nanoseconds.
 
-    `cpu` is the CPU time of what runs a network, None where that says nothing of it. `waited` is
-    how long the threads of this process have waited for a core since they began, None where the
-    system does not tell.
+    `cpu` is the CPU time of the threads that run a network; None if CPU time does not measure the
+    network. `waited` returns how long the threads of this process have waited for a core since
+    they started, or None if the system does not report it.
     """
 
     wall: Clock
@@ -33,13 +31,13 @@ class Clocks:
 
 
 def cpu_clock(provider: str, threads: int | None) -> Clock | None:
-    """The clock of the CPU time that a network takes on `provider`; None where it says nothing.
+    """The clock of the CPU time of a network on `provider`, or None if it does not measure that.
 
-    On one thread a network runs in the thread that calls it, and only that thread's time counts:
-    other work on the machine can't enter, but for caches and cores that share their parts. On
-    several threads it is the time of the whole process, what threads spend waiting for one another
-    included. On a GPU, and on a provider that may use one, the CPU's time is that of launching; on
-    Windows this clock moves in steps of 16 ms.
+    With one thread, a network runs in the calling thread, and only that thread's time counts.
+    Other processes cannot add to it, except through shared caches and core resources. With several
+    threads, it is the time of the whole process, including the time that threads wait for each
+    other. On a GPU, and on a provider that may use one, CPU time only measures kernel launches. On
+    Windows, this clock has a resolution of 16 ms.
 
     >>> cpu_clock("cuda", 1) is None
     True
@@ -50,7 +48,7 @@ def cpu_clock(provider: str, threads: int | None) -> Clock | None:
 
 
 def waited_for_a_core() -> int | None:
-    """How many nanoseconds this process's threads have been ready to run without a core; None but
+    """How many nanoseconds this process's threads were ready to run but had no core; None except
     on Linux.
 
     Source: https://docs.kernel.org/scheduler/sched-stats.html (/proc/<pid>/schedstat)
@@ -59,10 +57,7 @@ def waited_for_a_core() -> int | None:
     try:
         for task in _TASKS.iterdir():
             total += int((task / "schedstat").read_text(encoding="ascii").split()[1])
-    except (
-        OSError,
-        ValueError,
-        IndexError,
-    ):  # not Linux, built without it, or a thread that has just ended
+    except (OSError, ValueError, IndexError):
+        # Not Linux, a kernel built without schedstat, or a thread that has just ended.
         return None
     return total

@@ -1,4 +1,4 @@
-"""What a profile measures, and with what: the networks, their sessions, the time, the machine."""
+"""What a profile measures, and the functions that do it: sessions, clocks, traces, machine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from slimmer.profiling.runtimes.node_times import Trace
 from slimmer.profiling.widths import Layer, read_layers
 
 Progress = Callable[[int, int, str], None]
-"""Called as a step begins, with how many are done, how many there are, and what the step is."""
+"""Called when a step begins, with the steps done, the number of all steps, and the step's name."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network to time: its name, its ONNX file, and how to get it as a module, which PyTorch
-    needs.
+    """A network to time: its name, its ONNX file, and a function that returns it as a module, which
+    runtimes of PyTorch need.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Means:
-    """What measures: a session of a network in a runtime, a process of its own, a trace, the time.
+    """The functions that a profile measures with; tests replace them.
 
-    `open` is given the network, the runtime and the threads; `fresh` and `trace` the runtime, the
-    network, the images' shape or the images, and the threads; they may be absent. `cpu` gives the
-    clock of CPU time for a number of threads, None where it says nothing, and `waited` how long
-    threads have waited for a core.
+    `open` takes the network, the runtime and the threads. `fresh` and `trace` take the runtime, the
+    file, the shape of the images or the images themselves, and the threads; either may be None.
+    `cpu` returns the clock of CPU time for a number of threads, or None if it does not measure the
+    network. `waited` returns how long threads have waited for a core.
     """
 
     open: Callable[[Network, str, int | None], Session]

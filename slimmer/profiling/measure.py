@@ -1,6 +1,6 @@
-"""A profile put together: first uses, traces, then all networks timed in turns."""
+"""A profile, step by step: traces and first uses, then all networks timed in alternation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ import numpy as np
 
 from slimmer.errors import RecipeError, RuntimeUnavailableError
 from slimmer.profiling.clocks import Clock, Clocks
+from slimmer.profiling.explain import explain, explaining_steps, random_images
 from slimmer.profiling.means import Means, Network, Progress
 from slimmer.profiling.notes import (
     busy_notes,
@@ -29,11 +30,9 @@ from slimmer.profiling.results import (
     Case,
     Comparison,
     Conditions,
-    FreshUse,
     Profile,
     Subject,
     Timing,
-    TracedRun,
     UsedRuntime,
 )
 from slimmer.profiling.runtimes import Array, Session
@@ -41,14 +40,14 @@ from slimmer.profiling.runtimes.known import RUNTIMES
 from slimmer.profiling.subjects import read, subject_of
 from slimmer.profiling.summary import timing
 from slimmer.profiling.timing import Tell, record, time_in_turns
-from slimmer.profiling.widths import preferred
+from slimmer.profiling.widths import Layer, preferred
 
-COPIES = 20  # runs of a copy at least
+COPIES = 20  # fewest timed runs of a copy
 
 
 @dataclass
 class _Found:
-    """What is gathered on the way; a class because it grows with every thread count and batch size."""
+    """The results so far; mutable, because every number of threads and batch size adds to it."""
 
     subjects: dict[tuple[str, str], Subject] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
@@ -62,50 +61,46 @@ def measure(
     means: Means,
     on_progress: Progress | None = None,
 ) -> Profile:
-    """As `profile`, with whatever `means` there are."""
+    """What `profile` returns, measured with the functions in `means`."""
     names = [network.name for network in networks]
     if not names or len(set(names)) < len(names):
         raise RecipeError(
-            "profile models", str(names), "at least one network, each under its own name"
+            "profile models", str(names), "at least one network, each with its own name"
         )
     _check_modules(networks, conditions)
     tell = _steps(len(networks), conditions, means, on_progress)
-    # Before the first run, so that `load` is of what else the machine does.
+    # Read before the first run, so that the load is that of other processes.
     machine, before = dict(means.machine()), means.gpu()
     files = {network.name: read(network.path) for network in networks}
     layers = {network.name: means.layers(network.path) for network in networks}
     about = {network.name: means.about(network.path) for network in networks}
-    traces, fresh, lost = _explain(networks, conditions, means, tell)
+    traces, fresh, lost = explain(networks, conditions, means, tell)
     found = _Found()
     for threads in conditions.threads:
         with ExitStack() as stack:
-            opened = []
-            for runtime in conditions.runtimes:
-                for network in networks:
-                    tell(f"{network.name}: opening in {runtime}")
-                    began = means.clock()
-                    session = means.open(network, runtime, threads)
-                    stack.callback(session.close)
-                    milliseconds = (means.clock() - began) / 1e6
-                    opened.append(session)
-                    subject = subject_of(
-                        network,
-                        runtime,
-                        session,
-                        files[network.name],
-                        about[network.name],
-                        milliseconds,
-                    )
-                    found.subjects.setdefault((network.name, runtime), subject)
+            sessions = []
+            for runtime, network in product(conditions.runtimes, networks):
+                session, session_ms = _open(network, runtime, threads, means, tell)
+                stack.callback(session.close)
+                sessions.append(session)
+                file, metadata = files[network.name], about[network.name]
+                subject = subject_of(network, runtime, session, file, metadata, session_ms)
+                found.subjects.setdefault((network.name, runtime), subject)
             clocks = Clocks(means.clock, means.cpu(threads), means.waited)
-            _time(names, opened, conditions, threads, found, clocks, tell)
-            loaded = (
-                means.gpu()
-            )  # at once behind the last run: clocks and throttling as they were under load
+            _time(names, sessions, conditions, threads, found, clocks, tell)
+            # Read right after the last run: clocks and throttling as they were under load.
+            loaded = means.gpu()
     gpu = {"before": before, "loaded": loaded, "after": means.gpu()}
     tell("done")
     subjects = tuple(found.subjects.values())
-    used = {name: RUNTIMES[name] for name in conditions.runtimes}
+    notes = (
+        *load_note(machine),
+        *_timing_notes(found, conditions, len(networks)),
+        *first_use_notes(lost),
+        *gpu_notes(conditions, gpu),
+        *placement_notes(conditions, traces, subjects),
+        *_width_notes(found, conditions, layers, machine.get("cpu_vector_floats")),
+    )
     return Profile(
         schema=SCHEMA,
         date_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,56 +115,67 @@ def measure(
         fresh=tuple(fresh),
         traces=tuple(traces),
         layers=layers,
-        notes=(
-            *load_note(machine),
-            *timing_notes(found.timings, len(networks)),
-            *busy_notes((*found.comparisons, *found.among)),
-            *disturbed_notes((*found.comparisons, *found.among)),
-            *precision_notes(conditions.effort.precision, found.comparisons),
-            *first_use_notes(lost),
-            *gpu_notes(conditions, gpu),
-            *placement_notes(conditions, traces, subjects),
-            *width_notes(
-                _wide(found.comparisons),
-                layers,
-                preferred(conditions.provider, machine.get("cpu_vector_floats")),
-            ),
-        ),
-        runtimes={name: UsedRuntime(entry.label, entry.version()) for name, entry in used.items()},
+        notes=notes,
+        runtimes=_used_runtimes(conditions),
     )
 
 
-def _wide(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons in runtimes whose kernels are made for whole vectors."""
-    return [one for one in comparisons if RUNTIMES[one.runtime].wide_vectors]
+def _used_runtimes(conditions: Conditions) -> dict[str, UsedRuntime]:
+    used = {}
+    for name in conditions.runtimes:
+        entry = RUNTIMES[name]
+        used[name] = UsedRuntime(entry.label, entry.version())
+    return used
+
+
+def _timing_notes(found: _Found, conditions: Conditions, networks: int) -> Iterator[str]:
+    compared = (*found.comparisons, *found.among)
+    yield from timing_notes(found.timings, networks)
+    yield from busy_notes(compared)
+    yield from disturbed_notes(compared)
+    yield from precision_notes(conditions.effort.precision, found.comparisons)
+
+
+def _width_notes(
+    found: _Found,
+    conditions: Conditions,
+    layers: Mapping[str, tuple[Layer, ...]],
+    vector_floats: object,
+) -> Iterator[str]:
+    """Hints at widths, in runtimes whose kernels work on whole vectors of channels."""
+    wide = [one for one in found.comparisons if RUNTIMES[one.runtime].wide_vectors]
+    yield from width_notes(wide, layers, preferred(conditions.provider, vector_floats))
+
+
+def _open(
+    network: Network, runtime: str, threads: int | None, means: Means, tell: Tell
+) -> tuple[Session, float]:
+    """A session, and the milliseconds that opening it took."""
+    tell(f"{network.name}: opening in {runtime}")
+    began = means.clock()
+    session = means.open(network, runtime, threads)
+    return session, (means.clock() - began) / 1e6
 
 
 def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
-    """Raise RuntimeUnavailableError where a runtime takes modules and a network is an ONNX file
-    only.
-    """
-    wants = [name for name in conditions.runtimes if RUNTIMES[name].open_module is not None]
+    """Raise RuntimeUnavailableError if a runtime needs modules and a network is only an ONNX file."""
+    needing = [name for name in conditions.runtimes if RUNTIMES[name].open_module is not None]
     without = [str(network.path) for network in networks if network.module is None]
-    if wants and without:
-        right = "name a run that `slimmer prune` wrote, or leave --runtime out"
+    if needing and without:
+        right = "a run that `slimmer prune` wrote, or leave --runtime out"
         raise RuntimeUnavailableError(
-            f"runtime {wants[0]}", f"{without[0]} is no PyTorch network", right
+            f"runtime {needing[0]}", f"{without[0]} is not a PyTorch network", right
         )
 
 
 def _steps(
     networks: int, conditions: Conditions, means: Means, on_progress: Progress | None
 ) -> Tell:
-    """What counts the steps as they begin and passes them on."""
+    """A callback that counts the steps and passes them on to `on_progress`."""
     batches, threads = len(conditions.batches), len(conditions.threads)
-    entries = [RUNTIMES[name] for name in conditions.runtimes]
-    used_first = (
-        sum(entry.first_use is not None for entry in entries) if means.fresh is not None else 0
-    )
-    traced = sum(entry.trace is not None for entry in entries) if means.trace is not None else 0
     in_turns = networks * len(conditions.runtimes)
     turns = threads * (in_turns + batches * (in_turns + conditions.effort.blocks))
-    total = networks * batches * (used_first + traced) + turns
+    total = explaining_steps(networks, conditions, means) + turns
     done = 0
 
     def tell(step: str, steps: int = 1) -> None:
@@ -181,33 +187,6 @@ def _steps(
     return tell
 
 
-def _explain(
-    networks: Sequence[Network], conditions: Conditions, means: Means, tell: Tell
-) -> tuple[list[TracedRun], list[FreshUse], list[Case]]:
-    """Traces and first uses, and where there is none, on the first number of threads, while no
-    session is open.
-    """
-    traces: list[TracedRun] = []
-    fresh: list[FreshUse] = []
-    lost: list[Case] = []
-    threads = conditions.threads[0]
-    for name, network, batch in product(conditions.runtimes, networks, conditions.batches):
-        entry, case = RUNTIMES[name], Case(network.name, name, threads, batch)
-        shape = (batch, *conditions.input_size)
-        if means.trace is not None and entry.trace is not None:
-            tell(f"{network.name}, batch {batch}: where its nodes run")
-            trace = means.trace(name, network.path, _images(shape, conditions.seed), threads)
-            traces.append(TracedRun(**vars(case), trace=trace))
-        if means.fresh is not None and entry.first_use is not None:
-            tell(f"{network.name}, batch {batch}: in a process of its own")
-            cost = means.fresh(name, network.path, shape, threads)
-            if cost is None:
-                lost.append(case)
-            else:
-                fresh.append(FreshUse(**vars(case), cost=cost))
-    return traces, fresh, lost
-
-
 def _time(
     names: Sequence[str],
     sessions: Sequence[Session],
@@ -217,14 +196,15 @@ def _time(
     clocks: Clocks,
     tell: Tell,
 ) -> None:
-    """Time every open session in turns, batch size by batch size; `sessions` are runtime by
-    runtime.
+    """Time all sessions in alternation, one batch size after the other.
+
+    `sessions` are ordered by runtime, then by network.
     """
     for batch in conditions.batches:
-        images = _images((batch, *conditions.input_size), conditions.seed)
-        cases = [
-            Case(name, runtime, threads, batch) for runtime in conditions.runtimes for name in names
-        ]
+        images = random_images((batch, *conditions.input_size), conditions.seed)
+        cases: list[Case] = []
+        for runtime in conditions.runtimes:
+            cases += [Case(name, runtime, threads, batch) for name in names]
         pairs = with_the_first(len(cases), len(names))
         recorded = time_in_turns(
             [f"{case.model} in {case.runtime}, batch {batch}" for case in cases],
@@ -242,12 +222,8 @@ def _time(
 
 
 def _copies(session: Session, images: Array, clock: Clock) -> dict[str, float]:
-    """The median milliseconds of the copies that a run leaves out."""
-    return {
-        name: float(np.median(record(copy, COPIES, 0.0, clock)))
-        for name, copy in session.copies(images).items()
-    }
-
-
-def _images(shape: tuple[int, ...], seed: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    """The median milliseconds of the copies that `prepare` leaves out."""
+    found = {}
+    for name, copy in session.copies(images).items():
+        found[name] = float(np.median(record(copy, COPIES, 0.0, clock)))
+    return found

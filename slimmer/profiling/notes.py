@@ -1,4 +1,4 @@
-"""What a reader should know before trusting a figure, in sentences."""
+"""Sentences that qualify the figures of a profile."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,26 +10,26 @@ from slimmer.profiling.runtimes.providers import CPU, ON_GPU, first_choice
 from slimmer.profiling.widths import Layer
 from slimmer.recipe.runtimes import DEFAULT
 
-PROMISED = 0.9  # of what the FLOPs promise; below it widths are worth a look
-APART = 0.03  # of speed-ups: by so much that of medians may differ without a word
-BUSY, GPU_BUSY = 0.25, 10.0  # running processes a core; percent
+PROMISED = 0.9  # realised share of the FLOP reduction; below it, widths may be the reason
+APART = 0.03  # relative difference from the speedup of medians; a larger one gets a note
+BUSY, GPU_BUSY = 0.25, 10.0  # load per core; percent
 WHEN = {
     "before": "before the runs",
     "loaded": "at their end, under load",
     "after": "after the runs",
 }
-_SHOWN = 6
+_SHOWN = 6  # cases that a note lists
 
 
 def threads_told(number: int | None) -> str:
-    """A number of threads in words."""
-    return (
-        "one thread per core" if number is None else f"{number} thread{'s' if number > 1 else ''}"
-    )
+    """A number of threads in words; None is one per core."""
+    if number is None:
+        return "one thread per core"
+    return "1 thread" if number == 1 else f"{number} threads"
 
 
 def load_note(machine: Mapping[str, object]) -> Iterator[str]:
-    """What else the machine did before the first run."""
+    """A note if the machine was busy before the first run."""
     load, cores = machine.get("load"), machine.get("usable_cores")
     if isinstance(load, float) and isinstance(cores, int) and load > BUSY * cores:
         yield (
@@ -39,17 +39,20 @@ def load_note(machine: Mapping[str, object]) -> Iterator[str]:
 
 
 def timing_notes(timings: Sequence[Timing], networks: int) -> Iterator[str]:
-    """What the samples themselves say against the figures, a sentence a kind."""
+    """Notes on too few samples or blocks, drift and noise; one sentence for each."""
     few = [one for one in timings if one.p99_ms is None]
     if few:
         least, told = min(one.samples for one in few), _cases(few, timings)
         yield f"No p99 below {statistics.P99_NEEDS} samples (fewest: {least}): {told}."
-    if restless := [one for one in timings if not one.settled]:
+    restless = [one for one in timings if not one.settled]
+    if restless:
         yield f"Run times were still changing when the warm-up ended: {_cases(restless, timings)}."
-    if moving := [one for one in timings if one.drift_verdict in ("slight drift", "drifting")]:
+    moving = [one for one in timings if one.drift_verdict in ("slight drift", "drifting")]
+    if moving:
         drifts = [f"{_case(one)} ({one.drift_verdict}, {one.drift:.1%})" for one in moving]
         yield f"Median run times changed from one third of the samples to the next: {_some(drifts)}."
-    if noisy := [one for one in timings if one.variation > statistics.NOISY]:
+    noisy = [one for one in timings if one.variation > statistics.NOISY]
+    if noisy:
         yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
     blocks = min(len(one.block_medians_ms) for one in timings)
     if blocks < statistics.FEW_BLOCKS and networks > 1:
@@ -61,7 +64,7 @@ def timing_notes(timings: Sequence[Timing], networks: int) -> Iterator[str]:
 
 
 def busy_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Which wall times say nothing of the networks, since the machine was too busy, and what would."""
+    """A note on comparisons whose wall time can't be used because the machine was too busy."""
     busy = [one for one in comparisons if one.undisturbed is False]
     if busy:
         told = _some([f"{_pair(one)} {one.wall.speedup:.2f}" for one in busy])
@@ -77,7 +80,7 @@ def busy_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 
 def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Where disturbed runs tell of another speed-up than the quickest, which is the one quoted."""
+    """A note if the speedup of medians differs from the quoted one, that of the quickest runs."""
     quoted = [one for one in comparisons if one.undisturbed is not False]
     apart = [one for one in quoted if abs(one.of_medians / one.speedup - 1) > APART]
     if apart:
@@ -93,7 +96,7 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 
 def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Which intervals did not become as narrow as was asked for."""
+    """A note on intervals that are wider than requested."""
     told = []
     for one in comparisons:
         if one.low is None or one.high is None:
@@ -105,14 +108,14 @@ def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iter
 
 
 def first_use_notes(lost: Sequence[Case]) -> Iterator[str]:
-    """Whose first use is not known: the process of its own failed, or took too long."""
+    """A note on cases whose first use was not measured."""
     if lost:
         told = _some([f"{case.model}, batch {case.batch}" for case in lost])
         yield f"No figures for the first use, because its process failed or took too long: {told}."
 
 
 def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
-    """What a GPU's state says against the figures."""
+    """Notes on a GPU's clocks, load and throttling."""
     if first_choice(conditions.provider) not in ON_GPU:
         return
     yield "GPU clocks were read, not locked."
@@ -121,13 +124,14 @@ def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Ite
         yield f"The GPU was busy before the first run: {busy:g} %."
     for when, state in gpu.items():
         if state and state.get("throttled_by"):
-            yield f"The GPU was throttled {WHEN[when]}: {', '.join(map(str, _list(state['throttled_by'])))}."
+            reasons = ", ".join(map(str, _list(state["throttled_by"])))
+            yield f"The GPU was throttled {WHEN[when]}: {reasons}."
 
 
 def placement_notes(
     conditions: Conditions, traces: Sequence[TracedRun], subjects: Sequence[Subject]
 ) -> Iterator[str]:
-    """Which nodes did not run on the provider that was asked for, a sentence a network and kind."""
+    """Notes on nodes that did not run on the requested provider, per network and kind."""
     if first_choice(conditions.provider) == CPU:
         return
     for trace in {each.model: each for each in traces}.values():
@@ -147,21 +151,19 @@ def placement_notes(
 def width_notes(
     comparisons: Sequence[Comparison], layers: Mapping[str, Sequence[Layer]], multiple: int
 ) -> Iterator[str]:
-    """A hint where a network is slower than its FLOPs promise and its widths are no multiples of
-    what kernels like.
+    """A hint for each network that realises less than 90 % of its FLOP reduction as speedup, if
+    widths are not multiples of what kernels prefer.
     """
-    same = [
-        one
-        for one in comparisons
-        if one.runtime == one.against_runtime and one.efficiency is not None
-    ]
-    for model in dict.fromkeys(one.model for one in same):
+    slow: dict[str, list[Comparison]] = {}
+    for one in comparisons:
+        if one.runtime == one.against_runtime and (one.efficiency or 1) < PROMISED:
+            slow.setdefault(one.model, []).append(one)
+    for model, found in slow.items():
         inner = [layer for layer in layers.get(model, ()) if not layer.output]
         odd = [layer for layer in inner if layer.multiple < multiple]
-        short = [one for one in same if one.model == model and (one.efficiency or 1) < PROMISED]
-        if not odd or not short:
+        if not odd:
             continue
-        worst = min(short, key=lambda one: one.efficiency or 1)
+        worst = min(found, key=lambda one: one.efficiency or 1)
         yield (
             f"{model}: {len(odd)} of {len(inner)} layers have a number of output channels that is "
             f"not a multiple of {multiple}, which kernels are optimised for here, and {_case(worst)} "
@@ -176,9 +178,7 @@ def _list(value: object) -> list[object]:
 
 
 def _case(one: Case) -> str:
-    threads = (
-        "" if one.threads is None else f", {one.threads} thread{'s' if one.threads > 1 else ''}"
-    )
+    threads = "" if one.threads is None else f", {threads_told(one.threads)}"
     runtime = "" if one.runtime == DEFAULT else f" in {one.runtime}"
     return f"{one.model}{runtime}, batch {one.batch}{threads}"
 
@@ -189,7 +189,9 @@ def _pair(one: Comparison) -> str:
 
 
 def _cases(found: Sequence[Case], every: Sequence[Case]) -> str:
-    return "everywhere" if len(found) == len(every) > 1 else _some([_case(one) for one in found])
+    if len(found) == len(every) > 1:
+        return "everywhere"
+    return _some([_case(one) for one in found])
 
 
 def _some(told: Sequence[str]) -> str:

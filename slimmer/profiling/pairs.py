@@ -1,4 +1,4 @@
-"""Which of the networks that were timed in turns are held against each other, and how they compare."""
+"""Which of the timed networks are compared with each other, and the comparisons."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,14 +9,19 @@ from slimmer.profiling.timing import Recorded
 
 
 def with_the_first(cases: int, networks: int) -> list[tuple[int, int]]:
-    """Each network and the first one of its runtime, then each and itself in the first runtime."""
+    """Pairs of cases: each network with the first one in its runtime, then each network with itself
+    in the first runtime.
+
+    Cases are numbered runtime by runtime, `networks` per runtime.
+    """
     within = [(index, index - index % networks) for index in range(cases) if index % networks]
     return within + [(index, index % networks) for index in range(networks, cases)]
 
 
 def with_the_second(cases: int, networks: int) -> list[tuple[int, int]]:
-    """Each network behind the second and the second one of its runtime: a rounded one and one that
-    is not, say.
+    """Pairs of cases: each network after the second with the second one in its runtime.
+
+    For example, a slim network with rounded widths and one without.
     """
     return [(index, index - index % networks + 1) for index in range(cases) if index % networks > 1]
 
@@ -28,10 +33,9 @@ def precise(
     seed: int,
     recorded: Sequence[Recorded],
 ) -> bool:
-    """Whether each pair's interval, of the speed-up to quote, lies within `precision` of it, to
-    either side.
+    """Whether the interval of every pair's quoted speedup is within ±`precision` of it.
 
-    A pair that will have no interval, however many blocks there are, is not waited for.
+    A pair that can never have an interval counts as precise.
     """
 
     def near(index: int, other: int) -> bool:
@@ -53,11 +57,12 @@ def compared_at(
     index: int,
     other: int,
 ) -> Comparison:
-    """The case at `index` against the `other` one, with what their FLOPs promise."""
+    """The case at `index` compared with the `other` case, including the reduction in FLOPs."""
     here, there = cases[index], cases[other]
-    subject, reference = (subjects[case.model, case.runtime] for case in (here, there))
-    alike = here.model != there.model and subject.precision == reference.precision
-    promise = (
-        reference.flops / subject.flops if alike and subject.flops and reference.flops else None
-    )
+    subject = subjects[here.model, here.runtime]
+    reference = subjects[there.model, there.runtime]
+    promise = None
+    comparable = here.model != there.model and subject.precision == reference.precision
+    if comparable and subject.flops and reference.flops:
+        promise = reference.flops / subject.flops
     return compare(here, there, recorded[index], recorded[other], promise=promise, seed=seed)

@@ -1,4 +1,4 @@
-"""The profile of networks: all that is needed to time them side by side, put together."""
+"""The entry point of profiling: time networks against each other in the given runtimes."""
 
 import time
 from collections.abc import Sequence
@@ -38,19 +38,18 @@ __all__ = [
 def profile(
     networks: Sequence[Network], conditions: Conditions, on_progress: Progress | None = None
 ) -> Profile:
-    """How long each of `networks` takes, and how each compares with the first.
+    """The latency of each of `networks`, and how each compares with the first.
 
-    First each ONNX file is used once in a process of its own (opening, first run, memory) and
-    traced in a session that is timed for nothing else (where its nodes run, where its time goes).
-    Then all are open at once and take turns, block by block: back to back, on random images that
-    already lie on the device. What is timed is the network alone; copies are timed apart. This is
-    done for every number of threads and every batch size. `on_progress` hears (steps done, steps in
-    all, what comes next), and once more when all are done. Nothing is written and nothing of the
-    machine is changed.
+    First, each ONNX file is opened and run in a separate process (opening, first run, memory) and
+    traced in a session that is not timed otherwise (where its nodes run, where its time goes).
+    Then all networks are open at the same time and take turns, block by block, back to back, on
+    random images that are already on the device. Only the network is timed; copies are timed
+    separately. This is done for every number of threads and every batch size. `on_progress` is
+    called with (steps done, number of steps, next step), and once more at the end. Nothing is
+    written, and the machine's settings are not changed.
 
-    Raises RecipeError for a number or a name that makes no sense, RuntimeUnavailableError where a
-    provider, an option or a runtime is not active, ExportError where a file is broken or takes
-    other images.
+    Raise RecipeError for an invalid number or name, RuntimeUnavailableError if a provider, an
+    option or a runtime is not active, and ExportError if a file is broken or takes other images.
     """
     providers = check_runtimes(conditions.runtimes, conditions.provider, conditions.options)
 
@@ -65,7 +64,7 @@ def profile(
 
     def trace(runtime: str, path: Path, images: Array, threads: int | None) -> Trace:
         traced = RUNTIMES[runtime].trace
-        assert traced is not None  # measure has seen to it
+        assert traced is not None  # measure checks it
         found: Trace = traced(path, images, request(runtime, threads))
         return found
 
@@ -74,7 +73,7 @@ def profile(
         if entry.open_file is not None:
             return entry.open_file(network.path, asked)
         assert entry.open_module is not None  # an entry has one of the two
-        assert network.module is not None  # measure has seen to it
+        assert network.module is not None  # measure checks it
         return entry.open_module(network.module(), asked)
 
     means = Means(

@@ -1,6 +1,4 @@
-"""Where a file in fp16 or int8 is no faster than the float32 file of the same network, by a
-profile.
-"""
+"""Which fp16 and int8 files of a profile are not faster than the float32 file of their network."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +8,8 @@ from slimmer.profiling.notes import threads_told
 from slimmer.recipe.runtimes import DEFAULT
 
 FULL, REDUCED = "fp32", ("fp16", "int8")
-SAME_NETWORK = (
-    "arch",
-    "network",
-    "plan_hash",
-    "weights_sha256",
-)  # of what files say of where they come from
+# Metadata that two files of one network share.
+SAME_NETWORK = ("arch", "network", "plan_hash", "weights_sha256")
 SAME_MACHINE = ("cpu", "usable_cores", "gpu")
 
 Row = Mapping[str, Any]
@@ -23,12 +17,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class NotFaster:
-    """A reduced-precision file that is not faster than the float32 one, at one batch and number of
-    threads.
+    """A reduced-precision file that is not faster than the float32 file, at one batch size and
+    number of threads.
 
-    `speedup` is below 1 where it is slower; low and high are its 95 % interval, None where there is
-    none. `network`, `precision` and `plan_hash` are what the file says of itself, None where it
-    does not.
+    `speedup` is below 1 if the file is slower. `low` and `high` are its 95 % interval, or None.
+    `network`, `precision` and `plan_hash` are from the file's metadata, None if it has none.
     """
 
     model: str
@@ -51,13 +44,12 @@ class NotFaster:
         'slim.int8 is slower than float32: it runs at 0.50 times the speed of slim (95 % interval 0.49 to 0.51),
         CPUExecutionProvider, batch 8, 1 thread.'
         """
-        clearly = self.high is not None and self.high < 1
-        verdict = "is slower than float32" if clearly else "is not measurably faster than float32"
-        interval = (
-            "no interval"
-            if self.low is None
-            else f"95 % interval {self.low:.2f} to {self.high:.2f}"
-        )
+        verdict = "is not measurably faster than float32"
+        if self.high is not None and self.high < 1:
+            verdict = "is slower than float32"
+        interval = "no interval"
+        if self.low is not None:
+            interval = f"95 % interval {self.low:.2f} to {self.high:.2f}"
         return (
             f"{self.model} {verdict}: it runs at {self.speedup:.2f} times the speed of {self.against} "
             f"({interval}), {self.provider}, batch {self.batch}, {threads_told(self.threads)}."
@@ -65,15 +57,15 @@ class NotFaster:
 
 
 def not_faster(found: Mapping[str, Any]) -> list[NotFaster]:
-    """Each reduced-precision file of a profile, as profile.json has it, that is not clearly faster
-    than float32.
+    """The reduced-precision files of a profile (as in profile.json) that are not clearly faster than
+    float32.
 
-    It is clearly faster where the whole interval of its speed-up lies above 1, and without an
-    interval where the speed-up does. Files are compared that say they are of the same network, and
-    that ONNX Runtime has run.
+    A file is clearly faster if the whole interval of its speedup is above 1 or, without an interval,
+    if the speedup is. Only files that ONNX Runtime ran, and whose metadata name the same network,
+    are compared.
     """
     subjects = {each["name"]: each for each in found["subjects"] if each["runtime"] == DEFAULT}
-    told = {}
+    slow = {}
     for one in (*found["comparisons"], *found["among"]):
         if one["runtime"] != DEFAULT or one["against_runtime"] != DEFAULT:
             continue
@@ -82,14 +74,12 @@ def not_faster(found: Mapping[str, Any]) -> list[NotFaster]:
             if not _are_forms(reduced, full) or _is_faster(*ratio):
                 continue
             place = model, against, one["batch"], one["threads"]
-            told[place] = _of(reduced, full, one, ratio)
-    return list(told.values())
+            slow[place] = _of(reduced, full, one, ratio)
+    return list(slow.values())
 
 
 def elsewhere(found: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """The processor of the machine that a profile was taken on, None where it is the one that
-    `here` describes.
-    """
+    """A description of the machine of a profile, or None if it is the one that `here` describes."""
     there = found["environment"]
     if all(there.get(key) == here.get(key) for key in SAME_MACHINE):
         return None
@@ -97,7 +87,7 @@ def elsewhere(found: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
 
 
 def kind(precision: str | None) -> str:
-    """fp32, fp16 or int8, of what a file says in more words.
+    """The kind of a file's precision: fp32, fp16 or int8.
 
     >>> kind("int8, QDQ, static, weights per channel")
     'int8'
@@ -106,17 +96,19 @@ def kind(precision: str | None) -> str:
 
 
 def _both_ways(one: Row) -> Iterator[tuple[str, str, tuple[float, float | None, float | None]]]:
-    """A comparison as it is, and turned round: whichever of the files was named first."""
+    """A comparison in both directions, because either file may come first."""
     yield one["model"], one["against"], (one["speedup"], one["low"], one["high"])
-    low, high = (
-        None if bound is None or bound == 0 else 1 / bound for bound in (one["high"], one["low"])
-    )
     if one["speedup"] > 0:
+        low, high = _inverse(one["high"]), _inverse(one["low"])
         yield one["against"], one["model"], (1 / one["speedup"], low, high)
 
 
+def _inverse(bound: float | None) -> float | None:
+    return 1 / bound if bound else None
+
+
 def _are_forms(reduced: Row, full: Row) -> bool:
-    """Whether these are a network in fp16 or int8 and the same one in float32."""
+    """Whether `reduced` is the network of `full` in fp16 or int8, and `full` is in float32."""
     if kind(reduced["precision"]) not in REDUCED or kind(full["precision"]) != FULL:
         return False
     return bool(full["origin"]) and all(
@@ -125,7 +117,9 @@ def _are_forms(reduced: Row, full: Row) -> bool:
 
 
 def _is_faster(speedup: float, low: float | None, high: float | None) -> bool:
-    return speedup > 1 if low is None or high is None else low > 1
+    if low is None or high is None:
+        return speedup > 1
+    return low > 1
 
 
 def _of(

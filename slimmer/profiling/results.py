@@ -1,4 +1,4 @@
-"""What a profile says: timings, comparisons and what explains them, as data."""
+"""The data of a profile: timings, comparisons, and what explains them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -19,8 +19,8 @@ SCHEMA = 4  # of profile.json
 
 @dataclass(frozen=True)
 class Conditions:
-    """What was asked for: `input_size` is (channels, height, width), None among `threads` one per
-    core.
+    """The requested conditions; `input_size` is (channels, height, width), and None in `threads`
+    means one thread per core.
     """
 
     input_size: tuple[int, int, int]
@@ -50,23 +50,19 @@ class Conditions:
 
 
 def _each_once(where: str, numbers: tuple[int | None, ...]) -> None:
-    if (
-        not numbers
-        or any(number is not None and number < 1 for number in numbers)
-        or len(set(numbers)) < len(numbers)
-    ):
+    too_small = [number for number in numbers if number is not None and number < 1]
+    if not numbers or too_small or len(set(numbers)) < len(numbers):
         raise RecipeError(where, str(list(numbers)), "numbers of 1 or more, each once")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One of the networks in one runtime: its ONNX file, what ran it, and how long the session took
-    to open.
+    """One network in one runtime: its ONNX file, the runtime, and how long the session took to open.
 
-    `flops` of one image, `params` and `precision` are what the file says of itself, None where it
-    does not (and FLOPs where it takes images of any size); `origin` is what it says of where it
-    comes from: its architecture, the hashes of recipe, plan and weights, versions. `size_bytes` and
-    `sha256` take in weights that lie in a file beside it.
+    `flops` (of one image), `params` and `precision` are from the file's metadata, None if missing;
+    `flops` is also None if the file takes images of any size. `origin` holds the metadata on where
+    the file comes from: architecture, hashes of recipe, plan and weights, versions. `size_bytes`
+    and `sha256` include weights in an external data file.
     """
 
     name: str
@@ -85,7 +81,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed: a network in a runtime, on so many threads (None is one per core), for one
+    """What is timed: a network in a runtime, with a number of threads (None: one per core) and a
     batch size.
     """
 
@@ -97,18 +93,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Timing(Case):
-    """How long one network takes for one batch, in milliseconds.
+    """The latency of one network for one batch, in milliseconds.
 
-    `median_ms` is the median of the blocks' medians and the figure to quote; p5 to p99 (None below
-    1000 samples), mean, lowest and highest are over all samples. `variation` is standard deviation
-    over mean. `windows_ms` are the medians of the samples' thirds, `drift` is the highest of them
-    over the lowest, less 1, and what the verdict is about ("not known" below three samples).
-    `images_per_s` is the batch over the median. `first_run_ms` is the first run with this batch
-    size, whatever ran before. `settled` is whether the warm-up came to rest. `cpu_median_ms` is the
-    median of CPU time: of the calling thread on one thread, of all threads on several; None where
-    it says nothing. `waited` is how long threads waited for a core, over the time of the runs; None
-    where the system does not tell. `copies_ms` are the copies to a GPU and back, which are not part
-    of the rest; empty on the CPU.
+    `median_ms` is the median of the blocks' medians and the figure to quote. The percentiles
+    (`p99_ms` is None below 1000 samples), mean, minimum and maximum are over all samples.
+    `variation` is the standard deviation over the mean. `windows_ms` are the medians of the first,
+    middle and last third of the samples; `drift` is the largest over the smallest of them, minus 1,
+    and `drift_verdict` classifies it ("not known" below three samples). `images_per_s` is the batch
+    size over the median. `first_run_ms` is the first run with this batch size. `settled` is True if
+    run times settled during the warm-up. `cpu_median_ms` is the median CPU time, of the calling
+    thread with one thread and of all threads with several; None if CPU time does not measure the
+    network. `waited` is how long threads waited for a core, as a share of the time of the runs;
+    None if the system does not report it. `copies_ms` are the times of copies to a GPU and back,
+    which the other figures do not include; empty on the CPU.
     """
 
     samples: int
@@ -136,9 +133,9 @@ class Timing(Case):
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster one network is than another by one clock, with a 95 % interval.
+    """The speedup of one network over another by one clock, with a 95 % interval.
 
-    The interval is None where there are too few blocks for one.
+    `low` and `high` are None if there are too few blocks for an interval.
     """
 
     speedup: float
@@ -148,19 +145,20 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Comparison(Case):
-    """How many times faster `model` is than `against` (in `against_runtime`), with a 95 % interval.
+    """The speedup of `model` over `against` (in `against_runtime`), with a 95 % interval.
 
-    A speed-up is the median, over the quietest quarter of the blocks, of the ratio of 5th
-    percentiles: of wall times in `wall`, of CPU times in `cpu` (None where they say nothing).
-    `undisturbed` is True where the two agree within 10 % (on several threads also none may have
-    waited for a core), False where the machine was too busy for a wall time, None where that is not
-    known. `speedup`, `low` and `high` are those to quote: of CPU time where `undisturbed` is False,
-    else of wall time, which `by` names; low and high are None where no interval is honest.
-    `of_medians` is the median over all blocks of the ratio of medians of wall times; it differs
-    where other work slowed the networks unequally. `verdict` is "faster", "slower", "no measurable
-    difference" or "no interval". `promise` is the speed-up if time went with the FLOPs, and
-    `efficiency` the speed-up over that; None where FLOPs are not known, and between files of
-    different precisions, whose times FLOPs can't foretell.
+    A speedup is the median, over the quietest quarter of the blocks, of the ratio of 5th
+    percentiles: of wall times in `wall`, of CPU times in `cpu` (None if they do not measure the
+    network). `undisturbed` is True if the two agree within 10 % (and, with several threads, hardly
+    any thread waited for a core), False if the machine was too busy to use wall time, and None if
+    that is unknown. `speedup`, `low` and `high` are those to quote: by CPU time if `undisturbed` is
+    False, by wall time otherwise; `by` names the clock. `low` and `high` are None if no valid
+    interval can be given. `of_medians` is the median over all blocks of the ratio of median wall
+    times; it differs from `speedup` if other processes slowed the networks unequally. `verdict` is
+    "faster", "slower", "no measurable difference" or "no interval". `promise` is the reduction in
+    FLOPs, which would be the speedup if time were proportional to FLOPs, and `efficiency` is the
+    speedup over it. Both are None if FLOPs are unknown, and between files of different precisions,
+    because FLOPs do not predict their times.
     """
 
     against: str
@@ -180,7 +178,7 @@ class Comparison(Case):
 
 @dataclass(frozen=True)
 class FreshUse(Case):
-    """What the first use of a network costs in a process of its own."""
+    """The cost of a network's first use, in a separate process."""
 
     cost: Fresh
 
@@ -194,7 +192,7 @@ class TracedRun(Case):
 
 @dataclass(frozen=True)
 class UsedRuntime:
-    """A runtime that ran the networks: its label and its version, None where it does not tell."""
+    """A runtime that ran the networks: its label, and its version or None if unknown."""
 
     label: str
     version: str | None
@@ -202,13 +200,13 @@ class UsedRuntime:
 
 @dataclass(frozen=True)
 class Profile:
-    """All that was measured, and under what conditions; the first of `subjects` is the reference.
+    """Everything that was measured, and the conditions; the first of `subjects` is the reference.
 
-    `comparisons` are with the first network, or with the first runtime; `among` are those of the
-    third network and later ones with the second. `provider` is the one that was really active.
-    `gpu` is the first GPU's state before, at the end under load, and after. `layers` are each
-    network's, in its ONNX file. `notes` are sentences on what limits the figures. `runtimes` are
-    those that ran the networks, by name.
+    `comparisons` are with the first network, or with the first runtime; `among` compares the third
+    and later networks with the second. `provider` is the one that was active. `gpu` is the state of
+    the first GPU before the runs, at their end under load, and after them. `layers` are the layers
+    of each network's ONNX file. `notes` are sentences that qualify the figures. `runtimes` are
+    the runtimes that ran the networks, by name.
     """
 
     schema: int
@@ -228,8 +226,6 @@ class Profile:
     runtimes: dict[str, UsedRuntime]
 
     def to_dict(self) -> dict[str, Any]:
-        """The profile in dictionaries, lists, strings, numbers, True, False and None, as JSON has
-        them.
-        """
+        """The profile as JSON-compatible data."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain

@@ -1,4 +1,4 @@
-"""What samples of a duration say: percentiles, drift, and a speed-up with its interval."""
+"""Statistics of measured durations: percentiles, drift, and a speedup with its interval."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,23 +8,23 @@ from scipy import special
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
-P99_NEEDS = 1000  # of fewer samples the 99th percentile is one of the ten slowest runs, or none
+P99_NEEDS = 1000  # with fewer samples, the 99th percentile depends on fewer than ten runs
 STEADY, DRIFTING = 0.03, 0.10
 NOISY = 0.025  # the coefficient of variation above which a figure is called noisy
 RESAMPLES = 4000
-# Blocks that follow one another are alike, more than draws of them are: of recorded series the
-# bootstrap's 95 % held the truth 69 to 100 times in 100, its 99 % 91 to 100 times and 98 on the
-# average (benchmarks/README.md, Latency).
+# Consecutive blocks are more alike than bootstrap draws of them. In recorded series, the nominal
+# 95 % bootstrap interval covered the true value 69 to 100 times in 100; the nominal 99 % interval
+# 91 to 100 times, 98 on average (benchmarks/README.md, Latency).
 NOMINAL = 0.99
-QUIET = 5  # percent of a block's runs, which nothing else on the machine has made longer
-QUIETEST = 4  # one block of so many, those with the shortest runs, speaks for the speed-up
-FEW_BLOCKS = (
-    6  # the lowest and the highest ratio of fewer hold the median less than 95 times in 100
-)
+QUIET = 5  # the percentile of a block's runs that other processes have hardly slowed down
+QUIETEST = 4  # one block in this many, those with the shortest runs, determines the speedup
+# Of fewer blocks, even the lowest and the highest ratio enclose the median less than 95 times in
+# 100.
+FEW_BLOCKS = 6
 
 
 def percentile(samples: Samples, share: float) -> float:
-    """The value that `share` (0 to 100) percent of the samples do not exceed, linear between two.
+    """The percentile `share` (0 to 100) of the samples, with linear interpolation.
 
     >>> percentile(np.array([1.0, 2.0, 3.0]), 50)
     2.0
@@ -33,12 +33,12 @@ def percentile(samples: Samples, share: float) -> float:
 
 
 def p99(samples: Samples) -> float | None:
-    """The 99th percentile, or None where there are fewer than 1000 samples to find it in."""
+    """The 99th percentile, or None with fewer than 1000 samples."""
     return percentile(samples, 99) if len(samples) >= P99_NEEDS else None
 
 
 def median_of_medians(blocks: Sequence[Samples]) -> float:
-    """The median of the blocks' medians, which one disturbed block does not move.
+    """The median of the blocks' medians, which is robust against one disturbed block.
 
     >>> median_of_medians([np.array([1.0, 1.0]), np.array([9.0, 9.0]), np.array([1.2, 1.2])])
     1.2
@@ -52,7 +52,7 @@ def variation(samples: Samples) -> float:
 
 
 def spread(medians: Sequence[float]) -> float:
-    """By how much the highest is above the lowest (0.1 is 10 %).
+    """The largest median over the smallest, minus 1.
 
     >>> spread([2.0, 3.0, 2.5])
     0.5
@@ -61,8 +61,8 @@ def spread(medians: Sequence[float]) -> float:
 
 
 def windows(samples: Samples) -> tuple[float, ...]:
-    """The medians of the first, the middle and the last third of the samples; one median below
-    three samples.
+    """The medians of the first, middle and last third of the samples; one median if there are fewer
+    than three samples.
 
     >>> windows(np.array([1.0, 1.0, 1.3, 1.3, 1.5, 1.5]))
     (1.0, 1.3, 1.5)
@@ -72,8 +72,7 @@ def windows(samples: Samples) -> tuple[float, ...]:
 
 
 def drift_verdict(medians: Sequence[float]) -> str:
-    """What the spread of the windows' medians means: "steady" up to 3 %, "drifting" from 10 %,
-    "slight drift" between.
+    """The drift of the windows' medians: "steady" up to 3 %, "slight drift", "drifting" from 10 %.
 
     >>> drift_verdict([1.0, 1.2, 1.0]), drift_verdict([1.0])
     ('drifting', 'not known')
@@ -81,35 +80,33 @@ def drift_verdict(medians: Sequence[float]) -> str:
     if len(medians) < 3:
         return "not known"
     change = spread(medians)
-    return "steady" if change <= STEADY else "slight drift" if change < DRIFTING else "drifting"
+    if change <= STEADY:
+        return "steady"
+    return "slight drift" if change < DRIFTING else "drifting"
 
 
 def speedup(reference: Sequence[Samples], other: Sequence[Samples]) -> float:
-    """How many times faster `other` is than `reference` where nothing disturbs them.
+    """The speedup of `other` over `reference`, without the influence of other processes.
 
-    That is the median, over the quietest quarter of the blocks, of the ratio of the blocks' 5th
-    percentiles. Other work makes runs longer, never shorter, and not every network by the same
-    factor: what the quick runs of a quiet block say is said again the next time. Which blocks are
-    quiet both networks decide together, by the product of their percentiles. Both were timed in the
-    same blocks, and of a block as many runs of each count, since of fewer runs a 5th percentile
-    lies higher up: of the network with more runs some that are evenly spaced, which lie beside the
-    other's.
+    It is the median, over the quietest quarter of the blocks, of the ratio of the blocks' 5th
+    percentiles. Other processes make runs longer, never shorter, and not by the same factor for
+    every network, so the quick runs of quiet blocks are reproducible. The quietest blocks are those
+    with the smallest product of both networks' percentiles. Both networks were timed in the same
+    blocks. Within a block, the same number of runs of each network counts, because the 5th
+    percentile of fewer runs is higher; the network with more runs contributes evenly spaced ones.
 
     >>> speedup([np.array([2.0]), np.array([20.0])], [np.array([1.0]), np.array([13.0])])
     2.0
 
     Source: Chen and Revels, Robust benchmarking in noisy environments, 2016 (arXiv:1608.04295), who
-    take the single quickest run.
+    use the single quickest run.
     """
-    pairs = _as_many_of_each(reference, other)
-    quick = np.array(
-        [[percentile(before, QUIET), percentile(after, QUIET)] for before, after in pairs]
-    )
+    quick = np.array([_quick(*pair) for pair in _as_many_of_each(reference, other)])
     return float(_of_the_quietest(quick[None, :, 0], quick[None, :, 1])[0])
 
 
 def speedup_of_medians(reference: Sequence[Samples], other: Sequence[Samples]) -> float:
-    """The median over blocks of the ratio of medians: disturbed runs and all.
+    """The median over blocks of the ratio of medians, disturbed runs included.
 
     >>> speedup_of_medians([np.array([2.0]), np.array([20.0])], [np.array([1.0]), np.array([10.0])])
     2.0
@@ -118,9 +115,14 @@ def speedup_of_medians(reference: Sequence[Samples], other: Sequence[Samples]) -
     return float(np.median([np.median(before) / np.median(after) for before, after in pairs]))
 
 
+def _quick(before: Samples, after: Samples) -> tuple[float, float]:
+    return percentile(before, QUIET), percentile(after, QUIET)
+
+
 def _as_many_of_each(
     reference: Sequence[Samples], other: Sequence[Samples]
 ) -> Iterator[tuple[Samples, Samples]]:
+    """The runs of both networks, block by block, reduced to the same number."""
     for before, after in zip(reference, other, strict=True):
         runs = min(len(before), len(after))
         yield _evenly(before, runs), _evenly(after, runs)
@@ -131,7 +133,7 @@ def _evenly(samples: Samples, number: int) -> Samples:
 
 
 def _of_the_quietest(reference: Samples, other: Samples) -> Samples:
-    """`speedup` of each row of blocks' 5th percentiles."""
+    """The speedup of each row of blocks' 5th percentiles."""
     quietest = -(-reference.shape[1] // QUIETEST)
     chosen = np.argsort(reference * other, axis=1, kind="stable")[:, :quietest]
     ratios: Samples = np.median(np.take_along_axis(reference / other, chosen, axis=1), axis=1)
@@ -141,13 +143,12 @@ def _of_the_quietest(reference: Samples, other: Samples) -> Samples:
 def speedup_interval(
     reference: Sequence[Samples], other: Sequence[Samples], *, seed: int, share: float = NOMINAL
 ) -> tuple[float, float]:
-    """The interval that holds the true speed-up 95 times in 100, which is the bootstrap's of
-    `share`.
+    """The bootstrap interval at level `share`, which covers the true speedup 95 times in 100.
 
-    The bootstrap's two levels: blocks are drawn with replacement, both networks' together; then
-    samples within each, each network's alone (a block drawn twice has its samples drawn twice).
-    `speedup` of each of 4000 draws; of these the middle that `tail_of` leaves. A function of its
-    arguments, the seed among them.
+    The bootstrap has two levels. Blocks are drawn with replacement, for both networks together;
+    then samples within each block, for each network separately (a block drawn twice has its samples
+    drawn twice). The interval is the middle of the 4000 draws' speedups that `tail_of` leaves. It
+    is a deterministic function of the arguments, including the seed.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
     """
@@ -166,13 +167,13 @@ def speedup_interval(
 
 
 def tail_of(blocks: int, share: float = NOMINAL) -> float:
-    """What the bootstrap's interval leaves out at each end, so that it holds the truth `share` of
-    the times.
+    """The tail that the bootstrap interval cuts off at each end, to cover the true value with
+    probability `share`.
 
-    Draws from a few blocks vary less than blocks do: the plain 2.5 % make intervals of 5 blocks a
-    third too narrow. The expanded tail is the normal's beyond sqrt(n / (n - 1)) times Student's
-    quantile for n - 1 degrees of freedom. One block says nothing of others; its tail is the plain
-    one.
+    Draws from a few blocks vary less than the blocks themselves: with the plain 2.5 %, intervals
+    from 5 blocks are a third too narrow. The corrected tail is that of the normal distribution
+    beyond sqrt(n / (n - 1)) times the quantile of Student's t with n - 1 degrees of freedom. One
+    block gives no information about others, so its tail is not corrected.
 
     >>> round(tail_of(11), 4), round(tail_of(1000), 4), tail_of(1)
     (0.0004, 0.0049, 0.005)
@@ -188,13 +189,13 @@ def tail_of(blocks: int, share: float = NOMINAL) -> float:
 
 
 def _resampled(samples: Samples, share: float, times: int, draw: np.random.Generator) -> Samples:
-    """The percentiles of `times` samples drawn with replacement, each as many as `samples`.
+    """The percentiles `share` of `times` bootstrap samples, each of the size of `samples`.
 
-    Nothing is really drawn, which for thousands of samples would take seconds. A draw with
-    replacement is `sorted[floor(n U)]` for n uniform U, and this keeps their order, so its k-th
-    smallest entry comes from the k-th smallest U, which is Beta(k, n - k + 1) distributed; the next
-    one is the smallest of the n - k uniforms left above it. Two entries are enough for a
-    percentile, which lies between them.
+    Drawing thousands of samples would take seconds, so the order statistics are drawn directly. A
+    draw with replacement is `sorted[floor(n U)]` for n uniform U, which preserves their order.
+    Its k-th smallest entry therefore comes from the k-th smallest U, which has the distribution
+    Beta(k, n - k + 1), and the next one from the smallest of the n - k uniforms above it. A
+    percentile lies between two entries, so these two are enough.
     """
     ordered, size = np.sort(samples), len(samples)
     whole, between = divmod(share / 100 * (size - 1), 1)
@@ -208,12 +209,12 @@ def _resampled(samples: Samples, share: float, times: int, draw: np.random.Gener
 
 
 def _places(uniforms: Samples, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Where in `size` sorted samples these uniforms point; rounding may give 1.0, one past the end."""
+    """The indices of `uniforms` in `size` sorted samples; rounding may give 1.0, hence the limit."""
     return np.minimum((uniforms * size).astype(np.int64), size - 1)
 
 
 def reach(speedup: float, low: float, high: float) -> float:
-    """How far an interval goes from its speed-up, to the farther side, as a share of the speed-up.
+    """The distance from a speedup to the farther end of its interval, relative to the speedup.
 
     >>> reach(2.0, 1.5, 2.25)
     0.25
@@ -222,11 +223,13 @@ def reach(speedup: float, low: float, high: float) -> float:
 
 
 def speedup_verdict(low: float | None, high: float | None) -> str:
-    """What an interval of a speed-up means: "faster", "slower" or, where it spans 1, neither.
+    """The verdict of a speedup's interval: "faster", "slower", or neither if it contains 1.
 
     >>> speedup_verdict(0.98, 1.03), speedup_verdict(None, None)
     ('no measurable difference', 'no interval')
     """
     if low is None or high is None:
         return "no interval"
-    return "faster" if low > 1 else "slower" if high < 1 else "no measurable difference"
+    if low > 1:
+        return "faster"
+    return "slower" if high < 1 else "no measurable difference"

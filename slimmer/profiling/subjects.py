@@ -1,4 +1,4 @@
-"""What is said of each network that is timed: its file, and what the file says of itself."""
+"""The description of each timed network: its file and the file's metadata."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from slimmer.profiling.means import Network
 from slimmer.profiling.results import Subject
 from slimmer.profiling.runtimes import Session
 
-# What a file says of where it comes from.
+# Metadata on where a file comes from.
 ORIGIN = (
     "slimmer",
     "torch",
@@ -25,8 +25,9 @@ ORIGIN = (
 
 
 def read(path: Path) -> tuple[str, int]:
-    """The SHA-256 and the bytes of an ONNX file, with those of its weights where they lie beside
-    it.
+    """The SHA-256 and the size in bytes of an ONNX file, including external data.
+
+    Raise ExportError if the file can't be read.
     """
     try:
         return sums_of(path), bytes_of(path)
@@ -42,11 +43,9 @@ def subject_of(
     about: Mapping[str, str],
     session_ms: float,
 ) -> Subject:
-    """What is said of `network` in one runtime, with the sum and the size of its file."""
+    """The description of `network` in one runtime; `file` is its SHA-256 and size in bytes."""
     flops, params = _count(about, "flops"), _count(about, "params")
-    if (
-        about.get("image_size") == ANY_SIZE
-    ):  # they were counted at the size that the network was trained on
+    if about.get("image_size") == ANY_SIZE:  # they were counted at the size of training
         flops = None
     return Subject(
         name=network.name,
@@ -65,5 +64,5 @@ def subject_of(
 
 
 def _count(about: Mapping[str, str], key: str) -> int | None:
-    """The number that a file says of itself under `key`, or None."""
+    """The count that the file's metadata have under `key`, or None."""
     return int(about[key]) if about.get(key, "").isdigit() else None

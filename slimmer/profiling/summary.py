@@ -1,4 +1,4 @@
-"""What recorded runs come to: the figures of a network, and how one compares with another."""
+"""Summaries of recorded runs: the figures of one network, and the comparison of two."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,13 +10,13 @@ from slimmer.profiling.results import Case, Comparison, Ratio, Timing
 from slimmer.profiling.statistics import Samples
 from slimmer.profiling.timing import Recorded
 
-AGREE = 0.10  # of speed-ups: so near wall time and CPU time are where nothing disturbs
-WAITED = 0.05  # of the time of the runs: by more, threads that wait for a core bend both times
+AGREE = 0.10  # largest relative difference between undisturbed speedups by wall and by CPU time
+WAITED = 0.05  # share of the time of the runs; threads that wait longer distort both times
 WALL, CPU = "wall time", "CPU time"
 
 
 def timing(case: Case, recorded: Recorded, copies_ms: dict[str, float]) -> Timing:
-    """The figures of one network's durations for one batch size."""
+    """The figures of one network for one batch size."""
     samples = np.concatenate(recorded.blocks)
     median = statistics.median_of_medians(recorded.blocks)
     thirds = statistics.windows(samples)
@@ -40,7 +40,7 @@ def timing(case: Case, recorded: Recorded, copies_ms: dict[str, float]) -> Timin
         images_per_s=1000 * case.batch / median,
         first_run_ms=recorded.first_run_ms,
         settled=recorded.settled,
-        cpu_median_ms=None if recorded.cpu is None else statistics.median_of_medians(recorded.cpu),
+        cpu_median_ms=_cpu_median(recorded),
         waited=recorded.waited,
         copies_ms=copies_ms,
     )
@@ -55,12 +55,14 @@ def compare(
     promise: float | None,
     seed: int,
 ) -> Comparison:
-    """How the network of `case` compares with the one of `against`, both timed in the same blocks."""
-    wall, cpu = ratio(reference.blocks, recorded.blocks, seed), None
+    """The comparison of `case` with `against`, which were timed in the same blocks."""
+    wall, cpu, efficiency = ratio(reference.blocks, recorded.blocks, seed), None, None
     if reference.cpu is not None and recorded.cpu is not None:
         cpu = ratio(reference.cpu, recorded.cpu, seed)
     undisturbed = is_undisturbed(wall, cpu, case.threads, _most_waited(recorded, reference))
     quoted, by = to_quote(wall, cpu, case.threads, undisturbed=undisturbed)
+    if promise is not None:
+        efficiency = quoted.speedup / promise
     return Comparison(
         **asdict(case),
         against=against.model,
@@ -75,14 +77,12 @@ def compare(
         of_medians=statistics.speedup_of_medians(reference.blocks, recorded.blocks),
         verdict=statistics.speedup_verdict(quoted.low, quoted.high),
         promise=promise,
-        efficiency=None if promise is None else quoted.speedup / promise,
+        efficiency=efficiency,
     )
 
 
 def ratio(reference: Sequence[Samples], other: Sequence[Samples], seed: int) -> Ratio:
-    """How many times faster `other` is than `reference`; without an interval where blocks are too
-    few for one.
-    """
+    """The speedup of `other` over `reference`, without an interval if there are too few blocks."""
     low, high = None, None
     if len(reference) >= statistics.FEW_BLOCKS:
         low, high = statistics.speedup_interval(reference, other, seed=seed)
@@ -92,13 +92,13 @@ def ratio(reference: Sequence[Samples], other: Sequence[Samples], seed: int) -> 
 def is_undisturbed(
     wall: Ratio, cpu: Ratio | None, threads: int | None, waited: float | None
 ) -> bool | None:
-    """Whether a wall time's speed-up is that of the networks alone; None where it is not known.
+    """Whether other processes left the speedup by wall time undisturbed; None if unknown.
 
-    On one thread it is where CPU time says nearly the same, since other work takes wall time and no
-    CPU time. On several, threads that are kept from a core keep the others waiting, which takes CPU
-    time too: both times may be bent alike. There `waited` tells, the share of the time that threads
-    waited for a core; where the two times differ though none waited, the networks use their threads
-    unequally well.
+    With one thread, it is undisturbed if CPU time gives nearly the same speedup, because other
+    processes cost wall time but no CPU time. With several threads, a thread that has no core keeps
+    the others waiting, which costs CPU time too, so both times may be distorted alike. In that case
+    `waited` decides, the share of the time that threads waited for a core. If the two times differ
+    although no thread waited, the networks use their threads to different degrees.
 
     >>> is_undisturbed(Ratio(30.1, 20.4, 35.8), Ratio(20.0, 19.9, 20.1), 1, None)
     False
@@ -118,14 +118,20 @@ def is_undisturbed(
 def to_quote(
     wall: Ratio, cpu: Ratio | None, threads: int | None, *, undisturbed: bool | None
 ) -> tuple[Ratio, str]:
-    """The ratio that a headline gives, and of which time it is.
+    """The ratio that a headline quotes, and the clock that measured it.
 
-    CPU time of several threads holds what they spend waiting for one another; a busy machine bends
-    that too, so that no interval goes with it.
+    The CPU time of several threads includes the time that they wait for each other. A busy machine
+    changes that too, so such a ratio has no interval.
     """
     if undisturbed is not False or cpu is None:
         return wall, WALL
-    return (cpu if threads == 1 else Ratio(cpu.speedup, None, None)), CPU
+    if threads == 1:
+        return cpu, CPU
+    return Ratio(cpu.speedup, None, None), CPU
+
+
+def _cpu_median(recorded: Recorded) -> float | None:
+    return None if recorded.cpu is None else statistics.median_of_medians(recorded.cpu)
 
 
 def _most_waited(one: Recorded, other: Recorded) -> float | None:

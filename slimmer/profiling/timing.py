@@ -1,4 +1,4 @@
-"""Runs timed in turns: every network in every block, so that what slows the machine slows them all."""
+"""Alternating timing: every block contains runs of every network, so a slow spell affects all."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,32 +13,32 @@ from slimmer.profiling.statistics import FEW_BLOCKS, Samples
 
 Run = Callable[[], None]
 
-# A session's threads go on spinning for some milliseconds after its last run, on the cores that the
-# next one needs, and its weights have left the cache: each turn starts with unrecorded runs for
-# this long, one at least. A run that takes two seconds hardly feels it, and would be doubled by
-# another one.
+# After its last run, a session's threads spin for some milliseconds on the cores that the next
+# session needs, and the next session's weights are no longer in the cache. So each turn starts with
+# unrecorded runs for this long, at least one. A run of two seconds is hardly affected, and an
+# unrecorded one would double its time, so it has none.
 LEAD_IN_NS = 20_000_000
 LONG_RUN_NS = 2_000_000_000
-TURN_NS, TURN_RUNS = 100_000_000, 2  # how long a turn is
-WARM_WINDOWS, WARM_LEAST = 10, 5  # fifths of a block
+TURN_NS, TURN_RUNS = 100_000_000, 2  # length of a turn, the longer of the two
+WARM_WINDOWS, WARM_LEAST = 10, 5  # most and fewest windows of the warm-up, each a fifth of a block
 WARM_AGREE = 0.05
-MOST = 4  # times the blocks that are asked for, at most
+MOST = 4  # blocks are added up to this many times the requested number
 
 
 class Tell(Protocol):
-    """What hears of progress."""
+    """A callback for progress."""
 
     def __call__(self, step: str, steps: int = 1) -> None:
-        """Hear of a step as it begins, and how many it is of those that were announced."""
+        """Receive the name of a step that begins, and how many of the announced steps it is."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: in each of `blocks`, of every network, at least `seconds` and `runs`
-    runs.
+    """How much is measured: in each of `blocks`, every network runs for at least `seconds` and at
+    least `runs` times.
 
-    Blocks are added, up to four times as many, until every interval lies within `precision` of its
-    speed-up, to either side; from 1 on none are.
+    Blocks are added, up to four times as many, until every interval is within ±`precision` of its
+    speedup. A `precision` of 1 or more turns this off.
     """
 
     seconds: float
@@ -57,11 +57,11 @@ class Effort:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One network's durations in milliseconds: its first run, then block by block.
+    """One network's durations in milliseconds: its first run, then the runs of each block.
 
-    `cpu` are the same runs' CPU times, None where they say nothing. `waited` is how long threads
-    waited for a core, over the time of the turns; None where that is not known. `settled` says
-    whether the warm-up ended because durations agreed, not because it was given up.
+    `cpu` are the CPU times of the same runs; None if CPU time does not measure the network.
+    `waited` is how long threads waited for a core, as a share of the time of the turns; None if
+    unknown. `settled` is True if the warm-up ended because run times agreed.
     """
 
     first_run_ms: float
@@ -76,9 +76,7 @@ Precise = Callable[[Sequence[Recorded]], bool]
 
 @dataclass
 class _Taken:
-    """What a network's runs have taken so far, in nanoseconds; a class because it grows turn by
-    turn.
-    """
+    """A network's durations in a block so far, in nanoseconds; mutable, because turns add to it."""
 
     wall: list[int] = field(default_factory=list)
     cpu: list[int] = field(default_factory=list)
@@ -95,13 +93,12 @@ def time_in_turns(
     tell: Tell,
     precise: Precise,
 ) -> list[Recorded]:
-    """How long each of `runs` takes, recorded in short turns, block by block, until what is
-    recorded is `precise`.
+    """The durations of each of `runs`, recorded in short turns, block by block, until `precise`.
 
-    That is A B, B A, A B, and so on until each has its time in the block: the order changes, so
-    that neither always follows the other. `tell` hears of each step as it begins: a network's
-    warm-up, or a block, those that precision wants not counted. None are added where all of them
-    would be too few for an interval.
+    The order alternates (A B, B A, A B, …) until each has its time in the block, so that no network
+    always follows the same other one. `tell` is called when a step begins: a network's warm-up or a
+    block; blocks that are added for precision do not count as steps. No blocks are added if even
+    all of them would be too few for an interval.
     """
     firsts, settled, lengths = [], [], []
     for name, run in zip(names, runs, strict=True):
@@ -130,7 +127,8 @@ def time_in_turns(
 
 
 def _recorded(first_run_ms: float, settled: bool, blocks: Sequence[_Taken]) -> Recorded:
-    """One network's blocks, put together."""
+    """One network's durations from all blocks."""
+    wall = tuple(_milliseconds(block.wall) for block in blocks)
     cpu, waited = None, None
     if all(block.cpu for block in blocks):
         cpu = tuple(_milliseconds(block.cpu) for block in blocks)
@@ -138,9 +136,7 @@ def _recorded(first_run_ms: float, settled: bool, blocks: Sequence[_Taken]) -> R
     turns = sum(block.turns for block in blocks)
     if len(known) == len(blocks) and turns:
         waited = sum(known) / turns
-    return Recorded(
-        first_run_ms, settled, tuple(_milliseconds(block.wall) for block in blocks), cpu, waited
-    )
+    return Recorded(first_run_ms, settled, wall, cpu, waited)
 
 
 def _block(
@@ -151,9 +147,7 @@ def _block(
     *,
     backwards: bool,
 ) -> list[_Taken]:
-    """What each of `runs`, whose usual `lengths` in milliseconds are known, takes in a block of
-    turns.
-    """
+    """The durations of each of `runs` in one block; `lengths` are their usual milliseconds."""
     taken = [_Taken() for _ in runs]
     lacking = list(range(len(runs)))
     if backwards:
@@ -172,7 +166,7 @@ def _block(
 
 
 def _watched_turn(run: Run, taken: _Taken, effort: Effort, length: float, clocks: Clocks) -> bool:
-    """As `_turn`, and how long threads waited for a core meanwhile."""
+    """Run `_turn`, and add how long threads waited for a core during it."""
     before, start = clocks.waited(), clocks.wall()
     enough = _turn(run, taken, effort.runs, effort.seconds, length, clocks)
     taken.turns += clocks.wall() - start
@@ -180,7 +174,7 @@ def _watched_turn(run: Run, taken: _Taken, effort: Effort, length: float, clocks
     if taken.waited is None or before is None or after is None:
         taken.waited = None
     else:
-        taken.waited += max(0, after - before)  # a thread that has ended takes its time along
+        taken.waited += max(0, after - before)  # the time of a thread that has ended is lost
     return enough
 
 
@@ -194,15 +188,14 @@ def _lead_in(run: Run, clock: Clock) -> None:
 def _turn(
     run: Run, taken: _Taken, runs: int, seconds: float, length: float, clocks: Clocks
 ) -> bool:
-    """Add runs, back to back, for `length` nanoseconds or until there are enough of them; one at
-    least.
+    """Add runs, back to back, for `length` nanoseconds or until there are enough, at least one.
 
-    Enough are at least `runs` that last at least `seconds` together; whether that is so now.
+    Enough are at least `runs` runs with a total of at least `seconds`. Return whether there are.
     """
     missing = seconds * 1e9 - sum(taken.wall)
     start, computed = clocks.wall(), 0
     while True:
-        # Reading the CPU's clock is a call of the system's, which the wall's time must not hold.
+        # Reading the CPU clock is a system call, which wall time must not include.
         if clocks.cpu is not None:
             computed = clocks.cpu()
         before = clocks.wall()
@@ -222,25 +215,23 @@ def _milliseconds(durations: Sequence[int]) -> Samples:
 
 
 def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
-    """Durations in milliseconds, back to back, of at least `runs` runs and `seconds`."""
+    """The durations in milliseconds of at least `runs` runs in at least `seconds`, back to back."""
     taken = _Taken()
     _turn(run, taken, runs, seconds, math.inf, Clocks(clock))
     return _milliseconds(taken.wall)
 
 
 def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:
-    """Run for as long as a block lasts, and until three windows in a row have medians within 5 % of
-    each other.
+    """Run for the length of a block, and until three consecutive windows have medians within 5 %.
 
-    Whether they did, which is False if ten windows have not agreed; and the last median in
-    milliseconds. The rule of Triton's perf_analyzer, which asks for 10 %. A window is a fifth of a
-    block.
+    Return whether they agreed, which is False after ten windows, and the last median in
+    milliseconds. A window is a fifth of a block. This is the rule of Triton's perf_analyzer, which
+    allows 10 %.
     """
     medians: list[float] = []
+    runs, seconds = max(1, effort.runs // 5), effort.seconds / 5
     for _ in range(WARM_WINDOWS):
-        medians.append(
-            float(np.median(record(run, max(1, effort.runs // 5), effort.seconds / 5, clock)))
-        )
+        medians.append(float(np.median(record(run, runs, seconds, clock))))
         last = medians[-3:]
         if len(medians) >= WARM_LEAST and max(last) <= (1 + WARM_AGREE) * min(last):
             return True, medians[-1]

@@ -1,4 +1,4 @@
-"""The layers of an ONNX file and their widths, which decide how fast a runtime's kernels are."""
+"""The layers of an ONNX file and their widths, on which the speed of kernels depends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ from slimmer.exporting.onnx import load_file
 from slimmer.profiling.runtimes.providers import CPU, first_choice
 
 MULTIPLES = (32, 16, 8)
+KEEP_WIDTH = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer: its weight's name, its channels, and the largest of 32, 16, 8
-    in `width`.
+    """A convolution or linear layer of an ONNX file.
 
-    `width` is the number of channels that the layer makes, `reads` of those that it reads (in each
-    of `groups`). `multiple` is 1 where none of them divides. `output` says that it makes the
-    network's output, whose width is the number of classes.
+    `name` is its weight's name. `width` is the number of output channels, and `reads` the number of
+    input channels (per group, of `groups`). `multiple` is the largest of 32, 16 and 8 that divides
+    `width`, or 1. `output` is True if the layer produces the network's output, whose width is the
+    number of classes.
     """
 
     name: str
@@ -36,18 +37,20 @@ def multiple_of(width: int) -> int:
     >>> multiple_of(48), multiple_of(20)
     (16, 1)
     """
-    return next((multiple for multiple in MULTIPLES if width % multiple == 0), 1)
+    for multiple in MULTIPLES:
+        if width % multiple == 0:
+            return multiple
+    return 1
 
 
 def preferred(provider: str, vector_floats: object) -> int:
-    """The multiple that a provider's kernels are made for: 16 on a CPU whose vectors hold so many
-    numbers, else 8.
+    """The multiple that a provider's kernels prefer: 16 on a CPU with vectors of 16 floats, else 8.
 
-    On the CPU ONNX Runtime computes convolutions on blocks of channels as wide as a vector
-    (MlasNchwcGetBlockSize): what fills the last block of those that a layer makes is computed in
-    vain, and layers that read channels of no suitable number are computed by other, slower kernels
-    (its nchwc_transformer.cc). NVIDIA's tensor cores ask for 8 (Deep Learning Performance
-    Documentation, convolutional layers).
+    On the CPU, ONNX Runtime computes convolutions on blocks of channels as wide as a vector
+    (MlasNchwcGetBlockSize). Padding in the last block of output channels is wasted work, and layers
+    with an unsuitable number of input channels use other, slower kernels (nchwc_transformer.cc).
+    NVIDIA's tensor cores prefer multiples of 8 (Deep Learning Performance Documentation,
+    convolutional layers).
 
     >>> preferred("cpu", 16), preferred("cpu", None), preferred("cuda", 16)
     (16, 8, 8)
@@ -56,24 +59,22 @@ def preferred(provider: str, vector_floats: object) -> int:
 
 
 def read_layers(path: Path) -> tuple[Layer, ...]:
-    """The convolutions and linear layers of the ONNX file at `path`, in its order. Raises
-    ExportError.
+    """The convolutions and linear layers of the ONNX file at `path`, in file order.
+
+    Raise ExportError if the file can't be read.
     """
     graph = load_file(path).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    origin = {
-        name: node.input[0]
-        for node in graph.node
-        for name in node.output
-        if node.input and _passes(node)
-    }
-    answers = {value.name for value in graph.output}
-    # What a quantizer or a cast puts between a weight and its layer, or a layer and the output,
-    # changes no width.
-    behind = list(answers)
-    while behind:
-        behind = [origin[name] for name in behind if name in origin]
-        answers |= set(behind)
+    # Quantization and casts between a weight and its layer, or a layer and the output, keep widths.
+    origin: dict[str, str] = {}
+    for node in graph.node:
+        if node.input and node.op_type in KEEP_WIDTH:
+            origin |= dict.fromkeys(node.output, node.input[0])
+    outputs = {value.name for value in graph.output}
+    before = list(outputs)
+    while before:
+        before = [origin[name] for name in before if name in origin]
+        outputs |= set(before)
     found = []
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
@@ -82,14 +83,9 @@ def read_layers(path: Path) -> tuple[Layer, ...]:
         while weight not in shapes and weight in origin:
             weight = origin[weight]
         if weight in shapes and len(shapes[weight]) >= 2:
-            found.append(
-                _layer(node, weight, shapes[weight], output=bool(answers & set(node.output)))
-            )
+            last = not outputs.isdisjoint(node.output)
+            found.append(_layer(node, weight, shapes[weight], output=last))
     return tuple(found)
-
-
-def _passes(node: Any) -> bool:
-    return node.op_type in ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose")
 
 
 def _layer(node: Any, weight: str, shape: Sequence[int], *, output: bool) -> Layer:
