@@ -462,7 +462,7 @@ def test_no_data_at_all_works_and_says_what_it_costs(checkpoint, tmp_path, monke
         "prune", checkpoint, "--params", "0.4", "--set", "model.input_size=[1, 16, 16]"
     )
     assert result.exit_code == 0, result.output
-    assert "No data was given" in result.stdout
+    assert "No data given" in result.stdout
 
 
 def test_a_mistake_of_slimmers_own_keeps_its_traceback(monkeypatch, checkpoint):
