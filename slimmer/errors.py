@@ -43,6 +43,17 @@ def readable(text: str) -> str:
     )
 
 
+def number(count: int, what: str) -> str:
+    """A count with its noun.
+
+    >>> number(1, "error"), number(2, "error")
+    ('one error', '2 errors')
+    """
+    if count == 1:
+        return f"one {what}"
+    return f"{count} {what}s"
+
+
 def first_line(error: BaseException) -> str:
     r"""The first line of what an error says, or its kind where it says nothing.
 

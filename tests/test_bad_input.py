@@ -226,13 +226,13 @@ def test_a_network_near_chance_is_not_trained():
 @pytest.mark.parametrize(
     ("amount", "said"),
     [
-        ("0", "leaves nothing"),
-        ("0%", "leaves nothing"),
-        ("-0.5", "leaves nothing"),
-        ("1.5", "above 1 as a ratio"),
-        ("150%", "more than all"),
-        ("half", "no amount"),
-        ("nan", "no amount"),
+        ("0", "is not above 0"),
+        ("0%", "is not above 0"),
+        ("-0.5", "is not above 0"),
+        ("1.5", "too large for a ratio"),
+        ("150%", "more than 100 %"),
+        ("half", "not a valid amount"),
+        ("nan", "not a valid amount"),
     ],
 )
 @pytest.mark.parametrize("option", ["--flops", "--params"])
@@ -294,14 +294,23 @@ def test_a_bad_setting(setting, checkpoint):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["method.name=bar", "method.lambda_m=[3]"], "bar has no such option (maskconvnet has)"),
+        (
+            ["method.name=bar", "method.lambda_m=[3]"],
+            "bar has no such option; it belongs to maskconvnet",
+        ),
         (["method.name=network_slimming", "method.strength=-1"], "greater than or equal to 0"),
         (
             ["method.name=maskconvnet", "method.lambda_m=[-1]"],
             "lambda_m.0: Input should be greater",
         ),
-        (["method.name=maskconvnet", "method.lambda_v=[1, 2]"], "[1.0, 2.0] for 1 budget"),
-        (["method.name=maskconvnet", "method.warmup=5"], "warmup of 5 epochs, of 0.5 under masks"),
+        (
+            ["method.name=maskconvnet", "method.lambda_v=[1, 2]"],
+            "lambda_v is [1.0, 2.0], but the number of budgets is 1",
+        ),
+        (
+            ["method.name=maskconvnet", "method.warmup=5"],
+            "warmup is 5 epochs, but only 0.5 are under masks",
+        ),
         (["method.name=maskconvnet", "method.warmup=0.9"], "the masks never move"),
         (["method.name=bar", "method.sparsify=0"], "method.sparsify"),
         (["method.name=bar", "finetune.epochs=0"], "nothing would be learnt"),
@@ -440,7 +449,7 @@ def test_a_target_that_is_named_twice(main_job):
 
 def test_a_wrong_option_is_not_called_a_mistake_of_the_runs_own_recipe(main_job):
     message = refused("profile", main_job.run.path, "--runtime", "tensorflow")
-    assert "recipe.yaml with what was set over it: one mistake" in message
+    assert "recipe.yaml, overridden by settings: one error" in message
 
 
 def test_more_than_the_memory_holds(main_job, monkeypatch):

@@ -202,7 +202,7 @@ def test_all_mistakes_of_a_recipe_are_shown_together(started, tmp_path):
     )
     assert result.exit_code == 2
     for part in (
-        "6 mistakes",
+        "6 errors",
         "seed",
         "did you mean 'epochs'",
         "finetune.lr",

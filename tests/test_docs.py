@@ -202,7 +202,7 @@ def test_the_readmes_other_examples_do_what_they_say(outputs):
 
 def keys():
     """The table of every key of a recipe, and one for each method."""
-    rows = ["| key | default | is |", "|---|---|---|"]
+    rows = ["| key | default | description |", "|---|---|---|"]
     for name, field in Recipe.model_fields.items():
         section = hasattr(field.annotation, "model_fields")
         if name != "method":
@@ -224,7 +224,7 @@ def keys():
             "",
         ]
         options = {key: field for key, field in method.model_fields.items() if key != "name"}
-        rows += ["| key | default | is |", "|---|---|---|", *_rows(options, "method.")]
+        rows += ["| key | default | description |", "|---|---|---|", *_rows(options, "method.")]
     return "\n".join(rows) + "\n"
 
 

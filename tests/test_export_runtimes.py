@@ -210,7 +210,7 @@ def test_symmetric_int8_has_no_zero_point_and_float32_biases(option_a, tmp_path)
 
 def test_symmetric_without_int8_is_refused():
     with pytest.raises(
-        RecipeError, match=r"int8_symmetric is about the int8 file; ask for int8 \(--int8\) too"
+        RecipeError, match=r"int8_symmetric applies to the int8 file; set int8 \(--int8\) too"
     ):
         read_recipe(None, [("export.int8_symmetric", True)])
 

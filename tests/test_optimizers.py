@@ -116,11 +116,11 @@ def test_the_example_of_the_page_on_recipes_is_read():
         ({"optimizer": "adadelt"}, "did you mean 'adadelta'"),
         ({"optimizer": "muon"}, "'muon' is not known"),
         ({"optimizer": 3}, "finetune.optimizer: Input should be a valid string"),
-        ({"optimizer": "adamw", "optimizer_options": {"lr": 0.1}}, "write finetune.lr for it"),
-        ({"optimizer_options": {"momentum": 0.1}}, "write finetune.momentum for it"),
+        ({"optimizer": "adamw", "optimizer_options": {"lr": 0.1}}, "use finetune.lr instead"),
+        ({"optimizer_options": {"momentum": 0.1}}, "use finetune.momentum instead"),
         (
             {"optimizer": "adamw", "momentum": 0.5},
-            "finetune.momentum is that of sgd, and the optimizer is adamw",
+            "finetune.momentum applies to sgd, but the optimizer is adamw",
         ),
     ],
 )

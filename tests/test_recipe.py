@@ -29,7 +29,7 @@ def refused(*chosen):
     assert error.value.where == "command line"
     assert (
         error.value.found
-        == ("one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes") + " in the recipe"
+        == ("one error" if len(mistakes) == 1 else f"{len(mistakes)} errors") + " in the recipe"
     )
     return mistakes
 
@@ -194,7 +194,10 @@ def test_a_warm_up_is_shorter_than_the_part_under_masks(warmup, epochs, fits):
         assert read_recipe(None, chosen).method.warmup == warmup
     else:
         [mistake] = refused(*chosen)
-        assert "method.warmup of 1.5 epochs, of 1.5 under masks: the masks never move" in mistake
+        assert (
+            "method.warmup is 1.5 epochs, but only 1.5 are under masks, so the masks never move"
+            in mistake
+        )
 
 
 # Budgets
@@ -263,7 +266,7 @@ def test_a_section_that_is_left_empty_takes_settings(tmp_path, content):
 def test_a_setting_below_a_value_is_refused(tmp_path, key, section):
     file = tmp_path / "recipe.yaml"
     file.write_text("seed: 1\nfinetune: {lr: 0.5}\ndata: {mean: [0.5]}\n")
-    with pytest.raises(RecipeError, match=f"{section} is no section"):
+    with pytest.raises(RecipeError, match=f"{section} is not a section"):
         read_recipe(file, [(key, 1)])
 
 
@@ -275,13 +278,13 @@ def test_no_file_and_an_empty_file_are_the_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"seed: [1\nmodel: 3", "is no YAML.*line 2"),
-        (b"seed: 1\n\tmodel: 3", "is no YAML.*line 2"),
+        (b"seed: [1\nmodel: 3", "is not valid YAML.*line 2"),
+        (b"seed: 1\n\tmodel: 3", "is not valid YAML.*line 2"),
         (b"seed: \xff", "can't be read"),
-        (b"seed: \x01", "is no YAML"),
-        (b"- seed", "holds a list"),
-        (b"seed", "holds a str"),
-        (b"!!python/object/apply:os.getcwd []", "is no YAML"),
+        (b"seed: \x01", "is not valid YAML"),
+        (b"- seed", "contains a list"),
+        (b"seed", "contains a str"),
+        (b"!!python/object/apply:os.getcwd []", "is not valid YAML"),
         (None, "can't be read"),
     ],
 )

@@ -106,6 +106,8 @@ def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
     ("name", "right"), [("digit", "did you mean 'digits'"), ("x", "known: cifar_resnet20")]
 )
 def test_a_name_that_is_none_is_refused_with_the_nearest(name, right):
-    with pytest.raises(RecipeError, match="is no file, and no recipe of that name") as caught:
+    with pytest.raises(
+        RecipeError, match="is neither a file nor the name of a built-in recipe"
+    ) as caught:
         find_recipe(name)
     assert right in str(caught.value)

@@ -173,7 +173,7 @@ def refused(*arguments):
 def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
     grid = {"budget.flops": [0.5, "much"], "finetune.lrr": [1], "seed": [0, 1]}
     said = refused(write(grid=grid), "--set", "device=tpu")
-    assert "3 mistakes in its rows" in said
+    assert "3 errors in its rows" in said
     assert re.search(r"finetune\.lrr: is not known; did you mean 'lr'.*\(all 4 rows\)", said)
     assert re.search(r"device: .*tpu.*\(all 4 rows\)", said)
     assert re.search(
@@ -184,16 +184,16 @@ def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("recipe: base.yaml\n", "a sweep with no rows: neither grid nor rows"),
-        ("grid: {}\nrows: []\n", "a sweep with no rows: neither grid nor rows"),
+        ("recipe: base.yaml\n", "the sweep has no rows: neither grid nor rows"),
+        ("grid: {}\nrows: []\n", "the sweep has no rows: neither grid nor rows"),
         (
             "grid: {seed: [], budget.flops: [0.5]}\n",
-            "a sweep with no rows: grid: seed has no values",
+            "the sweep has no rows: grid: seed has no values",
         ),
         ("gird: {seed: [0]}\n", "gird: is not known; did you mean 'grid'"),
         ("grid: {seed: 0}\n", "grid"),
         ("version: 2\ngrid: {seed: [0]}\n", "version"),
-        ("grid: [\n", "is no YAML"),
+        ("grid: [\n", "is not valid YAML"),
         ("- 1\n", "holds a list"),
         ("recipe: nowhere.yaml\ngrid: {seed: [0, 1]}\n", "nowhere.yaml: can't be read"),
         ("recipe: base.yaml\ngrid: {seed: [0]}\nrows: [{seed: 1}]\n", "seed: in grid and in rows"),
@@ -201,16 +201,16 @@ def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
             "recipe: base.yaml\ngrid: {method: [{name: taylor}]}\nrows: [{method.name: l1}]\n",
             "method.name: in grid and in rows",
         ),
-        ("recipe: base.yaml\ngrid: {seed: [1, 1]}\n", "the same recipe as seed=1"),
+        ("recipe: base.yaml\ngrid: {seed: [1, 1]}\n", "the same recipe as row seed=1"),
         ("recipe: base.yaml\ngrid: {seed.x: [1]}\n", "seed"),
-        ("recipe: base.yaml\ngrid: {budget.flops: [null]}\n", "budget: none is named"),
+        ("recipe: base.yaml\ngrid: {budget.flops: [null]}\n", "budget: no budget given"),
         (
             "recipe: base.yaml\ngrid: {method: [{name: maskconvnet, lambda_m: [-3]}]}\n",
             "method.lambda_m.0",
         ),
         (
             "recipe: base.yaml\ngrid: {method: [{name: maskconvnet, lambda_v: [1, 2]}]}\n",
-            "for 1 budget",
+            "the number of budgets is 1",
         ),
         (
             "recipe: base.yaml\ngrid: {method: [{name: maskconvnet, warmup: 99}]}\n",
@@ -218,9 +218,9 @@ def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
         ),
         (
             "recipe: base.yaml\ngrid: {model.checkpoint: [away.pth]}\n",
-            "model.checkpoint: away.pth is no file",
+            "model.checkpoint: away.pth is not a file",
         ),
-        ("recipe: base.yaml\ngrid: {model: [{}]}\n", "model.checkpoint: none is named"),
+        ("recipe: base.yaml\ngrid: {model: [{}]}\n", "model.checkpoint: no checkpoint given"),
     ],
 )
 def test_a_sweep_that_is_wrong_is_refused(here, text, part):

@@ -65,20 +65,20 @@ def test_units_and_large_numbers_are_absolute(text, value):
     ("text", "found"),
     [
         *(
-            (text, "no amount")
+            (text, "not a valid amount")
             for text in ("", "%", "G", "half", "1.8X", "1.8GB", "1,8G", "0x10", "1..2", "1 8")
         ),
         *(
-            (text, "no amount")
+            (text, "not a valid amount")
             for text in ("50%%", "G1.8", "--1", "1e", "nan", "inf", ".", True, False, None, [0.5])
         ),
         *(
-            (text, "leaves nothing")
+            (text, "is not above 0")
             for text in ("0", 0, "0%", "0K", "-0.5", -1, "-50%", "-1.8G", "1e-400")
         ),
-        *((text, "is more than all") for text in ("100.1%", "150%")),
+        *((text, "is more than 100 %") for text in ("100.1%", "150%")),
         *(
-            (text, "above 1 as a ratio and small as a count")
+            (text, "too large for a ratio and too small for a count")
             for text in ("1.0001", "1.5", 50, "999")
         ),
         *((text, "too large") for text in ("1e400", "1e300T")),

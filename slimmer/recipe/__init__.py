@@ -1,6 +1,4 @@
-"""What a run is to do: the recipe, its sections, their keys, and sweeps over it; loads without
-torch.
-"""
+"""Recipes: what a run is to do, as data. Sections, keys and sweeps. Imports no torch."""
 
 from slimmer.recipe.recipe import SHORT, Recipe, data_at, make_recipe, parse_setting, read_recipe
 from slimmer.recipe.shipped import find_recipe

@@ -1,6 +1,6 @@
-"""The budget section of a recipe: what may remain, by cost, and how narrow channel groups may get."""
+"""The budget section of a recipe: limits on costs, and on the widths of channel groups."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import (
@@ -18,30 +18,34 @@ from slimmer.recipe.amounts import Amount, parse_amount
 from slimmer.recipe.costs import COSTS, cost_kinds
 from slimmer.recipe.sections import Section
 
-OTHERS = "budgets on costs of other packages"  # can't be a key that somebody writes by chance
+OTHERS = "budgets on costs of other packages"  # not a key that anybody would write
 
 
 class BudgetSection(Section):
-    """What may remain. `sparsity: 0.5` in a mapping is the papers' word for 0.5 removed.
+    """What may remain of each cost. `{sparsity: 0.6}` means that 0.6 is removed and 0.4 remains.
 
-    A cost that another package registers is a key of the section too, by its name.
+    The name of a cost that another package registers is a key of the section too.
     """
 
     flops: str | float | None = Field(
-        None, description="multiply-adds of one image: 0.5, 50% or 1.8G"
+        None, description="maximum FLOPs (multiply-adds for one image): 0.5, 50% or 1.8G"
     )
-    params: str | float | None = Field(None, description="parameters: 0.5, 50% or 11M")
+    params: str | float | None = Field(
+        None, description="maximum number of parameters: 0.5, 50% or 11M"
+    )
     min_width: int | dict[str, int] = Field(
-        1, description="no channel group gets narrower; or by layer pattern"
+        1, description="minimum channels of a group; one number, or by layer pattern: {layer4: 64}"
     )
     max_sparsity: float | dict[str, float] = Field(
         1.0,
-        description="largest share of a group's channels that goes; or by layer pattern, {layer4: 0.5}",
+        description="maximum share of a group's channels to remove; one number, or by layer pattern: "
+        "{layer4: 0.5}",
     )
     round_to: int | None = Field(
         None,
         ge=1,
-        description="widths are multiples of this where the group is that wide; left out, of 8 from 64 on",
+        description="make channel counts multiples of this; by default of 8 in groups of 64 channels or "
+        "more",
     )
 
     others: dict[str, str | float | None] = Field({}, alias=OTHERS, repr=False)
@@ -49,26 +53,18 @@ class BudgetSection(Section):
     @field_validator("min_width", mode="before")
     @classmethod
     def _check_widths(cls, value: Any) -> Any:
-        each = list(value.values()) if isinstance(value, Mapping) else [value]
-        if not each or any(type(width) is not int or width < 1 for width in each):
-            raise ValueError(
-                "a whole number of 1 or more is wanted, or such numbers by layer pattern"
-            )
+        if not _all(value, _is_width):
+            raise ValueError("give a positive integer, or a mapping of layer patterns to them")
         return value
 
     @field_validator("max_sparsity", mode="before")
     @classmethod
     def _check_shares(cls, value: Any) -> Any:
-        each = list(value.values()) if isinstance(value, Mapping) else [value]
-        if not each or any(
-            type(share) not in {int, float} or not 0 <= share <= 1 for share in each
-        ):
-            raise ValueError("a share from 0 to 1 is wanted, or such shares by layer pattern")
-        return (
-            {key: float(share) for key, share in value.items()}
-            if isinstance(value, Mapping)
-            else float(value)
-        )
+        if not _all(value, _is_share):
+            raise ValueError("give a share from 0 to 1, or a mapping of layer patterns to them")
+        if isinstance(value, Mapping):
+            return {key: float(share) for key, share in value.items()}
+        return float(value)
 
     @field_validator("flops", "params", mode="before")
     @classmethod
@@ -78,7 +74,7 @@ class BudgetSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, given: Any) -> Any:
-        """Put the budgets on registered costs that have no field of their own into `others`."""
+        """Move budgets on costs without a field of their own into `others`."""
         if not isinstance(given, Mapping) or given.keys() <= cls.model_fields.keys():
             return given
         known = {kind.name for kind in cost_kinds()} - cls.model_fields.keys()
@@ -103,19 +99,19 @@ class BudgetSection(Section):
 
     @model_serializer(mode="wrap")
     def _flat(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All budgets side by side, as they are written."""
+        """All budgets at one level, as in a recipe."""
         found = inner(self)
         others = found.pop("others")
         return {**found, **others}
 
     @classmethod
     def known_keys(cls) -> list[str]:
-        """The keys that the section can have."""
+        """The keys of the section."""
         own = [key for key in cls.model_fields if key != "others"]
         return list(dict.fromkeys([*own, *(kind.name for kind in cost_kinds())]))
 
     def amounts(self) -> dict[str, Amount]:
-        """The budgets that were given, by cost, in the order of tables."""
+        """The budgets given, by the name of the cost, in the order of tables."""
         given = {"flops": self.flops, "params": self.params, **self.others}
         found: dict[str, Amount] = {}
         for kind in cost_kinds():
@@ -125,15 +121,30 @@ class BudgetSection(Section):
         return found
 
 
+def _all(value: Any, valid: Callable[[Any], bool]) -> bool:
+    """Whether a value, or every value of a mapping that is not empty, is valid."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(valid, value.values()))
+    return valid(value)
+
+
+def _is_width(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in {int, float} and 0 <= value <= 1
+
+
 def _budget(name: str, value: Any) -> Any:
-    """The budget on a cost as it is kept. Raises ValueError for what is no amount."""
+    """The budget as the recipe keeps it. Raises ValueError if it is not a valid amount."""
     if value is None:
         return None
     if isinstance(value, Mapping):
         removed: Any = value.get("sparsity")
         if set(value) != {"sparsity"} or type(removed) not in {int, float} or not 0 <= removed < 1:
             raise ValueError(
-                "a mapping holds one key, sparsity: the share to remove, from 0 to below 1"
+                "a mapping must have one key, sparsity: the share to remove, from 0 to below 1"
             )
         value = round(1 - removed, 12)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What a budget can be on: one entry a cost, with all that other rooms need of it. No torch here."""
+"""The registry of costs: everything that other rooms need of a cost. Imports no torch."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -9,30 +9,29 @@ from slimmer.errors import RecipeError
 from slimmer.recipe.amounts import short
 from slimmer.registry import Registry, load
 
-Function: TypeAlias = str | Callable[..., Any]  # itself, or "module:function", imported when used
+Function: TypeAlias = str | Callable[..., Any]  # a function, or "module:function" to import later
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class CostKind:
-    """One cost that a network has, and how it is computed, counted, named and written.
+    """A cost of a network: how it is computed, counted, named and formatted.
 
     Args:
         name: the key of the cost in a recipe's budget section and in report.json.
-        label: what people call it, such as "FLOPs".
-        unit: what is counted: "bytes". The same as `label` where the cost is a number of things.
-        convention: how it is counted, in one sentence without a full stop.
-        build: a function, or "module:function" to import it when it is used. It takes a
-            `slimmer.costs.Subject`, the dense network, and returns its `slimmer.costs.Cost`, which
-            has the entry's name.
-        count: a function likewise, or None for a cost that can't be counted to the unit. It takes
-            the `Subject` of a slim network and returns its cost counted without `build`: counts by
-            the counters' names, the first one in the cost's unit.
-        counters: how people call those counters, where that is not the name.
-        column: a shorter label, for narrow tables; the label where left out.
-        units: further units that amounts may be written in, with their factor: {"KiB": 1024}.
-        order: where it stands in tables; slimmer's own have 0 and 1.
-        always: compute it in every run. False: only in runs with a budget on it.
+        label: the name in text and tables, such as "FLOPs".
+        unit: the unit, such as "bytes"; equal to `label` if the cost is a number of things.
+        convention: how the cost is counted, in one sentence without a full stop.
+        build: a function, or "module:function" to import it later. Takes a `slimmer.costs.Subject`
+            of the dense network and returns a `slimmer.costs.Cost` with the entry's name.
+        count: a function likewise, or None if the cost can't be counted exactly. Takes the
+            `Subject` of a slim network and counts its cost without `build`. Returns counts by the
+            names of the counters; the first is in the cost's unit.
+        counters: labels of those counters, if different from their names.
+        column: a shorter label for narrow tables; `label` by default.
+        units: further units for amounts, each with its factor: {"KiB": 1024}.
+        order: the position in tables; 0 and 1 are slimmer's own.
+        always: whether to compute the cost in every run, or only in runs with a budget on it.
 
     >>> bytes_ = CostKind("memory", "memory", "bytes", "float32", "m:f", units={"KiB": 1024})
     >>> bytes_.head, bytes_.said(2048), COSTS["flops"].said(40931968)
@@ -53,12 +52,16 @@ class CostKind:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r}: a cost's name is of small letters, digits and _")
+            raise ValueError(
+                f"{self.name!r}: the name of a cost consists of lower-case letters, digits and _"
+            )
 
     @property
     def head(self) -> str:
-        """The label, with the unit where that is something else."""
-        return self.label if self.unit == self.label else f"{self.label} ({self.unit})"
+        """The label, with the unit if it differs."""
+        if self.unit == self.label:
+            return self.label
+        return f"{self.label} ({self.unit})"
 
     @property
     def short_head(self) -> str:
@@ -66,26 +69,32 @@ class CostKind:
         return self.column or self.label
 
     def short(self, value: float) -> str:
-        """A value in three or four digits, in its largest unit that makes it 1 or more."""
+        """A value in three or four digits, in the largest unit in which it is at least 1."""
         if not self.units:
             return short(value)
-        fitting = {unit: by for unit, by in self.units.items() if value >= by}
-        unit, by = max(fitting.items(), key=lambda each: each[1], default=(self.unit, 1))
-        return f"{value / by:.4g} {unit}"
+        best, factor = self.unit, 1.0
+        for unit, by in self.units.items():
+            if factor < by <= value:
+                best, factor = unit, by
+        return f"{value / factor:.4g} {best}"
 
     def said(self, value: float) -> str:
-        """A value in a sentence, with what it is of."""
+        """A value with its label, for a sentence."""
         if self.unit == self.label:
             return f"{self.short(value)} {self.label}"
-        return f"{self.label} {self.short(value)}" + ("" if self.units else f" {self.unit}")
+        if self.units:
+            return f"{self.label} {self.short(value)}"
+        return f"{self.label} {self.short(value)} {self.unit}"
 
     def built(self, subject: Any) -> Any:
-        """The cost of a dense network, a `slimmer.costs.Cost`."""
+        """The `slimmer.costs.Cost` of a dense network."""
         return load(self.build)(subject)
 
     def counted(self, subject: Any) -> dict[str, int]:
-        """What counters find in a slim network, by their names; empty where none can."""
-        return {} if self.count is None else dict(load(self.count)(subject))
+        """The counts of a slim network, by the names of the counters; empty without counters."""
+        if self.count is None:
+            return {}
+        return dict(load(self.count)(subject))
 
 
 BUILT_IN: Final = (
@@ -97,7 +106,8 @@ BUILT_IN: Final = (
         build="slimmer.costs.flops:build",
         count="slimmer.costs.flops:count",
         counters={
-            "torch": "torch.utils.flop_counter (two per multiply-add, convolutions and linear layers)"
+            "torch": "torch.utils.flop_counter (two per multiply-add, convolutions and linear "
+            "layers)"
         },
         order=0,
     ),
@@ -120,28 +130,31 @@ for _kind in BUILT_IN:
 
 
 def cost_kinds() -> list[CostKind]:
-    """All costs that are known, in the order of tables."""
+    """All registered costs, in the order of tables."""
     return sorted(COSTS.values(), key=lambda kind: (kind.order, kind.name))
 
 
 def budgets_on(amounts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The settings of a recipe for budgets, each a cost and what may remain; None is no budget.
+    """The recipe keys and values for budgets, given as costs and amounts; None means no budget.
 
-    Raises RecipeError where a cost has two budgets.
+    Raises RecipeError if a cost has two budgets.
 
     >>> budgets_on([("flops", 0.5), ("params", None)])
     [('budget.flops', 0.5)]
     """
-    given = [(f"budget.{name}", value) for name, value in amounts if value is not None]
-    keys = [key for key, _ in given]
-    twice = [key for key in keys if keys.count(key) > 1]
-    if twice:
-        raise RecipeError(twice[0], "is given twice", "give one amount for each cost")
-    return given
+    given: dict[str, Any] = {}
+    for name, value in amounts:
+        key = f"budget.{name}"
+        if value is None:
+            continue
+        if key in given:
+            raise RecipeError(key, "is given twice", "give one amount per cost")
+        given[key] = value
+    return list(given.items())
 
 
 def costs_in(*found: Mapping[str, Any]) -> list[CostKind]:
-    """The costs that reports or events, by cost, say something of, in the order of tables.
+    """The costs whose names are keys of the mappings (reports or events), in the order of tables.
 
     >>> [kind.label for kind in costs_in({"params": 3, "epoch": 1})]
     ['parameters']

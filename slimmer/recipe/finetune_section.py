@@ -16,63 +16,72 @@ from slimmer.recipe.sections import Section
 
 
 class FinetuneSection(Section):
-    """How the network is trained while and after it slims."""
+    """How the network is trained, under masks and after pruning."""
 
     epochs: float = Field(
-        3.0, ge=0, description="all of them, under masks and slim; 0 prunes in one shot"
+        3.0, ge=0, description="training epochs, including those under masks; 0 prunes in one shot"
     )
-    batch_size: int = Field(128, ge=1, description="images of a step, over all processes")
-    optimizer: str = Field(SGD, description=f"by its name in torch.optim: {', '.join(OPTIMIZERS)}")
+    batch_size: int = Field(128, ge=1, description="images per step, over all processes")
+    optimizer: str = Field(SGD, description=f"one of {', '.join(OPTIMIZERS)}")
     optimizer_options: dict[str, Any] = Field(
-        {}, description="options of its class in torch.optim, such as {betas: [0.9, 0.95]}"
+        {}, description="arguments of its torch.optim class, such as {betas: [0.9, 0.95]}"
     )
     lr: float = Field(
         0.02,
         gt=0,
-        description="highest learning rate; it falls to 0 along a cosine, or by `drops`; "
-        "torch.optim's own where left out and the optimizer is not sgd",
+        description="peak learning rate, with cosine decay to 0 or the steps of `drops`; for optimizers "
+        "other than sgd, the default is that of torch.optim",
     )
     drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (),
-        description="shares of the run at which the learning rate falls tenfold, in place of the cosine",
+        description="fractions of training after which the learning rate is divided by 10, instead of "
+        "cosine decay",
     )
     momentum: float = Field(
         0.9,
         ge=0,
         lt=1,
-        description="of sgd, by Nesterov; others take theirs from `optimizer_options`",
+        description="Nesterov momentum of sgd; for other optimizers see `optimizer_options`",
     )
     weight_decay: float = Field(
         1e-4,
         ge=0,
-        description="of weights; biases and norms have none; torch.optim's own where left out and "
-        "the optimizer is not sgd",
+        description="weight decay, not applied to biases and normalisation layers; for optimizers other "
+        "than sgd, the default is that of torch.optim",
     )
     warmup: float = Field(
-        0.03, ge=0, le=1, description="share of the steps over which the learning rate rises"
+        0.03, ge=0, le=1, description="fraction of the steps used for learning-rate warm-up"
     )
     distill: float = Field(
-        0.9, ge=0, le=1, description="weight of the dense network's outputs in the loss"
+        0.9,
+        ge=0,
+        le=1,
+        description="weight of the knowledge-distillation loss; the teacher is the dense network",
     )
-    temperature: float = Field(
-        4.0, gt=0, description="by which outputs are softened before they are compared"
-    )
+    temperature: float = Field(4.0, gt=0, description="temperature of knowledge distillation")
     recalibrate: int = Field(
-        40, ge=0, description="batches from which batch norm takes its statistics anew"
+        40,
+        ge=0,
+        description="number of batches used to recompute batch-norm statistics after pruning",
     )
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true"
+        "auto",
+        description="training precision; auto is bf16-mixed on GPUs that support it, else 32-true",
     )
     sync_batch_norm: bool = Field(
         False,
-        description="batch norm's statistics are those of all processes' images; on GPUs only",
+        description="compute batch-norm statistics over all processes; GPUs only",
     )
-    save_every: float = Field(30.0, gt=0, description="seconds between two states to resume from")
+    save_every: float = Field(
+        30.0, gt=0, description="seconds between two saved states to resume from"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _default_rates(cls, value: Any) -> Any:
-        return with_defaults(value) if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping):
+            return value
+        return with_defaults(value)
 
     @field_validator("optimizer")
     @classmethod
@@ -81,15 +90,17 @@ class FinetuneSection(Section):
 
     @model_validator(mode="after")
     def _options_apart(self) -> Self:
-        own = OF_THE_SECTION if self.optimizer != SGD else (*OF_THE_SECTION, "momentum")
-        twice = sorted(set(self.optimizer_options) & set(own))
+        own = set(OF_THE_SECTION)
+        if self.optimizer == SGD:
+            own.add("momentum")
+        twice = sorted(set(self.optimizer_options) & own)
         if twice:
             raise ValueError(
-                f"optimizer_options holds {twice[0]}; write finetune.{twice[0]} for it"
+                f"optimizer_options contains {twice[0]}; use finetune.{twice[0]} instead"
             )
         if self.optimizer != SGD and self.momentum != type(self).model_fields["momentum"].default:
             raise ValueError(
-                f"finetune.momentum is that of sgd, and the optimizer is {self.optimizer}; "
-                "see finetune.optimizer_options"
+                f"finetune.momentum applies to sgd, but the optimizer is {self.optimizer}; "
+                "use finetune.optimizer_options"
             )
         return self

@@ -1,6 +1,4 @@
-"""Settings of a recipe by their dotted keys: laid flat, named in short, and what tells several
-recipes apart.
-"""
+"""Recipes as flat mappings of dotted keys: short names, labels, and the keys in which they differ."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +11,7 @@ from slimmer.recipe.recipe import Recipe
 
 
 def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value of a mapping of mappings by its dotted key.
+    """A nested mapping as a flat one, with dotted keys.
 
     >>> flat({"seed": 1, "method": {"name": "taylor", "batches": 8}})
     {'seed': 1, 'method.name': 'taylor', 'method.batches': 8}
@@ -28,9 +26,9 @@ def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_key(key: str) -> str:
-    """A dotted key without its section where no other section of a recipe has a key of that name.
+    """A dotted key without its section, if no other section has a key of that name.
 
-    It depends on nothing but the key, so that names which are made of it stay as they are.
+    The result depends only on the key, so that names of runs are stable.
 
     >>> short_key("budget.flops"), short_key("method.name"), short_key("finetune.warmup")
     ('flops', 'method', 'finetune.warmup')
@@ -42,8 +40,7 @@ def short_key(key: str) -> str:
 
 
 def text(value: Any) -> str:
-    """A value in few characters: of a path its last part, of a list its entries with dashes between
-    them.
+    """A value in few characters: a path as its last part, a list as its entries joined by dashes.
 
     >>> text([1, 2.0]), text("weights/resnet20.th"), text(5e-4), text(None)
     ('1-2', 'resnet20.th', '0.0005', 'none')
@@ -58,7 +55,7 @@ def text(value: Any) -> str:
 
 
 def label(settings: Mapping[str, Any]) -> str:
-    """Settings in one line, mappings laid flat.
+    """Settings in one line, as key=value with flat keys.
 
     >>> label({"method": {"name": "maskconvnet", "lambda_m": [3]}, "budget.flops": 0.5})
     'method=maskconvnet,lambda_m=3,flops=0.5'
@@ -67,28 +64,35 @@ def label(settings: Mapping[str, Any]) -> str:
 
 
 def differing(recipes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The keys on which flat recipes do not all agree, in their order.
+    """The keys in which flat recipes differ, in their order.
 
     >>> differing([{"seed": 0, "device": "cpu"}, {"seed": 1, "device": "cpu"}])
     ['seed']
     """
     recipes = list(recipes)
-    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
-    return [
-        key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
-    ]
+    keys: dict[str, None] = {}
+    for recipe in recipes:
+        keys |= dict.fromkeys(recipe)
+    found = []
+    for key in keys:
+        values = [recipe.get(key) for recipe in recipes]
+        if any(value != values[0] for value in values):
+            found.append(key)
+    return found
 
 
 @cache
 def _sections_with() -> Counter[str]:
-    """How many sections of a recipe have a key of each name; the method's is one section, of
-    several kinds.
+    """The number of sections that have a key of each name. The method section counts once.
 
-    Other packages' methods don't count: names of runs would change with what is installed.
+    Methods of other packages are left out: names of runs must not depend on what is installed.
     """
     found: Counter[str] = Counter()
     for name, field in Recipe.model_fields.items():
         if name != "method":
             found.update(list(getattr(field.annotation, "model_fields", ())))
-    found.update({key for entry in built_in() for key in entry.options.model_fields})
+    of_methods: set[str] = set()
+    for entry in built_in():
+        of_methods |= set(entry.options.model_fields)
+    found.update(of_methods)
     return found

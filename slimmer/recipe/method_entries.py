@@ -1,6 +1,4 @@
-"""The methods that a recipe can name: one entry each, which holds all that the rest of slimmer asks
-about it.
-"""
+"""The registries of criteria and trained methods: everything that other rooms need of a method."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,20 +20,22 @@ from slimmer.recipe.methods import (
 from slimmer.registry import Registry, hint
 
 AUTO: Final = "auto"
-Function: TypeAlias = (
-    str | Callable[..., Any]
-)  # itself, or "module:function", imported when it is needed
+Function: TypeAlias = str | Callable[..., Any]  # a function, or "module:function" to import later
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A way to score channels once, before they are removed.
+    """A criterion: scores channels once, before they are removed.
 
-    Attributes: name: what `method.name` calls it. scores: takes a `slimmer.criteria.ScoreRequest`,
-        returns the score of each unit (units,), float64. options: the method section of a recipe
-        that names it. needs_data: whether it asks for images. ranks: whether scores are ranks
-        within each group. They say nothing across groups, so all are cut alike. cut: takes the
-        request and the scores, returns the plan, where `options.own_cut` says that no budget does.
+    Attributes:
+        name: its name in `method.name`.
+        scores: takes a `slimmer.criteria.ScoreRequest` and returns the scores (units,), float64.
+        options: the class of its method section in a recipe.
+        needs_data: whether it needs images.
+        ranks: whether scores are ranks within each group. Ranks can't be compared between groups,
+            so all groups are pruned uniformly.
+        cut: takes the request and the scores and returns the plan, if an option replaces the budget
+            (`options.own_cut`).
     """
 
     name: str
@@ -48,15 +48,14 @@ class Criterion:
 
 @dataclass(frozen=True)
 class TrainedMethod:
-    """A way to train masks or scales for some steps, and then to cut by the scores that they end
-    with.
+    """A method that trains masks or scales for some steps; their final values are the scores.
 
     Attributes:
-        name: what `method.name` calls it.
-        build: takes a `slimmer.methods.MethodSetup`, returns a `slimmer.methods.Method`.
-        options: the method section of a recipe that names it. Where the optimizer moves the masks, its options
-            `mask_lr` and `mask_decay` are their learning rate and weight decay.
-        cut: as a criterion's, with the scores at the end.
+        name: its name in `method.name`.
+        build: takes a `slimmer.methods.MethodSetup` and returns a `slimmer.methods.Method`.
+        options: the class of its method section in a recipe. If the optimizer trains the masks, the
+            options `mask_lr` and `mask_decay` are their learning rate and weight decay.
+        cut: as for a criterion, with the final scores.
     """
 
     name: str
@@ -96,33 +95,35 @@ for _method in BUILT_IN_METHODS:
 
 
 def built_in() -> tuple[Criterion | TrainedMethod, ...]:
-    """The entries of slimmer's own criteria and trained methods."""
+    """The built-in criteria and trained methods."""
     return (*BUILT_IN_CRITERIA, *BUILT_IN_METHODS)
 
 
 def all_entries() -> tuple[Criterion | TrainedMethod, ...]:
-    """All entries, those of installed packages too."""
+    """All criteria and trained methods, including those of installed packages."""
     return (*CRITERIA.values(), *METHODS.values())
 
 
 def find_method(name: str, *, with_data: bool = True) -> Criterion | TrainedMethod:
-    """The entry that `method.name` means; `auto` is taylor with data, else magnitude.
+    """The entry for `method.name`; `auto` is taylor with data and magnitude without.
 
-    Raises RecipeError for a name that is not known.
+    Raises RecipeError if the name is unknown.
 
     >>> find_method("auto").name, find_method("auto", with_data=False).name, find_method("bar").name
     ('taylor', 'magnitude', 'bar')
     """
     if name == AUTO:
-        return CRITERIA["taylor" if with_data else "magnitude"]
-    found = next((entry for entry in all_entries() if entry.name == name), None)
-    if found is None:
-        raise RecipeError("method.name", f"{name!r} is not known", hint(name, method_names()))
-    return found
+        name = "magnitude"
+        if with_data:
+            name = "taylor"
+    for entry in all_entries():
+        if entry.name == name:
+            return entry
+    raise RecipeError("method.name", f"{name!r} is not known", hint(name, method_names()))
 
 
 def method_names() -> list[str]:
-    """All that `method.name` can be.
+    """The possible values of `method.name`.
 
     >>> method_names()[:3]
     ['auto', 'taylor', 'magnitude']
@@ -131,8 +132,8 @@ def method_names() -> list[str]:
 
 
 def read_options(value: Any) -> Any:
-    """The method section as the options of the method that it names; what is no mapping stays as it
-    is.
+    """The method section as an instance of its options class; anything but a mapping is returned
+    unchanged.
     """
     if not isinstance(value, Mapping):
         return value

@@ -1,4 +1,4 @@
-"""The optimizers that a recipe names, as data: no torch is imported to read a recipe."""
+"""The optimizers that a recipe can use. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from slimmer.errors import RecipeError
 from slimmer.registry import Registry
 
 SGD = "sgd"
-# Options that the section's own keys set, and those that no training here can use.
+# Arguments that keys of the section set, and arguments that slimmer's training loop can't use.
 OF_THE_SECTION = ("params", "lr", "weight_decay")
 UNUSABLE = ("maximize", "differentiable", "capturable")
 
 
 @dataclass(frozen=True)
 class OptimizerEntry:
-    """An optimizer of torch.optim: the name of its class, and the lr and weight decay by default.
+    """An optimizer of torch.optim: its class, and the default learning rate and weight decay.
 
-    The defaults are torch.optim's own, except those of SGD, which are slimmer's.
+    The defaults are those of torch.optim, except for SGD, whose defaults are slimmer's.
     """
 
     name: str
@@ -26,8 +26,8 @@ class OptimizerEntry:
     weight_decay: float = 0.0
 
 
-# Left out: Muon takes matrices only, LBFGS a closure, SparseAdam sparse gradients, and Rprop has
-# no weight decay and follows no learning-rate schedule.
+# Left out: Muon takes only matrices, LBFGS a closure, SparseAdam sparse gradients; Rprop has no
+# weight decay and ignores learning-rate schedules.
 OPTIMIZERS: Registry[OptimizerEntry] = Registry("optimizer", RecipeError)
 for _entry in (
     OptimizerEntry(SGD, "SGD", lr=0.02, weight_decay=1e-4),
@@ -46,7 +46,7 @@ for _entry in (
 
 
 def known_optimizer(name: str) -> str:
-    """The name itself. Raises ValueError with the nearest name where it is not known.
+    """The name itself. Raises ValueError, with the nearest name, if it is unknown.
 
     >>> known_optimizer("adamw")
     'adamw'
@@ -58,13 +58,13 @@ def known_optimizer(name: str) -> str:
 
 
 def with_defaults(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A finetune section with its optimizer's lr and weight decay where it names none.
+    """A finetune section, with the optimizer's default lr and weight decay if it sets none.
 
     >>> with_defaults({"optimizer": "adamw", "lr": 0.002})
     {'lr': 0.002, 'weight_decay': 0.01, 'optimizer': 'adamw'}
     """
     name = section.get("optimizer", SGD)
     if not isinstance(name, str) or name not in OPTIMIZERS:
-        return dict(section)  # refused where the name itself is checked
+        return dict(section)  # the field's own check refuses it
     entry = OPTIMIZERS[name]
     return {"lr": entry.lr, "weight_decay": entry.weight_decay, **section}

@@ -1,4 +1,4 @@
-"""What to do, as data: strict, frozen, versioned; loads without torch."""
+"""The recipe: everything that a run depends on, as frozen, strict, versioned data."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from slimmer.atomic_files import read_text
-from slimmer.errors import RecipeError
+from slimmer.errors import RecipeError, number
 from slimmer.recipe.budget import OTHERS, BudgetSection
 from slimmer.recipe.finetune_section import FinetuneSection
 from slimmer.recipe.method_entries import all_entries, find_method, read_options
@@ -25,7 +25,7 @@ from slimmer.recipe.yaml_text import DEEPEST, MOST_BYTES, parse_yaml, shown, to_
 from slimmer.registry import hint
 
 VERSION: Final = 1
-# Settings that options and Python have under a name of their own; the others go by their key.
+# Options of the command line and arguments in Python that set a key of another name.
 SHORT: Final = {
     "arch": "model.arch",
     "checkpoint": "model.checkpoint",
@@ -41,18 +41,18 @@ SHORT: Final = {
 
 
 def data_at(where: str) -> list[tuple[str, Any]]:
-    """The settings for data at a path, or FILE.py:FUNC, or "digits", in place of those that a
-    recipe names.
-    """
+    """The recipe keys and values for data at a path, from FILE.py:FUNC, or by name ("digits")."""
     return [("data.name", None), ("data.path", where)]
 
 
 class Recipe(Section):
     """Everything that a run depends on."""
 
-    version: Literal[1] = Field(VERSION, description="of this format")
-    seed: int = Field(0, ge=0, le=2**62, description="of all that is random")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    version: Literal[1] = Field(VERSION, description="version of the format")
+    seed: int = Field(0, ge=0, le=2**62, description="random seed")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="training device; auto is cuda if available, else cpu"
+    )
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     budget: BudgetSection = BudgetSection()
@@ -66,63 +66,67 @@ class Recipe(Section):
         self.method.check(self.finetune.epochs, len(self.budget.amounts()))
         if self.model.scratch and self.model.checkpoint is not None:
             raise ValueError(
-                "model.scratch means random weights, model.checkpoint names others; give one of them"
+                "model.scratch means random weights, but model.checkpoint is set; set only one"
             )
         if self.model.scratch and self.finetune.distill:
             raise ValueError(
-                "model.scratch: random weights are no teacher; set finetune.distill to 0"
+                "model.scratch: random weights can't be a teacher; set finetune.distill to 0"
             )
         if self.model.rewrite and self.finetune.sync_batch_norm:
             raise ValueError(
-                "finetune.sync_batch_norm: a rewritten network's batch norms are operations of its program"
+                "finetune.sync_batch_norm needs batch-norm modules, and a network has none after "
+                "model.rewrite; set only one"
             )
         return self
 
     def hash(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the resolved recipe."""
+        """The first 16 hex digits of the SHA-256 of `to_yaml()`."""
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:
-        """The resolved recipe: every key, in a fixed order."""
+        """The complete recipe as YAML: every key, in a fixed order."""
         return to_yaml(json.loads(self.model_dump_json()))
 
 
 def read_recipe(path: Path | None, settings: Iterable[tuple[str, Any]] = ()) -> Recipe:
-    """The recipe of a YAML file (or the defaults) with `settings` ("section.key", value) laid over
-    it.
+    """The recipe of a YAML file, or the default recipe, overridden by `settings`.
 
-    Raises RecipeError with everything that is wrong at once: unknown keys with the nearest name,
-    wrong types.
+    Settings are pairs of a dotted key and a value.
+
+    Raises RecipeError with all errors at once: unknown keys, with the nearest name, and values of
+    the wrong type.
     """
-    data = {} if path is None else read_yaml(path)
-    where = "command line" if path is None else str(path)
+    data: dict[str, Any] = {}
+    where = "command line"
+    if path is not None:
+        data = read_yaml(path)
+        where = str(path)
     for key, value in settings:
         _set(data, key, value)
-        where = "command line" if path is None else f"{path} with what was set over it"
+        if path is not None:
+            where = f"{path}, overridden by settings"
     return make_recipe(data, where)
 
 
 def make_recipe(data: Mapping[str, Any], where: str) -> Recipe:
-    """The recipe that `data` describes. Raises RecipeError with everything that is wrong at once."""
+    """The recipe that `data` describes. Raises RecipeError with all errors at once."""
     try:
         return Recipe.model_validate(_tuples(data))
     except ValidationError as error:
         entries = error.errors()
-        wrong_items = {
-            entry["loc"][:-1] for entry in entries
-        }  # without which pydantic finds their tuple too short
-        told = [
-            each
-            for each in entries
-            if each["type"] != "too_short" or each["loc"] not in wrong_items
-        ]
-        lines = [_explain(each, data) for each in told]
-        count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-        raise RecipeError(where, f"{count} in the recipe", "\n  ".join(lines)) from error
+        invalid_tuples = {entry["loc"][:-1] for entry in entries}
+        lines = []
+        for entry in entries:
+            # pydantic leaves out invalid entries of a tuple, then calls the tuple too short.
+            if entry["type"] == "too_short" and entry["loc"] in invalid_tuples:
+                continue
+            lines.append(_explain(entry, data))
+        found = f"{number(len(lines), 'error')} in the recipe"
+        raise RecipeError(where, found, "\n  ".join(lines)) from error
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """`section.key=value` as its key and its value (read as YAML). Raises RecipeError.
+    """The key and the value of `section.key=value`; the value is YAML. Raises RecipeError.
 
     >>> parse_setting("finetune.lr=0.01")
     ('finetune.lr', 0.01)
@@ -134,27 +138,29 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), parse_yaml(value)
     except ValueError as error:
         raise RecipeError(
-            f"--set {key}", f"{shown(value)} is no YAML value ({error})", "quote it"
+            f"--set {key}",
+            f"{shown(value)} is not a valid YAML value ({error})",
+            "put it in quotes",
         ) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds. Raises RecipeError where it can't be read or holds
-    something else.
-    """
+    """The mapping in a YAML file. Raises RecipeError if the file can't be read or is no mapping."""
     try:
         data = parse_yaml(read_text(path, MOST_BYTES))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(str(path), f"can't be read ({error})", "give a YAML file") from error
+        raise RecipeError(
+            str(path), f"can't be read ({error})", "give a readable YAML file"
+        ) from error
     except ValueError as error:
         raise RecipeError(
-            str(path), f"is no YAML that slimmer takes: {error}", "mend what is named"
+            str(path), f"is not valid YAML: {error}", "fix the file at that place"
         ) from error
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise RecipeError(
-            str(path), f"holds a {type(data).__name__}", "a recipe is a mapping of sections"
+            str(path), f"contains a {type(data).__name__}", "a recipe is a mapping of sections"
         )
     return data
 
@@ -162,42 +168,42 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     if len(sections) > DEEPEST:
-        raise RecipeError(shown(key), "is no setting", "write section.key=value")
+        raise RecipeError(shown(key), "is not a setting", "write section.key=value")
     for section in sections:
-        if data.get(section) is None:  # a section that is left empty
+        if data.get(section) is None:  # an empty section
             data[section] = {}
         inner = data[section]
         if not isinstance(inner, dict):
-            raise RecipeError(key, f"{section} is no section", "write section.key=value")
+            raise RecipeError(key, f"{section} is not a section", "write section.key=value")
         data = inner
     data[last] = value
 
 
 def _tuples(value: Any) -> Any:
-    """YAML's lists as the tuples that a frozen recipe holds."""
+    """The value with tuples instead of lists: a recipe is immutable."""
     if isinstance(value, Mapping):
         return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    return value
 
 
 def _explain(entry: Any, data: Mapping[str, Any]) -> str:
-    """One mistake in words, of those that pydantic found in `data`."""
-    keys = [str(part) for part in entry["loc"]]
-    keys = [key for key in keys if key != OTHERS]
+    """The message for one error that pydantic found in `data`."""
+    keys = [str(part) for part in entry["loc"] if part != OTHERS]
     where = ".".join(keys) or "recipe"
     if entry["type"] == "extra_forbidden":
         return f"{where}: {_unknown(keys, data)}"
     if entry["type"] == "unknown_method":
         return f"{where}.name: {entry['msg']} (found {shown(entry['ctx']['name'])})"
     message = entry["msg"].removeprefix("Value error, ")
-    whole_section = (
-        isinstance(entry["input"], Mapping) and len(keys) < 2
-    )  # of all its keys, too much to show
-    return f"{where}: {message}" + ("" if whole_section else f" (found {shown(entry['input'])})")
+    if isinstance(entry["input"], Mapping) and len(keys) < 2:  # a whole section: too long to show
+        return f"{where}: {message}"
+    return f"{where}: {message} (found {shown(entry['input'])})"
 
 
 def _unknown(keys: list[str], data: Mapping[str, Any]) -> str:
-    """Why a key is not known, and what is."""
+    """The message for an unknown key, with the known ones."""
     *sections, name = keys
     if sections == ["method"]:
         return _unknown_option(name, data["method"].get("name", "auto"))
@@ -208,8 +214,8 @@ def _unknown(keys: list[str], data: Mapping[str, Any]) -> str:
 
 
 def _unknown_option(name: str, method: str) -> str:
-    """Why the method has no such option, and who has."""
+    """The message for an unknown option of a method, with the methods that have it."""
     others = [entry.name for entry in all_entries() if name in entry.options.model_fields]
     if others:
-        return f"{method} has no such option ({', '.join(others)} has)"
+        return f"{method} has no such option; it belongs to {', '.join(others)}"
     return f"is not known; {hint(name, find_method(method).options.model_fields)}"

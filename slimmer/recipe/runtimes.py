@@ -1,4 +1,4 @@
-"""The names of runtimes, as a recipe knows them: none is loaded to read a recipe."""
+"""The names of runtimes. Reading a recipe loads none of them."""
 
 from slimmer.registry import hint, plugin_names
 
@@ -8,7 +8,7 @@ OWN = (DEFAULT, "torch", "torch-compiled")
 
 
 def runtime_names() -> tuple[str, ...]:
-    """The names of slimmer's own runtimes, then those that installed packages add.
+    """The names of the built-in runtimes, then of those that installed packages add.
 
     >>> runtime_names()[:2]
     ('onnxruntime', 'torch')
@@ -17,7 +17,7 @@ def runtime_names() -> tuple[str, ...]:
 
 
 def known_runtime(name: str) -> str:
-    """The name itself. Raises ValueError with the nearest name where it is not known.
+    """The name itself. Raises ValueError, with the nearest name, if it is unknown.
 
     >>> known_runtime("torch")
     'torch'

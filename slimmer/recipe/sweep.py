@@ -1,6 +1,4 @@
-"""What a sweep file says: a grid and a list of settings over a recipe, and the recipes that they
-make.
-"""
+"""Sweep files: a recipe, and a grid or a list of settings to vary. Expands them to recipes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,174 +10,188 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from slimmer.errors import RecipeError
+from slimmer.errors import RecipeError, number
 from slimmer.recipe.keys import flat, label
 from slimmer.recipe.recipe import Recipe, read_recipe, read_yaml
 from slimmer.recipe.sections import Section
 from slimmer.registry import hint
 
+__all__ = ["Settings", "SweepFile", "number", "plan_rows", "read_sweep"]
+
 VERSION: Final = 1
-LONGEST: Final = 150  # characters of a row's name; file systems take 255
+LONGEST: Final = 150  # characters of a row's name; file systems allow 255
 MOST_ROWS: Final = 10_000
-NAMED: Final = 3  # rows that are named for one mistake
+NAMED: Final = 3  # rows listed per error
 
 Settings = Sequence[tuple[str, Any]]
 
 
 class SweepFile(Section):
-    """What a sweep file says: a recipe, and what its rows set in it.
+    """A sweep file: a recipe, and the settings of its rows.
 
-    A key is one of a recipe's in dots, a whole section (its value a mapping, which replaces the
-    section), or `recipe`, whose values are recipes to start from. Paths of recipes are relative to
-    the sweep file.
+    A key of a setting is a dotted key of a recipe; a section, whose value is a mapping that replaces
+    the section; or `recipe`, whose value is the recipe to start from. Paths of recipes are relative
+    to the sweep file.
     """
 
-    version: Literal[1] = Field(VERSION, description="of this format")
+    version: Literal[1] = Field(VERSION, description="version of the format")
     recipe: str | None = Field(
-        None, description="the recipe that all rows start from; its defaults where left out"
+        None, description="the recipe that all rows start from; the default recipe if left out"
     )
-    grid: dict[str, list[Any]] = Field(
-        {}, description="values of each key; every combination is a row"
-    )
+    grid: dict[str, list[Any]] = Field({}, description="values per key; every combination is a row")
     rows: list[dict[str, Any]] = Field(
         [], description="settings of single rows, each combined with the whole grid"
     )
 
 
 def plan_rows(path: Path, given: Settings = ()) -> dict[str, Recipe]:
-    """The recipes of the sweep file in `path` by their rows' names, the grid's last key changing
-    fastest.
+    """The recipes of the rows of a sweep file by the rows' names; the last key varies fastest.
 
-    A name is made of what the row sets, fits a directory, and stays when values are added to the
-    sweep. `given` settings are laid over the recipe of every row.
+    The name of a row consists of its settings, is a valid directory name, and does not change when
+    values are added to the sweep. `given` settings apply to all rows.
 
-    Raises RecipeError with all that is wrong at once.
+    Raises RecipeError with all errors at once.
     """
     found = read_sweep(path)
     _check_number(path, found)
     _check_keys(path, found, given)
-    combinations = [
-        dict(zip(found.grid, values, strict=True)) for values in product(*found.grid.values())
-    ]
-    overrides = [{**row, **cell} for row in found.rows or [{}] for cell in combinations]
+    overrides = _overrides(found)
     recipes: dict[str, Recipe] = {}
-    mistakes: dict[str, list[str]] = {}
+    errors: dict[str, list[str]] = {}  # message -> rows
     for settings in overrides:
-        named = label(
-            {
-                key: Path(str(value)).stem if key == "recipe" else value
-                for key, value in settings.items()
-            }
-        )
+        named = _row_name(settings)
         try:
             recipe = _resolve(path, {"recipe": found.recipe, **settings}, given)
         except RecipeError as error:
-            lines = (
-                error.right.splitlines()
-                if "in the recipe" in error.found
-                else [f"{error.where}: {error.found}"]
-            )
-            for line in lines:
-                mistakes.setdefault(line.strip(), []).append(named)
+            for line in _messages(error):
+                errors.setdefault(line, []).append(named)
             continue
-        name = _directory(named, recipe, recipes)
-        twin = next((other for other, each in recipes.items() if each == recipe), None)
-        if twin is not None:
-            mistakes.setdefault(f"the same recipe as {twin}", []).append(named)
-        recipes[name] = recipe
-        for line in _lacks(recipe):
-            mistakes.setdefault(line, []).append(named)
-    if mistakes:
-        lines = [f"{line} ({_whose(names, len(overrides))})" for line, names in mistakes.items()]
-        raise RecipeError(
-            str(path), f"{number(len(lines), 'mistake')} in its rows", "\n  ".join(lines)
-        )
+        for other, each in recipes.items():
+            if each == recipe:
+                errors.setdefault(f"the same recipe as row {other}", []).append(named)
+                break
+        recipes[_directory(named, recipe, recipes)] = recipe
+        for line in _missing(recipe):
+            errors.setdefault(line, []).append(named)
+    if errors:
+        lines = [f"{line} ({_whose(names, len(overrides))})" for line, names in errors.items()]
+        count = number(len(lines), "error")
+        raise RecipeError(str(path), f"{count} in its rows", "\n  ".join(lines))
     return recipes
 
 
+def _overrides(found: SweepFile) -> list[dict[str, Any]]:
+    """The settings of every row: each of `rows` with each combination of `grid`."""
+    combinations = [
+        dict(zip(found.grid, values, strict=True)) for values in product(*found.grid.values())
+    ]
+    overrides = []
+    for row in found.rows or [{}]:
+        overrides += [{**row, **combination} for combination in combinations]
+    return overrides
+
+
+def _row_name(settings: Mapping[str, Any]) -> str:
+    """The settings of a row in one line; of a recipe file, only its name."""
+    shown = dict(settings)
+    if "recipe" in shown:
+        shown["recipe"] = Path(str(shown["recipe"])).stem
+    return label(shown)
+
+
+def _messages(error: RecipeError) -> list[str]:
+    """The separate messages of an error, which may be a list of errors of a recipe."""
+    if "in the recipe" in error.found:
+        return [line.strip() for line in error.right.splitlines()]
+    return [f"{error.where}: {error.found}"]
+
+
 def read_sweep(path: Path) -> SweepFile:
-    """The sweep file in `path`. Raises RecipeError with everything that is wrong at once, also for
-    no rows.
-    """
+    """The sweep file at `path`. Raises RecipeError with all errors at once, or if it has no rows."""
     data = read_yaml(path)
     try:
         found = SweepFile.model_validate(data)
     except ValidationError as error:
         lines = []
         for entry in error.errors():
-            where, *_ = (str(part) for part in entry["loc"])
-            known = f"is not known; {hint(where, SweepFile.model_fields)}"
-            lines.append(
-                f"{where}: {known if entry['type'] == 'extra_forbidden' else entry['msg']}"
-            )
-        found_ = f"{number(len(lines), 'mistake')} in the sweep"
-        raise RecipeError(str(path), found_, "\n  ".join(lines)) from error
+            where = str(entry["loc"][0])
+            message = entry["msg"]
+            if entry["type"] == "extra_forbidden":
+                message = f"is not known; {hint(where, SweepFile.model_fields)}"
+            lines.append(f"{where}: {message}")
+        count = number(len(lines), "error")
+        raise RecipeError(str(path), f"{count} in the sweep file", "\n  ".join(lines)) from error
     empty = [key for key, values in found.grid.items() if not values]
     if empty or not (found.grid or found.rows):
-        what = f"grid: {empty[0]} has no values" if empty else "neither grid nor rows"
+        what = "neither grid nor rows"
+        if empty:
+            what = f"grid: {empty[0]} has no values"
         raise RecipeError(
             str(path),
-            f"a sweep with no rows: {what}",
+            f"the sweep has no rows: {what}",
             "list values under grid, or settings under rows",
         )
     return found
 
 
 def _check_number(path: Path, found: SweepFile) -> None:
-    """Raise RecipeError where there are more rows than anybody runs; counted before any is made."""
+    """Raise RecipeError if there are too many rows; called before any row is built."""
     rows = prod(map(len, found.grid.values())) * max(1, len(found.rows))
     if rows > MOST_ROWS:
-        right = f"a sweep has {MOST_ROWS:,} rows at most: leave values out, or make several sweeps"
-        raise RecipeError(str(path), f"its grid makes {rows:,} rows", right)
+        right = (
+            f"a sweep can have {MOST_ROWS:,} rows: remove values, or split it into several sweeps"
+        )
+        raise RecipeError(str(path), f"the sweep has {rows:,} rows", right)
 
 
 def _check_keys(path: Path, found: SweepFile, given: Settings) -> None:
-    """Raise RecipeError where a key is set twice."""
-    in_grid = dict.fromkeys(
-        key
-        for name, values in found.grid.items()
-        for value in values
-        for key in flat({name: value})
-    )
-    in_rows = {key for row in found.rows for key in flat(row)}
+    """Raise RecipeError if a key is set twice."""
+    in_grid: dict[str, Any] = {}
+    for name, values in found.grid.items():
+        for value in values:
+            in_grid |= flat({name: value})
+    in_rows: dict[str, Any] = {}
+    for row in found.rows:
+        in_rows |= flat(row)
     twice = [f"{key}: in grid and in rows" for key in in_grid if key in in_rows]
-    twice += [
-        f"{key}: on the command line and in the sweep"
-        for key, _ in given
-        if key in {*in_grid, *in_rows}
-    ]
+    for key, _ in given:
+        if key in in_grid or key in in_rows:
+            twice.append(f"{key}: on the command line and in the sweep file")
     if twice:
-        raise RecipeError(
-            str(path), "a setting is there twice", "\n  ".join(["name it once:", *twice])
-        )
+        lines = "\n  ".join(["set each key only once:", *twice])
+        raise RecipeError(str(path), "a key is set twice", lines)
 
 
 def _resolve(path: Path, settings: Mapping[str, Any], given: Settings) -> Recipe:
-    """The recipe of one row: whole sections first, so that keys are laid over them. Raises
+    """The recipe of one row. Sections are set first, so that single keys override them. Raises
     RecipeError.
     """
-    start = settings["recipe"]
-    base = None if start is None else path.parent / str(start)
-    laid = [(key, deepcopy(value)) for key, value in [*settings.items(), *given] if key != "recipe"]
-    return read_recipe(base, sorted(laid, key=lambda pair: pair[0].count(".")))
+    base = None
+    if settings["recipe"] is not None:
+        base = path.parent / str(settings["recipe"])
+    pairs = []
+    for key, value in [*settings.items(), *given]:
+        if key != "recipe":
+            pairs.append((key, deepcopy(value)))
+    return read_recipe(base, sorted(pairs, key=lambda pair: pair[0].count(".")))
 
 
-def _lacks(recipe: Recipe) -> list[str]:
-    """What a row's recipe needs and does not have, as far as that is seen without loading a
-    network.
-    """
+def _missing(recipe: Recipe) -> list[str]:
+    """What is missing in a recipe, as far as this is known without loading a network."""
     checkpoint = recipe.model.checkpoint
-    found = [] if recipe.method.own_cut() or recipe.budget.amounts() else ["budget: none is named"]
+    found = []
+    if not recipe.method.own_cut() and not recipe.budget.amounts():
+        found.append("budget: no budget given")
     if checkpoint is None and not recipe.model.scratch:
-        found.append("model.checkpoint: none is named")
+        found.append("model.checkpoint: no checkpoint given")
     elif checkpoint is not None and not Path(checkpoint).is_file():
-        found.append(f"model.checkpoint: {checkpoint} is no file")
+        found.append(f"model.checkpoint: {checkpoint} is not a file")
     return found
 
 
 def _directory(named: str, recipe: Recipe, taken: Mapping[str, Recipe]) -> str:
-    """A row's name as a directory can have it; where it had to be cut or is taken, ended by the
-    recipe's hash.
+    """The directory of a row: its name without special characters. The hash of the recipe is added
+    if the name is too long or taken.
     """
     safe = re.sub(r"[^\w.=,+%-]+", "-", named).lstrip(".-")
     if safe in taken or len(safe) > LONGEST:
@@ -188,17 +200,10 @@ def _directory(named: str, recipe: Recipe, taken: Mapping[str, Recipe]) -> str:
 
 
 def _whose(names: Sequence[str], total: int) -> str:
-    """The rows that have a mistake, in few words."""
+    """The rows that have an error, in few words."""
     if len(names) == total > 1:
         return f"all {total} rows"
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{'; '.join(name or 'the row without settings' for name in names[:NAMED])}{more}"
-
-
-def number(count: int, what: str) -> str:
-    """A count in words.
-
-    >>> number(1, "mistake"), number(2, "mistake")
-    ('one mistake', '2 mistakes')
-    """
-    return f"one {what}" if count == 1 else f"{count} {what}s"
+    text = "; ".join([name or "the row without settings" for name in names[:NAMED]])
+    if len(names) > NAMED:
+        text += f" and {len(names) - NAMED} more"
+    return text
