@@ -191,7 +191,7 @@ def test_an_installed_cost_is_a_key_of_the_recipes_budget(peak_memory):
             ["--budget", "peak_memory=1KiB", "--budget", "params=2"],
             "budget.params: '2' is too large for a ratio",
         ),
-        (["--budget", "peak_memory=100"], "above 1 as a ratio"),
+        (["--budget", "peak_memory=100"], "too large for a ratio"),
     ],
 )
 def test_a_budget_that_cannot_be_read_is_refused_at_the_recipe(peak_memory, options, told):

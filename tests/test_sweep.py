@@ -194,7 +194,7 @@ def test_all_mistakes_of_all_rows_are_shown_at_once_each_once(here):
         ("grid: {seed: 0}\n", "grid"),
         ("version: 2\ngrid: {seed: [0]}\n", "version"),
         ("grid: [\n", "is not valid YAML"),
-        ("- 1\n", "holds a list"),
+        ("- 1\n", "contains a list"),
         ("recipe: nowhere.yaml\ngrid: {seed: [0, 1]}\n", "nowhere.yaml: can't be read"),
         ("recipe: base.yaml\ngrid: {seed: [0]}\nrows: [{seed: 1}]\n", "seed: in grid and in rows"),
         (
