@@ -177,7 +177,7 @@ def test_lazy_layers_that_never_ran_are_named_and_pruned_once_they_ran():
 @pytest.mark.parametrize("rewrite", [False, True])
 def test_layers_made_in_the_first_call_are_named_and_pruned_once_they_are_made(rewrite):
     model = MadeInForward().eval()
-    found = "MadeInForward: makes layers in its first call (extra)\n  call it once"
+    found = "MadeInForward: creates layers in its first call (extra)\n  call it once"
     message = refused(model, rewrite=rewrite)
     assert found in message
     assert "--trace" not in message  # called once, the whole network can be traced
@@ -480,7 +480,7 @@ def test_an_input_by_name_alone_is_refused_with_what_to_do():
     model = Named()
     assert "wrap it in a module" in refused(model)
     model.example_inputs = {"image": torch.zeros(2, *SIZE)}
-    assert "takes 'image' by name alone" in refused(model)
+    assert "takes 'image' as keyword-only arguments" in refused(model)
 
 
 # What helps
@@ -670,7 +670,9 @@ def test_an_answer_of_a_class_that_a_program_cannot_make_is_not_rewritten():
     )
     model = BoxAnswer().eval()
     assert slimmer.prune(model, flops=0.5, input_size=SIZE).report["flops"]["ratio"] <= 0.5
-    assert "its answer holds a Box, which a program can't make" in refused(model, rewrite=True)
+    assert "its output contains a Box, which a program can't construct" in refused(
+        model, rewrite=True
+    )
     wrong = KnownAnswer()
     wrong.counted = True
     assert "no channel of the network can be pruned" in refused(wrong)

@@ -268,7 +268,7 @@ def test_equal_splits_leaves_whole_what_is_split_by_a_number_that_nothing_follow
     graph = graph_of(made(ByLiteral()), equal_splits=True)
     reasons = [row.reason for row in graph.fixed if row.layer == "block.enter"]
     assert reasons[0].startswith(
-        "a count of channels that the code holds; cut, it fails: RuntimeError"
+        "the code depends on the number of channels; when pruned: RuntimeError"
     )
 
 

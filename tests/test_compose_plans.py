@@ -104,7 +104,9 @@ def test_a_file_that_was_pruned_twice_loads_from_the_unpruned_architecture(tmp_p
 def test_a_pruned_network_is_not_rewritten(tmp_path):
     model = build("cifar_resnet8").eval()
     _, first, second = twice(model, (3, 32, 32), 5)
-    with pytest.raises(ModelError, match="was pruned before, and can't be rewritten now"):
+    with pytest.raises(
+        ModelError, match="the network was pruned before and can't be rewritten now"
+    ):
         Identity("cifar_resnet8", 10, (3, 32, 32), first).after(second, rewritten=True)
 
 

@@ -351,7 +351,7 @@ def test_a_network_with_inputs_of_its_own_is_pruned_without_data():
     torch.manual_seed(0)
     result = slimmer.prune(Two(), flops=0.5, rewrite=True)
     assert result.report["flops"]["ratio"] <= 0.5
-    assert result.report["inputs"] == "one call of inputs of 2x2x8x8 and 2x3"
+    assert result.report["inputs"] == "one call with inputs of 2x2x8x8 and 2x3"
 
 
 def test_inspect_tells_what_each_layer_costs_and_holds():

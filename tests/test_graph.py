@@ -94,7 +94,7 @@ def test_what_stays_is_listed_with_its_reason(pattern):
 
 def test_reasons_name_the_operation_and_its_line(pattern):
     _, graph = zoo.traced(pattern)
-    bare = ("the network's output", "a parameter shared by", "no convolution or linear layer")
+    bare = ("the network's output", "a parameter shared by", "its weights are not used")
     named = set()
     for row in graph.fixed:
         if not row.reason.startswith(bare):
@@ -283,7 +283,7 @@ class Branching(nn.Module):
 def test_a_branch_on_data_is_refused_with_the_module_and_the_line():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), Branching())
     line = "return self.conv(x) if x.sum() > 0 else self.conv(-x)"
-    found = rf"can't be traced with one call of inputs of 2x3x6x6, in 1 \(test_graph.py:\d+: {re.escape(line)}\)"
+    found = rf"can't be traced with one call with inputs of 2x3x6x6, in 1 \(test_graph.py:\d+: {re.escape(line)}\)"
     with pytest.raises(ModelError, match=found):
         build_graph(model, zoo.SIZE)
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
@@ -291,7 +291,7 @@ def test_a_branch_on_data_is_refused_with_the_module_and_the_line():
 
 def test_a_wrong_input_size_is_refused():
     with pytest.raises(
-        ModelError, match="can't be traced with one call of inputs of 2x5x6x6, in conv1"
+        ModelError, match="can't be traced with one call with inputs of 2x5x6x6, in conv1"
     ):
         build_graph(zoo.make("Chain"), (5, 6, 6))
 
@@ -343,13 +343,13 @@ def test_numbers_that_stand_in_the_code_fix_what_they_meet():
     graph = build_graph(Shifted(), zoo.SIZE)
     assert graph.groups == ()
     assert re.match(
-        r"numbers that stand in the code: aten\.\w+ in .*test_graph\.py:\d+\)$",
+        r"a constant in the code: aten\.\w+ in .*test_graph\.py:\d+\)$",
         graph.fixed[0].reason,
     )
 
 
 class TiedAutoencoder(nn.Module):
-    """One weight read by a convolution and by an operation that is not known."""
+    """One weight read by a convolution and by an unsupported operation."""
 
     def __init__(self):
         super().__init__()
@@ -590,5 +590,5 @@ class Undecided(nn.Module):
 
 def test_a_layer_of_training_alone_that_can_not_be_traced_says_so():
     [row] = [row for row in build_graph(Undecided(), zoo.SIZE).fixed if row.layer == "aux"]
-    assert "training may read what is cut here: it can't be traced in training" in row.reason
+    assert "training may use them, but the network can't be traced in training" in row.reason
     assert "test_graph.py:" in row.reason

@@ -79,7 +79,7 @@ def test_a_layer_stands_for_the_whole_group_that_its_output_is_part_of():
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
-    [("layer9.*", "no layer has such a name"), ("fc", "names only layers whose channels stay")],
+    [("layer9.*", "matches no layer"), ("fc", "matches only layers that can't be pruned")],
 )
 def test_a_pattern_that_cuts_nothing_is_refused(pattern, found):
     with pytest.raises(ModelError, match=found) as error:
@@ -297,7 +297,7 @@ def test_options_reach_the_criterion(checkpoint):
             RecipeError,
             "give one of them: a budget, or",
         ),
-        ({"method.ratios": {"layer9": 0.5}}, ModelError, "no layer has such a name"),
+        ({"method.ratios": {"layer9": 0.5}}, ModelError, "matches no layer"),
         ({"method.sensitivity": 2, "budget.flops": 0.5}, RecipeError, "needs data"),
         ({}, BudgetError, "no budget given"),
     ],

@@ -134,7 +134,7 @@ def test_what_a_layer_norm_takes_statistics_of_stays_since_fewer_channels_have_o
     graph = examine(model, Identity("", 5, SIZE))[1]
     assert graph.groups == ()
     assert [row.reason.partition(":")[0] for row in graph.fixed] == [
-        "statistics over several channels",
+        "normalization statistics over several channels",
         "the network's output",
     ]
     x = torch.rand(2, *SIZE, dtype=torch.float64)

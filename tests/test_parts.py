@@ -231,7 +231,7 @@ class Held:
 
 
 def test_a_part_whose_answer_can_t_be_followed_is_refused():
-    with pytest.raises(ModelError, match="part gives a Held, and what is in it can't be followed"):
+    with pytest.raises(ModelError, match="part returns a Held, whose contents can't be traced"):
         slimmer.prune(Opaque().eval(), flops=0.7, input_size=SIZE, trace=("part",))
 
 
@@ -258,7 +258,11 @@ class Sparing(nn.Module):
         (detector, ("backbon",), "no module of that name\n  did you mean 'backbone'?"),
         (detector, ("head.mod",), "did you mean 'head.mid'?"),
         (Peeking, ("other",), "neither it nor a module in it is called"),
-        (shared, ("part",), "part.first.0.weight is also other.0.0.weight, which is not traced"),
+        (
+            shared,
+            ("part",),
+            "part.first.0.weight is shared with other.0.0.weight, which is not traced",
+        ),
         (Sparing, ("head",), "head gets an empty tensor, 0x3x16x16"),
     ],
 )

@@ -107,7 +107,7 @@ def test_masked_equals_rewritten(rewritten):
 def test_masked_equals_rewritten_for_every_pattern(pattern):
     """Those without numbers in the code have the same groups as ever, and one can't be rewritten."""
     if pattern == "SpectralNorm":
-        with pytest.raises(ModelError, match="holds a program of its own"):
+        with pytest.raises(ModelError, match="contains a subprogram"):
             zoo.program(pattern)
         return
     model, program = zoo.program(pattern)
@@ -460,25 +460,25 @@ class Choosing(Auxiliary):
     ("kind", "found"),
     [
         (Auxiliary, "in training it does more than in eval mode, which would be lost: aux\n"),
-        (Quiet, "in training it leaves out aten.linear in aux"),
+        (Quiet, "training skips aten.linear in aux"),
         (
             Noise,
             "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module",
         ),
-        (Counting, "its program holds the number of images"),
+        (Counting, "its program fixes the batch size"),
         (Weighted, "in training it does more than in eval mode, which would be lost: aten.mul"),
         (
             Straight,
-            "has a backward pass of its own making (SignBackward), which its program would lose",
+            "has a custom backward pass (SignBackward), which its program would lose",
         ),
-        (Scaled, "holds other numbers in training than in eval mode"),
+        (Scaled, "has constants that differ between training and eval"),
         (
             Guarded,
-            "holds a program of its own (a branch on data, a block without gradients or under autocast)",
+            "contains a subprogram (a branch on data, a block under no_grad or autocast)",
         ),
         (
             Choosing,
-            "can't be traced in training with one call of inputs of 2x3x6x6, in the top module (test_rewrite.py:",
+            "can't be traced in training with one call with inputs of 2x3x6x6, in the top module (test_rewrite.py:",
         ),
     ],
 )
@@ -559,7 +559,7 @@ def test_a_network_of_other_inputs_than_tensors_is_refused():
         def forward(self, batch):
             return self.head(self.conv(batch["image"]).mean((2, 3)))
 
-    with pytest.raises(ModelError, match="takes inputs that are no tensors"):
+    with pytest.raises(ModelError, match="takes inputs that are not tensors"):
         read_program(Named(), ({"image": torch.zeros(2, 3, 6, 6)},))
 
 
@@ -580,7 +580,7 @@ def test_what_no_number_could_mend_stays_as_without_rewriting():
     program = read_program(Stepped(), zoo.SIZE)
     assert [group.name for group in program.channels.groups] == ["conv2"]
     assert program.channels == build_graph(Stepped(), zoo.SIZE)
-    assert program.channels.fixed[0].reason.startswith("channels counted in the code: aten.slice")
+    assert program.channels.fixed[0].reason.startswith("hard-coded channel indices: aten.slice")
 
 
 class Scaled(nn.Module):
@@ -604,7 +604,7 @@ def test_what_labels_miss_the_self_check_finds():
     checked = probe(model, program.channels, zoo.SIZE, program.prune)
     assert [group.name for group in checked.groups] == ["conv2"]
     [row] = [row for row in checked.fixed if row.layer == "conv1"]
-    assert row.reason.startswith("a count of channels that the code holds; cut, it fails")
+    assert row.reason.startswith("the code depends on the number of channels; when pruned: ")
     plan = make_plan(checked, {"conv2": [1, 2]})
     check_same(model, checked, plan, zoo.SIZE, program.prune)
 

@@ -49,7 +49,7 @@ def test_a_wrapper_is_refused_by_the_name_of_its_network_and_never_called(use):
     wrapper = Trainer(small())
     Trainer.calls.clear()
     with pytest.raises(
-        ModelError, match=r"Trainer: has no forward of its own\n.* holds: model\.model$"
+        ModelError, match=r"Trainer: has no forward method\n.* inside it: model\.model$"
     ):
         use(wrapper, input_size=SIZE)
     assert Trainer.calls == []
@@ -65,7 +65,7 @@ def test_a_wrapper_is_refused_where_a_run_is_loaded(tmp_path):
 def test_what_holds_several_networks_or_deeper_ones_is_refused_too():
     with pytest.raises(ModelError, match="give the module whose forward"):
         slimmer.inspect(nn.ModuleList([small(), small()]), input_size=SIZE)
-    with pytest.raises(ModelError, match=r"holds: model\.inner\.net$"):
+    with pytest.raises(ModelError, match=r"inside it: model\.inner\.net$"):
         slimmer.inspect(nn.ModuleDict({"inner": nn.ModuleDict({"net": small()})}), input_size=SIZE)
 
 

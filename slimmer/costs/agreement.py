@@ -40,5 +40,5 @@ def check_agreement(network: str, counts: Mapping[Place, int], seen: Mapping[str
         mine, other = counted[module], seen.get(module, 0)
         if mine != other:
             found = f"fvcore counts {mine:,} multiply-adds and torch.utils.flop_counter {other:,}"
-            right = "write what it computes as plain operations: a budget on FLOPs that can't be counted would not hold"
+            right = "rewrite it with standard operations, whose FLOPs both can count"
             raise ModelError(module or f"the top module, {network}", found, right)

@@ -80,8 +80,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not self.cost.dense:
-            found = f"the dense network has 0 {self.cost.name}, of which nothing can go"
-            right = "give a budget on something that it has"
+            found = f"the dense network has 0 {self.cost.name}, so there is nothing to remove"
+            right = "set a budget on another cost"
             raise BudgetError(f"budget.{self.cost.name}", found, right)
 
     @property

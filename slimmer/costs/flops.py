@@ -65,7 +65,7 @@ def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ClosedF
                 raise ModelError(
                     place[0] or "the top module",
                     f"{count} FLOPs of {place[1]} don't divide by its widths",
-                    "put each such operation into a module of its own",
+                    "put each of these operations into its own module",
                 )
             terms.append(Term(factor, operation.axes))
     return closed_form("flops", graph, terms, constant + sum(counts.values()))

@@ -55,9 +55,7 @@ def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
             IndexError,
         ) as error:
             found = f"torch.utils.flop_counter can't count its FLOPs, {place_of(model, counted)}: {first_line(error)}"
-            raise ModelError(
-                type(model).__name__, found, "give the inputs that it takes"
-            ) from error
+            raise ModelError(type(model).__name__, found, "give inputs that it accepts") from error
 
 
 class _Whole:

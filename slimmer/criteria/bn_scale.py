@@ -30,7 +30,7 @@ def bn_scale_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
     scales = model.state_dict()
     found = {group.name: _scales(model, group) for group in graph.groups}
     if graph.groups and not any(found.values()):
-        right = "take another criterion, such as l1 or taylor"
+        right = "use another criterion, such as l1 or taylor"
         raise ModelError(
             "method.name", "no channel group of the network has a batch norm with scales", right
         )

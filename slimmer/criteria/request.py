@@ -38,5 +38,5 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     """
     scores = torch.cat([*parts, torch.zeros(0, dtype=torch.float64)])
     if not scores.isfinite().all():
-        raise ModelError("model", "has weights that are not numbers", "check its checkpoint")
+        raise ModelError("model", "has NaN or infinite weights", "check its checkpoint")
     return scores

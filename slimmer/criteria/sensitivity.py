@@ -51,7 +51,7 @@ def sensitivity_scores(
         dense = _answers(masked, images)
         if not dense.isfinite().all():
             raise ModelError(
-                "model", "gives outputs that are not numbers on the data", "check its weights"
+                "model", "returns NaN or infinite outputs on the data", "check its weights"
             )
         for done, group in enumerate(graph.groups):
             tell(done)

@@ -54,7 +54,7 @@ def taylor_scores(
             chances = answer.detach().float().softmax(1).cpu()
             if chances.isnan().any():
                 raise ModelError(
-                    "model", "gives outputs that are not numbers on the data", "check its weights"
+                    "model", "returns NaN or infinite outputs on the data", "check its weights"
                 )
             drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
             loss = cross_entropy(answer.float(), drawn.to(answer.device))

@@ -1,4 +1,4 @@
-"""Which channels of a network go together, read off its own program."""
+"""Find the channel groups of a network by tracing it."""
 
 from slimmer.graph.attributes import find_attributes
 from slimmer.graph.channels import (

@@ -1,4 +1,4 @@
-"""Whole numbers that a user's modules hold and that name widths: which of them may follow a plan."""
+"""Integer attributes of the user's modules that state a width, and which of them a plan may change."""
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -15,7 +15,7 @@ from slimmer.graph.inputs import Inputs, example_inputs
 from slimmer.graph.program import quiet
 from slimmer.models.copying import duplicate, set_mode_
 
-# Words in names of numbers that count something else, whatever their value.
+# Words in the names of attributes that count something else than channels.
 OTHERWISE = frozenset(
     (
         *(
@@ -50,24 +50,23 @@ OTHERWISE = frozenset(
 
 
 def find_attributes(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ChannelGraph:
-    """The graph with the attributes of the user's modules that name a width which may change.
+    """The graph with those attributes of the user's modules that state a prunable width.
 
-    Where the code of a module itself cuts channels into parts of an attribute's value, the
-    attribute is their width; else it names every width of that value among the tensors that the
-    module holds, itself or in modules inside. A number that forward reads is none of these: the
-    network was found to be right with it as it is.
+    If a module's own code splits channels into parts as wide as an attribute's value, the attribute
+    is the width of these parts. Otherwise it may stand for every width of that value among the
+    tensors of the module and of the modules inside it. Attributes that forward reads are left out:
+    the self-check has shown that the network is right with their present values.
     """
     found = _candidates(model, graph)
     if not found:
         return graph
     read = _read_by_forward(model, found, inputs)
-    return replace(
-        graph, attributes=tuple(each for each in found if (each.module, each.name) not in read)
-    )
+    kept = [each for each in found if (each.module, each.name) not in read]
+    return replace(graph, attributes=tuple(kept))
 
 
 def whole_numbers(module: nn.Module, value: int) -> list[str]:
-    """The names of the attributes of a module of the user's own that are `value`.
+    """The names of the integer attributes of a user's module whose value is `value`.
 
     >>> block = type("Block", (nn.Module,), {})()
     >>> block.width, block.kernel_size = 16, 16
@@ -78,38 +77,42 @@ def whole_numbers(module: nn.Module, value: int) -> list[str]:
 
 
 def _own_numbers(module: nn.Module) -> dict[str, int]:
-    """The whole numbers above 1 that a module's own code has set, but for those that count
-    something else.
+    """The integers above 1 that a module's own code has set, except those that count something
+    else.
     """
     if type(module).__module__.partition(".")[0] == "torch" or isinstance(module, ScriptModule):
         return {}
-    torchs = {name for kind in type(module).__mro__ for name in _constants(kind)}
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if type(value) is int and value > 1 and not name.startswith("_") and name not in torchs
-        if OTHERWISE.isdisjoint(name.lower().split("_"))
-    }
+    torchs: set[str] = set()
+    for kind in type(module).__mro__:
+        torchs.update(_constants(kind))
+    found = {}
+    for name, value in vars(module).items():
+        if type(value) is not int or value <= 1 or name.startswith("_") or name in torchs:
+            continue
+        if OTHERWISE.isdisjoint(name.lower().split("_")):
+            found[name] = value
+    return found
 
 
 def _constants(kind: type) -> Iterable[str]:
-    """The attributes that a module of PyTorch's own says it is made with: layers' own are cut with
-    their tensors.
+    """The attributes that a PyTorch module declares as constants; these are updated together with
+    the layer's tensors.
     """
-    return (
-        getattr(kind, "__constants__", ()) if kind.__module__.partition(".")[0] == "torch" else ()
-    )
+    if kind.__module__.partition(".")[0] != "torch":
+        return ()
+    names: Iterable[str] = getattr(kind, "__constants__", ())
+    return names
 
 
 def _candidates(model: nn.Module, graph: ChannelGraph) -> list[Attribute]:
-    """Every attribute that names a width of which something may go."""
+    """Every attribute that may state a prunable width."""
     by_axis = _ways(graph)
     counted = {axis.tensor for axis, _ in graph.sizes if "#" in axis.tensor}
     found = []
     for path, module in model.named_modules():
         for name, value in _own_numbers(module).items():
             if f"{path}#{name}" in counted:
-                continue  # it goes with the channels that it counts
+                continue  # it is already updated with the channels that it counts
             ways = _parts(graph, path, value) or _held(module, graph, by_axis, path, value)
             if any(way != () for way in ways):
                 found.append(Attribute(path, name, value, tuple(ways)))
@@ -117,9 +120,7 @@ def _candidates(model: nn.Module, graph: ChannelGraph) -> list[Attribute]:
 
 
 def _ways(graph: ChannelGraph) -> dict[Axis, Width]:
-    """For each axis that a group lies on: its groups, and how many positions one of their units
-    takes.
-    """
+    """The groups on every axis, and how many positions one unit of each takes."""
     ways: dict[Axis, Width] = {}
     for group in graph.groups:
         for part in group.slices:
@@ -128,44 +129,47 @@ def _ways(graph: ChannelGraph) -> dict[Axis, Width]:
 
 
 def _parts(graph: ChannelGraph, path: str, value: int) -> dict[Width | None, None]:
-    """The ways of the parts of `value` channels that the code of a module cuts, each once."""
-    kept = {group.name for group in graph.groups}  # the others were found to stay
+    """The widths of the parts of `value` channels into which the code of a module splits, each once."""
+    kept = {group.name for group in graph.groups}  # the others can't be pruned
     found: dict[Width | None, None] = {}
     for split in graph.splits:
         for size, way in zip(split.sizes, split.parts, strict=True):
-            if split.module == path and size == value:
-                found[way if way is None else tuple(each for each in way if each[0] in kept)] = None
+            if split.module != path or size != value:
+                continue
+            if way is not None:
+                way = tuple(each for each in way if each[0] in kept)  # noqa: PLW2901
+            found[way] = None
     return found
 
 
 def _held(
     module: nn.Module, graph: ChannelGraph, by_axis: Mapping[Axis, Width], path: str, value: int
 ) -> dict[Width | None, None]:
-    """The ways of all axes of `value` entries of the tensors that a module holds, each once.
+    """The widths of all axes of length `value` among the tensors of a module, each once.
 
-    Tensors that the graph knows nothing of (a layer that was not traced) stay as they are.
+    Tensors that are not in the graph (a layer that was not traced) do not change.
     """
     inside = f"{path}." if path else ""
-    axes = [axis for axis, size in graph.sizes if size == value and axis.tensor.startswith(inside)]
-    found: dict[Width | None, None] = {
-        by_axis.get(axis, ()): None for axis in axes if not {"@", "#"}.intersection(axis.tensor)
-    }
-    known = {axis.tensor for axis, _ in graph.sizes}
-    unknown = (
-        tensor for name, tensor in module.named_parameters() if f"{inside}{name}" not in known
-    )
-    if any(value in tensor.shape[:2] for tensor in unknown):
-        found[()] = None
+    found: dict[Width | None, None] = {}
+    known = set()
+    for axis, size in graph.sizes:
+        known.add(axis.tensor)
+        is_stored = "@" not in axis.tensor and "#" not in axis.tensor
+        if size == value and is_stored and axis.tensor.startswith(inside):
+            found[by_axis.get(axis, ())] = None
+    for name, tensor in module.named_parameters():
+        if f"{inside}{name}" not in known and value in tensor.shape[:2]:
+            found[()] = None
     return found
 
 
 def _read_by_forward(
     model: nn.Module, attributes: Iterable[Attribute], inputs: Inputs
 ) -> AbstractSet[tuple[str, str]]:
-    """Which of the attributes a call reads, in eval mode or in training: (module, name).
+    """The attributes that a call reads, in eval mode or in training, as (module, name).
 
-    A copy is called whose modules note what is read of them. Where it can't be called in eval mode,
-    all of them.
+    The call runs on a copy whose modules record which of their attributes are read. If the copy
+    can't be called in eval mode, all attributes are returned.
     """
     attributes = list(attributes)
     names: dict[str, set[str]] = {}
@@ -182,7 +186,7 @@ def _read_by_forward(
         try:
             with quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
                 watched(*drawn)
-        except Exception:  # noqa: BLE001 - some networks can't be called in training; what was read counts
+        except Exception:  # noqa: BLE001 - some networks can't be called in training; keep what was recorded
             if not training:
                 return {(each.module, each.name) for each in attributes}
     return seen
@@ -191,7 +195,7 @@ def _read_by_forward(
 def _watching(
     kind: type[nn.Module], path: str, names: AbstractSet[str], seen: set[tuple[str, str]]
 ) -> Any:
-    """A class like `kind` whose instances note in `seen` which of `names` are read."""
+    """A class like `kind` whose instances record in `seen` which of `names` are read."""
 
     def note(self: nn.Module, name: str) -> Any:
         if name in names:

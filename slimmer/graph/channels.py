@@ -1,4 +1,4 @@
-"""Which channels go together: names, axes and index maps, no live modules."""
+"""The channel graph as data: names, axes and index maps, without modules."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from itertools import chain
 class Axis:
     """One axis of one tensor: a parameter or buffer by its name, or `@node` for an activation.
 
-    Counts that a module holds as attributes are written `module#before` and `module#after` (of a
-    channel-padding module), `module#num_features` (of a norm without tensors).
+    An attribute of a module that counts channels is an axis too: `module#before` and `module#after`
+    of a channel-padding module, `module#num_features` of a norm without tensors.
     """
 
     tensor: str
@@ -22,15 +22,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class ChannelSlice:
-    """Where the units of a group lie on one axis: `index[u]` are the positions of unit `u`."""
+    """The positions of a group's units on one axis: `index[u]` are those of unit `u`."""
 
     axis: Axis
     index: tuple[tuple[int, ...], ...]
 
     @property
     def multiplicity(self) -> int:
-        """Positions that one unit takes on the axis: 1 mostly; H*W behind a flatten; a grouped
-        conv's width.
+        """How many positions one unit takes on the axis: mostly 1; H*W after a flatten; several
+        for a grouped convolution.
         """
         return len(self.index[0])
 
@@ -41,7 +41,7 @@ class ChannelSlice:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Units that can be removed one by one; each unit takes its positions off every slice at once."""
+    """Units that can be removed one by one; a removed unit loses its positions on all slices."""
 
     name: str
     size: int
@@ -50,8 +50,8 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer: its output axis, the input axis that masks act on (None:
-    none), its line.
+    """A convolution or linear layer: its output axis, the input axis that masks act on (None if
+    there is none), and its source line.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Layer:
 class Operation:
     """An operation whose FLOPs are the product of the widths of `axes`, times a constant.
 
-    `volume` is that constant for all images that the network was traced with (of an einsum, a
-    number beside it).
+    `volume` is that constant for all images that the network was traced with (for an einsum it is
+    only proportional to it).
     """
 
     module: str
@@ -86,18 +86,16 @@ class Fixed:
 
 
 Width = tuple[tuple[str, int], ...]
-"""How a width depends on a plan: the groups it holds, each with the positions that one of its units
-takes.
+"""How a width depends on a plan: its groups, each with the number of positions that one unit takes.
 """
 
 
 @dataclass(frozen=True)
 class Split:
-    """Channels that the code of a module cuts into parts, one behind the other: each part's dense
-    width, and its way.
+    """Channels that the code of a module splits into consecutive parts.
 
-    A part's way is None where it holds only some of a group's units, so that its width is no matter
-    of numbers.
+    `sizes` are the dense widths of the parts, and `parts` say how each depends on a plan: None if a
+    part holds only some units of a group, so that the number of units does not determine its width.
     """
 
     module: str
@@ -108,8 +106,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Attribute:
-    """A whole number that a module of the user's holds and that names a width: the ways of all that
-    it may name.
+    """An integer attribute of a user's module that states a width; `widths` are all widths that it
+    may stand for.
     """
 
     module: str
@@ -121,28 +119,29 @@ class Attribute:
         return f"{self.module}.{self.name}".removeprefix(".")
 
     def becomes(self, gone: Mapping[str, int]) -> list[int | None]:
-        """The widths that it may name, each once, where `gone` units of each group go; None is one
-        that can't be told.
+        """The widths that it may stand for, each once, after `gone` units of each group are
+        removed; None is a width that can't be determined.
 
         >>> Attribute("block", "width", 16, ((("conv", 1),), (("other", 1),))).becomes({"conv": 5})
         [11, 16]
         """
-        found = {None if way is None else slim_width(self.value, way, gone) for way in self.widths}
-        return sorted(found, key=lambda width: -1 if width is None else width)
+        known = {slim_width(self.value, way, gone) for way in self.widths if way is not None}
+        unknown: list[int | None] = [None] if None in self.widths else []
+        return [*unknown, *sorted(known)]
 
 
 def slim_width(dense: int, way: Width, gone: Mapping[str, int]) -> int:
-    """What is left of a width of `dense` channels where `gone` units of each group go."""
+    """What is left of a width of `dense` channels after `gone` units of each group are removed."""
     return dense - sum(positions * gone.get(group, 0) for group, positions in way)
 
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """A network's channel groups, its layers, what is fixed, and what its operations' FLOPs depend
-    on.
+    """The channel groups of a network, its layers, the channels that are not pruned, and the
+    operations whose FLOPs depend on the widths.
 
-    `streams` names the groups of residual streams: channels whose activations are added to one
-    another. `attributes` are numbers that a plan may change in the user's modules, see
+    `streams` are the names of the residual-stream groups: channels whose activations are added to
+    one another. `attributes` are the attributes of the user's modules that a plan may change, see
     `slimmer.graph.attributes`.
     """
 
@@ -164,5 +163,5 @@ class ChannelGraph:
 
     @property
     def units(self) -> int:
-        """All units of all groups."""
+        """The number of units in all groups."""
         return sum(group.size for group in self.groups)

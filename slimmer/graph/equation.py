@@ -1,4 +1,4 @@
-"""The equation of an einsum, read."""
+"""Parse the equation of an einsum."""
 
 import re
 import string
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 
 def letters_of(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The letters of every operand's axes and of the result's; those behind an ellipsis get letters
-    that are free.
+    """The letters of the axes of every operand, and of the result; axes of an ellipsis get unused
+    letters.
 
     `ranks` are the operands' numbers of axes.
 
@@ -16,23 +16,22 @@ def letters_of(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     ((['ij', 'jk'], 'ik'), (['01c', 'oc'], '01o'))
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
-    free = [
-        letter for letter in string.printable if letter not in equation and not letter.isspace()
-    ]
+    used = {*equation, *string.whitespace}
+    free = [letter for letter in string.printable if letter not in used]
     written = left.split(",")
-    hidden = [
-        rank - len(term.replace("...", "")) for term, rank in zip(written, ranks, strict=True)
-    ]
-    longest = max(
-        (count for term, count in zip(written, hidden, strict=True) if "..." in term), default=0
-    )
+    hidden = []  # how many axes of each operand its ellipsis stands for
+    longest = 0
+    for term, rank in zip(written, ranks, strict=True):
+        hidden.append(rank - len(term.replace("...", "")))
+        if "..." in term:
+            longest = max(longest, hidden[-1])
     extra = "".join(free[:longest])
     terms = [
         term.replace("...", extra[longest - count :])
         for term, count in zip(written, hidden, strict=True)
     ]
-    once = sorted(
-        letter for letter, times in Counter(re.sub(r"[,.]", "", left)).items() if times == 1
-    )
-    result = right.replace("...", extra) if arrow else extra + "".join(once)
-    return terms, result
+    if arrow:
+        return terms, right.replace("...", extra)
+    times = Counter(re.sub(r"[,.]", "", left))
+    once = sorted(letter for letter in times if times[letter] == 1)
+    return terms, extra + "".join(once)

@@ -1,4 +1,4 @@
-"""What Python does to tensors past PyTorch's operations, made such that traces follow it."""
+"""Make traces follow what Python does to tensors without an operation of PyTorch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 @contextmanager
 def copies() -> Iterator[None]:
-    """A block in which Python's copies of a tensor are operations; it makes them from storage,
-    which no trace sees.
+    """A block in which Python's copies of a tensor are operations; otherwise they are made from the
+    storage, which no trace sees.
     """
 
     def shallow(tensor: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def copies() -> Iterator[None]:
 
 @contextmanager
 def detached() -> Iterator[None]:
-    """A block in which `x.data` is an operation; else an activation leaves the trace there."""
+    """A block in which `x.data` is an operation; otherwise the trace loses the activation there."""
     known: Any = Tensor.data
 
     def data(tensor: Tensor) -> Any:
@@ -52,11 +52,11 @@ def detached() -> Iterator[None]:
 
 @contextmanager
 def checks() -> Iterator[None]:
-    """A block in which PyTorch's checks of sizes take what torch.jit.trace makes of a size, a
-    tensor (unpooling).
+    """A block in which PyTorch's checks of sizes accept tensors, which is what torch.jit.trace makes
+    of a size (unpooling).
     """
     whole: Any = torch
-    known = whole._check_with  # noqa: SLF001 - PyTorch calls it by this name alone
+    known = whole._check_with  # noqa: SLF001 - the only name by which PyTorch calls it
 
     def check(error_type: type[Exception], cond: Any, message: Any) -> None:
         known(error_type, bool(cond) if isinstance(cond, Tensor) else cond, message)

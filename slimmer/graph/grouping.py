@@ -1,5 +1,5 @@
-"""Labels, ties and fixes into channel groups: units that touch the same axes in the same measure
-form a group.
+"""Collect tied labels into channel groups: units with equally many positions on the same axes form
+a group.
 """
 
 from collections import Counter
@@ -47,15 +47,14 @@ def _splits(
     axes: dict[Axis, np.ndarray],
     groups: tuple[ChannelGroup, ...],
 ) -> tuple[Split, ...]:
-    """The channels that the code cuts into parts, each split once, as far as any of them may go."""
+    """The splits of channels in the code, each once, if any of their channels can be pruned."""
     if not walk.splits:
         return ()
     group_of: dict[int, ChannelGroup] = {}
     for group in groups:
         part = group.slices[0]
-        group_of |= dict.fromkeys(
-            axes[part.axis][[place[0] for place in part.index]].tolist(), group
-        )
+        places = [place[0] for place in part.index]
+        group_of |= dict.fromkeys(axes[part.axis][places].tolist(), group)
     found: dict[Split, None] = {}
     for module, operation, parts in walk.splits:
         ways = tuple(_way(component[part.numpy()], group_of) for part in parts)
@@ -64,8 +63,8 @@ def _splits(
 
 
 def _way(units: np.ndarray, group_of: dict[int, ChannelGroup]) -> Width | None:
-    """The groups that a part of `units` holds; None where it holds only some units of one, or not
-    all alike often.
+    """The groups in a part of `units`; None if it holds only some units of a group, or not all of
+    them equally often.
     """
     places = Counter(units.tolist())
     times: dict[str, list[int]] = {}
@@ -86,23 +85,27 @@ def _streams(
     axes: dict[Axis, np.ndarray],
     groups: tuple[ChannelGroup, ...],
 ) -> frozenset[str]:
-    """The groups with a unit that was added to another of its own."""
-    summed = {int(component[label]) for labels in walk.summed for label in distinct(labels)}
-    parts = [(group.name, group.slices[0]) for group in groups]
-    return frozenset(
-        name for name, part in parts if int(axes[part.axis][part.index[0][0]]) in summed
-    )
+    """The groups whose activations were added to one another."""
+    summed: set[int] = set()
+    for labels in walk.summed:
+        summed.update(int(component[label]) for label in distinct(labels))
+    streams = set()
+    for group in groups:
+        part = group.slices[0]
+        first = part.index[0][0]
+        if int(axes[part.axis][first]) in summed:
+            streams.add(group.name)
+    return frozenset(streams)
 
 
 def _layers(walk: Walk) -> tuple[Layer, ...]:
-    """The layers, each once; a weight that two kinds of layers read is a layer of each."""
-    return tuple(
-        {(layer.name, layer.out_axis, layer.in_axis): layer for layer in walk.layers}.values()
-    )
+    """The layers, each once; a weight that two kinds of layers read is a layer of each kind."""
+    layers = {(layer.name, layer.out_axis, layer.in_axis): layer for layer in walk.layers}
+    return tuple(layers.values())
 
 
 def _operations(walk: Walk) -> tuple[Operation, ...]:
-    """The counted operations, one for all calls of a module that have the same axes."""
+    """The counted operations; the calls of a module with the same axes are added up."""
     volumes: dict[Operation, int] = {}
     for operation in walk.operations:
         alike = replace(operation, volume=0)
@@ -111,10 +114,10 @@ def _operations(walk: Walk) -> tuple[Operation, ...]:
 
 
 def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[ChannelGroup, ...]:
-    """Units by what they touch, in the order in which the program meets them.
+    """The groups, in the order in which the program meets their units.
 
-    The table has a row for each position of each axis; sorted, the rows of a unit stand together,
-    axis by axis.
+    The table has a row for each position of each axis. After sorting, the rows of a unit are next
+    to one another, axis by axis.
     """
     order = list(axes)
     unit = np.concatenate([np.zeros(0, dtype=np.int64), *axes.values()])
@@ -147,8 +150,8 @@ def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[Channe
 
 
 def _name(slices: tuple[ChannelSlice, ...], taken: dict[str, int]) -> str:
-    """The first layer that a group's channels belong to; a second group of that layer is called
-    layer#2.
+    """The name of the first layer that a group's channels belong to; the second group of that layer
+    is called layer#2.
     """
     stored = [part.axis.tensor for part in slices if not part.axis.tensor.startswith("@")]
     first = (stored or [slices[0].axis.tensor])[0]
@@ -159,7 +162,7 @@ def _name(slices: tuple[ChannelSlice, ...], taken: dict[str, int]) -> str:
 
 
 def _fixed(walk: Walk, axes: dict[Axis, np.ndarray], reasons: dict[int, str]) -> tuple[Fixed, ...]:
-    """For each layer the channels of its output that stay, a row a reason."""
+    """The output channels of every layer that are not pruned, one row for each reason."""
     rows = []
     for layer in _layers(walk):
         units = axes[layer.out_axis]

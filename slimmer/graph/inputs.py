@@ -1,9 +1,9 @@
-"""What a network is fed with while it is traced, counted and checked: images of one size, or
-tensors of its own.
+"""The inputs with which a network is traced, counted and checked: images of one size, or example
+tensors.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 import torch
@@ -15,30 +15,28 @@ from slimmer.graph.nested import tensors_in
 from slimmer.models.copying import duplicate, set_mode_
 
 Inputs = tuple[int, ...] | tuple[Any, ...] | Mapping[str, Any]
-"""(C, H, W) of one image; or positional arguments (tensors, or dictionaries of them); or arguments
+"""(C, H, W) of one image; or positional arguments (tensors, or dictionaries of tensors); or arguments
 by name.
 """
 
-
-ORDER = "wrap it in a module whose forward takes all of them in order"
+ORDER = "wrap it in a module whose forward takes all arguments in order"
 
 
 class Captured(tuple[Tensor, ...]):
-    """Positional arguments that a real call was seen to get; no other numbers are drawn in their
-    place.
-    """
+    """Positional arguments recorded from a real call; they are never replaced by random numbers."""
 
     __slots__ = ()
 
 
 def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, ...]:
-    """The positional arguments of one call of `model`: `images` black ones of a size, or the given
-    tensors themselves.
+    """The positional arguments of one call of `model`: `images` images of zeros, or the given
+    tensors.
 
-    Tensors of floating point are brought to the model's type, and all tensors to its place.
+    Floating-point tensors get the model's type, and all tensors its device.
 
-    Raises: ModelError: the network's forward does not take so many arguments, or not by these
-        names, or by name alone.
+    Raises:
+        ModelError: the network's forward does not take these arguments, or takes some of them by
+            name only.
 
     >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), (3, 8, 8), images=2)]
     [(2, 3, 8, 8)]
@@ -48,26 +46,25 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     parameter = _first(model)
     if isinstance(inputs, Mapping):
         named = f"the inputs {', '.join(map(repr, inputs))}"
-        right = "name the inputs as forward does, or give them as a tuple in its order"
-        return tuple(
-            _like(value, parameter) for value in _arguments(model, (), inputs, named, right)
-        )
+        right = "use forward's argument names, or give a tuple in forward's order"
+        arguments = _arguments(model, (), inputs, named, right)
+        return tuple(_like(value, parameter) for value in arguments)
     if is_image(inputs):
         image = torch.zeros((images, *inputs), dtype=parameter.dtype, device=parameter.device)
-        right = "give the network an attribute example_inputs, with all that one call takes"
-        _arguments(model, (image,), {}, "one image alone", right)
+        right = "give the network an attribute example_inputs with all arguments of one call"
+        _arguments(model, (image,), {}, "a single image", right)
         return (image,)
-    right = "give what one call takes, in forward's order or by name"
-    _arguments(model, inputs, {}, f"as many example_inputs as {len(inputs)}", right)
+    right = "give all arguments of one call, in forward's order or by name"
+    _arguments(model, inputs, {}, f"{len(inputs)} example_inputs", right)
     return tuple(_like(value, parameter) for value in inputs)
 
 
 def several_images(model: nn.Module, example: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of one call with every tensor twice along its first axis, where that was 1 and
-    `model` takes it.
+    """The arguments of one call with every tensor doubled along its first axis, if all of these
+    axes have length 1 and `model` accepts that.
 
-    A program that is traced with one image holds that there is one. The network takes two where
-    each tensor of its answer is twice as long then; otherwise the given arguments come back.
+    A program that is traced with one image is fixed to one image. The network accepts two if every
+    tensor of its output then is twice as long; otherwise the given arguments are returned.
 
     >>> [tuple(x.shape) for x in several_images(nn.Conv2d(3, 4, 1), (torch.zeros(1, 3, 5, 5),))]
     [(2, 3, 5, 5)]
@@ -89,10 +86,11 @@ def several_images(model: nn.Module, example: tuple[Any, ...]) -> tuple[Any, ...
 
 
 def own_inputs(model: nn.Module) -> Inputs | None:
-    """The arguments of one call that a network itself names, in its attribute `example_inputs`;
-    None where it has none.
+    """The arguments of one call that a network states in its attribute `example_inputs`; None if it
+    has none.
 
-    That is a tensor, a tuple of them in the order of its forward, or a dictionary of them by name.
+    The attribute is a tensor, a tuple of tensors in the order of forward, or a dictionary of
+    tensors by name.
 
     Raises:
         ModelError: the attribute is something else, or a tensor in it is empty.
@@ -100,10 +98,8 @@ def own_inputs(model: nn.Module) -> Inputs | None:
     own = getattr(model, "example_inputs", None)
     empty = next((tensor for tensor in tensors_in(own) if not tensor.numel()), None)
     if empty is not None:
-        found = f"its example_inputs hold an empty tensor, {'x'.join(map(str, empty.shape))}"
-        raise ModelError(
-            type(model).__name__, found, "give what a call really takes, such as a batch of two"
-        )
+        found = f"its example_inputs contain an empty tensor, {_size(empty.shape)}"
+        raise ModelError(type(model).__name__, found, "give real inputs, such as a batch of two")
     if own is None or (isinstance(own, (list, tuple, Mapping)) and len(own)):
         return tuple(own) if isinstance(own, list) else own
     if isinstance(own, Tensor):
@@ -117,60 +113,63 @@ def own_inputs(model: nn.Module) -> Inputs | None:
 
 
 def is_image(inputs: Inputs) -> TypeGuard[tuple[int, ...]]:
-    """Whether `inputs` are the size of one image, not the arguments of a call."""
-    return (
-        not isinstance(inputs, Mapping)
-        and bool(inputs)
-        and all(isinstance(size, int) for size in inputs)
-    )
+    """Whether `inputs` is the size of one image, not the arguments of a call."""
+    if isinstance(inputs, Mapping) or not inputs:
+        return False
+    return all(isinstance(size, int) for size in inputs)
 
 
 def shapes(inputs: Inputs) -> str:
-    """What one call takes, for people.
+    """The inputs of one call as text.
 
     >>> shapes((3, 32, 32)), shapes((torch.zeros(2, 3, 8, 8), torch.zeros(2, 4)))
-    ('one image of 3x32x32', 'one call of inputs of 2x3x8x8 and 2x4')
+    ('one image of 3x32x32', 'one call with inputs of 2x3x8x8 and 2x4')
     """
     if is_image(inputs):
-        return f"one image of {'x'.join(map(str, inputs))}"
-    return f"one call of inputs of {' and '.join('x'.join(map(str, tensor.shape)) for tensor in tensors_in(inputs))}"
+        return f"one image of {_size(inputs)}"
+    sizes = [_size(tensor.shape) for tensor in tensors_in(inputs)]
+    return f"one call with inputs of {' and '.join(sizes)}"
+
+
+def _size(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _arguments(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], given: str, right: str
 ) -> tuple[Any, ...]:
-    """All positional arguments of a call. Raises ModelError where the network's forward does not
-    take them.
+    """All arguments of a call, as positional ones. Raises ModelError if the network's forward does
+    not take them.
     """
     try:
         bound = inspect.signature(model.forward).bind(*args, **kwargs)
     except TypeError as error:
-        parameters = inspect.signature(model.forward).parameters.values()
-        if any(
-            each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters
-        ):
-            right = ORDER
+        for each in inspect.signature(model.forward).parameters.values():
+            if each.kind is each.KEYWORD_ONLY and each.default is each.empty:
+                right = ORDER
         raise ModelError(
             type(model).__name__, f"its forward does not take {given}: {error}", right
         ) from error
     alone = [name for name in kwargs if name in bound.kwargs]
     if alone:
-        found = f"its forward takes {', '.join(map(repr, alone))} by name alone, and would be traced without"
+        names = ", ".join(map(repr, alone))
+        found = f"its forward takes {names} as keyword-only arguments, which would not be traced"
         raise ModelError(type(model).__name__, found, ORDER)
     bound.apply_defaults()
     return bound.args
 
 
 def _first(model: nn.Module) -> Tensor:
-    """The parameter whose type and place inputs have: the first real one, since complex ones meet
-    images later.
+    """The parameter whose type and device the inputs get: the first one of floating point, since
+    complex ones do not meet the inputs directly.
     """
-    parameters = [*model.parameters(), torch.zeros(())]
-    return next((each for each in parameters[:-1] if each.is_floating_point()), parameters[0])
+    parameters = list(model.parameters())
+    real = [each for each in parameters if each.is_floating_point()]
+    return [*real, *parameters, torch.zeros(())][0]
 
 
 def _like(value: Any, parameter: Tensor) -> Any:
-    """The same value, its tensors in the type and place of `parameter`."""
+    """The same value, its tensors in the type and on the device of `parameter`."""
     return tree_map_only(
         Tensor,
         lambda x: x.to(parameter) if x.is_floating_point() else x.to(parameter.device),

@@ -1,7 +1,7 @@
-"""Channel labels: integers that are made, tied and fixed while a program is walked.
+"""Channel labels: integers that are created, tied and fixed during a walk through a program.
 
-A label tensor has the shape of the activation that it stands for; axes along which labels do not
-vary have stride 0, so a tensor of labels costs as much memory as it has channels.
+A label tensor has the shape of the activation that it describes. Axes along which labels do not
+vary have stride 0, so a label tensor needs memory only for its channels.
 """
 
 from dataclasses import dataclass, field
@@ -32,9 +32,8 @@ def varies(labels: Tensor, dim: int) -> bool:
 
 def reduced(labels: Tensor) -> Tensor:
     """The same labels with every axis that they do not vary along narrowed to length 1."""
-    for dim in range(
-        labels.dim()
-    ):  # the free ones first, so that the others cost little to compare
+    # Axes of stride 0 first: they cost nothing, and make the others cheap to compare.
+    for dim in range(labels.dim()):
         if labels.stride(dim) == 0 and labels.shape[dim] > 1:
             labels = labels.narrow(dim, 0, 1)
     for dim in range(labels.dim()):
@@ -49,7 +48,7 @@ def compact(labels: Tensor) -> Tensor:
 
 
 def along(labels: Tensor, dim: int) -> Tensor | None:
-    """The labels along `dim` (1-D), or None where they vary along another axis too."""
+    """The labels along `dim` (1-D), or None if they vary along another axis too."""
     small = reduced(labels)
     dim %= labels.dim()
     if any(size > 1 for other, size in enumerate(small.shape) if other != dim):
@@ -58,7 +57,7 @@ def along(labels: Tensor, dim: int) -> Tensor | None:
 
 
 def distinct(labels: Tensor) -> list[int]:
-    """The labels that there are, each once, ascending."""
+    """The different labels, ascending."""
     return [int(label) for label in np.unique(reduced(labels).numpy())]
 
 
@@ -69,7 +68,7 @@ def varying_dims(labels: Tensor) -> list[int]:
 
 @dataclass
 class LabelBook:
-    """All labels of one walk: how many there are, which are tied, which are fixed and why."""
+    """All labels of one walk: their number, which are tied, and which are fixed and why."""
 
     count: int = 0
     pairs: list[np.ndarray] = field(default_factory=list)
@@ -88,23 +87,23 @@ class LabelBook:
         return label.view([1] * len(shape)).expand(tuple(shape))
 
     def fix(self, labels: Tensor, reason: str) -> None:
-        """Every label in `labels` stays, for `reason` (the first reason given to a label is kept)."""
+        """Fix every label in `labels`: its channel is not pruned. The first reason of a label counts."""
         for label in distinct(labels):
             self.reasons.setdefault(label, reason)
 
     def reason_of(self, labels: Tensor) -> str | None:
-        """Why the first of `labels` stays, as far as it was fixed itself."""
+        """The reason for which the first of `labels` was fixed itself, if it was."""
         return self.reasons.get(int(labels[(0,) * labels.dim()])) if labels.numel() else None
 
     def tie(self, first: Tensor, second: Tensor) -> None:
-        """Labels that meet (same position, shapes equal or broadcastable) go together."""
+        """Tie labels at the same positions (of equal or broadcastable shapes): they are pruned together."""
         first, second = torch.broadcast_tensors(reduced(first), reduced(second))
         pairs = torch.stack([first.reshape(-1), second.reshape(-1)])
         self.pairs.append(pairs[:, pairs[0] != pairs[1]].numpy())
 
     def components(self) -> np.ndarray:
-        """For each label the number of the set of labels that it goes with."""
-        from scipy.sparse import coo_array  # noqa: PLC0415  (0.4 s to import; loading a slim network has no labels)
+        """The number of the set of tied labels that each label belongs to."""
+        from scipy.sparse import coo_array  # noqa: PLC0415  (0.4 s to import, and loading a slim network needs no labels)
         from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
         pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self.pairs], axis=1)

@@ -1,6 +1,4 @@
-"""Names of modules and tensors: what one module holds under several paths, and what several modules
-share.
-"""
+"""Modules that have several paths, and tensors that several modules share."""
 
 from dataclasses import dataclass
 
@@ -9,8 +7,8 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Names:
-    """Other paths of modules and tensors with the first path of each; tensors of several modules
-    with the reason.
+    """The first paths of modules and of tensors, by their other paths; and for tensors that several
+    modules share, why they are not pruned.
     """
 
     modules: dict[str, str]
@@ -19,11 +17,11 @@ class Names:
 
 
 def read_names(model: nn.Module) -> Names:
-    """The names in `model` that mean the same thing.
+    """The names in `model` that refer to the same module or tensor.
 
-    A module that hangs in two places (`self.conv` and `self.layers[0]`) is one module with two
-    paths: cut once, it is cut in both. A parameter that two modules hold is shared: cut in one, it
-    would stay whole in the other.
+    A module that is registered twice (as `self.conv` and `self.layers[0]`) has two paths; pruning
+    it once prunes both. A parameter that two modules share can't be pruned: it would be pruned in
+    one of them only.
 
     >>> conv = nn.Conv2d(3, 4, 1)
     >>> names = read_names(nn.ModuleDict({"a": conv, "b": conv}))
@@ -32,9 +30,8 @@ def read_names(model: nn.Module) -> Names:
     """
     first: dict[nn.Module, str] = {}
     modules: dict[str, str] = {}
-    holders: dict[
-        int, dict[tuple[str, str], list[str]]
-    ] = {}  # tensor -> (module's first path, name in it) -> paths
+    # by tensor: its paths, by (first path of a module, name in that module)
+    holders: dict[int, dict[tuple[str, str], list[str]]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         if first.setdefault(module, path) != path:
             modules[path] = first[module]
@@ -50,5 +47,6 @@ def read_names(model: nn.Module) -> Names:
             tensors.update(dict.fromkeys(paths[1:], paths[0]))
         if len(held) > 1:
             reason = f"a parameter shared by {' and '.join(paths[0] for paths in held.values())}"
-            shared.update({path: reason for paths in held.values() for path in paths})
+            for paths in held.values():
+                shared.update(dict.fromkeys(paths, reason))
     return Names(modules, tensors, shared)

@@ -1,5 +1,5 @@
-"""The parts of a network that are traced apart, each with the inputs that it gets in one real call
-of the whole.
+"""Parts of a network that are traced on their own, each with the inputs that it gets in one real call
+of the whole network.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Captured
@@ -22,12 +22,13 @@ from slimmer.registry import hint
 
 WEIGHTED = (_ConvNd, nn.Linear)
 SETTING = "model.trace"
+KNOWN = (Tensor, Number, str, bytes, type(None))
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of the submodule `path`: (args, kwargs), with the class Tensor in the place of each
-    tensor.
+    """One call of the submodule `path`; `given` is (args, kwargs) with the class Tensor instead of
+    each tensor.
     """
 
     path: str
@@ -35,11 +36,10 @@ class Call:
 
 
 class Parts(nn.Module):
-    """Submodules of a network under the names that they have in it, each run on the inputs of its
-    own calls.
+    """Submodules of a network under their own names, each run on the inputs of its recorded calls.
 
-    The modules are the network's own, not copies. `forward` takes the tensors of all calls in their
-    order, and returns all tensors that the calls give.
+    The modules are the network's own, not copies. `forward` takes the tensors of all calls in
+    order, and returns all tensors that the calls return.
     """
 
     def __init__(self, model: nn.Module, calls: Sequence[Call]) -> None:
@@ -49,7 +49,7 @@ class Parts(nn.Module):
             _hold_(self, path, model.get_submodule(path))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The tensors (of any shapes) that the calls give, one call after the other."""
+        """The tensors (of any shapes) that the calls return, call by call."""
         rest = iter(tensors)
         answers: list[Tensor] = []
         for call in self._calls:
@@ -59,9 +59,7 @@ class Parts(nn.Module):
 
 
 def _hold_(view: nn.Module, path: str, module: nn.Module) -> None:
-    """Put `module` into `view` under its dotted name, in empty modules for what stands before its
-    dots.
-    """
+    """Register `module` in `view` under its dotted name, inside empty modules."""
     *folders, last = path.split(".")
     for folder in folders:
         if folder not in dict(view.named_children()):
@@ -71,31 +69,28 @@ def _hold_(view: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _tensors(path: str, answer: Any) -> list[Tensor]:
-    """The tensors of a part's answer. Raises TypeError for an object that could hold others,
-    unseen.
+    """The tensors of a part's output. Raises TypeError for an object that may contain tensors which
+    can't be seen.
     """
     leaves = tree_leaves(answer)
-    odd = [
-        leaf for leaf in leaves if not isinstance(leaf, (Tensor, Number, str, bytes, type(None)))
-    ]
+    odd = [leaf for leaf in leaves if not isinstance(leaf, KNOWN)]
     if odd:
-        raise TypeError(
-            f"{path} gives a {type(odd[0]).__name__}, and what is in it can't be followed"
-        )
+        raise TypeError(f"{path} returns a {type(odd[0]).__name__}, whose contents can't be traced")
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def capture(
     model: nn.Module, args: tuple[Any, ...], names: Sequence[str]
 ) -> tuple[tuple[Call, ...], Captured]:
-    """The calls of the submodules `names` in one call of `model` in eval mode, and copies of the
-    tensors they got.
+    """The calls of the submodules `names` in one call of `model` in eval mode, and copies of their
+    input tensors.
 
-    Where such a submodule is not called itself, but modules inside it are (a list of layers, a
-    method of another name), those calls stand for it. `model` is left as it was.
+    If a submodule is not called itself, but modules inside it are (a list of layers, a method of
+    another name), the calls of these are recorded. `model` is not changed.
 
-    Raises ModelError for a name that is no submodule, or none that is called; for parameters that
-    the rest of the network shares; where the call fails, or a part gets an empty tensor.
+    Raises ModelError if a name is not a submodule, or a submodule that is not called; if a part
+    shares parameters with the rest of the network; if the call fails; or if a part gets an empty
+    tensor.
     """
     for name in names:
         _check_name(model, name)
@@ -104,20 +99,17 @@ def capture(
     tensors: list[Tensor] = []
 
     def record(path: str, given: Any) -> None:
-        tensors.extend(
-            leaf.detach().clone() for leaf in tree_leaves(given) if isinstance(leaf, Tensor)
-        )
-        calls.append(
-            Call(path, tree_map(lambda leaf: Tensor if isinstance(leaf, Tensor) else leaf, given))
-        )
+        leaves = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
+        tensors.extend(leaf.detach().clone() for leaf in leaves)
+        calls.append(Call(path, tree_map_only(Tensor, lambda _: Tensor, given)))
 
     with evaluating(network), torch.no_grad(), _listening(network, names, record):
         try:
             network(*args)
         except Exception as error:  # whatever the user's own code raises
             where = place_of(network, lambda: network(*args))
-            found = f"can't be called, {where}: {first_line(error)}"
-            right = "give the input size or the example_inputs that it takes"
+            found = f"fails when called, {where}: {first_line(error)}"
+            right = "give the right input size or example_inputs"
             raise ModelError(type(model).__name__, found, right) from error
     _check_calls(model, names, calls, tensors)
     return tuple(calls), Captured(tensors)
@@ -125,8 +117,8 @@ def capture(
 
 @contextmanager
 def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterator[None]:
-    """A block in which every outermost call of a module in `names`, or inside one, goes to
-    `record`.
+    """A block in which `record` gets every outermost call of a module in `names`, or of a module
+    inside one.
     """
     inside: list[str] = []
     hooks = []
@@ -136,20 +128,19 @@ def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterato
             record(path, (args, kwargs))
         inside.append(path)
 
-    known: set[nn.Module] = set()  # a module may hang in two places
+    def leave(*_: Any) -> None:
+        inside.pop()
+
+    known: set[nn.Module] = set()  # a module may be registered in two places
     for path, module in network.named_modules(remove_duplicate=False):
-        if (
-            not any(is_inside(path, name) for name in names)
-            or isinstance(module, ScriptModule)
-            or module in known
-        ):
+        if not any(is_inside(path, name) for name in names):
+            continue
+        if isinstance(module, ScriptModule) or module in known:
             continue
         known.add(module)
         enters = lambda _, args, kwargs, path=path: enter(path, args, kwargs)  # noqa: E731 - two hooks, two lines
         hooks.append(module.register_forward_pre_hook(enters, prepend=True, with_kwargs=True))
-        hooks.append(
-            module.register_forward_hook(lambda *_: inside.pop() and None, always_call=True)
-        )
+        hooks.append(module.register_forward_hook(leave, always_call=True))
     try:
         yield
     finally:
@@ -158,7 +149,7 @@ def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterato
 
 
 def is_inside(path: str, name: str) -> bool:
-    """Whether `path` is the module `name` or lies in it.
+    """Whether `path` is the module `name` or a module inside it.
 
     >>> is_inside("head.0.conv", "head.0"), is_inside("heads", "head")
     (True, False)
@@ -169,18 +160,18 @@ def is_inside(path: str, name: str) -> bool:
 def _check_name(model: nn.Module, name: str) -> None:
     known = [path for path, _ in model.named_modules() if path]
     if name not in known:
-        children = [path for path, _ in model.named_children()]
-        right = hint(
-            name, [path for path in known if path.count(".") < 2] if "." in name else children
-        )
+        similar = [path for path, _ in model.named_children()]
+        if "." in name:
+            similar = [path for path in known if path.count(".") < 2]
+        right = hint(name, similar)
         raise ModelError(f"{SETTING} {name!r}", "the network has no module of that name", right)
 
 
 def _check_calls(
     model: nn.Module, names: Sequence[str], calls: Sequence[Call], tensors: Sequence[Tensor]
 ) -> None:
-    """Raise ModelError where a part is never called, gets an empty tensor, or shares parameters
-    with the rest.
+    """Raise ModelError if a part is never called, gets an empty tensor, or shares parameters with
+    the rest of the network.
     """
     for name in names:
         if not any(is_inside(call.path, name) for call in calls):
@@ -188,36 +179,40 @@ def _check_calls(
             raise ModelError(
                 f"{SETTING} {name!r}", found, "name modules that the network's forward calls"
             )
-    owners = [call.path for call in calls for leaf in tree_leaves(call.given) if leaf is Tensor]
+    owners: list[str] = []
+    for call in calls:
+        owners += [call.path for leaf in tree_leaves(call.given) if leaf is Tensor]
     for owner, tensor in zip(owners, tensors, strict=True):
         if not tensor.numel():
             found = f"{owner} gets an empty tensor, {'x'.join(map(str, tensor.shape))}"
-            right = f"leave it out, or give the network example_inputs for which {owner} has something to do"
-            raise ModelError(f"{SETTING}", found, right)
+            right = f"leave it out, or give example_inputs for which {owner} gets data"
+            raise ModelError(SETTING, found, right)
     _check_own(model, [call.path for call in calls])
 
 
 def _check_own(model: nn.Module, paths: Sequence[str]) -> None:
-    """Raise ModelError where the rest of the network holds a parameter of the parts too: it would
-    be cut unseen.
+    """Raise ModelError if the rest of the network shares a parameter with the parts: pruning would
+    change it there too.
     """
     inside: dict[int, str] = {}
     outside: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        own = any(is_inside(name, path) for path in paths)
-        (inside if own else outside)[id(parameter)] = name
-    both = next((key for key in inside if key in outside), None)
-    if both is not None:
-        found = f"{inside[both]} is also {outside[both]}, which is not traced"
-        raise ModelError(SETTING, found, "name both modules, or one that holds both")
+        is_own = any(is_inside(name, path) for path in paths)
+        place = inside if is_own else outside
+        place[id(parameter)] = name
+    for key, name in inside.items():
+        if key not in outside:
+            continue
+        found = f"parameter {name} is shared with {outside[key]}, which is not traced"
+        raise ModelError(SETTING, found, "name both modules, or one that contains both")
 
 
 def traceable(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
-    """The submodules that can be traced with what they get in the call `model(*args)`; none where
-    that call fails.
+    """The submodules that can be traced with their inputs in the call `model(*args)`; none if that
+    call fails.
 
-    These are the direct children that have convolution or linear layers; where one can't be traced,
-    its own children.
+    These are the direct children that have convolution or linear layers; if one can't be traced,
+    its own children are tried.
     """
     found: list[str] = []
     for name, child in model.named_children():
@@ -231,7 +226,7 @@ def traceable(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
 
 def _can_be_traced(model: nn.Module, args: tuple[Any, ...], name: str) -> bool:
     """Whether the submodule `name` has layers to prune, is called in `model(*args)`, and can be
-    traced with that.
+    traced with its inputs there.
     """
     if not any(isinstance(module, WEIGHTED) for module in model.get_submodule(name).modules()):
         return False

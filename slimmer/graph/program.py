@@ -1,4 +1,4 @@
-"""A network traced into its program; where that fails, what stands in the way."""
+"""Trace a network into its program; if that fails, say where and why."""
 
 import io
 import linecache
@@ -22,8 +22,8 @@ from slimmer.graph.inputs import Captured, Inputs, example_inputs, several_image
 from slimmer.graph.unregistered import check_registered, noting_unregistered
 from slimmer.models.copying import duplicate, set_mode_
 
-MOST_SAID = 300  # characters of torch.export's reason
-BATCH = 2  # one image alone would let a program drop or squeeze its batch axis
+MOST_SAID = 300  # characters of torch.export's error message
+BATCH = 2  # with a single image, a program may drop its batch axis
 
 
 def export_program(
@@ -31,76 +31,72 @@ def export_program(
 ) -> Any:
     """The network's program as ATen operations, by default in eval mode and for a batch of two.
 
-    With `any_batch` the number of images stays open wherever the network leaves it open. Raises
-    ModelError where it can't be traced, with the module and the line of its code that fails, and
-    for a network that makes new layers in its first call.
+    With `any_batch`, the batch size stays open wherever the network leaves it open. Raises
+    ModelError if the network can't be traced, with the failing module and line of code, and if it
+    creates layers in its first call.
     """
     example = example_inputs(model, inputs, BATCH)
     if not isinstance(inputs, Captured):
         example = several_images(model, example)
-    some = {0: torch.export.Dim.AUTO}
-    sizes = tuple(some if isinstance(value, Tensor) and value.dim() else None for value in example)
+    sizes = tuple(map(_open_batch, example)) if any_batch else None
 
-    # A copy: what code notes on its module (`self.features = x`) is a tensor of the trace's own.
+    # Trace a copy: code that stores activations on its module would leave traced tensors there.
     traced = set_mode_(duplicate(model), training)
 
     def export() -> Any:
-        return torch.export.export(
-            traced, example, dynamic_shapes=sizes if any_batch else None, strict=False
-        )
+        return torch.export.export(traced, example, dynamic_shapes=sizes, strict=False)
 
-    with (
-        quiet(),
-        tracing(),
-        noting_unregistered(traced) as called,
-    ):  # torch logs what fails, tracebacks and all, beside raising it
+    # torch logs failures with their tracebacks, in addition to raising them.
+    with quiet(), tracing(), noting_unregistered(traced) as called:
         try:
             program = export()
-        except Exception as error:  # torch.export raises many kinds, all of them about the network
+        except Exception as error:  # torch.export raises many kinds, all caused by the network
             check_registered(traced, called)
             _check_complete(model, traced)
-            mode = " in training" * training
-            found = f"can't be traced{mode} with {shapes(example)}, {place_of(traced, export)}: {_short(error)}"
-            raise UntraceableError(
-                type(model).__name__, found, _remedy(model, error, training=training)
-            ) from error
+            mode = " in training" if training else ""
+            place = place_of(traced, export)
+            found = f"can't be traced{mode} with {shapes(example)}, {place}: {_short(error)}"
+            right = _remedy(model, error, training=training)
+            raise UntraceableError(type(model).__name__, found, right) from error
     check_registered(traced, called)
     _check_complete(model, traced)
     return program
 
 
+def _open_batch(value: Any) -> Any:
+    """The open sizes of one argument for torch.export: the first axis of a tensor."""
+    return {0: torch.export.Dim.AUTO} if isinstance(value, Tensor) and value.dim() else None
+
+
 def _check_complete(model: nn.Module, traced: nn.Module) -> None:
-    """Nothing; raises ModelError where the copy that was `traced` has made layers that `model` has
-    not.
-    """
+    """Raise ModelError if the `traced` copy has layers that `model` does not have."""
     known = dict(model.named_modules())
     made = [name for name, _ in traced.named_modules() if name not in known]
     if made:
-        found = f"makes layers in its first call ({', '.join(made[:4])})"
-        raise ModelError(
-            type(model).__name__,
-            found,
-            "call it once on an example of its input before you give it",
-        )
+        found = f"creates layers in its first call ({', '.join(made[:4])})"
+        raise ModelError(type(model).__name__, found, "call it once on an example input first")
 
 
 def _remedy(model: nn.Module, error: Exception, *, training: bool) -> str:
-    """What to do about a network that torch.export does not trace."""
+    """What the user can do about a network that torch.export can't trace."""
     scripted = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
     kind = re.search(
         r"Found <class '(?:.*\.)?(\w+)'> in (?:input|output), which is not a known type", str(error)
     )
-    right = "give the input size or the example_inputs that it takes; branches on values can't be traced"
     if scripted:
         right = f"give {scripted[0] or 'it'} as Python code: it is compiled by TorchScript"
     elif kind:
-        right = f"call torch.export.register_dataclass({kind[1]}) first, or let forward return a tuple or a dictionary"
-    return right + "; prune without --rewrite" * training
+        register = f"call torch.export.register_dataclass({kind[1]}) first"
+        right = f"{register}, or let forward return a tuple or a dictionary"
+    else:
+        values = "branches on tensor values can't be traced"
+        right = f"give the right input size or example_inputs; {values}"
+    return f"{right}; prune without --rewrite" if training else right
 
 
 def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
-    """The innermost module that a `failing` call is in, and the last line of code outside PyTorch
-    that it runs.
+    """The innermost module in which a `failing` call fails, and the last line of code outside
+    PyTorch that it runs.
     """
     inside = [""]
 
@@ -111,7 +107,7 @@ def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
     try:
         with following_calls(model, inside.append, leave):
             failing()
-    except Exception as error:  # noqa: BLE001 - the same again
+    except Exception as error:  # noqa: BLE001 - the same error again
         if inside[-1]:
             found = f"in {inside[-1]}"
         found += own_line(error)
@@ -122,11 +118,10 @@ def place_of(model: nn.Module, failing: Callable[[], Any]) -> str:
 def following_calls(
     model: nn.Module, enter: Callable[[str], None], leave: Callable[[], None]
 ) -> Iterator[None]:
-    """A block in which `enter` is told the path of every module whose call begins, and `leave` is
-    called at its end.
+    """A block in which `enter` gets the path of every module whose call begins, and `leave` is
+    called when a call ends.
 
-    A call that fails has no end. Modules that TorchScript compiled are passed over: they take no
-    hooks.
+    A call that fails does not end. Modules compiled by TorchScript are skipped: they take no hooks.
     """
     hooks = []
     for name, module in model.named_modules():
@@ -141,16 +136,14 @@ def following_calls(
 
 
 def _short(error: Exception) -> str:
-    """What an error says, without the pages of terms that torch.export may fill with what it can't
-    decide.
-    """
+    """The message of an error, shortened: torch.export may list pages of undecided conditions."""
     said = first_line(error)
     return said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]} ..."
 
 
 def own_line(error: Exception) -> str:
-    """The last line of code outside PyTorch and slimmer that an error came through, in brackets;
-    empty for none.
+    """The last line of code outside PyTorch and slimmer that an error passed through, in
+    parentheses; empty if there is none.
     """
     own = [frame for frame in extract_tb(error.__traceback__) if _is_own(frame.filename)]
     if not own:
@@ -160,34 +153,32 @@ def own_line(error: Exception) -> str:
 
 
 def _is_own(file: str) -> bool:
-    """Whether a file is the user's or a model library's, and neither PyTorch's, Python's nor
-    slimmer's.
+    """Whether a file belongs to the user or to a model library, not to PyTorch, Python or
+    slimmer.
     """
     path, libraries = Path(file), {Path(torch.__file__).parent, Path(__file__).parents[1]}
-    if "site-packages" not in path.parts:  # which lies below Python's own folder
+    if "site-packages" not in path.parts:  # these are below Python's own folder
         libraries.add(Path(linecache.__file__).parent)
     return libraries.isdisjoint(path.parents) and path.is_file()
 
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """A block in which traces follow Python's copies of an activation, and torch.export names
-    modules as they hang.
+    """A block in which traces follow Python's copies of an activation, and torch.export uses the
+    modules' first paths.
 
-    Where modules share one (an activation), torch.export names a module by the way in which it was
-    reached, and loses the beginning of that way behind code that holds a module itself: a `forward`
-    assigned to it, a hook. Here the name is the module's first path.
+    If modules share a module (an activation function), torch.export names it after the path by
+    which it was reached. After code that refers to a module directly (a `forward` assigned to an
+    instance, a hook), the beginning of that path is missing.
     """
     tracer: Any = getattr(proxy_tensor, "_ModuleStackTracer", None)
     named = tracer and tracer.path_of_module
 
     def path_of_module(self: Any, module: nn.Module) -> str:
         real = self.proxy_modules.get(module, module)
-        return (
-            str(self.submodule_paths[real])
-            if real in self.submodule_paths
-            else str(named(self, module))
-        )
+        if real in self.submodule_paths:
+            return str(self.submodule_paths[real])
+        return str(named(self, module))
 
     if tracer:
         tracer.path_of_module = path_of_module
@@ -201,7 +192,7 @@ def tracing() -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode; every module's own mode is put back afterwards."""
+    """The model in eval mode; every module's mode is restored afterwards."""
     modes = {module: module.training for module in model.modules()}
     set_mode_(model, training=False)
     try:
@@ -213,7 +204,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """A block in which nothing is printed, warned of or logged; what fails is raised."""
+    """A block in which nothing is printed, logged or warned about; errors are raised."""
     level, handlers = logging.root.manager.disable, list(logging.root.handlers)
     said = io.StringIO()
     with warnings.catch_warnings(), redirect_stdout(said), redirect_stderr(said):
@@ -223,4 +214,4 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(level)
-            logging.root.handlers[:] = handlers  # logging.warning() sets one up where there is none
+            logging.root.handlers[:] = handlers  # logging.warning() adds a handler if there is none

@@ -1,6 +1,4 @@
-"""Layers that a network keeps in a plain list or dictionary, where PyTorch does not find their
-weights.
-"""
+"""Layers in a plain list or dictionary, where PyTorch does not find their weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +8,13 @@ from torch.utils._pytree import tree_leaves
 
 from slimmer.errors import ModelError
 
-OWN = frozenset(vars(nn.Module()))  # what every module holds
+OWN = frozenset(vars(nn.Module()))  # attributes that every module has
 
 
 @contextmanager
 def noting_unregistered(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
-    """A block that gives the attributes whose unregistered layers `model` calls: (module's path,
-    attribute).
+    """A block that records which attributes hold unregistered layers that `model` calls, as
+    (module's path, attribute).
     """
     called: list[tuple[str, str]] = []
     hooks = []
@@ -31,7 +29,7 @@ def noting_unregistered(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
 
 
 def check_registered(model: nn.Module, called: list[tuple[str, str]]) -> None:
-    """Nothing; raises ModelError for the first attribute in `called`, see `noting_unregistered`."""
+    """Raise ModelError for the first attribute in `called`, see `noting_unregistered`."""
     if not called:
         return
     path, name = called[0]
@@ -45,8 +43,8 @@ def check_registered(model: nn.Module, called: list[tuple[str, str]]) -> None:
 
 
 def _unregistered(model: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
-    """The modules with weights that lie in plain containers alone, with the path and attribute that
-    they lie in.
+    """The modules with weights that are only in plain containers, each with the path and attribute
+    of the container.
     """
     known = set(model.modules())
     for path, holder in model.named_modules():
@@ -54,9 +52,7 @@ def _unregistered(model: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
             if name in OWN or not isinstance(value, (list, tuple, dict)):
                 continue
             for leaf in tree_leaves(value):
-                if (
-                    isinstance(leaf, nn.Module)
-                    and leaf not in known
-                    and next(leaf.parameters(), None) is not None
-                ):
+                if not isinstance(leaf, nn.Module) or leaf in known:
+                    continue
+                if any(True for _ in leaf.parameters()):
                     yield path, name, leaf

@@ -149,9 +149,13 @@ def build(setup: MethodSetup[options.MaskConvNet]) -> MaskConvNet:
     lambdas_v = section.lambda_v * number if len(section.lambda_v) == 1 else section.lambda_v
     warmup = round(section.warmup * setup.epoch_steps)
     if warmup >= setup.steps:
-        found = f"{warmup} steps, of {setup.steps} under masks: the masks never move"
+        found = (
+            f"warm-up takes {warmup} of {setup.steps} mask training steps, so the masks never move"
+        )
         raise RecipeError(
-            "method.warmup", found, "warm up for less, or raise finetune.epochs or method.sparsify"
+            "method.warmup",
+            found,
+            "shorten the warm-up, or raise finetune.epochs or method.sparsify",
         )
     targets = [
         Target(

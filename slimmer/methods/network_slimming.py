@@ -90,7 +90,7 @@ def find_scales(model: nn.Module, graph: ChannelGraph) -> list[nn.Parameter]:
     ]
     if not scales:
         raise ModelError(
-            "model", "has no batch norm on channels that can be removed", "take another method.name"
+            "model", "has no batch norm on prunable channels", "use another method.name"
         )
     return scales
 

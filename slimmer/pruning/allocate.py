@@ -44,7 +44,7 @@ def check_reachable(
     held = (
         f", with {', '.join(settings)}"
         if settings
-        else "; `slimmer inspect` shows what holds the rest"
+        else "; `slimmer inspect` shows why the rest can't be pruned"
     )
     raise BudgetError("budget", f"{asked} can't be met", f"reachable: {reach}{held}")
 

@@ -55,7 +55,7 @@ def _set_(model: nn.Module, place: str, number: int) -> None:
     held = dict(model.named_modules()).get(path)
     old = vars(held).get(name) if held is not None else None
     if held is None or type(old) is not int or not 0 < number <= old:
-        found = f"sets {place} to {number}, and in this network it is {old!r}"
+        found = f"sets {place} to {number}, but it is {old!r} in this network"
         raise RunError("plan", found, "give the plan of this network")
     setattr(held, name, number)
 

@@ -30,9 +30,7 @@ def layers_named(graph: ChannelGraph, pattern: str, where: str) -> list[Layer]:
     """
     found = [layer for layer in graph.layers if is_named(layer.name, pattern)]
     if not found:
-        raise ModelError(
-            f"{where} {pattern!r}", "no layer has such a name", "see `slimmer inspect`"
-        )
+        raise ModelError(f"{where} {pattern!r}", "matches no layer", "see `slimmer inspect`")
     return found
 
 
@@ -44,7 +42,7 @@ def groups_named(graph: ChannelGraph, pattern: str, where: str) -> list[ChannelG
     found = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
     if not found:
         right = "see `slimmer inspect` for the reasons"
-        raise ModelError(f"{where} {pattern!r}", "names only layers whose channels stay", right)
+        raise ModelError(f"{where} {pattern!r}", "matches only layers that can't be pruned", right)
     return found
 
 
@@ -62,7 +60,7 @@ def keep_layers(graph: ChannelGraph, keep: Iterable[str], only: Iterable[str] = 
         return graph
     inside = {layer.name for layers in asked.values() for layer in layers}
     outside = {layer.name for layer in graph.layers}.difference(inside)
-    return _hold(graph, outside, f"outside {' and '.join(map(repr, asked))}")
+    return _hold(graph, outside, f"not selected by {' or '.join(map(repr, asked))}")
 
 
 def group_floors(
@@ -129,7 +127,7 @@ def _rows(
             layer.name,
             touched[layer.out_axis],
             sizes[layer.out_axis],
-            why if layer.name in held else f"goes with {first}, {why}",
+            why if layer.name in held else f"tied to {first}, {why}",
         )
         for layer in layers
     ]

@@ -94,11 +94,11 @@ class Plan:
         try:
             data = parse_json(text)
         except ValueError as error:
-            raise RunError(where, f"is no plan ({error})", right) from error
+            raise RunError(where, f"is not a plan ({error})", right) from error
         if isinstance(data, dict) and data.get("format", FORMAT) != FORMAT:
             raise RunError(
                 where,
-                f"plan format {str(data['format'])[:40]}",
+                f"has plan format {str(data['format'])[:40]}",
                 f"this slimmer reads format {FORMAT}",
             )
         filed = check(PlanFile, data, where, right)
@@ -106,12 +106,16 @@ class Plan:
             sum(group.size * sum(part[2] for part in group.slices) for group in filed.groups)
             > MOST_POSITIONS
         ):
-            raise RunError(where, f"is no plan (of more than {MOST_POSITIONS:,} positions)", right)
+            raise RunError(
+                where, f"is not a plan (of more than {MOST_POSITIONS:,} positions)", right
+            )
         try:
             groups = tuple(map(_group, filed.groups))
             keep = tuple(tuple(_positions(group.keep, group.size)) for group in filed.groups)
         except ValueError as error:
-            raise RunError(where, f"is no plan ({first_line(error)[:LONGEST]})", right) from error
+            raise RunError(
+                where, f"is not a plan ({first_line(error)[:LONGEST]})", right
+            ) from error
         _check_disjoint(groups, where, right)
         for group, kept in zip(groups, keep, strict=True):
             _check(group, kept, where)
@@ -167,7 +171,7 @@ def _followed(graph: ChannelGraph, kept: Sequence[Sequence[int]]) -> tuple[tuple
 def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:
     if not kept or kept[0] < 0 or kept[-1] >= group.size or list(kept) != sorted(set(kept)):
         found = f"group {group.name!r} keeps units {_ranges(kept)!r}"
-        raise RunError(where, found, f"at least one of 0 to {group.size - 1}, ascending")
+        raise RunError(where, found, f"at least one unit of 0 to {group.size - 1}, ascending")
 
 
 def _group(entry: PlanGroup) -> ChannelGroup:
@@ -200,7 +204,7 @@ def _check_disjoint(groups: Sequence[ChannelGroup], where: str, right: str) -> N
             known |= positions
     if twice:
         raise RunError(
-            where, f"is no plan (channels of group {twice[0][:LONGEST]!r} are there twice)", right
+            where, f"is not a plan (group {twice[0][:LONGEST]!r} has duplicate channels)", right
         )
 
 

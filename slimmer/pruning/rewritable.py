@@ -24,12 +24,14 @@ def check_rewritable(model: nn.Module, inputs: Inputs) -> None:
     """Raise ModelError for inputs and names that a graph module can't have."""
     where, right = type(model).__name__, "rename it, or prune without --rewrite"
     if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
-        raise ModelError(where, "takes inputs that are no tensors", "prune without --rewrite")
+        raise ModelError(where, "takes inputs that are not tensors", "prune without --rewrite")
     empty = GraphModule(nn.Module(), Graph())
     for name, _ in (*model.named_modules(), *model.named_parameters(), *model.named_buffers()):
         if hasattr(empty, name.partition(".")[0]):
             raise ModelError(
-                where, f"has a part called {name!r}, as a torch.fx.GraphModule has", right
+                where,
+                f"has an attribute {name!r}, a name that torch.fx.GraphModule uses itself",
+                right,
             )
 
 
@@ -49,7 +51,7 @@ def check_gradients(model: nn.Module, inputs: Inputs) -> None:
     while waiting:
         function = waiting.pop()
         if isinstance(function, torch.autograd.function.BackwardCFunction):
-            found = f"has a backward pass of its own making ({type(function).__name__}), which its program would lose"
+            found = f"has a custom backward pass ({type(function).__name__}), which its program would lose"
             raise ModelError(type(model).__name__, found, "prune without --rewrite")
         behind = {other for other, _ in function.next_functions if other is not None} - seen
         seen |= behind
@@ -64,6 +66,6 @@ def check_answer(model: nn.Module, graph: Graph) -> None:
         if type(part) in PLAIN:
             waiting += part.values() if isinstance(part, dict) else part
         elif type(part).__module__ not in {"builtins", "torch", "torch.fx.node"}:
-            found = f"its answer holds a {type(part).__name__}, which a program can't make"
+            found = f"its output contains a {type(part).__name__}, which a program can't construct"
             right = "let forward return a tuple or a dictionary, or prune without --rewrite"
             raise ModelError(type(model).__name__, found, right)

@@ -14,9 +14,9 @@ from slimmer.errors import RunError
 from slimmer.graph import Axis, ChannelGraph, Inputs
 from slimmer.graph.fold import Folding, fold_
 from slimmer.graph.merge import merge
+from slimmer.graph.nodes import argument
 from slimmer.graph.program import export_program
 from slimmer.graph.trace import channel_graph, walk_program
-from slimmer.graph.walk import argument
 from slimmer.models.copying import duplicate
 from slimmer.pruning.apply import slice_tensors
 from slimmer.pruning.plan import Plan

@@ -145,8 +145,8 @@ def check_same(
     if fault is not None:
         raise ModelError(
             type(model).__name__,
-            f"the slim network is not the masked one: {fault.says}",
-            "code that decides by a number of channels would do that; if it has none, please report it with the model",
+            f"the slim network does not match the masked network: {fault.says}",
+            "code that depends on the number of channels can cause this; if there is none, please report it with the model",
         )
 
 
@@ -173,7 +173,7 @@ def _answer(model: nn.Module, network: nn.Module, drawn: tuple[Any, ...]) -> lis
     except FAULTS as error:
         found = f"the self-check can't run it in float64: {told(error)}"
         raise ModelError(
-            type(model).__name__, found, "compute in the type of the inputs, x.dtype"
+            type(model).__name__, found, "compute in the dtype of the inputs (x.dtype)"
         ) from error
 
 
@@ -207,7 +207,9 @@ def _difference(
     wanted = _answer(model, masked, drawn)
     for ours, theirs in zip(got, wanted, strict=True):
         if ours.shape != theirs.shape:
-            return Failure(f"an output of {tuple(ours.shape)} in place of {tuple(theirs.shape)}")
+            return Failure(
+                f"an output of shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}"
+            )
         off, scale = _apart(ours, theirs)
         if not off <= TOLERANCE * scale:
             return Failure(f"outputs differ by {off:.2g}")
@@ -252,11 +254,13 @@ def _check_steady(model: nn.Module, drawn: tuple[Any, ...]) -> None:
     with evaluating(model), torch.no_grad(), in_double():
         first, second = (tensors_in(model(*drawn)) for _ in range(2))
     if any(bool(tensor.isnan().any()) for tensor in first):
-        found = "its answer to random images holds NaN, so no slim network can be checked"
-        right = "look for roots, logarithms and quotients of what may be negative or zero"
+        found = "its output for random images contains NaN, so pruning can't be verified"
+        right = (
+            "look for square roots, logarithms and divisions of values that may be negative or zero"
+        )
     elif any(off > TOLERANCE * scale for off, scale in map(_apart, first, second)):
-        found = "in eval mode it answers the same images differently each time, so no slim network can be checked"
-        right = "let what is drawn or counted be for training alone (self.training)"
+        found = "in eval mode its outputs differ between calls on the same images, so pruning can't be verified"
+        right = "draw random numbers and update counters only in training (if self.training)"
     else:
         return
     raise ModelError(type(model).__name__, found, right)
@@ -271,7 +275,7 @@ def told(error: Exception) -> str:
 
 def _rows(graph: ChannelGraph, group: ChannelGroup, fault: str) -> list[Fixed]:
     """For each layer whose output a group is part of, that it stays and why."""
-    reason = f"a count of channels that the code holds; cut, it fails: {fault}"
+    reason = f"the code depends on the number of channels; when pruned: {fault}"
     touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
     sizes = dict(graph.sizes)
     return [

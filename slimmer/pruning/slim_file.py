@@ -51,7 +51,7 @@ class Identity:
         if not self.arch:
             raise CheckpointError(
                 "slim network",
-                "was pruned from a module that has no name",
+                "was pruned from a module without an architecture name",
                 "give the dense module: slimmer.load(RUN, model)",
             )
         in_channels = self.input_size[0] if self.input_size else None
@@ -113,9 +113,9 @@ def check_again(identity: Identity, *, rewrite: bool) -> None:
     ModelError.
     """
     if rewrite and identity.plan is not None:
-        found = "was pruned before, and can't be rewritten now"
+        found = "the network was pruned before and can't be rewritten now"
         raise ModelError(
-            "model.rewrite", found, "leave it out, or prune the unpruned network with it"
+            "model.rewrite", found, "leave it out, or apply it to the unpruned network"
         )
 
 
@@ -195,7 +195,7 @@ def _check_sizes(identity: Identity, weights: Mapping[str, Tensor], where: str) 
         ("channels", max(identity.input_size[:1], default=0)),
     ):
         if number > most:
-            found = f"its metadata name {number:,} {what}, and it holds {most:,} numbers"
+            found = f"its metadata give {number:,} {what}, but the file holds only {most:,} numbers"
             raise CheckpointError(where, found, "give a file that slimmer wrote")
 
 

@@ -97,7 +97,7 @@ def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> C
         if not found:
             raise
         listed = ",".join(found)
-        right = f"{error.right}; or prune what can be traced of it: --trace {listed} (model.trace, in Python trace=)"
+        right = f"{error.right}; or prune the parts that can be traced: --trace {listed} (model.trace, in Python trace=)"
         raise ModelError(error.where, error.found, right) from error
     if not scope.parts:
         return graph
@@ -108,8 +108,8 @@ def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> C
 
 def _of_part(row: Fixed) -> Fixed:
     """Why a layer stays, in the words that are right for parts."""
-    said = row.reason.replace("the network's output", "what a traced part gives")
-    return replace(row, reason=said.replace("the network's input", "what a traced part gets"))
+    said = row.reason.replace("the network's output", "the output of a traced part")
+    return replace(row, reason=said.replace("the network's input", "the input of a traced part"))
 
 
 def _outside(model: nn.Module, known: set[str], scope: Scope) -> Iterator[Fixed]:
@@ -141,8 +141,8 @@ def check_scope(
     check_same(scope.of(model), graph, plan, scope.inputs, cut)
     fault = _fault_of_whole(model, graph, scope, plan) if scope.parts else None
     if fault is not None:
-        right = "code outside the traced parts may read their weights, or what they store; keep those layers (--keep)"
-        raise ModelError(type(model).__name__, f"with {scope.named} slim, {fault}", right)
+        right = "code outside the traced parts may read their weights or stored values; keep those layers (--keep)"
+        raise ModelError(type(model).__name__, f"with {scope.named} pruned, {fault}", right)
 
 
 @torch.no_grad()

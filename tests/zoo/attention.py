@@ -19,8 +19,8 @@ class NonLocal(nn.Module):
             fc.weight[1]
         v 4: v.weight[0] v.bias[0] out.weight[1]
     Fixed:
-        q 2/2: a product of activations over channels: aten.bmm
-        k 2/2: a product of activations over channels: aten.bmm
+        q 2/2: a product of activations summed over channels: aten.bmm
+        k 2/2: a product of activations summed over channels: aten.bmm
         fc 2/2: the network's output
     """
 
@@ -55,8 +55,8 @@ class ScaledDot(nn.Module):
             fc.weight[1]
         v 6: v.weight[0] v.bias[0] out.weight[1]
     Fixed:
-        q 3/3: a product of activations over channels: aten.scaled_dot_product_attention
-        k 3/3: a product of activations over channels: aten.scaled_dot_product_attention
+        q 3/3: a product of activations summed over channels: aten.scaled_dot_product_attention
+        k 3/3: a product of activations summed over channels: aten.scaled_dot_product_attention
         fc 2/2: the network's output
     """
 
@@ -86,7 +86,7 @@ class FusedHeads(nn.Module):
         fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
         fc2 3: fc2.weight[0] fc2.bias[0] fc.weight[1]
     Fixed:
-        qkv 12/12: a product of activations over channels: aten.scaled_dot_product_attention
+        qkv 12/12: a product of activations summed over channels: aten.scaled_dot_product_attention
         fc 2/2: the network's output
     """
 
@@ -148,7 +148,7 @@ class Bilinear(nn.Module):
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
         fc1 5: fc1.weight[0] fc1.bias[0] fc2.weight[1]
     Fixed:
-        conv2 3/3: one value for several channels: aten.mul.Tensor
+        conv2 3/3: one value broadcast to several channels: aten.mul.Tensor
         fc2 2/2: the network's output
     """
 
@@ -175,7 +175,7 @@ class Einsum(nn.Module):
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
         conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv2 3/3: a product of activations over channels: aten.einsum
+        conv2 3/3: a product of activations summed over channels: aten.einsum
         fc 2/2: the network's output
     """
 

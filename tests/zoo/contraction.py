@@ -100,7 +100,7 @@ class EinsumPasses(nn.Module):
     Groups:
         conv 4: conv.weight[0] conv.bias[0] own[0] fc.weight[1]
     Fixed:
-        mean 1/1: one value for several channels
+        mean 1/1: one value broadcast to several channels
         fc 2/2: the network's output
     """
 
@@ -128,8 +128,8 @@ class AttentionByEinsum(nn.Module):
         conv 4: conv.weight[0] conv.bias[0] q.weight[1] k.weight[1] v.weight[1]
         v 5: v.weight[0] v.bias[0] fc.weight[1]
     Fixed:
-        q 3/3: a product of activations over channels: aten.einsum
-        k 3/3: a product of activations over channels: aten.einsum
+        q 3/3: a product of activations summed over channels: aten.einsum
+        k 3/3: a product of activations summed over channels: aten.einsum
         fc 2/2: the network's output
     """
 
@@ -155,8 +155,8 @@ class TwoWays(nn.Module):
     Groups:
         conv2 3: conv2.weight[0] conv2.bias[0] fc2.weight[1]
     Fixed:
-        conv1 4/4: labels that vary over positions: aten.einsum
-        shared 4/4: labels that vary over positions: aten.einsum
+        conv1 4/4: channels spread over more than one axis: aten.einsum
+        shared 4/4: channels spread over more than one axis: aten.einsum
         fc1 2/2: the network's output
         fc2 2/2: the network's output
     """

@@ -57,8 +57,10 @@ class Columns(nn.Module):
 
     x -> conv1 (8) -> view (4, 2) -> transpose -> view (8) -> conv2 -> fc (after the mean) ->
 
-    Rewritten: conv1 2: conv1.weight[0]=0+2+4+6,1+3+5+7 conv1.bias[0]=0+2+4+6,1+3+5+7
-        conv2.weight[1]=0-3,4-7 conv2 4: conv2.weight[0] conv2.bias[0] fc.weight[1]
+    Rewritten:
+        conv1 2: conv1.weight[0]=0+2+4+6,1+3+5+7 conv1.bias[0]=0+2+4+6,1+3+5+7
+            conv2.weight[1]=0-3,4-7
+        conv2 4: conv2.weight[0] conv2.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -121,7 +123,7 @@ class Overlap(nn.Module):
         conv1#4 2: conv1.weight[0]=4,5 conv1.bias[0]=4,5 conv3.weight[1]=2,3
         conv2 5: conv2.weight[0] conv2.bias[0] conv3.weight[0] conv3.bias[0] conv4.weight[0] conv4.bias[0] fc.weight[1]
     Held:
-        conv1 1/6: a channel that the code names: aten.select
+        conv1 1/6: a channel selected by its index: aten.select
     """
 
     def __init__(self):
@@ -192,9 +194,10 @@ class ZerosBehind(nn.Module):
     x -> stem (2) -+-> conv (6) ------------------(+)-> fc (after the mean) ->
                    +-> cat with zeros (2 and 2) ---^
 
-    Rewritten: stem 2: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0]=2,3
-        conv.bias[0]=2,3 fc.weight[1]=2,3 conv 4: conv.weight[0]=0,1,4,5 conv.bias[0]=0,1,4,5
-        fc.weight[1]=0,1,4,5
+    Rewritten:
+        stem 2: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0]=2,3 conv.bias[0]=2,3
+            fc.weight[1]=2,3
+        conv 4: conv.weight[0]=0,1,4,5 conv.bias[0]=0,1,4,5 fc.weight[1]=0,1,4,5
     """
 
     def __init__(self):

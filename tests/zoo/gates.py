@@ -99,9 +99,9 @@ class NeighbourGate(nn.Module):
     Groups:
         conv 4: conv.weight[0] conv.bias[0] fc.weight[1]
     Fixed:
-        stem 5/5: a convolution along the channels, in which each meets its neighbours (channel
-        attention): aten.conv1d mix 1/1: channels of two axes meet: aten.mul.Tensor fc 2/2: the
-        network's output
+        stem 5/5: a convolution along the channel axis, which mixes neighbouring channels
+        mix 1/1: channels of two different axes are combined: aten.mul.Tensor
+        fc 2/2: the network's output
     """
 
     def __init__(self):
@@ -161,7 +161,7 @@ class SpatialAttention(nn.Module):
     Groups:
         stem 5: stem.weight[0] stem.bias[0] map.weight[1] fc.weight[1]
     Fixed:
-        map 1/1: one value for several channels: aten.mul
+        map 1/1: one value broadcast to several channels: aten.mul
         fc 2/2: the network's output
     """
 
@@ -187,7 +187,7 @@ class StretchedMap(nn.Module):
     Groups:
         stem 5: stem.weight[0] stem.bias[0] map.weight[1] fc.weight[1]
     Fixed:
-        map 1/1: one value for several channels: aten.expand_as
+        map 1/1: one value broadcast to several channels: aten.expand_as
         fc 2/2: the network's output
     """
 

@@ -70,7 +70,7 @@ class GroupNorms(nn.Module):
         conv2 2: conv2.weight[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 bare#num_groups[0] bare#num_channels[0]=0-1,2-3
             conv3.weight[1]=0-1,2-3
     Fixed:
-        conv3 4/4: statistics over several channels: aten.group_norm
+        conv3 4/4: normalization statistics over several channels: aten.group_norm
         fc 2/2: the network's output
     """
 
@@ -99,7 +99,7 @@ class CodedGroups(nn.Module):
     Groups:
         conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
-        conv1 4/4: statistics over several channels: aten.group_norm
+        conv1 4/4: normalization statistics over several channels: aten.group_norm
         fc 2/2: the network's output
     Rewritten:
         conv1 2: conv1.weight[0]=0-1,2-3 conv1.bias[0]=0-1,2-3 conv2.weight[1]=0-1,2-3
@@ -128,7 +128,7 @@ class LayerNorms(nn.Module):
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
         conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv2 4/4: statistics over several channels: aten.layer_norm
+        conv2 4/4: normalization statistics over several channels: aten.layer_norm
         fc 2/2: the network's output
     """
 
@@ -158,9 +158,9 @@ class ConvNextBlock(nn.Module):
     Groups:
         fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
     Fixed:
-        stem 4/4: statistics over several channels: aten.layer_norm
-        depthwise 4/4: statistics over several channels: aten.layer_norm
-        fc2 4/4: statistics over several channels: aten.layer_norm
+        stem 4/4: normalization statistics over several channels: aten.layer_norm
+        depthwise 4/4: normalization statistics over several channels: aten.layer_norm
+        fc2 4/4: normalization statistics over several channels: aten.layer_norm
         fc 2/2: the network's output
     """
 
@@ -192,7 +192,7 @@ class HandMade(nn.Module):
         conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
         conv1 4/4: a reduction over channels: aten.mean.dim
-        conv2 6/6: padding of channels: aten.pad
+        conv2 6/6: padding along the channel axis: aten.pad
         fc 2/2: the network's output
     """
 
@@ -249,9 +249,9 @@ class Softmax(nn.Module):
     Groups:
         conv4 6: conv4.weight[0] conv4.bias[0] fc.weight[1]
     Fixed:
-        conv1 4/4: an operation along channels: aten.softmax.int
-        conv2 5/5: an operation along channels: aten.cumsum
-        conv3 3/3: an operation along channels: aten.sort
+        conv1 4/4: an operation along the channel axis: aten.softmax.int
+        conv2 5/5: an operation along the channel axis: aten.cumsum
+        conv3 3/3: an operation along the channel axis: aten.sort
         fc 2/2: the network's output
     """
 

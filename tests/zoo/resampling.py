@@ -225,7 +225,7 @@ class Sampled(nn.Module):
         conv1 4: conv1.weight[0] conv1.bias[0] where.weight[1] conv2.weight[1]
         conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
-        where 2/2: places computed for all channels: aten.grid_sampler
+        where 2/2: sampling positions shared by all channels: aten.grid_sampler
         fc 2/2: the network's output
     """
 

@@ -114,10 +114,12 @@ class ForeignPad(nn.Module):
     Groups:
         stem 2: stem.weight[0] stem.bias[0] conv.weight[0]=1,2 conv.bias[0]=1,2 conv.weight[1] fc.weight[1]=1,2
     Fixed:
-        conv 2/4: zeros that a padding adds: aten.pad in the top module (zoo/residual.py:
+        conv 2/4: zeros added by padding: aten.pad in the top module (zoo/residual.py:
         fc 3/3: the network's output
-    Rewritten: stem 2: stem.weight[0] stem.bias[0] conv.weight[0]=1,2 conv.bias[0]=1,2
-        conv.weight[1] fc.weight[1]=1,2 conv 2: conv.weight[0]=0,3 conv.bias[0]=0,3 fc.weight[1]=0,3
+    Rewritten:
+        stem 2: stem.weight[0] stem.bias[0] conv.weight[0]=1,2 conv.bias[0]=1,2 conv.weight[1]
+            fc.weight[1]=1,2
+        conv 2: conv.weight[0]=0,3 conv.bias[0]=0,3 fc.weight[1]=0,3
     """
 
     def __init__(self):

@@ -47,9 +47,11 @@ class CrossStage(nn.Module):
         cv2 5: cv2.weight[0] cv2.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
-    Rewritten: cv1 2: cv1.weight[0]=0,1 cv1.bias[0]=0,1 cv2.weight[1]=0,1 cv1#2 2: cv1.weight[0]=2,3
-        cv1.bias[0]=2,3 m.weight[1] m.weight[0] m.bias[0] cv2.weight[1]=2+4,3+5 cv2 5: cv2.weight[0]
-        cv2.bias[0] fc.weight[1]
+    Rewritten:
+        cv1 2: cv1.weight[0]=0,1 cv1.bias[0]=0,1 cv2.weight[1]=0,1
+        cv1#2 2: cv1.weight[0]=2,3 cv1.bias[0]=2,3 m.weight[1] m.weight[0] m.bias[0]
+            cv2.weight[1]=2+4,3+5
+        cv2 5: cv2.weight[0] cv2.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -77,9 +79,11 @@ class ShuffleUnit(nn.Module):
         head 5: head.weight[0] head.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
-    Rewritten: stem 2: stem.weight[0]=0,1 stem.bias[0]=0,1 branch.weight[0] branch.bias[0]
-        head.weight[1]=0-1,2-3 stem#2 2: stem.weight[0]=2,3 stem.bias[0]=2,3 branch.weight[1] head
-        5: head.weight[0] head.bias[0] fc.weight[1]
+    Rewritten:
+        stem 2: stem.weight[0]=0,1 stem.bias[0]=0,1 branch.weight[0] branch.bias[0]
+            head.weight[1]=0-1,2-3
+        stem#2 2: stem.weight[0]=2,3 stem.bias[0]=2,3 branch.weight[1]
+        head 5: head.weight[0] head.bias[0] fc.weight[1]
     """
 
     def __init__(self):
@@ -179,7 +183,7 @@ class ConstantSlice(nn.Module):
     Groups:
         conv2 4: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
-        conv1 6/6: channels counted in the code: aten.slice
+        conv1 6/6: hard-coded channel indices: aten.slice
         fc 2/2: the network's output
     Rewritten:
         conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 conv2.weight[1]
@@ -208,7 +212,7 @@ class ConstantSplit(nn.Module):
         conv2 3: conv2.weight[0] conv2.bias[0] conv3.weight[1]
         conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv1 6/6: channels counted
+        conv1 6/6: hard-coded channel indices
         fc 2/2: the network's output
     Rewritten:
         conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 conv2.weight[1]
@@ -239,7 +243,7 @@ class Roll(nn.Module):
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
         conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv2 5/5: channels counted in the code: aten.roll
+        conv2 5/5: hard-coded channel indices: aten.roll
         fc 2/2: the network's output
     Rewritten:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
@@ -268,7 +272,7 @@ class IndexSelect(nn.Module):
     Groups:
         conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
-        conv1 4/4: an operation that is not known: aten.index_select
+        conv1 4/4: an unsupported operation: aten.index_select
         fc 2/2: the network's output
     """
 

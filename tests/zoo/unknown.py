@@ -12,8 +12,8 @@ class Unknown(nn.Module):
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
     Fixed:
-        conv2 5/5: an operation that is not known: aten.renorm
-        conv3 6/6: an operation that is not known: aten.cummax
+        conv2 5/5: an unsupported operation: aten.renorm
+        conv3 6/6: an unsupported operation: aten.cummax
         fc 2/2: the network's output
     """
 

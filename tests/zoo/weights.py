@@ -15,15 +15,15 @@ class Computed(nn.Module):
         conv2 5: conv2.weight[0] conv2.bias[0] conv3.weight[1]
         conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv1 4/4: weights that are computed from all inputs together: aten.conv2d
+        conv1 4/4: weights computed across all input channels: aten.conv2d
         fc 2/2: the network's output
-        spare 7/7: no convolution or linear layer of the program reads its weights
+        spare 7/7: its weights are not used by any traced convolution
     Rewritten:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
         conv2 5: conv2.weight[0] conv2.bias[0] conv3.weight[1]
         conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Held:
-        spare 7/7: no convolution or linear layer of the program reads its weights
+        spare 7/7: its weights are not used by any traced convolution
     """
 
     def __init__(self):
@@ -50,7 +50,7 @@ class PositiveWeight(nn.Module):
         weight 5: weight[0] conv3.weight[1]
         conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv1 4/4: weights that are computed from all inputs together: aten.conv2d
+        conv1 4/4: weights computed across all input channels: aten.conv2d
         fc 2/2: the network's output
     Rewritten:
         conv1 4: conv1.weight[0] conv1.bias[0] weight[1]
@@ -84,9 +84,9 @@ class GainedConv(nn.Conv2d):
         gain = (self.gain * 0.5).view(-1)
         weight = functional.batch_norm(rows, None, None, weight=gain, training=True, momentum=0.0)
         weight = weight.reshape_as(self.weight)
-        return functional.conv2d(
+        return functional.conv2d(  # fixes
             x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )  # fixes
+        )
 
 
 class Standardised(nn.Module):
@@ -98,7 +98,7 @@ class Standardised(nn.Module):
         conv2 2: conv2.weight[0]=0-1,2-3 conv2.gain[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 grouped.weight[0]=0-2,3-5
             grouped.gain[0]=0-2,3-5 grouped.bias[0]=0-2,3-5 fc.weight[1]=0-2,3-5
     Fixed:
-        conv1 5/5: weights that are computed from all inputs together: aten.conv2d
+        conv1 5/5: weights computed across all input channels: aten.conv2d
         fc 2/2: the network's output
     Rewritten:
         conv1 5: conv1.weight[0] conv1.bias[0] conv2.weight[1]
@@ -128,8 +128,8 @@ class WeightNorm(nn.Module):
         fc1 6: fc1.parametrizations.weight.original1[0] fc1.parametrizations.weight.original0[0] fc1#out_features[0]
             fc1.bias[0] fc2.weight[1]
     Fixed:
-        conv1 4/4: weights that are computed from all inputs together: aten.conv2d
-        conv2 5/5: weights that are computed from all inputs together: aten.linear
+        conv1 4/4: weights computed across all input channels: aten.conv2d
+        conv2 5/5: weights computed across all input channels: aten.linear
         fc2 2/2: the network's output
     Rewritten:
         conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1]
@@ -157,8 +157,8 @@ class SpectralNorm(nn.Module):
     Groups:
         conv3 6: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv1 4/4: an operation that is not known: aten.mv
-        conv2 5/5: an operation that is not known: aten.mv
+        conv1 4/4: an unsupported operation: aten.mv
+        conv2 5/5: an unsupported operation: aten.mv
         fc 2/2: the network's output
     """
 
@@ -270,8 +270,8 @@ class TwiceWeighted(nn.Module):
     Groups:
         fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
     Fixed:
-        stem 4/4: weights that are computed from all inputs together: aten.conv2d
-        loop 4/4: weights that are computed from all inputs together: aten.conv2d
+        stem 4/4: weights computed across all input channels: aten.conv2d
+        loop 4/4: weights computed across all input channels: aten.conv2d
         large 5/5: a tensor computed from parameters: aten.matmul
         fc2 2/2: the network's output
     Rewritten:
@@ -307,9 +307,9 @@ class WeightParts(nn.Module):
     Groups:
         conv3 4: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
-        conv1 3/3: channels counted in the code: aten.slice
-        conv2 2/2: channels counted in the code: aten.slice
-        weight 5/5: channels counted in the code: aten.slice
+        conv1 3/3: hard-coded channel indices: aten.slice
+        conv2 2/2: hard-coded channel indices: aten.slice
+        weight 5/5: hard-coded channel indices: aten.slice
         fc 2/2: the network's output
     Rewritten:
         conv1 3: conv1.weight[0] conv1.bias[0] weight[1]

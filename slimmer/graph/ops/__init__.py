@@ -1,5 +1,5 @@
-"""What each kind of operation does to labels: ATen name -> handler. A new operation is one small
-function.
+"""The handlers of operations, by ATen name: what each operation does to channel labels. A new
+operation is one small function.
 """
 
 from slimmer.graph.ops import (
@@ -30,9 +30,9 @@ KINDS = (
     resampling,
     splitting,
 )
-HANDLERS: dict[str, Handler] = {
-    name: handler for kind in KINDS for name, handler in kind.HANDLERS.items()
-}
+HANDLERS: dict[str, Handler] = {}
+for kind in KINDS:
+    HANDLERS.update(kind.HANDLERS)
 READS_WEIGHTS = frozenset(
     {*convolution.HANDLERS, *linear.HANDLERS, *product.HANDLERS, *computed.HANDLERS}
 )

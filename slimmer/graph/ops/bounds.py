@@ -1,4 +1,4 @@
-"""Bounds of parts that a program cuts out of its channels: how many labels lie before them."""
+"""The bounds of parts that a program takes of its channels: the labels before each bound."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,29 +8,25 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import along
-from slimmer.graph.walk import Walk, argument
+from slimmer.graph.nodes import argument
+from slimmer.graph.walk import Walk
+
+BOUNDS = ("start", "end", "step", "length", "index")
 
 
 def note_bounds(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether the bounds of a cut along channels can follow them; if so they are noted.
+    """Whether the bounds of a part of the channels can be corrected; if so, they are recorded.
 
-    Each part gets an axis of its own, so that it is a part of a group, or of several, and never
-    runs empty.
+    Each part gets its own axis, so that no part ever loses all channels.
     """
     labels: Tensor = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
     read = along(labels, dim)
     kind = str(node.target).split(".")[1]
-    if (
-        read is None
-        or kind not in _PARTS
-        or any(isinstance(value, Node) for value in node.args[1:])
-    ):
+    is_computed = any(isinstance(value, Node) for value in node.args[1:])
+    if read is None or kind not in _PARTS or is_computed:
         return False
-    values = {
-        name: argument(node, args, kwargs, name)
-        for name in ("start", "end", "step", "length", "index")
-    }
+    values = {name: argument(node, args, kwargs, name) for name in BOUNDS}
     parts = _PARTS[kind](walk, node, read, values)
     for number, part in enumerate(parts):
         if part.numel():
@@ -39,9 +35,7 @@ def note_bounds(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
 
 
 def _slice(walk: Walk, node: Node, read: Tensor, values: dict[str, Any]) -> list[Tensor]:
-    """`x[start:end]`: as many labels as lie before each bound; a step over channels leaves no
-    bounds to correct.
-    """
+    """`x[start:end]`: the labels before each bound. With a step, the bounds can't be corrected."""
     if values["step"] != 1:
         return []
     start, end, _ = slice(values["start"], values["end"]).indices(len(read))
@@ -59,15 +53,15 @@ def _narrow(walk: Walk, node: Node, read: Tensor, values: dict[str, Any]) -> lis
 
 
 def _select(walk: Walk, node: Node, read: Tensor, values: dict[str, Any]) -> list[Tensor]:
-    """One channel by its number: it stays, and its number follows those before it."""
+    """One channel by its index: it is fixed, and its index is corrected."""
     index = values["index"] % len(read)
-    walk.book.fix(read[index], walk.reason(node, "a channel that the code names"))
+    walk.book.fix(read[index], walk.reason(node, "a channel selected by its index"))
     walk.note_count(node, "index", read[:index])
     return [read[index : index + 1]]
 
 
 def _split(walk: Walk, node: Node, read: Tensor, _values: dict[str, Any]) -> list[Tensor]:
-    """Parts one behind the other, of the sizes that the node gave; see `slimmer.pruning.rewrite` on
+    """Consecutive parts of the sizes that the node returned; see `slimmer.pruning.rewrite` on
     `split_sizes`.
     """
     dim = argument(node, node.args, node.kwargs, "dim")

@@ -1,5 +1,5 @@
-"""Products of two tensors whose axes are named by letters, as einsum names them: with a weight, or
-of activations.
+"""Products of two tensors whose axes are named by letters, as in einsum: an activation with a weight,
+or two activations.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import along, spread, varying_dims
+from slimmer.graph.nodes import layer_name, shape_of, source_of
 from slimmer.graph.ops.computed import (
     lies_along,
     made_along,
@@ -19,27 +20,28 @@ from slimmer.graph.ops.computed import (
     read_along,
     read_width,
 )
-from slimmer.graph.walk import VARYING, Computed, Stored, Walk, layer_name, shape_of, source_of
+from slimmer.graph.walk import VARYING, Computed, Stored, Walk
 
-SUMMED = "a product of activations over channels"
-STORED = "a product with a stored tensor"
-ALONE = "one value for several channels"
+SUMMED = "a product of activations summed over channels"
+STORED = "an unsupported product with a parameter or buffer"
+ALONE = "one value broadcast to several channels"
 Terms = tuple[str, str, str]
-"""The letters of the left side's axes, the right side's and the result's."""
+"""The letters of the axes of the left side, of the right side, and of the result."""
 
 
 def product(walk: Walk, node: Node, kind: str, operands: Sequence[Any], terms: Terms) -> Tensor:
-    """Labels of a product of two, counted as `kind`: letters that the result lacks are summed over.
+    """The labels of a product of two tensors, counted as `kind`; letters that the result lacks are
+    summed over.
 
-    A parameter on one side is a layer's weight: the letter of the activation's channels is read
-    along it, and its first letter of its own makes channels. Of two activations, the channels of
-    one side pass, or those of both together.
+    A parameter on one side is the weight of a layer: the activation's channels are read along their
+    letter, and the first letter that only the weight has produces channels. For two activations,
+    the channels of one side are kept, or those of both, tied.
     """
     first, second = operands
     left, right, result = terms
     total = _multiply_adds(first, second, terms)
     if any(len(set(term)) < len(term) for term in terms):
-        found = None  # a diagonal
+        found = None  # the diagonal of a tensor
     elif isinstance(first, Tensor) and isinstance(second, Tensor):
         found = _of_activations(walk, node, kind, (first, second), terms, total)
     elif isinstance(second, Tensor):
@@ -58,9 +60,9 @@ def product(walk: Walk, node: Node, kind: str, operands: Sequence[Any], terms: T
 def _of_activations(
     walk: Walk, node: Node, kind: str, operands: tuple[Tensor, Tensor], terms: Terms, total: int
 ) -> Tensor | None:
-    """Labels of a product of activations; None where channels are summed over.
+    """The labels of a product of activations; None if channels are summed over.
 
-    No weight reads what is summed over, so no mask could stand for its removal: it stays.
+    No weight reads channels that are summed over, so no mask could represent their removal.
     """
     first, second = operands
     left, right, result = terms
@@ -92,7 +94,7 @@ def _with_weight(
     terms: Terms,
     total: int,
 ) -> Tensor | None:
-    """Labels of a product of an activation with a parameter; None where it can't be followed."""
+    """The labels of a product of an activation with a parameter; None if it can't be followed."""
     entering, weight = operands
     own, stored, result = terms
     long = [letter for letter, size in zip(stored, weight.shape, strict=True) if size > 1]
@@ -103,7 +105,7 @@ def _with_weight(
         return None
     letter = read[0]
     labels = walk.read(entering, own.index(letter), node)
-    if letter not in long and letter in result:  # positions are mixed, channels pass
+    if letter not in long and letter in result:  # positions are mixed, channels are kept
         walk.pinned.setdefault(weight.name, walk.reason(node, VARYING))
         return _passed(walk, node, kind, labels, result.index(letter), total)
     if letter in result and isinstance(weight, Stored):  # every channel has its own weights
@@ -112,57 +114,56 @@ def _with_weight(
         walk.label_axis(axis, labels)
         _count(walk, node, kind, (axis,), total)
         return spread(labels, result.index(letter), shape_of(node))
-    if (
-        letter in result
-        or letter not in long
-        or not made
-        or not lies_along(weight, stored.index(made[0]))
-    ):
+    if letter in result or letter not in long or not made:
+        return None
+    rows_dim, out_dim = stored.index(made[0]), result.index(made[0])
+    if not lies_along(weight, rows_dim):
         return None
     _fix_others(walk, node, weight, stored, letter + made[0])
     inner = read_along(walk, node, weight, stored.index(letter), labels)
-    rows, out = made_along(walk, weight, stored.index(made[0]))
-    axes: tuple[Axis, ...] = (made_width(walk, node, out, rows, result.index(made[0])),)
+    rows, out = made_along(walk, weight, rows_dim)
+    axes: tuple[Axis, ...] = (made_width(walk, node, out, rows, out_dim),)
     if inner is not None:
         axes += (read_width(walk, node, inner, labels),)
     walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
     _count(walk, node, kind, axes, total)
-    return spread(rows, result.index(made[0]), shape_of(node))
+    return spread(rows, out_dim, shape_of(node))
 
 
 def _fix_others(
     walk: Walk, node: Node, weight: Stored | Computed, letters: str, followed: str
 ) -> None:
-    """Fix the axes of a weight that are not followed here; something else may read it along them."""
+    """Fix the axes of a weight that are not followed here: something else may read it along them."""
     if isinstance(weight, Computed):
         return  # its rows and columns are followed or fixed where they are read
     for dim, letter in enumerate(letters):
         if letter not in followed:
             fixed = walk.book.fixed(
-                (weight.shape[dim],), walk.reason(node, "positions of a weight")
+                (weight.shape[dim],), walk.reason(node, "weight entries at fixed positions")
             )
             walk.label_axis(Axis(weight.name, dim), fixed)
 
 
 def _passed(walk: Walk, node: Node, kind: str, labels: Tensor, dim: int, total: int) -> Tensor:
-    """Labels that pass through to `dim` of the result, along which the operation's FLOPs grow."""
+    """Labels that are kept along `dim` of the result, on whose width the operation's FLOPs depend."""
     _count(walk, node, kind, (labelled(walk, node, dim, labels),), total)
     return spread(labels, dim, shape_of(node))
 
 
 def labelled(walk: Walk, node: Node, dim: int, labels: Tensor) -> Axis:
-    """The axis along which the channels of what `node` makes lie."""
+    """The axis of the channels of `node`'s output."""
     axis = Axis(f"@{node.name}", dim)
     walk.label_axis(axis, labels)
     return axis
 
 
 def _count(walk: Walk, node: Node, kind: str, axes: tuple[Axis, ...], total: int) -> None:
-    """Note multiply-adds, `total` of the dense network, that grow with the widths of `axes`, if
-    there are any.
+    """Record the multiply-adds, if any: `total` in the dense network, proportional to the widths of
+    `axes`.
     """
     if total:
-        walk.count(node, kind, axes, total // prod(walk.axes[axis].numel() for axis in axes))
+        widths = prod(walk.axes[axis].numel() for axis in axes)
+        walk.count(node, kind, axes, total // widths)
 
 
 def _along(labels: Tensor, dim: int) -> Tensor:
@@ -173,18 +174,18 @@ def _along(labels: Tensor, dim: int) -> Tensor:
 
 
 def _multiply_adds(first: Any, second: Any, terms: Terms) -> int:
-    """The multiply-adds of a product; 0 where nothing is added up, since a product of elements is
-    none.
+    """The multiply-adds of a product; 0 if nothing is summed, since an element-wise product is no
+    multiply-add.
     """
     left, right, result = terms
-    of_left, of_right = (
-        dict(zip(left, first.shape, strict=True)),
-        dict(zip(right, second.shape, strict=True)),
-    )
-    alike = [
-        letter
-        for letter, size in of_left.items()
-        if letter not in result and of_right.get(letter) == size
-    ]
+    of_left = dict(zip(left, first.shape, strict=True))
+    of_right = dict(zip(right, second.shape, strict=True))
+    summed: list[int] = []
+    for letter, size in of_left.items():
+        if letter not in result and of_right.get(letter) == size:
+            summed.append(size)
+    if not summed:
+        return 0
     sizes = [max(of_left.get(letter, 1), of_right.get(letter, 1)) for letter in result]
-    return prod(sizes) * prod(of_left[letter] for letter in alike) if alike else 0
+    count: int = prod(sizes) * prod(summed)
+    return count

@@ -1,5 +1,5 @@
-"""Convolutions: dense ones make labels, depthwise ones pass them on, grouped ones go by whole
-groups or evenly.
+"""Convolutions: dense ones produce labels, depthwise ones keep them; grouped ones lose whole groups, or
+the same channels in every group.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread, varying_dims
+from slimmer.graph.nodes import argument, layer_name, shape_of, source_of
 from slimmer.graph.ops.computed import (
     lies_along,
     made_along,
@@ -20,26 +21,16 @@ from slimmer.graph.ops.computed import (
     read_along,
     read_width,
 )
-from slimmer.graph.walk import (
-    VARYING,
-    Computed,
-    Handler,
-    Stored,
-    Walk,
-    argument,
-    layer_name,
-    shape_of,
-    source_of,
-)
+from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk
 
-COMPUTED = "a convolution whose weights are computed"
+COMPUTED = "a convolution with computed weights"
 NEIGHBOURS = (
-    "a convolution along the channels, in which each meets its neighbours (channel attention)"
+    "a convolution along the channel axis, which mixes neighbouring channels (channel attention)"
 )
 
 
 def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a convolution, from its weight (out, in/groups, ...)."""
+    """Labels after a convolution with a weight of (out, in/groups, ...)."""
     entering, weight, bias = args[0], args[1], argument(node, args, kwargs, "bias")
     shape, kernel = shape_of(node), argument_shape(node)
     dim = len(shape) - len(kernel) + 1
@@ -56,13 +47,12 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
     made = made_width(walk, node, out, rows, dim)
     if alike:
         _alike(walk, rows, groups)
-        entering_axis = read_width(
-            walk, node, inner or Axis(weight.name, 1), _alike(walk, read, groups)
-        )
+        inner_axis = inner or Axis(weight.name, 1)
+        entering_axis = read_width(walk, node, inner_axis, _alike(walk, read, groups))
         walk.count(node, "conv", (made, entering_axis), positions * prod(kernel[2:]))
     else:
         ones = _by_group(walk, read, groups)
-        if kernel[1] > 1:  # not a depthwise one
+        if kernel[1] > 1:  # not depthwise
             walk.whole[weight.name] = ones
         walk.book.tie(ones.repeat_interleave(kernel[0] // groups), rows)
         _note_counter(walk, node, weight, "groups", ones)
@@ -76,15 +66,14 @@ def convolution(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
 
 
 def transposed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a transposed convolution, from its weight (in, out/groups, ...)."""
+    """Labels after a transposed convolution with a weight of (in, out/groups, ...)."""
     entering, weight, bias = args[0], args[1], argument(node, args, kwargs, "bias")
     shape, kernel = shape_of(node), argument_shape(node)
     dim = len(shape) - len(kernel) + 1
     positions = prod(shape[:dim]) * prod(entering.shape[dim + 1 :])  # of all images
     groups = argument(node, args, kwargs, "groups")
-    if not (lies_along(weight, 1) and lies_along(weight, 0)) or (
-        groups > 1 and isinstance(weight, Computed)
-    ):
+    followed = lies_along(weight, 0) and lies_along(weight, 1)
+    if not followed or (groups > 1 and isinstance(weight, Computed)):
         walk.count(node, "conv", (), positions * prod(kernel))
         return walk.refuse(node, [*parts_of(weight), entering, bias], COMPUTED)
     read = walk.read(entering, dim, node)
@@ -113,19 +102,19 @@ def argument_shape(node: Node) -> tuple[int, ...]:
 
 
 def _by_group(walk: Walk, read: Tensor, groups: int) -> Tensor:
-    """One label for each group of a grouped convolution (groups,); the inputs of a group are tied."""
+    """One label for each group of a grouped convolution, (groups,); the inputs of a group are tied."""
     return _tied(walk, read.reshape(groups, -1), 1)
 
 
 def _alike(walk: Walk, labels: Tensor, groups: int) -> Tensor:
-    """The labels of one group of a grouped convolution's channels; the same places of all groups
-    are tied.
+    """The labels of one group of a grouped convolution's channels; channels at the same place in
+    all groups are tied.
     """
     return _tied(walk, labels.reshape(groups, -1), 0)
 
 
 def _tied(walk: Walk, table: Tensor, dim: int) -> Tensor:
-    """A table's labels along the other axis than `dim`; those along `dim` are tied."""
+    """The labels of a table along its other axis; those along `dim` are tied."""
     if table.shape[dim] > 1:
         walk.book.tie(table, table.narrow(dim, 0, 1))
     return table.select(dim, 0)
@@ -134,11 +123,10 @@ def _tied(walk: Walk, table: Tensor, dim: int) -> Tensor:
 def _transposed_groups(
     walk: Walk, node: Node, weight: Stored, read: Tensor, groups: int
 ) -> tuple[Tensor, Axis, None]:
-    """Labels, output axis and no masked axis of a grouped transposed convolution: its groups go
-    whole.
+    """The labels and output axis of a grouped transposed convolution, which has no masked axis: it
+    loses whole groups.
 
-    Its weight holds the outputs of one group only, so the module's own counts stand for all of
-    them.
+    Its weight has the outputs of one group only, so the module's attributes represent all outputs.
     """
     walk.label_axis(Axis(weight.name, 0), read)
     ones = _by_group(walk, read, groups)
@@ -154,8 +142,8 @@ def _transposed_groups(
 def _note_counter(
     walk: Walk, node: Node, weight: Stored | Computed, name: str, labels: Tensor
 ) -> None:
-    """Label a module's own count where its weight lies elsewhere (a parametrised one), so that it
-    stays true.
+    """Label a count that a module has as an attribute, if its weight is stored elsewhere
+    (parametrization), so that the count stays right.
     """
     axis = walk.counter(node, _ConvNd, name)
     if axis is not None and weight.name != f"{walk.module_of(node)}.weight".removeprefix("."):

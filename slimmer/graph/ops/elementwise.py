@@ -1,6 +1,6 @@
-"""Element by element: one operand passes its labels on; of several, labels that meet are tied."""
+"""Operations element by element: one operand keeps its labels; the labels of several are tied."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,131 +9,9 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import compact, spread, varying_dims
-from slimmer.graph.walk import Handler, Stored, Walk, shape_of
-
-UNARY = [
-    "relu",
-    "relu_",
-    "relu6",
-    "relu6_",
-    "leaky_relu",
-    "leaky_relu_",
-    "elu",
-    "elu_",
-    "selu",
-    "selu_",
-    "celu",
-    "celu_",
-    "gelu",
-    "silu",
-    "silu_",
-    "mish",
-    "mish_",
-    "sigmoid",
-    "sigmoid_",
-    "tanh",
-    "tanh_",
-    "hardtanh",
-    "hardtanh_",
-    "hardsigmoid",
-    "hardsigmoid_",
-    "hardswish",
-    "hardswish_",
-    "softplus",
-    "softsign",
-    "log_sigmoid",
-    "logsigmoid",
-    "threshold",
-    "threshold_",
-    "abs",
-    "neg",
-    "exp",
-    "log",
-    "sqrt",
-    "rsqrt",
-    "square",
-    "erf",
-    "sin",
-    "cos",
-    "dropout",
-    "dropout_",
-    "feature_dropout",
-    "alpha_dropout",
-    "contiguous",
-    "clone",
-    "detach",
-    "detach_",
-    "alias",
-    "to",
-    "_to_copy",
-    "lift_fresh_copy",
-    "type_as",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "zeros_like",
-    "ones_like",
-    "full_like",
-    "empty_like",
-    "rand_like",
-    "randn_like",
-    "sign",
-    "floor",
-    "ceil",
-    "round",
-    "reciprocal",
-    "log2",
-    "log1p",
-    "expm1",
-    "exp2",
-    "logical_not",
-    "isnan",
-    "nan_to_num",
-    "hardshrink",
-    "softshrink",
-    "tanhshrink",
-    "rrelu",
-    "feature_alpha_dropout",
-]
-SUMS = ["add", "add_"]
-SEVERAL = [
-    "sub",
-    "sub_",
-    "rsub",
-    "mul",
-    "mul_",
-    "div",
-    "div_",
-    "maximum",
-    "minimum",
-    "where",
-    "masked_fill",
-    "masked_fill_",
-    "pow",
-    "clamp",
-    "clamp_",
-    "clamp_min",
-    "clamp_max",
-    "addcmul",
-    "addcdiv",
-    "lerp",
-    "fmod",
-    "remainder",
-    "atan2",
-    "eq",
-    "ne",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "logical_and",
-    "logical_or",
-    "fmax",
-    "fmin",
-]
-CONSTANTS = ["new_zeros", "new_ones", "new_full", "new_empty"]
-FILLED = ["zeros", "ones", "full"]
+from slimmer.graph.nodes import shape_of
+from slimmer.graph.ops.elementwise_names import CONSTANTS, FILLED, SEVERAL, SUMS, UNARY
+from slimmer.graph.walk import Handler, Stored, Walk
 
 
 def unary(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
@@ -142,11 +20,11 @@ def unary(_walk: Walk, _node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 
 
 def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """The labels of the operands, tied where they meet.
+    """The labels of the operands, tied position by position.
 
-    An operand that is stretched along an axis on which the result's labels vary (one attention map
-    for all channels) is not tied: its own channels stay. Where channels of two different axes meet,
-    both stay.
+    An operand that is broadcast along an axis on which the result's labels vary (one attention map
+    for all channels) is not tied: its own channels are fixed. If channels of two different axes are
+    combined, both are fixed.
     """
     values = [*args, *kwargs.values()]
     flowing = [value for value in values if isinstance(value, Tensor)]
@@ -154,19 +32,18 @@ def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
     operands = flowing + [labels for labels in stored if labels is not None]
     if not operands:
         return args[0]
-    wide = [
-        labels.expand(torch.broadcast_shapes(*(labels.shape for labels in operands)))
-        for labels in operands
-    ]
+    shape = torch.broadcast_shapes(*(labels.shape for labels in operands))
+    wide = [labels.expand(shape) for labels in operands]
     dims = [varying_dims(labels) for labels in wide]
+    varying = set().union(*dims)
     kept = []
     for number, labels in enumerate(operands):
-        if _stretched(labels, [dim for other in dims for dim in other], wide[0].dim()):
-            walk.book.fix(labels, walk.reason(node, "one value for several channels"))
+        if stretched(labels, varying, len(shape)):
+            walk.book.fix(labels, walk.reason(node, "one value broadcast to several channels"))
         else:
             kept.append(number)
     if not kept:
-        return walk.refuse(node, operands, "channels of two axes meet")
+        return walk.refuse(node, operands, "channels of two different axes are combined")
     lead = max(kept, key=lambda number: len(dims[number]))
     for number in kept:
         if dims[number] == dims[lead]:
@@ -177,7 +54,7 @@ def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
 
 
 def added(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """As `several`; channels of activations that are added to one another are a residual stream's."""
+    """As `several`; activations that are added to one another form a residual stream."""
     found = several(walk, node, args, kwargs)
     if sum(isinstance(value, Tensor) for value in args) > 1:
         walk.summed.append(found)
@@ -185,17 +62,19 @@ def added(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
 
 
 def _stored(walk: Walk, node: Node, value: Stored, flowing: Sequence[Tensor]) -> Tensor | None:
-    """The labels of a parameter or buffer that meets activations; None where it is the same for all
-    channels.
+    """The labels of a parameter or buffer that is combined with activations; None if it is the same
+    for all channels.
 
-    One of several axes (a position embedding) is labelled along the axis on which the activations'
-    labels vary.
+    If it has several axes (a position embedding), it is labelled along the axis on which the
+    activations' labels vary.
     """
     long = [dim for dim, size in enumerate(value.shape) if size > 1]
     if not flowing or not long:
         return walk.as_labels(value, node)
     rank = max(labels.dim() for labels in flowing)
-    varying = {dim - labels.dim() for labels in flowing for dim in varying_dims(labels)}
+    varying: set[int] = set()  # counted from the last axis
+    for labels in flowing:
+        varying.update(dim - labels.dim() for dim in varying_dims(labels))
     if not varying and len(value.shape) <= rank:
         return walk.as_labels(value, node) if len(long) == 1 else None
     met = [dim for dim in long if dim - len(value.shape) in varying]
@@ -204,21 +83,21 @@ def _stored(walk: Walk, node: Node, value: Stored, flowing: Sequence[Tensor]) ->
     return walk.stored_axis(value, met[0]) if met else None
 
 
-def _stretched(labels: Tensor, varying: Sequence[int], rank: int) -> bool:
+def stretched(labels: Tensor, varying: Iterable[int], rank: int) -> bool:
     """Whether `labels` has length 1 on one of the axes along which the result's labels vary."""
     return any(dim < rank - labels.dim() or labels.shape[dim - rank] == 1 for dim in varying)
 
 
 def _fix_both(walk: Walk, node: Node, lead: Tensor, other: Tensor) -> None:
-    """Fix operands whose labels vary along different axes; one that stays already says why."""
+    """Fix operands whose labels vary along different axes; if one is fixed already, its reason is used."""
     known = walk.book.reason_of(other)
-    reason = known or walk.reason(node, "channels of two axes meet")
+    reason = known or walk.reason(node, "channels of two different axes are combined")
     walk.book.fix(lead, reason)
     walk.book.fix(other, reason)
 
 
 def prelu(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
-    """The labels of the input; a slope for each channel goes with its channel."""
+    """The labels of the input; if every channel has its own slope, the slopes are tied to them."""
     labels, slope = args
     if isinstance(slope, Stored) and max(slope.shape, default=1) == 1:
         return labels
@@ -234,19 +113,16 @@ def prelu(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) 
 
 
 def constant(walk: Walk, node: Node, _args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Numbers made in the code, of a size that the code holds: they fix what they meet.
+    """A tensor of hard-coded size; what it is combined with is fixed.
 
-    In a rewritten program the size follows; the numbers must then all be the same, whichever of
-    them go.
+    In a rewritten program the size is corrected; then all its elements must be equal.
     """
     shape = shape_of(node)
     if walk.rewrite and len(shape) > 1 and shape[1] > 1 and "empty" not in str(node.target):
         made = walk.book.fresh(shape[1])
         walk.note_count(node, "size", [None, made, *[None] * (len(shape) - 2)])
         return spread(made, 1, shape)
-    return walk.book.fixed(
-        shape_of(node), walk.reason(node, "numbers of a size that the code holds")
-    )
+    return walk.book.fixed(shape_of(node), walk.reason(node, "a tensor of hard-coded size"))
 
 
 HANDLERS: dict[str, Handler] = {

@@ -1,4 +1,4 @@
-"""Linear layers: read labels on their last axis and make new ones."""
+"""Linear layers: they read labels along the last axis and produce new ones."""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,6 +9,7 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer
 from slimmer.graph.labels import spread
+from slimmer.graph.nodes import layer_name, shape_of, source_of
 from slimmer.graph.ops.computed import (
     lies_along,
     made_along,
@@ -17,11 +18,11 @@ from slimmer.graph.ops.computed import (
     read_along,
     read_width,
 )
-from slimmer.graph.walk import Handler, Stored, Walk, layer_name, shape_of, source_of
+from slimmer.graph.walk import Handler, Stored, Walk
 
 
 def linear(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a linear layer, from its weight (out, in)."""
+    """Labels after a linear layer with a weight of (out, in)."""
     bias = args[2] if len(args) > 2 else kwargs.get("bias")
     return layer(walk, node, "linear", (args[0], args[1], bias), (0, 1))
 
@@ -29,15 +30,15 @@ def linear(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) 
 def layer(
     walk: Walk, node: Node, kind: str, operands: tuple[Any, Any, Any], dims: tuple[int, int]
 ) -> Tensor:
-    """Labels behind (input, weight, bias) with the weight's output and input axes `dims`, counted
-    as `kind`.
+    """Labels after a layer with `operands` (input, weight, bias), counted as `kind`; `dims` are the
+    output and input axes of the weight.
     """
     entering, weight, bias = operands
     shape, (out_dim, in_dim) = shape_of(node), dims
     if not lies_along(weight, out_dim):
         walk.count(node, kind, (), prod(shape) * entering.shape[-1])
         return walk.refuse(
-            node, [*parts_of(weight), entering, bias], "a linear layer whose weights are computed"
+            node, [*parts_of(weight), entering, bias], "a linear layer with computed weights"
         )
     read = walk.read(entering, -1, node)
     inner = read_along(walk, node, weight, in_dim, read)
@@ -52,12 +53,8 @@ def layer(
         walk.book.tie(bias, rows)
     walk.layers.append(Layer(layer_name(weight.name), kind, out, inner, source_of(node)))
     made = made_width(walk, node, out, rows, len(shape) - 1)
-    walk.count(
-        node,
-        kind,
-        (made, read_width(walk, node, inner or Axis(weight.name, 1), read)),
-        prod(shape[:-1]),
-    )
+    width = read_width(walk, node, inner or Axis(weight.name, 1), read)
+    walk.count(node, kind, (made, width), prod(shape[:-1]))
     return spread(rows, len(shape) - 1, shape)
 
 

@@ -1,6 +1,4 @@
-"""Data movement: the very same operation on the labels; what counts channels in the code ties or
-fixes them.
-"""
+"""Data movement: the same operation on the labels. Hard-coded channel counts tie or fix channels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +8,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from slimmer.graph.labels import along, compact, reduced, spread, varying_dims
+from slimmer.graph.nodes import argument, shape_of
+from slimmer.graph.ops.elementwise import stretched
 from slimmer.graph.ops.splitting import COUNTED
-from slimmer.graph.walk import Handler, Walk, argument, shape_of
+from slimmer.graph.walk import Handler, Walk
 
 MOVES = [
     "permute",
@@ -45,12 +45,13 @@ def expand(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) 
 
 
 def repeat(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """The operation itself, on one entry of each axis along which the labels do not vary."""
+    """The operation itself, run on one entry of each axis along which the labels do not vary."""
     small = reduced(args[0])
     shape, labels = shape_of(node), args[0]
     offset = len(shape) - labels.dim()
-    if offset < 0 or any(not isinstance(value, (int, list, type(None))) for value in args[1:]):
-        return walk.refuse(node, args, "repeats of everything")
+    plain = all(isinstance(value, (int, list, type(None))) for value in args[1:])
+    if offset < 0 or not plain:
+        return walk.refuse(node, args, "an unsupported repetition")
     still = [dim for dim in range(labels.dim()) if small.shape[dim] == 1]
     repeated: Tensor = node.target(small, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
     for dim in [*range(offset), *(dim + offset for dim in still)]:
@@ -59,28 +60,22 @@ def repeat(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) 
 
 
 def expand_as(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The labels in another activation's shape; one value that takes as many channels as it has,
-    takes its labels.
+    """The labels in another activation's shape; a value that is broadcast over its channels gets
+    its labels.
     """
     labels: Tensor = args[0]
     other: Tensor = args[1]
-    rank = other.dim()
-    stretched = [
-        dim
-        for dim in varying_dims(other)
-        if dim < rank - labels.dim() or labels.shape[dim - rank] == 1
-    ]
-    if not stretched:
+    if not stretched(labels, varying_dims(other), other.dim()):
         return labels.expand(other.shape)
-    walk.book.fix(labels, walk.reason(node, "one value for several channels"))
+    walk.book.fix(labels, walk.reason(node, "one value broadcast to several channels"))
     if varying_dims(labels):
-        return walk.refuse(node, [labels, other], "channels of two axes meet")
+        return walk.refuse(node, [labels, other], "channels of two different axes are combined")
     return other
 
 
 def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The labels in the new shape. An axis of labels that is split into a grid is tied along the
-    grid, so that the number of rows that the code holds stays true (a channel shuffle's groups).
+    """The labels in the new shape. If an axis of labels is split into a grid, the labels are tied
+    along the grid, so that the hard-coded number of rows stays right (a channel shuffle's groups).
     """
     labels: Tensor = args[0]
     before = varying_dims(labels)
@@ -96,55 +91,54 @@ def reshape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 
 
 def _note_sizes(walk: Walk, node: Node, args: Sequence[Any], labels: Tensor) -> None:
-    """Note the sizes in a node's arguments that count channels of its result, whose labels are
-    given.
+    """Record the sizes in a node's arguments that count channels of its result, which has
+    `labels`.
     """
     if not walk.rewrite:
         return
     for name in ("size", "shape", "sizes"):
         sizes = argument(node, node.args, node.kwargs, name)
-        if isinstance(sizes, (list, tuple)):
-            first = (
-                argument(node, args, {}, "dim") % args[0].dim() if name == "sizes" else 0
-            )  # unflatten's are a part
-            varying = varying_dims(labels)
-            written = [
-                isinstance(size, int) and size >= 0 and [first + n] == varying
-                for n, size in enumerate(sizes)
-            ]
-            walk.note_count(
-                node, name, [along(labels, varying[0]) if counted else None for counted in written]
-            )
+        if not isinstance(sizes, (list, tuple)):
+            continue
+        first = 0
+        if name == "sizes":  # unflatten: the sizes of one axis
+            first = argument(node, args, {}, "dim") % args[0].dim()
+        varying = varying_dims(labels)
+        counted: list[Tensor | None] = []
+        for number, size in enumerate(sizes):
+            is_count = isinstance(size, int) and size >= 0 and [first + number] == varying
+            counted.append(along(labels, varying[0]) if is_count else None)
+        walk.note_count(node, name, counted)
 
 
 def concatenate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels one behind the other; on an axis without channels (tokens, rows), what lies behind
-    goes together.
+    """Concatenated labels; along an axis without channels (tokens, rows), the operands' channels
+    are tied.
     """
     operands = [walk.stored_labels(value, node) for value in args[0]]
     operands = [labels for labels in operands if labels.dim() == len(shape_of(node))]
     dim = argument(node, args, kwargs, "dim") % operands[0].dim()
-    varying = {other for labels in operands for other in varying_dims(labels)}
-    if not varying.intersection({dim}) and varying:
+    varying = set().union(*map(varying_dims, operands))
+    if varying and dim not in varying:
         operands = [labels.narrow(dim, 0, 1) for labels in operands]
         return _together(walk, operands).expand(shape_of(node))
     if varying - {dim}:
-        return walk.refuse(node, operands, "channels of two axes meet")
-    for other in set(range(operands[0].dim())) - {dim}:  # one entry stands for all
+        return walk.refuse(node, operands, "channels of two different axes are combined")
+    for other in set(range(operands[0].dim())) - {dim}:  # the labels do not vary here
         operands = [labels.narrow(other, 0, 1) for labels in operands]
     joined: Tensor = torch.cat(operands, dim)
     return joined.expand(shape_of(node))
 
 
 def stack(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels side by side on a new axis: what lies at one place of each goes together."""
+    """Labels stacked along a new axis: channels at the same position are tied."""
     operands = [walk.stored_labels(value, node) for value in args[0]]
     dim = argument(node, args, kwargs, "dim") % (operands[0].dim() + 1)
     return _together(walk, operands).unsqueeze(dim).expand(shape_of(node))
 
 
 def _together(walk: Walk, operands: Sequence[Tensor]) -> Tensor:
-    """The labels of operands of one shape, tied place by place."""
+    """The labels of operands of one shape, tied position by position."""
     lead = max(operands, key=lambda labels: len(varying_dims(labels)))
     for labels in operands:
         if labels is not lead:
@@ -153,8 +147,8 @@ def _together(walk: Walk, operands: Sequence[Tensor]) -> Tensor:
 
 
 def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; over channels they
-    stay.
+    """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; channels along that
+    axis are fixed.
     """
     labels: Tensor = args[0]
     dim = argument(node, args, kwargs, "dimension") % labels.dim()
@@ -164,10 +158,9 @@ def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
 
 
 def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The same labels; channels that are moved on by a number stay, since fewer of them would move
-    on as far.
+    """The same labels; channels that are shifted by a hard-coded number are fixed.
 
-    A rewritten program moves them on by as many as are left of those that come around.
+    In a rewritten program the shift is corrected to the number of shifted channels that are left.
     """
     labels: Tensor = args[0]
     dims = {dim % labels.dim() for dim in (args[2] if len(args) > 2 else ())}
@@ -178,11 +171,13 @@ def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -
         return spread(read, dim, labels.shape)
     if not dims or dims.intersection(varying_dims(labels)):
         walk.book.fix(labels, walk.reason(node, COUNTED))
-    return labels if dims else walk.book.fixed(labels.shape, walk.reason(node, COUNTED))
+    if not dims:
+        return walk.book.fixed(labels.shape, walk.reason(node, COUNTED))
+    return labels
 
 
 def channel_shuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Channels as a grid of groups, transposed: tied along the grid."""
+    """A grid of channels, transposed: the labels are tied along the grid."""
     read = walk.read(args[0], 1, node).reshape(args[1], -1)
     walk.book.tie(read, read[:1])
     return read.t().reshape(1, -1, *[1] * (args[0].dim() - 2)).expand(shape_of(node))

@@ -1,4 +1,4 @@
-"""Normalisation: by channel it passes labels on; over channels it fixes what it mixes."""
+"""Normalization: per channel it keeps labels; statistics over several channels fix them."""
 
 from collections.abc import Sequence
 from math import prod
@@ -10,17 +10,17 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import spread, varying_dims
-from slimmer.graph.walk import Handler, Stored, Walk, argument, shape_of
+from slimmer.graph.nodes import argument, shape_of
+from slimmer.graph.walk import Handler, Stored, Walk
 
-MIXED = "statistics over several channels"
-PER_ELEMENT = {
-    "batch_norm": (1, 2)
-}  # what fvcore counts of an element, without and with a scale; others:
+MIXED = "normalization statistics over several channels"
+# FLOPs that fvcore counts for an element, without and with a scale
+PER_ELEMENT = {"batch_norm": (1, 2)}
 PER_ELEMENT_OTHERWISE = (4, 5)
 
 
 def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a batch or instance norm: (input, weight, bias, running_mean, running_var,
+    """Labels after a batch or instance norm: (input, weight, bias, running_mean, running_var,
     ...).
     """
     entering = args[0]
@@ -32,10 +32,10 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
         elif isinstance(value, Tensor):  # computed from parameters
             walk.book.tie(value, labels)
     kind, count = str(node.target).split(".")[1], walk.counter(node, _NormBase, "num_features")
-    by_number = count or Axis(
-        f"@{node.name}", 1
-    )  # where no tensor holds the channels, an attribute may
-    counted = Axis(stored[0].name, 0) if stored else by_number
+    if stored:
+        counted = Axis(stored[0].name, 0)
+    else:  # no tensor has these channels, but an attribute may count them
+        counted = count or Axis(f"@{node.name}", 1)
     walk.label_axis(counted, labels)
     shape = shape_of(node)
     walk.count(node, kind, (counted,), shape[0] * prod(shape[2:]) * _per_element(node, kind))
@@ -43,20 +43,19 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
 
 
 def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a group norm, whose norm groups go whole: the statistics of one do not depend
-    on another's.
+    """Labels after a group norm, which loses whole norm groups: the statistics of one group do not
+    depend on the others.
 
-    Where the number of groups stands in the code, and neither a module's attribute nor the program
-    can follow, all channels stay.
+    If the number of groups is hard-coded, and neither a module's attribute nor the program can be
+    corrected, all channels are fixed.
     """
     entering, groups = args[0], args[1]
-    count, width = (
-        walk.counter(node, nn.GroupNorm, "num_groups"),
-        walk.counter(node, nn.GroupNorm, "num_channels"),
-    )
+    count = walk.counter(node, nn.GroupNorm, "num_groups")
+    width = walk.counter(node, nn.GroupNorm, "num_channels")
     labels = walk.read(entering, 1, node)
     shape = shape_of(node)
-    if groups == 1 or ((count is None or width is None) and not walk.rewrite):
+    is_module = count is not None and width is not None
+    if groups == 1 or not (is_module or walk.rewrite):
         walk.book.fix(labels, walk.reason(node, MIXED))
     else:
         rows = labels.reshape(groups, -1)
@@ -73,15 +72,14 @@ def over_groups(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
             walk.book.tie(value, labels)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, labels)
-    walk.count(
-        node, "group_norm", (axis,), shape[0] * prod(shape[2:]) * _per_element(node, "group_norm")
-    )
+    elements = shape[0] * prod(shape[2:])
+    walk.count(node, "group_norm", (axis,), elements * _per_element(node, "group_norm"))
     return spread(labels, 1, shape)
 
 
 def over_shape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind a layer norm: over channels it takes statistics of all and they stay; over
-    space they pass.
+    """Labels after a layer norm: statistics over channels fix them; statistics over spatial axes
+    keep them.
     """
     labels: Tensor = args[0]
     kind = str(node.target).split(".")[1]
@@ -101,7 +99,7 @@ def over_shape(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
 
 
 def _per_element(node: Node, kind: str) -> int:
-    """What fvcore counts of each element that a norm gives."""
+    """The FLOPs that fvcore counts for each element of a norm's output."""
     plain, scaled = PER_ELEMENT.get(kind, PER_ELEMENT_OTHERWISE)
     return plain if argument(node, node.args, node.kwargs, "weight") is None else scaled
 

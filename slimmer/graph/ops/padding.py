@@ -1,5 +1,5 @@
-"""Padding: over space it passes labels on; over channels nobody makes its zeros: they stay, or
-their number follows.
+"""Padding: along spatial axes it keeps the labels; along channels, its zeros are fixed, or their
+number is corrected.
 """
 
 from collections.abc import Sequence
@@ -11,37 +11,40 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import compact, spread, varying_dims
-from slimmer.graph.walk import Handler, Walk, shape_of
+from slimmer.graph.nodes import shape_of
+from slimmer.graph.walk import Handler, Walk
 from slimmer.models.channel_pad import ChannelPad
 
 
 def pad(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels behind `pad(x, [last axis: before, after, the one before it: ...])`."""
+    """Labels after `pad(x, [before, after of the last axis, before, after of the axis before, ...])`."""
     labels, amounts = args[0], [int(amount) for amount in args[1]]
     shape = shape_of(node)
-    padded = {
-        labels.dim() - 1 - k // 2 for k in range(0, len(amounts), 2) if any(amounts[k : k + 2])
-    }
+    padded = set()
+    for place in range(0, len(amounts), 2):
+        if any(amounts[place : place + 2]):
+            padded.add(labels.dim() - 1 - place // 2)
     counted = padded.intersection(varying_dims(labels))
     if not counted:
         return _stretch(labels, shape)
     dim, place = 1, 2 * (labels.dim() - 2)
     before, after = (*amounts[place : place + 2], 0, 0)[:2]
     if counted != {dim} or padded != {dim} or min(before, after) < 0:
-        return walk.refuse(node, [labels], "padding of channels")
+        return walk.refuse(node, [labels], "padding along the channel axis")
     name = walk.module_of(node)
     read = walk.read(labels, dim, node)
     if isinstance(walk.modules.get(name), ChannelPad):
         edges = [
-            walk.made_by(Axis(f"{name}#{end}", 0), size)
-            for end, size in (("before", before), ("after", after))
+            walk.made_by(Axis(f"{name}#before", 0), before),
+            walk.made_by(Axis(f"{name}#after", 0), after),
         ]
     elif walk.rewrite:
         edges = [walk.book.fresh(size) for size in (before, after)]
     else:
-        why = walk.reason(node, "zeros that a padding adds")
+        why = walk.reason(node, "zeros added by padding")
         edges = [walk.book.fixed((size,), why) for size in (before, after)]
-    walk.note_count(node, "pad", [*[None] * place, *edges, *[None] * (len(amounts) - place - 2)])
+    rest = len(amounts) - place - 2
+    walk.note_count(node, "pad", [*[None] * place, *edges, *[None] * rest])
     return spread(torch.cat([edges[0], read, edges[1]]), dim, shape)
 
 

@@ -1,5 +1,5 @@
-"""Pooling, resizing and reductions: over space they pass labels on; over channels they fix what
-they mix.
+"""Pooling, resizing and reductions: along spatial axes they keep labels; along channels they fix
+them.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import along, spread, varying_dims
+from slimmer.graph.nodes import argument, shape_of
 from slimmer.graph.ops.elementwise import several
-from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk, argument, shape_of
+from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk
 
 POOLS = [
     *(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp", "adaptive_max") for rank in (1, 2, 3)),
@@ -31,25 +32,28 @@ POOLS = [
     "_upsample_bilinear2d_aa",
     "_upsample_bicubic2d_aa",
 ]
-COUNTED = {
-    "adaptive_avg_pool2d": 1,
-    "upsample_nearest2d": 1,
-    "upsample_bilinear2d": 4,
-}  # fvcore's FLOPs of an element
+# FLOPs that fvcore counts for an element
+COUNTED = {"adaptive_avg_pool2d": 1, "upsample_nearest2d": 1, "upsample_bilinear2d": 4}
 REDUCTIONS = (
-    *(
-        "mean",
-        "sum",
-        "amax",
-        "amin",
-        "var",
-        "std",
-        "prod",
-        "logsumexp",
-        "norm",
-        "linalg_vector_norm",
-    ),
-    *("max", "min", "any", "all", "argmax", "argmin", "var_mean", "std_mean", "median"),
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "var",
+    "std",
+    "prod",
+    "logsumexp",
+    "norm",
+    "linalg_vector_norm",
+    "max",
+    "min",
+    "any",
+    "all",
+    "argmax",
+    "argmin",
+    "var_mean",
+    "std_mean",
+    "median",
 )
 ALONG = (
     "softmax",
@@ -65,7 +69,7 @@ ALONG = (
 
 
 def pool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Any:
-    """Labels behind a pooling or resizing of (N, C, ...) over the axes behind C, and of its
+    """Labels after pooling or resizing (N, C, ...) along the axes after C, and labels of the
     indices.
     """
     shape = shape_of(node)
@@ -75,43 +79,39 @@ def pool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -
 
 
 def unpool(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels of an unpooling, tied with those of the indices that it puts its numbers at."""
+    """Labels after an unpooling, tied to those of its indices."""
     labels, indices = (walk.read(value, 1, node) for value in args[:2])
     walk.book.tie(labels, indices)
     return spread(labels, 1, shape_of(node))
 
 
 def counted_pool(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """The same, for operations whose FLOPs grow with the channels."""
+    """As `pool`, for operations whose FLOPs depend on the number of channels."""
     out: Tensor = pool(walk, node, args, kwargs)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, walk.read(out, 1, node))
     kind = str(node.target).split(".")[1]
-    counted = (
-        args[0].shape if kind == "adaptive_avg_pool2d" else out.shape
-    )  # fvcore: by input, by output
+    # fvcore counts average pooling by the input's size, resizing by the output's.
+    counted = args[0].shape if kind == "adaptive_avg_pool2d" else out.shape
     walk.count(node, kind, (axis,), COUNTED[kind] * counted[0] * prod(counted[2:]))
     return out
 
 
 def reduction(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Labels behind a mean, sum or maximum: what is reduced along an axis of channels stays.
+    """Labels after a mean, sum or maximum: channels that are reduced are fixed.
 
-    `max(x, y)` and `min(x, y)` are no reductions: their operands are tied.
+    `max(x, y)` and `min(x, y)` are not reductions: their operands are tied.
     """
     labels: Tensor = args[0]
     if len(args) > 1 and isinstance(args[1], (Tensor, Stored, Computed)):
         return several(walk, node, args, kwargs)
     shape, results = shape_of(node), node.meta["val"]
-    dims = argument(node, args, kwargs, "dim")
-    dims = (
-        range(labels.dim())
-        if dims is None or dims == []
-        else [dims]
-        if isinstance(dims, int)
-        else dims
-    )
-    dims = {dim % labels.dim() for dim in dims}
+    given = argument(node, args, kwargs, "dim")
+    if given is None or given == []:
+        given = range(labels.dim())
+    elif isinstance(given, int):
+        given = [given]
+    dims = {dim % labels.dim() for dim in given}
     out = labels
     if dims.intersection(varying_dims(labels)):
         out = walk.refuse(node, [labels], "a reduction over channels")
@@ -125,12 +125,12 @@ def reduction(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any
 
 
 def in_order(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Labels behind a softmax, a sort or a running sum along one axis: along channels they stay."""
+    """Labels after a softmax, a sort or a running sum along one axis; along channels they are fixed."""
     labels: Tensor = args[0]
     shape, results = shape_of(node), node.meta["val"]
     dim = argument(node, args, kwargs, "dim")
     if dim is None or dim % labels.dim() in varying_dims(labels):
-        out = walk.refuse(node, [labels], "an operation along channels")
+        out = walk.refuse(node, [labels], "an operation along the channel axis")
     else:
         out = labels.narrow(dim, 0, 1).expand(shape)
     return [out] * len(results) if isinstance(results, (list, tuple)) else out

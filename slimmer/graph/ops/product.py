@@ -1,6 +1,4 @@
-"""Products of tensors, as in attention and in weights without a layer, brought to letters for their
-axes.
-"""
+"""Products of tensors, as in attention and in weights without a layer, with letters for their axes."""
 
 import string
 from collections.abc import Sequence
@@ -12,14 +10,15 @@ from torch.fx import Node
 
 from slimmer.graph.equation import letters_of
 from slimmer.graph.labels import along, spread, varying_dims
+from slimmer.graph.nodes import shape_of
 from slimmer.graph.ops.computed import parts_of
 from slimmer.graph.ops.contraction import STORED, SUMMED, labelled, product
 from slimmer.graph.ops.linear import layer
-from slimmer.graph.walk import Computed, Handler, Stored, Walk, shape_of
+from slimmer.graph.walk import Computed, Handler, Stored, Walk
 
 
 def matmul(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels of `a @ b`. With a parameter of two axes on the right it is a linear layer."""
+    """Labels of `a @ b`. With a parameter of two axes on the right, it is a linear layer."""
     a, b = args
     kind = str(node.target).split(".")[1]
     if isinstance(a, Tensor) and isinstance(b, (Stored, Computed)) and len(b.shape) == 2:
@@ -43,29 +42,28 @@ def _last(letters: str, number: int) -> str:
 def addmm(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
     """Labels of `torch.addmm(bias, a, b)`, a linear layer whose weight is `b`."""
     bias, a, b = args[:3]
-    if (
-        isinstance(bias, Tensor)
-        and bias.dim() == 1
-        and isinstance(a, Tensor)
-        and isinstance(b, (Stored, Computed))
-    ):
+    has_bias = isinstance(bias, Tensor) and bias.dim() == 1
+    if has_bias and isinstance(a, Tensor) and isinstance(b, (Stored, Computed)):
         return layer(walk, node, "addmm", (a, b, bias), (1, 0))
     walk.count(node, "addmm", (), prod(shape_of(node)) * a.shape[-1])
     return walk.refuse(node, [*parts_of(bias), *parts_of(a), *parts_of(b)], STORED)
 
 
 def einsum(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels of an einsum of two operands; those of more stay."""
+    """Labels of an einsum of two operands; the labels of more operands are fixed."""
     equation, operands = args[:2]
     if len(operands) != 2:
         walk.count(node, "einsum", (), prod(shape_of(node)))
-        return walk.refuse(node, [part for value in operands for part in parts_of(value)], SUMMED)
+        parts: list[Any] = []
+        for value in operands:
+            parts += parts_of(value)
+        return walk.refuse(node, parts, SUMMED)
     [left, right], result = letters_of(equation, [len(value.shape) for value in operands])
     return product(walk, node, "einsum", operands, (left, right, result))
 
 
 def tensordot(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels of a product that is summed over the axes that are named for either side."""
+    """Labels of a product that is summed over the given axes of both sides."""
     a, b, of_a, of_b = args[:4]
     names = iter(string.ascii_letters)
     left = [next(names) for _ in a.shape]
@@ -80,20 +78,19 @@ def tensordot(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, An
 
 
 def attention(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """Labels of scaled_dot_product_attention(q, k, v): the values' channels pass, queries and keys
-    stay.
+    """Labels of scaled_dot_product_attention(q, k, v): the values' channels are kept, queries and
+    keys are fixed.
 
-    Whole heads that queries, keys and values have in common go together. Its FLOPs are two
-    products: queries by keys sum over the keys' width, and what comes out by values over the keys.
+    Whole heads are tied in queries, keys and values. The FLOPs are those of two products: queries
+    with keys, summed over the keys' width, and the result with values, summed over the keys.
     """
     q, k, v = args[:3]
-    others = [
-        value for value in (*args[3:], *kwargs.values()) if isinstance(value, (Tensor, Stored))
-    ]
+    rest = (*args[3:], *kwargs.values())
+    others = [value for value in rest if isinstance(value, (Tensor, Stored))]
     tensors = all(isinstance(value, Tensor) for value in (q, k, v))
     shape, kind = shape_of(node), "scaled_dot_product_attention"
     keys, width = k.shape[-2:]
-    rows = prod(shape[:-1]) * keys  # every query meets every key
+    rows = prod(shape[:-1]) * keys  # pairs of a query and a key
     if tensors and not others and varying_dims(v) == [v.dim() - 1]:
         walk.book.fix(q, walk.reason(node, SUMMED))
         walk.book.fix(k, walk.reason(node, SUMMED))
@@ -129,4 +126,4 @@ HANDLERS: dict[str, Handler] = {
     "tensordot": tensordot,
     "scaled_dot_product_attention": attention,
 }
-EITHER_SIDE = frozenset({"matmul", "bmm", "mm", "tensordot"})  # a weight may stand on the left too
+EITHER_SIDE = frozenset({"matmul", "bmm", "mm", "tensordot"})  # the weight may be on the left too

@@ -1,4 +1,4 @@
-"""Space against channels: pixel shuffles, windows as channels and back, samples at computed places."""
+"""Exchange of space and channels (pixel shuffle, unfold, fold), and sampling at computed positions."""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,13 +9,14 @@ from torch.fx import Node
 
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import spread
-from slimmer.graph.walk import Handler, Stored, Walk, shape_of
+from slimmer.graph.nodes import shape_of
+from slimmer.graph.walk import Handler, Stored, Walk
 
-BILINEAR = 4  # FLOPs that fvcore counts of an element that is sampled, whatever the mode
+BILINEAR = 4  # FLOPs that fvcore counts for a sampled element, in all modes
 
 
 def pixel_shuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """r*r channels become one: they go together."""
+    """r*r channels become one: they are tied."""
     labels, factor = args[0], args[1]
     dim = labels.dim() - 3
     read = walk.read(labels, dim, node).reshape(-1, factor * factor)
@@ -24,7 +25,7 @@ def pixel_shuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str
 
 
 def pixel_unshuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """One channel becomes r*r, side by side."""
+    """One channel becomes r*r adjacent channels."""
     labels, factor = args[0], args[1]
     dim = labels.dim() - 3
     return spread(
@@ -35,7 +36,7 @@ def pixel_unshuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[s
 def windows_as_channels(
     walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 ) -> Tensor:
-    """(N, C, H, W) -> (N, C * k * k, L): each channel becomes the k * k places of its windows."""
+    """(N, C, H, W) -> (N, C * k * k, L): each channel becomes the k * k positions of its windows."""
     labels, shape = args[0], shape_of(node)
     dim = labels.dim() - 3
     return spread(walk.read(labels, dim, node).repeat_interleave(prod(args[1])), dim, shape)
@@ -44,7 +45,7 @@ def windows_as_channels(
 def channels_as_windows(
     walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 ) -> Tensor:
-    """(N, C * k * k, L) -> (N, C, H, W): the k * k places of a channel's windows go together."""
+    """(N, C * k * k, L) -> (N, C, H, W): the k * k positions of a channel's windows are tied."""
     labels, shape = args[0], shape_of(node)
     dim = labels.dim() - 2
     read = walk.read(labels, dim, node).reshape(-1, prod(args[2]))
@@ -53,13 +54,13 @@ def channels_as_windows(
 
 
 def sampled(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """The input's labels at the places that a grid names; what computes the grid stays."""
+    """The input's labels at the positions in a grid; the grid's own channels are fixed."""
     labels, grid = args[:2]
-    walk.book.fix(grid, walk.reason(node, "places computed for all channels")) if isinstance(
-        grid, Tensor
-    ) else None
-    if isinstance(grid, Stored):
-        walk.pinned.setdefault(grid.name, walk.reason(node, "places stored for all channels"))
+    if isinstance(grid, Tensor):
+        walk.book.fix(grid, walk.reason(node, "sampling positions shared by all channels"))
+    elif isinstance(grid, Stored):
+        why = walk.reason(node, "stored sampling positions shared by all channels")
+        walk.pinned.setdefault(grid.name, why)
     read, shape = walk.read(labels, 1, node), shape_of(node)
     axis = Axis(f"@{node.name}", 1)
     walk.label_axis(axis, read)

@@ -1,4 +1,4 @@
-"""Parts of channels: what counts them in the code ties or fixes them, or its bounds follow."""
+"""Parts of channels: hard-coded counts tie or fix channels, or the counts are corrected."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +9,18 @@ from torch.fx import Node
 from slimmer.graph.attributes import whole_numbers
 from slimmer.graph.channels import Axis
 from slimmer.graph.labels import along, compact, varying_dims
+from slimmer.graph.nodes import argument, describe
 from slimmer.graph.ops.bounds import note_bounds
-from slimmer.graph.walk import Handler, Walk, argument, describe
+from slimmer.graph.walk import Handler, Walk
 
-COUNTED = "channels counted in the code"
+COUNTED = "hard-coded channel indices"
 
 
 def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Equal parts by number: the i-th channel of each part goes together, so that the parts stay
-    equal.
+    """A given number of equal parts: the i-th channels of all parts are tied, so that the parts
+    stay equal.
 
-    In a rewritten program they need not: each part's width follows.
+    In a rewritten program the parts may differ: the width of each is corrected.
     """
     labels = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
@@ -30,7 +31,7 @@ def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
     if walk.rewrite and not (walk.equal_splits and equal):
         parts = cut(walk, node, args, kwargs)
     elif not equal:
-        walk.book.fix(labels, walk.reason(node, "parts of unequal size"))
+        walk.book.fix(labels, walk.reason(node, "a split into unequal parts"))
     else:
         parts = _alike(walk, parts)
     _note_split(walk, node, parts, dim)
@@ -38,10 +39,10 @@ def chunk(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
 
 
 def split(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Parts by sizes that the code holds: as `cut`; under `equal_splits`, equal ones as `chunk`.
+    """Parts of hard-coded sizes: treated as `cut`; with `equal_splits`, equal parts as `chunk`.
 
-    The sizes then follow where the module holds them in an attribute; where they do not, the
-    self-check finds it.
+    In the latter case the sizes are updated if they are an attribute of the module; if not, the
+    self-check notices.
     """
     labels = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
@@ -61,16 +62,14 @@ def split(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -
 
 
 def _label_sizes(walk: Walk, node: Node, labels: Tensor) -> None:
-    """Label the attributes of the module that say how wide its parts are."""
+    """Label the attributes of the module that state the width of its parts."""
     name = walk.module_of(node)
     for attribute in whole_numbers(walk.modules[name], len(labels)):
         walk.label_axis(Axis(f"{name}#{attribute}", 0), labels)
 
 
 def _note_split(walk: Walk, node: Node, parts: Sequence[Tensor], dim: int) -> None:
-    """Note the labels of the parts that channels are cut into, for attributes that name their
-    width.
-    """
+    """Record the labels of the parts of a split, for attributes that state their width."""
     read = [along(part, dim) for part in parts]
     known = [labels for labels in read if labels is not None]
     if len(known) == len(read):
@@ -78,15 +77,15 @@ def _note_split(walk: Walk, node: Node, parts: Sequence[Tensor], dim: int) -> No
 
 
 def _alike(walk: Walk, parts: Sequence[Tensor]) -> list[Tensor]:
-    """Parts of one size, whose i-th channels go together."""
+    """Parts of one size, their i-th channels tied."""
     for part in parts[1:]:
         walk.book.tie(parts[0], part)
     return [parts[0]] * len(parts)
 
 
 def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """A gated linear unit: one half of the channels times the sigmoid of the other; both halves go
-    together.
+    """A gated linear unit: one half of the channels times the sigmoid of the other half; the two
+    halves are tied.
     """
     labels = args[0]
     dim = argument(node, args, kwargs, "dim") % labels.dim()
@@ -97,19 +96,17 @@ def gate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) ->
 
 
 def cut(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A part by bounds that the code holds: what is counted on a cut axis of channels stays, or its
-    bounds follow.
+    """A part with hard-coded bounds: the channels of the split axis are fixed, or the bounds are
+    corrected.
     """
     labels = args[0]
     parts = node.target(labels, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
     first = parts[0] if isinstance(parts, (list, tuple)) else parts
     dim = argument(node, args, kwargs, "dim") % labels.dim()
     whole = first.dim() == labels.dim() and first.shape[dim] == labels.shape[dim]
-    if (
-        not whole
-        and dim in varying_dims(labels)
-        and not (walk.rewrite and note_bounds(walk, node, args, kwargs))
-    ):
+    if whole or dim not in varying_dims(labels):
+        return parts
+    if not (walk.rewrite and note_bounds(walk, node, args, kwargs)):
         walk.book.fix(labels, walk.reason(node, COUNTED))
     return parts
 
