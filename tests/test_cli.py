@@ -108,7 +108,7 @@ def test_commands_are_listed_in_the_order_of_use():
     listed = re.findall(
         r"^  (\w+)  ", slimmer("--help").stdout.partition("Commands:")[2], re.MULTILINE
     )
-    assert listed == ["inspect", "prune", "export", "profile", "sweep", "compare"]
+    assert listed == ["inspect", "prune", "finish", "export", "profile", "sweep", "compare"]
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,28 @@
-"""The command for networks that were fine-tuned outside: finish."""
+"""The command for networks that were fine-tuned outside slimmer: finish."""
 
-# ruff: noqa: PLC0415 - what a command needs is imported inside it, so that --help need not wait for torch
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help does not wait for torch
 
 from pathlib import Path
 
 import click
 
-from slimmer.cli.options import as_json, place_of, show_result, trust_code
+from slimmer.cli.headings import HeadedCommand, options_under
+from slimmer.cli.options import as_json, network, output, place_of, show_result, trust_code
 from slimmer.runs.events import loading_pytorch
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("weights", metavar="WEIGHTS", type=click.Path(path_type=Path))
-@click.option(
-    "--data", metavar="DATA", help="Measure accuracy on these data.  [default: the run's]"
+@network("--entry", metavar="NAME", help="Set of weights to read, such as model_ema.")
+@options_under("Data")(
+    "--data", metavar="DATA", help="Data to measure accuracy on.  [default: the run's]"
 )
-@click.option("--entry", metavar="NAME", help="Which weights of the checkpoint, such as model_ema.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="RUN", help="New run.  [default: runs/ARCH-N]"
+@output(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="New run directory.  [default: runs/ARCH-N]",
 )
 @trust_code
 @as_json
@@ -31,11 +35,11 @@ def finish(
     trust_code: bool,
     as_json: bool,
 ) -> None:
-    """Make a run of a slim network that was fine-tuned outside slimmer.
+    """Make a run from a slim network that was fine-tuned outside slimmer.
 
     RUN is a finished run, for example of `slimmer prune --epochs 0`. WEIGHTS is a checkpoint of its
-    slim network (`slimmer.load` in Python) after training. The new run holds the same plan and the
-    trained weights; export, profile and compare take it like any other.
+    slim network (`slimmer.load` in Python) after training. The new run has the same plan and
+    the trained weights; export, profile and compare accept it like any other.
     """
     from slimmer.cli.progress import watching
     from slimmer.runs.directory import open_run
@@ -44,7 +48,7 @@ def finish(
         observe(loading_pytorch())
         from slimmer.pipeline.finish_run import finish_run
 
-        place = data and place_of(data)
+        place = place_of(data) if data else data
         _, report = finish_run(
             open_run(run),
             weights,
