@@ -137,7 +137,7 @@ def test_torchscript_is_one_message_at_every_call(tmp_path, dense, make):
     )
     for call in calls:
         with pytest.raises(
-            ModelError, match="is compiled by TorchScript, which leaves no Python code to prune"
+            ModelError, match="is compiled by TorchScript, so there is no Python code to prune"
         ):
             call()
 
@@ -165,7 +165,7 @@ def lazy():
 def test_lazy_layers_that_never_ran_are_named_and_pruned_once_they_ran():
     model = lazy()
     assert (
-        "Sequential: layers have no size yet (0.weight, 0.bias, 2.weight, 2.bias and 2 more)"
+        "Sequential: has lazy layers without a size (0.weight, 0.bias, 2.weight, 2.bias and 2 more)"
         in refused(model)
     )
     model(torch.zeros(1, *SIZE))
@@ -231,7 +231,7 @@ def test_layers_in_a_plain_list_that_are_registered_too_or_never_called_are_no_m
 def test_weights_without_numbers_are_named(dense, part):
     dense.get_submodule(part).to("meta")
     message = refused(dense)
-    assert f"has weights without numbers, on the meta device ({part or 'one'}.weight, " in message
+    assert f"has weights without values, on the meta device ({part or 'one'}.weight, " in message
     assert "to_empty" in message
 
 
@@ -260,7 +260,7 @@ def prepared(kind):
 )
 def test_quantised_and_prepared_networks_are_refused_by_name(kind, named):
     message = refused(prepared(kind))
-    assert f"is quantised, or prepared for it ({named}" in message
+    assert f"is quantised, or prepared for quantisation ({named}" in message
     assert "quantise the slim one" in message
 
 
@@ -280,7 +280,7 @@ def test_a_network_of_another_type_is_pruned_and_keeps_it(dense, kind, rewrite):
 def test_with_float32_images_it_is_refused_and_says_so(dense, kind):
     message = refused(dense.to(kind), data=data(), input_size=None, epochs=0)
     assert (
-        f"its weights are {str(kind)[6:]}, and images are float32\n  give it in float32, model.float()"
+        f"its weights are {str(kind)[6:]}, but images are float32\n  convert it, model.float()"
         in message
     )
 
@@ -606,7 +606,7 @@ def test_what_is_no_network_is_named(given, found):
 def test_sparse_weights_and_weights_that_are_no_numbers_are_named(dense):
     broken = copy.deepcopy(dense)
     broken.two.weight.data[0, 0] = float("nan")
-    assert "has weights that are no numbers (two.weight)" in refused(broken)
+    assert "has weights that are NaN (two.weight)" in refused(broken)
     dense.two.weight = nn.Parameter(dense.two.weight.detach().to_sparse())
     assert "has sparse weights (two.weight)" in refused(dense)
 
@@ -621,7 +621,7 @@ def test_a_frozen_network_is_not_trained_and_says_so_and_its_channels_go_all_the
     torch.manual_seed(0)
     model = Plain().requires_grad_(requires_grad=False)
     trust = {"data.trust": True}
-    assert "all of its parameters are frozen" in refused(
+    assert "but all of its parameters are frozen" in refused(
         model, data=data(), input_size=None, epochs=1, **trust
     )
     result = slimmer.prune(model, data(), flops=0.5, epochs=0, **trust)

@@ -276,5 +276,5 @@ def test_a_run_whose_data_came_from_python_is_not_resumed_without_them(
     from slimmer.pipeline import stages as pipeline
     from slimmer.runs.directory import Run
 
-    with pytest.raises(slimmer.SlimmerError, match="start it anew from Python"):
+    with pytest.raises(slimmer.SlimmerError, match="start the run again from Python"):
         pipeline.resume(Run(Path("run")))

@@ -84,7 +84,7 @@ def truncated():
     torch.save(build(ARCH, in_channels=1).state_dict(), "net.pth")
     content = Path("net.pth").read_bytes()
     Path("net.pth").write_bytes(content[: len(content) // 2])
-    return "cut short or damaged"
+    return "truncated or damaged"
 
 
 def hostile():
@@ -340,7 +340,7 @@ def test_a_bad_recipe(content, checkpoint):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_is_asked_for_and_absent(checkpoint):
     message = refused("prune", checkpoint, "--flops", "0.5", "--device", "cuda")
-    assert "PyTorch sees no GPU" in message
+    assert "PyTorch finds no GPU" in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -438,13 +438,13 @@ def test_an_out_that_holds_something_else(checkpoint):
 
 
 def test_several_targets_that_are_not_all_files(main_job):
-    assert "name runs, or ONNX files" in refused(
+    assert "give either runs or ONNX files" in refused(
         "profile", main_job.run.path, main_job.run.onnx("slim")
     )
 
 
 def test_a_target_that_is_named_twice(main_job):
-    assert "is named twice" in refused("profile", main_job.run.path, main_job.run.path)
+    assert "is given twice" in refused("profile", main_job.run.path, main_job.run.path)
 
 
 def test_a_wrong_option_is_not_called_a_mistake_of_the_runs_own_recipe(main_job):

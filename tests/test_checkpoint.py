@@ -176,8 +176,8 @@ def test_changed_bytes_are_noticed(written):
         (b"", "the file is empty"),
         (b"epoch,loss\n1,2.3\n", "is not a checkpoint: it begins with b'epoch,loss"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "is not a checkpoint"),
-        (b"\x80\x02garbage of some length", "the file is cut short"),
-        (b"PK\x03\x04garbage", "cut short or damaged"),
+        (b"\x80\x02garbage of some length", "the file is truncated"),
+        (b"PK\x03\x04garbage", "truncated or damaged"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(tmp_path, content, found):
@@ -196,7 +196,7 @@ def test_another_zip_archive_is_refused(tmp_path):
 
 
 def test_a_missing_file_and_a_directory_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="there is no such file"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         read_weights(tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match="this is a directory"):
         read_weights(tmp_path)
@@ -221,15 +221,15 @@ def itself():
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        ({}, "holds no tensors, but nothing"),
-        ({"epoch": 3, "loss": 0.5}, r"holds no tensors, but epoch \(int\), loss \(float\)"),
-        ({"state_dict": {"lr": 1}}, r"holds no tensors, but state_dict \(dict\)"),
-        (itself(), r"holds no tensors, but model \(dict\)"),
+        ({}, "contains no tensors, but nothing"),
+        ({"epoch": 3, "loss": 0.5}, r"contains no tensors, but epoch \(int\), loss \(float\)"),
+        ({"state_dict": {"lr": 1}}, r"contains no tensors, but state_dict \(dict\)"),
+        (itself(), r"contains no tensors, but model \(dict\)"),
         (torch.ones(3), "holds a Tensor, not a dict of tensors"),
         ([torch.ones(3)], "holds a list, not a dict of tensors"),
         (
             {"a": torch.ones(2).to_sparse(), "b": torch.ones(1)},
-            r"1 of 2 tensors are no plain tensors: a \(sparse_coo\)",
+            r"1 of 2 tensors are not plain tensors: a \(sparse_coo\)",
         ),
         ({"a": torch.ones(2, device="meta")}, r"no plain tensors: a \(without numbers\)"),
     ],
@@ -246,7 +246,7 @@ def test_weights_that_are_not_finite_are_named_and_counted(written, value, dtype
     for n in range(10):
         broken[f"layer{n}.weight"][1] = value
     with pytest.raises(
-        CheckpointError, match=r"10 of 12 tensors hold NaN or infinity: layer0\.weight, layer1"
+        CheckpointError, match=r"10 of 12 tensors contain NaN or infinity: layer0\.weight, layer1"
     ) as caught:
         read_weights(written(broken))
     assert "layer7.weight" in caught.value.found
@@ -438,7 +438,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, weights
 def test_metadata_of_what_is_no_safetensors_file_is_refused(tmp_path, written, weights):
     with pytest.raises(CheckpointError, match="no safetensors file"):
         read_metadata(written(weights))
-    with pytest.raises(CheckpointError, match="there is no such file"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         read_metadata(tmp_path / "none.safetensors")
 
 

@@ -42,7 +42,7 @@ def test_precision_is_what_was_asked_for(no_gpu):
 
 
 def test_a_gpu_that_is_not_there_is_refused(no_gpu):
-    with pytest.raises(RuntimeUnavailableError, match="PyTorch sees no GPU") as error:
+    with pytest.raises(RuntimeUnavailableError, match="PyTorch finds no GPU") as error:
         make_engine("cuda")
     assert error.value.where == "device"
 

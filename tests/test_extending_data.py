@@ -131,7 +131,7 @@ def test_what_two_sources_read_has_to_be_named(npz, tmp_path, fresh):
 @pytest.mark.parametrize(("name", "path"), [("npz", None), ("mydata", "digits.npz")])
 def test_a_path_that_is_missing_or_not_needed_is_refused(npz, tmp_path, fresh, name, path):
     install(tmp_path / "site", fresh, "my_data", ALONE, {GROUP: {"mydata": "my_data:SOURCE"}})
-    found = "no path is given" if path is None else "the path digits.npz is given"
+    found = "no path given" if path is None else "the path digits.npz is given"
     with pytest.raises(DataError, match=f"{name}: {found}"):
         load(name, path=path)
 
@@ -139,7 +139,9 @@ def test_a_path_that_is_missing_or_not_needed_is_refused(npz, tmp_path, fresh, n
 def test_a_source_that_fails_on_a_path_is_named(tmp_path, fresh):
     code = ALONE.replace("needs_path=False", "recognises=lambda path: 1 / 0")
     install(tmp_path / "site", fresh, "my_data", code, {GROUP: {"mydata": "my_data:SOURCE"}})
-    with pytest.raises(DataError, match="data source mydata failed on it: ZeroDivisionError"):
+    with pytest.raises(
+        DataError, match="data source mydata failed to recognise it: ZeroDivisionError"
+    ):
         guess(tmp_path)
 
 

@@ -118,7 +118,7 @@ def with_nan(run):
 WRONG = {
     "other shapes": lambda run: build("cifar_resnet8", in_channels=1).state_dict(),
     "unexpected": lambda run: build("cifar_resnet20", in_channels=1).state_dict(),
-    "hold NaN or infinity": with_nan,
+    "contain NaN or infinity": with_nan,
 }
 
 

@@ -210,7 +210,7 @@ def test_a_network_of_inputs_of_its_own_is_not_timed(file):
     run("prune", path, "--arch", f"{file}:make", "--flops", "0.5", "--out", "run")
     result = CliRunner().invoke(main, ["profile", "run"])
     assert result.exit_code == 2
-    assert "only networks of one image are timed" in result.stderr
+    assert "only networks that take one image are timed" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["Waves", "Clips"])

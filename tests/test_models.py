@@ -292,7 +292,7 @@ def test_torchvisions_classifiers_go_by_name(package):
     assert find("torchvision/bare").input_size == (3, 224, 224)
     assert build("torchvision/tiny")[-1].out_features == 1000
     assert build("torchvision/tiny", num_classes=5)[-1].out_features == 5
-    with pytest.raises(ModelError, match="1 input channels are asked for"):
+    with pytest.raises(ModelError, match="1 input channels were requested"):
         build("torchvision/tiny", in_channels=1)
     with pytest.raises(ModelError, match=r"no network 'tinny'\n.*did you mean tiny\?"):
         find("torchvision/tinny")
@@ -412,8 +412,8 @@ def test_asking_for_a_files_network_leaves_the_random_numbers_alone(net_file):
 @pytest.mark.parametrize(
     ("tail", "found"),
     [
-        ("", "no function is named"),
-        (":", "no function is named"),
+        ("", "the function is missing"),
+        (":", "the function is missing"),
         (":plane", "the file has no 'plane'\n.*did you mean 'plain'"),
         (":number", "'number' is a int"),
         (":needs", "the factory raises TypeError: needs.. missing 1 required"),
@@ -445,5 +445,5 @@ def test_a_file_that_can_not_be_imported_says_why(tmp_path, text, found):
 
 
 def test_a_file_that_is_not_there_is_said():
-    with pytest.raises(ModelError, match=r"there is no file nowhere.net\.py"):
+    with pytest.raises(ModelError, match=r"the file nowhere.net\.py does not exist"):
         find(f"{Path('nowhere') / 'net.py'}:make")

@@ -140,7 +140,7 @@ def test_a_recipe_refuses_what_no_optimizer_is_or_takes_elsewhere(section, messa
             ["optimizer=adamw", "optimizer_options.betas=[2.0, 0.9]"],
             "Invalid beta parameter at index 0: 2.0",
         ),
-        (["optimizer=adamw", "optimizer_options.betas=[0.9]"], "adamw refuses {'betas': (0.9,)}"),
+        (["optimizer=adamw", "optimizer_options.betas=[0.9]"], "adamw rejects {'betas': (0.9,)}"),
         (
             ["optimizer=rmsprop", "optimizer_options.maximize=true"],
             "rmsprop has no option 'maximize'",

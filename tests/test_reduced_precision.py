@@ -157,7 +157,7 @@ def test_an_export_says_what_is_known_of_the_forms_that_it_writes(monkeypatch):
     monkeypatch.setattr(profiled_forms, "environment", lambda: here)
     [told] = said_by_profile(found, [int8], PLAN)
     assert told.startswith(
-        "by profile.json, measured on this machine: slim.int8 is slower than float32"
+        "according to profile.json, measured on this machine: slim.int8 is slower than float32"
     )
     assert said_by_profile(found, [entry("slim.batch8.int8.onnx", int8["precision"])], PLAN)
     assert not said_by_profile(found, [fp16], PLAN)
@@ -171,7 +171,7 @@ def test_an_export_says_what_is_known_of_the_forms_that_it_writes(monkeypatch):
     here["cpu"] = "another"
     [told] = said_by_profile(found, [int8], PLAN)
     assert told.startswith(
-        "by profile.json, measured on another machine (one, None cores): slim.int8 is slower"
+        "according to profile.json, measured on another machine (one, None cores): slim.int8 is slower"
     )
 
 

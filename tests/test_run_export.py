@@ -421,7 +421,7 @@ def test_the_dense_network_in_the_same_forms_is_timed_against_the_slim_one(main_
     ):
         package.profile(*files, **quick)
     with pytest.raises(
-        ExportError, match=r"(?s)images of 16x16, where 20x24 are asked for.*--dynamic-size --dense"
+        ExportError, match=r"(?s)images of 16x16, but 20x24 was requested.*--dynamic-size --dense"
     ):
         package.profile(run.path, image_size=(20, 24), **quick)
     result = slimmer("profile", *files, "--image-size", "20")

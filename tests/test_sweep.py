@@ -243,7 +243,7 @@ def test_places_that_hold_something_else_are_refused(here):
     assert "run: is a run" in refused(path, "--out", "run")
     Path("out/seed=1").mkdir(parents=True)
     Path("out/seed=1/precious.txt").write_text("mine")
-    assert "seed=1: exists and is no run" in refused(path, "--out", "out")
+    assert "seed=1: exists and is not a run" in refused(path, "--out", "out")
 
 
 def test_a_second_sweep_in_the_same_place_is_refused(here):
@@ -496,7 +496,7 @@ def test_a_finished_sweep_does_nothing_again_and_another_recipe_is_refused(swept
     assert {path: path.read_bytes() for path in Path("o").rglob("report.json")} == reports
     said = refused("t.yaml", "--out", "o", "--set", "finetune.epochs=0.3")
     assert "2 rows of another sweep" in said
-    assert "flops=0.5: finetune.epochs 0.2 there, 0.3 here" in said
+    assert "flops=0.5: finetune.epochs is 0.2 there, 0.3 here" in said
 
 
 # The guide

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def names() -> tuple[str, ...]:
-    """The data sets that have a name; FILE.py:FUNCTION is another way to give one.
+    """The names of data sets; data can also be given as FILE.py:FUNCTION.
 
     >>> names()[:3]
     ('digits', 'cifar10', 'folder')
@@ -47,13 +47,13 @@ def load(
     classes: Sequence[str] | Path | None = None,
     augment: str | None = None,
 ) -> Data:
-    """The data set of that name, or of FILE.py:FUNCTION; what is left out is the data set's own
-    default.
+    """The data set of that name, or of FILE.py:FUNCTION; arguments that are left out have the data
+    set's own defaults.
 
     `size` is a side or (height, width) in pixels; `mean` and `std` are per channel, in units of
     0..1, and one number each makes a folder's images grey; `classes` is the order of the network's
-    outputs, as names or as a file with one name a line. Raises DataError for data that is missing,
-    broken, or not what was asked for.
+    outputs, as names or as a file with one name per line. Raises DataError for data that is
+    missing, broken, or does not match the arguments.
     """
     sides = (size, size) if isinstance(size, int) else size and (size[0], size[1])
     grey = mean is not None and len(mean) == 1
@@ -62,11 +62,8 @@ def load(
     check_path(source, wanted)
     data = from_value(name, source.load(wanted))
     if sides is not None and sides != data.size:
-        raise DataError(
-            data.name,
-            f"images are {data.size}, not {sides}",
-            f"use size {data.size}, or leave it out",
-        )
+        found = f"images are {data.size}, not {sides}"
+        raise DataError(data.name, found, f"use size {data.size}, or leave it out")
     order = data.classes if classes is None else _class_names(classes)
     train, test = (data.train, data.test) if order == data.classes else in_order(data, order)
     data = replace(
@@ -88,7 +85,6 @@ def _class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
     try:
         lines = Path(classes).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            str(classes), f"can't be read ({error})", "a text file with one class name a line"
-        ) from error
+        right = "give a text file with one class name per line"
+        raise DataError(str(classes), f"can't be read ({error})", right) from error
     return tuple(line.strip() for line in lines if line.strip())

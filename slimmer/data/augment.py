@@ -1,4 +1,4 @@
-"""Random views of training images, each a function of seed, epoch and image alone."""
+"""Random augmentation of training images, each a function of only the seed, epoch and image."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from torch.nn import functional
 
 MODES = ("none", "crop", "flip", "crop_flip")
 
-# What the numbers of one image decide: its place in the epoch, its crop (top, left, area, ratio),
-# its flip.
+# The columns of an image's random numbers: its place in the epoch, its crop (top, left, area,
+# ratio), its flip.
 PLACE, CROP, FLIP, DRAWS = 0, slice(1, 5), 5, 6
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def draws(seed: int, epoch: int, indices: Tensor, columns: int = DRAWS) -> Tensor:
-    """Uniform numbers in [0, 1), float64 (B, columns), the same for an image wherever it stands in
-    a batch.
+    """Uniform numbers in [0, 1), float64 (B, columns); those of an image do not depend on its place
+    in a batch.
 
     A counter-based generator: SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
     Generators, OOPSLA 2014) over (seed, epoch, index, column), so that no state has to be kept,
@@ -73,23 +73,20 @@ def shifted(images: Tensor, crops: Tensor) -> Tensor:
 
 
 def flipped(images: Tensor, flips: Tensor) -> Tensor:
-    """The images (B, C, H, W), those whose draw in `flips` (B,) is below one half mirrored left to
-    right.
+    """The images (B, C, H, W), mirrored left to right where the draw in `flips` (B,) is below one
+    half.
     """
-    return torch.where(
-        (flips < 0.5).to(images.device)[:, None, None, None], images.flip(-1), images
-    )
+    chosen = (flips < 0.5).to(images.device)[:, None, None, None]
+    return torch.where(chosen, images.flip(-1), images)
 
 
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(images / 255 - mean) / std as float32, per channel; float images are not divided by 255."""
     units = images.to(torch.float32)
     if images.dtype == torch.uint8:
-        # As a tensor on the same device: by a plain number CUDA multiplies with its reciprocal,
-        # which rounds otherwise.
+        # The divisor is a tensor on the same device: for a plain number CUDA multiplies by the
+        # reciprocal, which rounds differently.
         units = units.div_(torch.full((), 255.0, dtype=torch.float32, device=images.device))
-    shift, scale = (
-        torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None]
-        for values in (mean, std)
-    )
+    shift = torch.tensor(mean, dtype=torch.float32, device=images.device)[:, None, None]
+    scale = torch.tensor(std, dtype=torch.float32, device=images.device)[:, None, None]
     return (units - shift).div_(scale)

@@ -1,4 +1,4 @@
-"""Batches in an order, and with random views, that any number of processes reproduce."""
+"""Batches whose order and random augmentation are the same for any number of processes."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,28 +12,28 @@ from slimmer.data.images import Data, Images, InMemory, Relabelled, check_mode
 from slimmer.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
-HELD = (
-    2**30
-)  # bytes of images that are worth their place in a device's memory; CIFAR-10 has 154 million
+HELD = 2**30  # most bytes of images to keep in a device's memory; CIFAR-10 has 154 million
 
 
 def steps(split: Images, batch_size: int) -> int:
-    """The number of global batches of an epoch: whole ones, or one of all images where they fill
-    none.
+    """The number of global batches per epoch: the full ones, or one with all images if there are
+    fewer than a batch.
     """
     return max(1, len(split) // batch_size)
 
 
 def held(split: Images, device: torch.device) -> Images:
-    """The split with its images in the memory of `device`, or as it is: on a CPU, if it is no
-    tensor, or above 1 GiB.
+    """The split with its images in the memory of `device`; unchanged on a CPU, if its images are
+    not in memory, or if they take more than 1 GiB.
 
-    Batches of it are made on that device, and are those of the split as it is, bit for bit; labels
-    stay on the CPU.
+    Its batches are then made on that device, and are bitwise equal to those of the unchanged split;
+    labels stay on the CPU.
 
     >>> split = InMemory(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))
-    >>> held(split, torch.device("cpu")) is split, held(split, torch.device("meta")).load(torch.tensor([1])).device
-    (True, device(type='meta'))
+    >>> held(split, torch.device("cpu")) is split
+    True
+    >>> held(split, torch.device("meta")).load(torch.tensor([1])).device
+    device(type='meta')
     """
     if device.type == "cpu":
         return split
@@ -69,10 +69,11 @@ def batches(
     """The batches of one training epoch: images, normalised float32 (B, C, H, W), and labels, int64
     (B,).
 
-    `batch_size` counts the images of a global batch, which the `world` processes share: each gets
-    one contiguous part of it, so that together they see, bit for bit, what one process would. The
-    last global batch is dropped where it is not full, unless it is the only one. The first `start`
-    are skipped unread. Raises DataError where the processes can't share a batch evenly.
+    `batch_size` is the number of images of a global batch, which the `world` processes share: each
+    gets one contiguous part of it, so that together they see bitwise the same images as one process
+    would. The last global batch is dropped if it is not full, unless it is the only one. The first
+    `start` batches are skipped without being read. Raises DataError if the processes can't share a
+    batch evenly.
     """
     check_mode(data.name, augment)
     if not 0 <= rank < world or start < 0:
@@ -80,14 +81,12 @@ def batches(
     size = min(batch_size, len(split))
     if size < world or batch_size % world:
         found = f"a batch of {batch_size} from {len(split)} images, for {world} processes"
-        raise DataError(
-            data.name, found, f"a positive multiple of {world}, and no fewer images than processes"
-        )
+        right = f"use a positive multiple of {world}, and at least one image per process"
+        raise DataError(data.name, found, right)
     indices = order(len(split), seed, epoch)
     mine = slice(rank * size // world, (rank + 1) * size // world)
-    parts = (
-        indices[k * size : (k + 1) * size][mine] for k in range(start, steps(split, batch_size))
-    )
+    last = steps(split, batch_size)
+    parts = (indices[k * size : (k + 1) * size][mine] for k in range(start, last))
 
     def batch(part: Tensor) -> Batch:
         numbers = draws(seed, epoch, part)
@@ -102,13 +101,13 @@ def batches(
 def evaluation_batches(
     split: Images, data: Data, batch_size: int, *, places: Tensor | None = None
 ) -> Iterator[Batch]:
-    """Every image of the split once, in its own order, not augmented; the last batch may be
+    """Every image of the split once, in the split's order and not augmented; the last batch may be
     smaller.
 
-    With `places`, int64, only the images there, in that order.
+    With `places`, int64, only the images at these indices, in that order.
     """
     if batch_size < 1:
-        raise DataError(data.name, f"a batch of {batch_size} images", "at least 1")
+        raise DataError(data.name, f"a batch of {batch_size} images", "use at least 1")
 
     def batch(part: Tensor) -> Batch:
         return normalised(split.load(part), data.mean, data.std), split.labels[part]
@@ -124,7 +123,7 @@ def _loaded(
         yield from map(batch, parts)
         return
     waiting: deque[Future[Batch]] = deque()
-    # One thread keeps the order; what is slow inside a batch has threads of its own.
+    # One thread keeps the order; the slow work within a batch uses further threads.
     with ThreadPoolExecutor(max_workers=1) as pool:
         try:
             for part in parts:

@@ -20,31 +20,31 @@ _WHAT = f"a folder with {TRAIN[0]} to {TRAIN[-1]}, {TEST} and {NAMES} (from cifa
 
 
 def locate(path: Path) -> Path | None:
-    """The folder that holds a batch of CIFAR-10: `path`, or the archive's own folder inside it, or
-    none.
+    """The folder that contains a batch of CIFAR-10: `path`, or the archive's folder inside it; None
+    if there is none.
     """
     for folder in (path, path / "cifar-10-batches-bin"):
-        if any((folder / name).is_file() for name in (*TRAIN, TEST)):
-            return folder
+        for name in (*TRAIN, TEST):
+            if (folder / name).is_file():
+                return folder
     return None
 
 
 def cifar10(wanted: Wanted) -> Data:
     """CIFAR-10 from a folder; mean and std are those of its training images.
 
-    The five training files and the test file may hold any number of records. Raises DataError
-    naming the file that is missing, is not a whole number of records, or holds a label above 9.
+    The five training files and the test file may contain any number of records. Raises DataError
+    with the name of a file that is missing, is not a whole number of records, or contains a label
+    above 9.
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
     """
     path = wanted.needed_path("cifar10", _WHAT)
     folder = locate(path)
     if folder is None:
-        pickled = any(
-            (place / "data_batch_1").exists() for place in (path, path / "cifar-10-batches-py")
-        )
-        found = (
-            "this is the Python version, which is pickled" if pickled else f"there is no {TRAIN[0]}"
-        )
+        found = f"there is no {TRAIN[0]}"
+        for place in (path, path / "cifar-10-batches-py"):
+            if (place / "data_batch_1").exists():
+                found = "this is the Python version, which is pickled"
         raise DataError(str(path), found, f"give the path of {_WHAT}")
     return Data(
         name="cifar10",
@@ -74,19 +74,21 @@ def _count(file: Path) -> int:
         raise DataError(str(file), "is missing", f"CIFAR-10 is {_WHAT}")
     size = file.stat().st_size
     if size == 0 or size % RECORD:
-        found = f"{size:,} bytes are no whole number of records"
-        raise DataError(str(file), found, f"a record has {RECORD:,} bytes; get the file again")
+        found = f"{size:,} bytes are not a whole number of records"
+        raise DataError(str(file), found, f"a record has {RECORD:,} bytes; download the file again")
     return size // RECORD
 
 
 def _read_(file: Path, rows: NDArray[np.uint8]) -> None:
     with file.open("rb") as opened:
         if opened.readinto(rows.reshape(-1).data) != rows.size:
-            raise DataError(str(file), "became shorter while it was read", "wait until it is whole")
+            found, right = "became shorter while it was read", "wait until it is complete"
+            raise DataError(str(file), found, right)
     wrong = np.flatnonzero(rows[:, 0] > 9)
     if len(wrong):
         found = f"{len(wrong)} labels above 9, the first is {rows[wrong[0], 0]} (record {wrong[0]})"
-        raise DataError(str(file), found, "labels lie in 0..9; CIFAR-100 has other records")
+        right = "labels are in 0..9; the records of CIFAR-100 have another layout"
+        raise DataError(str(file), found, right)
 
 
 def _class_names(file: Path) -> tuple[str, ...]:
@@ -94,5 +96,6 @@ def _class_names(file: Path) -> tuple[str, ...]:
         raise DataError(str(file), "is missing", f"CIFAR-10 is {_WHAT}")
     names = tuple(file.read_text(encoding="utf-8", errors="replace").split())
     if len(names) != 10:
-        raise DataError(str(file), f"holds {len(names)} class names", "ten names, one a line")
+        right = "give ten names, one per line"
+        raise DataError(str(file), f"contains {len(names)} class names", right)
     return names

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: no file, no download."""
+"""The handwritten digits that come with scikit-learn: no file and no download is needed."""
 
 import torch
 from torch import Tensor
@@ -13,22 +13,20 @@ MEAN, STD = (0.3052,), (0.3191,)
 
 
 def digits(wanted: Wanted) -> Data:
-    """1,797 grey digits, enlarged from 8x8 to 16x16 or the wanted size; each fifth is a test image.
+    """1,797 grey digits, enlarged from 8x8 to 16x16 or the requested size; every fifth is a test
+    image.
 
-    Raises DataError for a size below 8x8, and mirroring.
+    Raises DataError for a size below 8x8, and for an augmentation that mirrors images.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998).
     """
     from sklearn.datasets import load_digits  # noqa: PLC0415  (a second to import; most runs read other data)
 
     size = wanted.size or SIZE
     if min(size) < 8:
-        raise DataError("digits", f"size {size}", "8x8 is the smallest size")
+        raise DataError("digits", f"size {size}", "use at least 8x8")
     if wanted.augment is not None and "flip" in wanted.augment:
-        raise DataError(
-            "digits",
-            f"augment {wanted.augment!r}",
-            "a mirrored digit is none; use 'none' or 'crop'",
-        )
+        right = "use 'none' or 'crop'; a mirrored digit is not a digit"
+        raise DataError("digits", f"augment {wanted.augment!r}", right)
     bunch = load_digits()
     images = _enlarged(torch.from_numpy(bunch.images), size)
     labels = torch.from_numpy(bunch.target).long()

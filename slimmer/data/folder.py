@@ -1,4 +1,4 @@
-"""Image files in one folder a class."""
+"""Image files in one folder per class."""
 
 import math
 import os
@@ -25,8 +25,11 @@ SIZE = (224, 224)
 # Of ImageNet; the grey figures are the means over its channels.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
-_WHAT = f"a folder with train/<class>/ and test/<class>/ (or val/<class>/), or <class>/, of {' '.join(SUFFIXES)}"
-# What Pillow raises for broken files, by format.
+_WHAT = (
+    "a folder with train/<class>/ and test/<class>/ (or val/<class>/), or <class>/, "
+    f"with {' '.join(SUFFIXES)} files"
+)
+# The exceptions that Pillow raises for broken files, depending on the format.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 Listing = dict[str, list[Path]]
@@ -34,7 +37,7 @@ Listing = dict[str, list[Path]]
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images that are decoded when they are loaded, in threads."""
+    """Images that are decoded on loading, in several threads."""
 
     files: tuple[Path, ...]
     labels: Tensor
@@ -46,16 +49,14 @@ class ImageFiles:
         return len(self.files)
 
     def load(self, indices: Tensor, crops: Tensor | None = None) -> Tensor:
-        """The images at `indices`; see `Images.load`. Raises DataError naming a file that can't be
-        read.
+        """The images at `indices`; see `Images.load`. Raises DataError with the name of a file that
+        can't be read.
         """
-        jobs: list[tuple[Path, list[float] | None]] = [
-            (self.files[index], None if crops is None else crops[row].tolist())
-            for row, index in enumerate(indices.tolist())
-        ]
+        files = [self.files[index] for index in indices.tolist()]
+        drawn = [None] * len(files) if crops is None else crops.tolist()
         # Pillow lets other threads run while it decodes and resizes.
         with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-            views = list(pool.map(lambda job: self._view(*job), jobs))
+            views = list(pool.map(self._view, files, drawn))
         return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()
 
     def _view(self, file: Path, crop: list[float] | None) -> NDArray[np.uint8]:
@@ -68,11 +69,11 @@ def folder(wanted: Wanted) -> Data:
     """Images by class: PATH/train/<class>/ and PATH/test/<class>/ (or val), or PATH/<class>/.
 
     Labels follow the sorted class names. Without the two parts, a tenth of each class (at least one
-    image) is the test part, chosen by a hash of the file's name. Where test/ and val/ both hold
-    classes, test/ is read. An image that already has the wanted size is taken as it is, and a
-    random crop shifts it; else evaluation scales it to cover 256/224 of the size and takes the
-    centre, and training takes a random resized crop. Rotation by EXIF is not applied, as in
-    torchvision. Raises DataError for what is missing, empty or mixed up.
+    image) becomes the test part, chosen by a hash of the file's name. If test/ and val/ both
+    contain classes, test/ is used. An image that already has the requested size is used as it is,
+    and a random crop shifts it; otherwise evaluation scales it to cover 256/224 of the size and
+    takes the centre, and training takes a random resized crop. EXIF rotation is not applied, as in
+    torchvision. Raises DataError for anything that is missing, empty or inconsistent.
     """
     path = wanted.needed_path("folder", _WHAT)
     train, test = _split(path)
@@ -91,37 +92,44 @@ def folder(wanted: Wanted) -> Data:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` looks like a folder of images by class, right or with a fault."""
-    return _is_split(path) or any(_image_files(sub) for sub in _folders(path))
+    """Whether `path` looks like a folder of images by class, even if it has mistakes."""
+    return _is_split(path) or any(map(_image_files, _folders(path)))
 
 
 def _images(listing: Listing, size: tuple[int, int], grey: bool) -> ImageFiles:
-    files = tuple(file for name in sorted(listing) for file in listing[name])
-    labels = [label for label, name in enumerate(sorted(listing)) for _ in listing[name]]
-    return ImageFiles(files, torch.tensor(labels, dtype=torch.int64), size, grey)
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(sorted(listing)):
+        files += listing[name]
+        labels += [label] * len(listing[name])
+    return ImageFiles(tuple(files), torch.tensor(labels, dtype=torch.int64), size, grey)
 
 
 def _split(path: Path) -> tuple[Listing, Listing]:
+    """The training and the test files by class."""
     if not _is_split(path):
-        listing = _listing(path)
-        lone = [name for name, files in listing.items() if len(files) < 2]
-        if lone:
-            found = f"one image only in {', '.join(lone[:8])}"
-            raise DataError(
-                str(path), found, "without train/ and test/, a class needs two images or more"
-            )
-        test = {name: _held_out(files) for name, files in listing.items()}
-        return {
-            name: [f for f in files if f not in test[name]] for name, files in listing.items()
-        }, test
+        return _divided(path)
     train = _listing(path / "train")
     held = [path / name for name in ("test", "val") if _folders(path / name)]
     if not held:
-        raise DataError(
-            str(path), "there is train/ but no classes in test/ or val/", f"give {_WHAT}"
-        )
+        found = "there is train/, but there are no classes in test/ or val/"
+        raise DataError(str(path), found, f"give {_WHAT}")
     test = _listing(held[0])
     _check_same(held[0], train, test)
+    return train, test
+
+
+def _divided(path: Path) -> tuple[Listing, Listing]:
+    """The training and the test files by class, for a folder without these two parts."""
+    listing = _listing(path)
+    lone = [name for name, files in listing.items() if len(files) < 2]
+    if lone:
+        right = "without train/ and test/, a class needs at least two images"
+        raise DataError(str(path), f"only one image in {', '.join(lone[:8])}", right)
+    train, test = {}, {}
+    for name, files in listing.items():
+        test[name] = _held_out(files)
+        train[name] = [file for file in files if file not in test[name]]
     return train, test
 
 
@@ -138,9 +146,8 @@ def _listing(root: Path) -> Listing:
         found = f"no image in {len(empty)} class folders: {', '.join(empty[:8])}"
         raise DataError(str(root), found, f"fill them ({' '.join(SUFFIXES)}) or remove them")
     if len(listing) < 2:
-        raise DataError(
-            str(root), f"one class only: {next(iter(listing))}", "a classifier needs two or more"
-        )
+        found = f"only one class: {next(iter(listing))}"
+        raise DataError(str(root), found, "a classifier needs at least two")
     return listing
 
 
@@ -168,7 +175,7 @@ def _check_same(held: Path, train: Mapping[str, Any], test: Mapping[str, Any]) -
     missing, foreign = sorted(train.keys() - test.keys()), sorted(test.keys() - train.keys())
     if missing or foreign:
         found = f"classes in train/ only: {missing[:8]}; in {held.name}/ only: {foreign[:8]}"
-        raise DataError(str(held), found, "both parts have the same class folders")
+        raise DataError(str(held), found, "both parts need the same class folders")
 
 
 def _decoded(file: Path, mode: str) -> Image.Image:
@@ -176,15 +183,14 @@ def _decoded(file: Path, mode: str) -> Image.Image:
         with Image.open(file) as image:
             image.load()
             if image.mode.startswith(("I", "F")):
-                raise DataError(
-                    str(file), f"pixels of mode {image.mode}", "8 bits a channel; convert the image"
-                )
-            # Pillow warns of a palette's transparency unless it passes through RGBA.
+                right = "convert the image to 8 bits per channel"
+                raise DataError(str(file), f"has pixels of mode {image.mode}", right)
+            # Pillow warns about a palette's transparency unless it is converted through RGBA.
             opaque = image.convert("RGBA") if "transparency" in image.info else image
             return opaque.convert(mode)
     except _BROKEN as error:
         found = f"can't be read as an image ({type(error).__name__}: {error})"
-        raise DataError(str(file), found, "mend or remove the file") from error
+        raise DataError(str(file), found, "repair or remove the file") from error
 
 
 def _centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -192,7 +198,7 @@ def _centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == (width, height):
         return image
     scale = max(height / image.height, width / image.width) * 256 / 224
-    # Rounding may not make the image smaller than the crop.
+    # Rounding must not make the image smaller than the crop.
     wide, high = max(width, round(image.width * scale)), max(height, round(image.height * scale))
     left, top = (wide - width) // 2, (high - height) // 2
     larger = image.resize((wide, high), Image.Resampling.BILINEAR)
@@ -203,8 +209,8 @@ def _random_crop(image: Image.Image, size: tuple[int, int], crop: list[float]) -
     """A random part of the image: 8 to 100 % of its area, sides 3:4 to 4:3 (Szegedy et al., 2015),
     resized.
 
-    Sides that don't fit are cut to the image instead of drawn again, so that four numbers always
-    suffice.
+    Sides that don't fit are clipped to the image instead of drawn again, so that four random
+    numbers are always enough.
     """
     height, width = size
     if image.size == (width, height):

@@ -1,6 +1,7 @@
-"""What a data set is: labelled images in two splits, and how a network wants to see them."""
+"""Data sets: labelled images in two splits, with their preprocessing."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from slimmer.data.augment import MODES, shifted
 from slimmer.errors import DataError
 
-FEW = 16  # images of a split that stand for all
+FEW = 16  # images of a split that go into its fingerprint
 
 
 class Images(Protocol):
@@ -29,14 +30,17 @@ class Images(Protocol):
 
     @property
     def ahead(self) -> int:
-        """How many batches to load in the background while one is used; 0 where loading is free."""
+        """The number of batches to load in the background while one is used; 0 if loading costs
+        nothing.
+        """
         ...
 
     def load(self, indices: Tensor, crops: Tensor | None = None) -> Tensor:
         """The images at `indices`, (B, C, H, W): uint8 in 0..255, or floats in the units of mean
         and std.
 
-        With `crops`, float64 (B, 4) in [0, 1), each image is a random crop that its row decides.
+        With `crops`, float64 (B, 4) in [0, 1), each image is the random crop that its row
+        specifies.
         """
         ...
 
@@ -70,7 +74,7 @@ class Relabelled:
 
     @property
     def ahead(self) -> int:
-        """As the images without new labels."""
+        """The same as for the images without new labels."""
         return self.images.ahead
 
     def load(self, indices: Tensor, crops: Tensor | None = None) -> Tensor:
@@ -80,12 +84,11 @@ class Relabelled:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: where it comes from, its two splits, its class names in label order, and its
-    preprocessing.
+    """A data set: its name, its two splits, its class names in label order, and its preprocessing.
 
-    `mean` and `std` have one entry a channel, in units of 0..1; `size` is (H, W) in pixels;
-    `augment` is how training images vary: "none", "crop", "flip" or "crop_flip". Raises DataError
-    for numbers that can't be.
+    `mean` and `std` have one entry per channel, in units of 0..1; `size` is (H, W) in pixels;
+    `augment` is the augmentation of training images: "none", "crop", "flip" or "crop_flip". Raises
+    DataError for impossible values.
     """
 
     name: str
@@ -100,27 +103,26 @@ class Data:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
             found = f"mean has {len(self.mean)} numbers, std {len(self.std)}"
-            raise DataError(self.name, found, "give both, one number a channel")
-        if not (
-            all(0 <= value <= 1 for value in self.mean)
-            and all(0 < value <= 1 for value in self.std)
-        ):
+            raise DataError(self.name, found, "give both, with one number per channel")
+        means_fit = all(0 <= value <= 1 for value in self.mean)
+        if not means_fit or not all(0 < value <= 1 for value in self.std):
             found = f"mean {self.mean}, std {self.std}"
-            right = "means lie in 0..1 and deviations above 0; divide figures made for pixels of 0..255 by 255"
+            right = (
+                "means must be in 0..1, and standard deviations above 0 and at most 1; "
+                "divide values for pixels of 0..255 by 255"
+            )
             raise DataError(self.name, found, right)
         if min(self.size) < 1:
-            raise DataError(
-                self.name, f"size {self.size}", "height and width in pixels, at least 1 each"
-            )
+            right = "give height and width in pixels, at least 1 each"
+            raise DataError(self.name, f"size {self.size}", right)
         check_mode(self.name, self.augment)
         if len(self.classes) < 2:
             found = f"{len(self.classes)} class: {', '.join(self.classes)}"
             raise DataError(self.name, found, "a classifier needs at least two classes")
-        if len(set(self.classes)) < len(self.classes):
-            twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
-            raise DataError(
-                self.name, f"class names twice: {', '.join(twice)}", "name each class once"
-            )
+        twice = sorted(name for name, count in Counter(self.classes).items() if count > 1)
+        if twice:
+            found = f"duplicate class names: {', '.join(twice)}"
+            raise DataError(self.name, found, "name each class once")
 
     @property
     def num_classes(self) -> int:
@@ -129,13 +131,13 @@ class Data:
 
     @property
     def input_size(self) -> tuple[int, int, int]:
-        """What a network is fed for one image: (channels, height, width)."""
+        """The shape of a network's input for one image: (channels, height, width)."""
         return (len(self.mean), *self.size)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a source of data is asked for; a source reads what concerns it."""
+    """A request to a data source; a source ignores fields that it does not use."""
 
     path: Path | None = None
     size: tuple[int, int] | None = None
@@ -143,9 +145,11 @@ class Wanted:
     grey: bool = False
 
     def needed_path(self, name: str, what: str) -> Path:
-        """The path, which the source `name` can't do without. Raises DataError where there is none."""
+        """The path that the source `name` needs. Raises DataError if it is missing or not a
+        folder.
+        """
         if self.path is None:
-            raise DataError(name, "no path is given", f"give the path of {what}")
+            raise DataError(name, "no path given", f"give the path of {what}")
         if not self.path.is_dir():
             found = "is a file, not a folder" if self.path.exists() else "does not exist"
             raise DataError(str(self.path), found, f"give the path of {what}")
@@ -153,16 +157,16 @@ class Wanted:
 
 
 def check_mode(where: str, augment: str) -> None:
-    """Nothing; raises DataError where `augment` is no way of varying images."""
+    """Raise DataError if `augment` is not a known augmentation."""
     if augment not in MODES:
         raise DataError(where, f"augment {augment!r} is not known", f"known: {', '.join(MODES)}")
 
 
 def check(data: Data) -> None:
-    """Nothing; raises DataError where a split is empty or mislabelled, or its images are not of
-    `input_size`.
+    """Raise DataError if a split is empty or has wrong labels, or if its images do not have the
+    shape `input_size`.
 
-    One image of each split is loaded.
+    One image of each split is loaded for the check.
     """
     for part, split in (("train", data.train), ("test", data.test)):
         where = f"{data.name}, {part}"
@@ -171,54 +175,54 @@ def check(data: Data) -> None:
         _check_labels(where, split, data.num_classes)
         image = split.load(torch.tensor([0]))[0]
         if tuple(image.shape) != data.input_size:
-            right = f"(channels, height, width) would be {data.input_size}, by mean, std and size"
-            raise DataError(where, f"images of shape {tuple(image.shape)}", right)
+            right = f"mean, std and size imply (channels, height, width) = {data.input_size}"
+            raise DataError(where, f"images have the shape {tuple(image.shape)}", right)
 
 
 def _check_labels(where: str, split: Images, num_classes: int) -> None:
     labels = split.labels
     if labels.dtype != torch.int64 or labels.shape != (len(split),):
         found = f"labels are {labels.dtype} of shape {tuple(labels.shape)}"
-        raise DataError(where, found, f"int64 of shape ({len(split)},), one for each image")
+        right = f"labels must be int64 of shape ({len(split)},), one for each image"
+        raise DataError(where, found, right)
     wrong = (labels < 0) | (labels >= num_classes)
     if wrong.any():
         first = int(wrong.nonzero()[0])
-        found = f"{int(wrong.sum())} labels out of range, the first is {int(labels[first])} (image {first})"
-        raise DataError(where, found, f"labels lie in 0..{num_classes - 1}")
+        example = f"the first is {int(labels[first])} (image {first})"
+        found = f"{int(wrong.sum())} labels out of range, {example}"
+        raise DataError(where, found, f"labels must be in 0..{num_classes - 1}")
 
 
 def fingerprint(data: Data) -> str:
-    """A SHA-256 in hex by which data sets can be told apart: of all labels, and of 16 images of
-    each split.
+    """A SHA-256 in hex that identifies a data set: of all labels, and of 16 images of each split.
 
-    Images are those that lie evenly spaced, the first and the last among them, as they are loaded
-    for testing.
+    The images are evenly spaced, include the first and the last, and are loaded without
+    augmentation.
     """
     found = hashlib.sha256()
     for split in (data.train, data.test):
-        some = (
-            torch.linspace(0, len(split) - 1, min(FEW, len(split)), dtype=torch.float64)
-            .round()
-            .long()
-        )
-        for tensor in (split.labels, split.load(some)):
+        count = min(FEW, len(split))
+        places = torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long()
+        for tensor in (split.labels, split.load(places)):
             found.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
             found.update(tensor.contiguous().numpy().tobytes())
     return found.hexdigest()
 
 
 def in_order(data: Data, classes: Sequence[str]) -> tuple[Images, Images]:
-    """The train and test split of `data` with labels by the order of `classes`.
+    """The train and test split of `data`, labelled in the order of `classes`.
 
-    Raises DataError where `classes` are not the data's own.
+    Raises DataError if `classes` are not the data's own.
     """
     missing = [name for name in data.classes if name not in classes]
     foreign = [name for name in classes if name not in data.classes]
     if missing or foreign or len(classes) != len(data.classes):
-        found = f"{len(classes)} classes are given, without {missing[:8]}, with {foreign[:8]}"
-        right = f"the data's {data.num_classes} class names, each once, in the order of the network's outputs"
+        found = f"{len(classes)} names: {missing[:8]} are missing, {foreign[:8]} are unknown"
+        right = (
+            f"give the data's {data.num_classes} class names, each once, "
+            "in the order of the network's outputs"
+        )
         raise DataError(f"{data.name}, classes", found, right)
     new = torch.tensor([classes.index(name) for name in data.classes])
-    return Relabelled(data.train, new[data.train.labels]), Relabelled(
-        data.test, new[data.test.labels]
-    )
+    train = Relabelled(data.train, new[data.train.labels])
+    return train, Relabelled(data.test, new[data.test.labels])

@@ -1,4 +1,4 @@
-"""Where data come from: one entry a source, by name, by what lies at a path, or FILE.py:FUNCTION."""
+"""Data sources: chosen by name, by the files at a path, or as FILE.py:FUNCTION."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from slimmer.registry import Registry, hint
 
 
 def recognises_nothing(_path: Path) -> bool:
-    """Whether a path is of a source that can only be named: never."""
+    """False: the default of sources that can only be chosen by name."""
     return False
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A source of data: its name in recipes and how it makes the data.
+    """A data source: its name in recipes and the function that loads the data.
 
-    `label` says what lies at its path, in messages. `load` returns `Data`, or what a user's data
-    function may return. `needs_path` is False for data that are named alone. `recognises` says
-    whether what lies at an existing path is such data, where a path alone is given.
+    `label` describes in messages what is at its path. `load` returns `Data`, or anything that a
+    user's data function may return. `needs_path` is False for data that need only their name.
+    `recognises` tells whether an existing path contains such data, for when only a path is given.
     """
 
     name: str
@@ -72,9 +72,8 @@ def source_of(name: str) -> DataSource:
     False
     """
     if is_reference(name):
-        return DataSource(
-            name, "a function of a Python file", partial(from_file, name), needs_path=False
-        )
+        label = "a function in a Python file"
+        return DataSource(name, label, partial(from_file, name), needs_path=False)
     if name not in SOURCES:
         right = f"{hint(name, SOURCES)}, or FILE.py:FUNCTION"
         raise DataError("data", f"{name!r} is not known", right)
@@ -82,27 +81,28 @@ def source_of(name: str) -> DataSource:
 
 
 def check_path(source: DataSource, wanted: Wanted) -> None:
-    """Raise DataError for a source that needs a path and gets none, or the other way round."""
+    """Raise DataError if a source needs a path and none is given, or the other way round."""
     if source.needs_path and wanted.path is None:
-        raise DataError(source.name, "no path is given", f"give the path of {source.label}")
+        raise DataError(source.name, "no path given", f"give the path of {source.label}")
     if not source.needs_path and wanted.path not in (None, Path(source.name)):
         found = f"the path {wanted.path} is given"
         raise DataError(source.name, found, f"{source.label} needs no path; leave it out")
 
 
 def guess(path: str | Path) -> str:
-    """The name under which `load` reads what lies at `path`, or FILE.py:FUNCTION.
+    """The name of the data source that reads `path`; FILE.py:FUNCTION is returned unchanged.
 
-    The name of data that needs no path is its own. Raises DataError that says what was looked for,
-    or which sources read it where there are several.
+    So is the name of data that need no path. Raises DataError if no source, or more than one, reads
+    the path.
     """
     place = Path(path)
     if is_reference(str(path)):
         return str(path)
     found = [source.name for source in SOURCES.values() if place.exists() and _is_of(source, place)]
     if len(found) > 1:
-        told = f"can be read as {' and as '.join(found)}"
-        raise DataError(str(path), told, "say which with data.name, and the path with data.path")
+        several = f"can be read as {' and as '.join(found)}"
+        right = "choose one with data.name, and give the path with data.path"
+        raise DataError(str(path), several, right)
     if found:
         return found[0]
     if place.exists():
@@ -117,32 +117,31 @@ def _is_of(source: DataSource, place: Path) -> bool:
     try:
         return source.recognises(place)
     except Exception as error:
-        found = (
-            f"data source {source.name} failed on it: {type(error).__name__}: {first_line(error)}"
-        )
-        raise DataError(str(place), found, "say which data they are with data.name") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        found = f"data source {source.name} failed to recognise it: {reason}"
+        raise DataError(str(place), found, "choose the data source with data.name") from error
 
 
 def _not_known(place: Path) -> DataError:
-    """What is said of an existing path that no source reads."""
+    """The error for an existing path that no source reads."""
     if place.is_dir():
         entries = sorted(entry.name for entry in place.iterdir())
-        held = f"it holds {', '.join(entries[:8])}" if entries else "it is empty"
-        return DataError(str(place), f"no data that is known; {held}", _looked())
+        held = f"it contains {', '.join(entries[:8])}" if entries else "it is empty"
+        return DataError(str(place), f"no known kind of data; {held}", _looked())
     if place.suffix == ".py":
-        return DataError(str(place), "the function is not named", f"write {place}:FUNCTION")
-    found = "is a file, not a folder; an archive has to be unpacked"
+        return DataError(str(place), "the function is missing", f"write {place}:FUNCTION")
+    found = "is a file, not a folder; an archive must be unpacked first"
     return DataError(str(place), found, _looked())
 
 
 def _looked() -> str:
-    """What lies at a path that some source reads."""
+    """The kinds of data that the sources read."""
     labels = [source.label for source in SOURCES.values() if source.needs_path]
     return f"looked for {', '.join(labels)}, and FILE.py:FUNCTION"
 
 
 def named_alone() -> list[str]:
-    """The sources that are named without a path.
+    """The names of the sources that need no path.
 
     >>> named_alone()[0]
     'digits'

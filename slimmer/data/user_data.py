@@ -15,8 +15,9 @@ from slimmer.errors import DataError
 from slimmer.registry import hint
 
 _RIGHT = (
-    "return slimmer.data.Data, or (train, test) or {'train': ..., 'test': ...} of (images, labels): images a "
-    "tensor (N, C, H, W), uint8 or float, labels an int64 tensor (N,)"
+    "return slimmer.data.Data, or (train, test) or {'train': ..., 'test': ...} of "
+    "(images, labels): images are a tensor (N, C, H, W), uint8 or float, "
+    "and labels an int64 tensor (N,)"
 )
 _OPTIONS = ("classes", "mean", "std", "augment")
 
@@ -34,19 +35,18 @@ def is_reference(name: str) -> bool:
 def from_file(name: str, _wanted: Wanted) -> Data:
     """The data set that FILE.py:FUNCTION returns when it is called without arguments.
 
-    A mapping may also hold "classes", "mean", "std" and "augment". Left out, classes are numbers,
-    mean is 0 and std 1, and images do not vary. Float images are fed as they are but for mean and
-    std. Raises DataError that says what was found where the file, the function or what it returns
-    does not fit.
+    A mapping may also contain "classes", "mean", "std" and "augment". By default classes are
+    numbers, mean is 0, std is 1, and images are not augmented. Float images are only normalised by
+    mean and std. Raises DataError if the file, the function or its return value does not fit.
     """
     return from_value(name, _called(name))
 
 
 def from_value(name: str, made: Any) -> Data:
-    """The data set that `made` describes, called `name`; `made` is whatever a data file's function
-    may return.
+    """The data set called `name` for a value `made`, which may be anything that a data file's
+    function may return.
 
-    Raises DataError that says what was found where it does not fit.
+    Raises DataError if the value does not fit.
     """
     if isinstance(made, Data):
         return made
@@ -69,21 +69,18 @@ def from_value(name: str, made: Any) -> Data:
 def _called(name: str) -> Any:
     file, _, function = name.rpartition(":")
     if not Path(file).is_file():
-        raise DataError(file, "there is no such file", f"{name} names a function in a Python file")
+        raise DataError(file, "does not exist", f"{name} must be a function in a Python file")
     spec = importlib.util.spec_from_file_location(f"slimmer_data_{Path(file).stem}", file)
     if spec is None or spec.loader is None:
-        raise DataError(file, "is no Python file", "give FILE.py:FUNCTION")
+        raise DataError(file, "is not a Python file", "give FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickles look their module up by name.
+    # Dataclasses and pickle look up their module by name.
     sys.modules[spec.name] = module
     _run(name, partial(spec.loader.exec_module, module))
     factory = getattr(module, function, None)
     if not callable(factory):
-        known = [
-            key
-            for key, value in vars(module).items()
-            if callable(value) and not key.startswith("_")
-        ]
+        public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+        known = [key for key, value in public.items() if callable(value)]
         raise DataError(file, f"there is no function {function!r}", hint(function, known))
     return _run(name, factory)
 
@@ -95,16 +92,14 @@ def _run(name: str, call: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         found = f"failed with {type(error).__name__}: {error}"
-        raise DataError(
-            name, found, "mend the file; its function is called without arguments"
-        ) from error
+        right = "fix the file; its function is called without arguments"
+        raise DataError(name, found, right) from error
 
 
 def _tuple(name: str, value: Any, key: str, kind: type | tuple[type, ...]) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list) or not all(isinstance(entry, kind) for entry in value):
-        raise DataError(
-            name, f"{key} is {value!r}", f"a tuple of {'names' if kind is str else 'numbers'}"
-        )
+        entries = "names" if kind is str else "numbers"
+        raise DataError(name, f"{key} is {value!r}", f"give a tuple of {entries}")
     return tuple(value)
 
 
@@ -112,24 +107,25 @@ def _parts(name: str, made: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     if isinstance(made, tuple | list) and len(made) == 2:
         return {"train": made[0], "test": made[1]}, {}
     if not isinstance(made, Mapping):
-        size = f" of {len(made)}" if isinstance(made, tuple | list) else ""
-        raise DataError(name, f"the function returned a {type(made).__name__}{size}", _RIGHT)
+        found = f"the function returned a {type(made).__name__}"
+        if isinstance(made, tuple | list):
+            found += f" of {len(made)}"
+        raise DataError(name, found, _RIGHT)
     missing = [key for key in ("train", "test") if key not in made]
     foreign = [str(key) for key in made if key not in ("train", "test", *_OPTIONS)]
     if missing or foreign:
-        right = f"{_RIGHT}; a mapping may also hold {', '.join(_OPTIONS)}"
+        right = f"{_RIGHT}; a mapping may also contain {', '.join(_OPTIONS)}"
         raise DataError(name, f"the mapping lacks {missing} and has unknown keys {foreign}", right)
     return made, {key: made[key] for key in _OPTIONS if key in made}
 
 
 def _split(where: str, pair: Any) -> InMemory:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise DataError(where, f"a {type(pair).__name__}", _RIGHT)
+        raise DataError(where, f"is a {type(pair).__name__}", _RIGHT)
     images, labels = pair
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
-        raise DataError(
-            where, f"a pair of {type(images).__name__} and {type(labels).__name__}", _RIGHT
-        )
+        found = f"is a pair of {type(images).__name__} and {type(labels).__name__}"
+        raise DataError(where, found, _RIGHT)
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         raise DataError(where, f"images are {images.dtype} of shape {tuple(images.shape)}", _RIGHT)
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
@@ -138,7 +134,7 @@ def _split(where: str, pair: Any) -> InMemory:
     if not len(images):
         raise DataError(where, "there are no images", "give at least one image")
     if images.is_floating_point() and not images.isfinite().all():
-        raise DataError(where, "images hold NaN or infinite values", "finite numbers")
+        raise DataError(where, "images contain NaN or infinite values", "give finite numbers")
     return InMemory(images.detach().cpu(), labels.cpu())
 
 
@@ -146,5 +142,6 @@ def _count_classes(name: str, train: InMemory, test: InMemory) -> int:
     count = int(train.labels.max()) + 1
     beyond = int(test.labels.max())
     if beyond >= count:
-        raise DataError(f"{name}, test", f"label {beyond}", f"training labels end at {count - 1}")
+        right = f"the largest training label is {count - 1}"
+        raise DataError(f"{name}, test", f"contains the label {beyond}", right)
     return count

@@ -1,4 +1,4 @@
-"""Networks by name: our own, those of torchvision and timm, and those of the user's own files."""
+"""Networks by name: built-in ones, those of torchvision and timm, and those of the user's files."""
 
 from torch import nn
 
@@ -24,15 +24,15 @@ _OWN = {
 
 
 def names() -> tuple[str, ...]:
-    """The names of our own architectures, in a fixed order."""
+    """The names of the built-in architectures, in a fixed order."""
     return tuple(_OWN)
 
 
 def find(arch: str) -> Architecture:
-    """The architecture of that name: one of ours, torchvision/NAME, timm/NAME or
+    """The architecture of that name: a built-in one, torchvision/NAME, timm/NAME or
     path/to/file.py:factory.
 
-    Raises ModelError where there is none.
+    Raises ModelError if there is none.
 
     >>> find("cifar_resnet20").input_size
     (3, 32, 32)
@@ -50,10 +50,10 @@ def find(arch: str) -> Architecture:
 def build(
     arch: str | Architecture, *, num_classes: int | None = None, in_channels: int | None = None
 ) -> nn.Module:
-    """A network of that architecture with random weights; sizes not given are the architecture's
-    own.
+    """A network of that architecture with random weights; sizes that are not given are the
+    architecture's defaults.
 
-    Raises ModelError where it is not known or can't be built.
+    Raises ModelError if the architecture is not known or can't be built.
 
     >>> build("cifar_resnet8", num_classes=7).linear.out_features
     7

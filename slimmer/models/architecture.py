@@ -1,4 +1,4 @@
-"""What an architecture is: a name, a factory, and the sizes it has unless told otherwise."""
+"""An architecture: a name, a factory, and its default sizes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from torch import nn
 class Architecture:
     """A network that can be built by name.
 
-    `factory` is called with the keywords `num_classes` and `in_channels` and returns random
-    weights; `input_size` is the image it is made for, (channels, height, width), before anyone asks
-    for another. `others` are the names of the same network in other forms, of which weights may be.
+    `factory` is called with the keywords `num_classes` and `in_channels` and returns a network with
+    random weights; `input_size` is the default size of an image, (channels, height, width).
+    `others` are the names of variants of the same network, to which weights may also belong.
     """
 
     name: str

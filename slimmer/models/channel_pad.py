@@ -1,15 +1,15 @@
-"""The shortcut without parameters: every stride-th row and column, and zero channels on both sides."""
+"""The shortcut without parameters: subsampled rows and columns, zero channels on both sides."""
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 
 class ChannelPad(nn.Module):
-    """Option A of He et al. (2015), section 4.2, as akamaster/pytorch_resnet_cifar10 places its
-    zeros.
+    """Option A of He et al. (2015), section 4.2, with the zeros placed as in
+    akamaster/pytorch_resnet_cifar10.
 
-    Input channel k lands on output channel `before` + k; the first `before` and the last `after`
-    channels are zero. A slim network keeps the class and changes the two counts.
+    Input channel k becomes output channel `before` + k; the first `before` and the last `after`
+    channels are zero. A slim network uses the same class with other counts.
 
     >>> import torch
     >>> ChannelPad(before=1, after=2, stride=2)(torch.ones(1, 3, 8, 8)).sum(dim=(2, 3)).tolist()
@@ -27,5 +27,5 @@ class ChannelPad(nn.Module):
         return pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows of it."""
+        """The text that `print(model)` shows."""
         return f"before={self.before}, after={self.after}, stride={self.stride}"

@@ -1,4 +1,4 @@
-"""Safetensors files with a checksum of their own, the same bytes for the same values."""
+"""Safetensors files with a checksum; equal values give equal bytes."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ _METADATA: Final = "__metadata__"
 
 
 def sealed(content: bytes) -> bytes:
-    """The same safetensors file with a checksum, its header's keys sorted: safetensors shuffles its
-    metadata.
+    """The same safetensors file with a checksum and with sorted keys in its header, since
+    safetensors writes metadata in random order.
 
     >>> from safetensors.numpy import save
     >>> is_sound(sealed(save({}, {"step": "3"})))
@@ -26,14 +26,14 @@ def sealed(content: bytes) -> bytes:
 
 
 def is_sound(content: bytes) -> bool:
-    """Whether a safetensors file is as it was sealed; one that never was is taken as it is."""
+    """Whether a safetensors file is unchanged since it was sealed; True for one without a checksum."""
     start, header = _header(content)
     wanted = header.get(_METADATA, {}).get(CHECKSUM)
     return wanted is None or wanted == _checksum(header, content[start:])
 
 
 def _checksum(header: dict[str, Any], numbers: bytes) -> str:
-    """The SHA-256, in hex, of all that a file holds but for its checksum."""
+    """The SHA-256, in hex, of the whole file except its checksum."""
     others = {key: text for key, text in header.get(_METADATA, {}).items() if key != CHECKSUM}
     found = hashlib.sha256(_text({**header, _METADATA: others}))
     found.update(numbers)

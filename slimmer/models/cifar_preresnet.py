@@ -36,7 +36,8 @@ class Bottleneck(nn.Module):
         active = relu(self.bn1(x))
         inner = self.conv2(relu(self.bn2(self.conv1(active))))
         inner = self.conv3(relu(self.bn3(inner)))
-        return inner + (x if self.shortcut is None else self.shortcut(active))  # type: ignore[no-any-return]
+        around = x if self.shortcut is None else self.shortcut(active)
+        return inner + around  # type: ignore[no-any-return]
 
 
 class CifarPreResNet(nn.Module):

@@ -26,10 +26,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, entering, H, W) -> (N, width, H / stride, W / stride)."""
-        inner = relu(self.bn1(self.conv1(x)))
-        return relu(
-            self.bn2(self.conv2(inner)) + (x if self.shortcut is None else self.shortcut(x))
-        )
+        inner = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        around = x if self.shortcut is None else self.shortcut(x)
+        return relu(inner + around)
 
 
 def _shortcut(entering: int, width: int, stride: int, *, projection: bool) -> nn.Module | None:
@@ -81,13 +80,12 @@ def _stage(
     return nn.Sequential(first, *rest)
 
 
-ARCHITECTURES = tuple(
-    Architecture(
-        f"cifar_resnet{depth}{'_b' if projection else ''}",
-        partial(CifarResNet, (depth - 2) // 6, projection=projection),
-        input_size=(3, 32, 32),
-        num_classes=10,
-    )
-    for projection in (False, True)
-    for depth in DEPTHS
+def _architecture(depth: int, name: str, *, projection: bool) -> Architecture:
+    make = partial(CifarResNet, (depth - 2) // 6, projection=projection)
+    return Architecture(name, make, input_size=(3, 32, 32), num_classes=10)
+
+
+ARCHITECTURES = (
+    *(_architecture(depth, f"cifar_resnet{depth}", projection=False) for depth in DEPTHS),
+    *(_architecture(depth, f"cifar_resnet{depth}_b", projection=True) for depth in DEPTHS),
 )

@@ -1,4 +1,4 @@
-"""A copy of a network that shares nothing with it."""
+"""Independent copies of networks."""
 
 from contextlib import suppress
 from copy import deepcopy
@@ -14,44 +14,37 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def duplicate(model: Network) -> Network:
-    """A deep copy, also of modules that hold what they computed: an activation, a weight
+    """A deep copy, also of modules that store computed tensors: an activation, a weight
     (`nn.utils.weight_norm`).
 
-    PyTorch refuses to copy what belongs to a gradient's graph; the copy holds its values. Python
-    copies no functions: where a module holds one (a `forward` assigned to it, a hook) that has
-    modules of the network in its closure, the copy's has the copies.
+    PyTorch refuses to copy tensors that belong to an autograd graph; the copy stores their values.
+    Python does not copy functions: if a module stores a function (an assigned `forward`, a hook)
+    whose closure contains modules of the network, the copy's function refers to the copies.
 
     >>> conv = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
     >>> answer = conv(Tensor(1, 3, 3, 3))
     >>> conv.weight.is_leaf, duplicate(conv).weight.is_leaf
     (False, True)
     """
-    held = [
-        value
-        for module in model.modules()
-        for value in tree_leaves(vars(module))
-        if isinstance(value, Tensor)
-    ]
-    copies: dict[int, Any] = {
-        id(value): value.detach().clone() for value in held if not value.is_leaf
-    }
+    held: list[Any] = []
+    for module in model.modules():
+        held += tree_leaves(vars(module))
+    computed = [value for value in held if isinstance(value, Tensor) and not value.is_leaf]
+    copies: dict[int, Any] = {id(value): value.detach().clone() for value in computed}
     copy = deepcopy(model, copies)
     for module in copy.modules():
         own = vars(module)
-        hooks = [
-            value
-            for name, value in own.items()
-            if name.endswith("_hooks") and isinstance(value, dict)
-        ]
+        hooks = [value for name, value in own.items() if name.endswith("_hooks")]
         for place in (own, *hooks):
-            place.update({key: _bound_again(value, copies) for key, value in place.items()})
+            if isinstance(place, dict):
+                place.update({key: _bound_again(value, copies) for key, value in place.items()})
     return copy
 
 
 def _bound_again(value: Any, copies: dict[int, Any]) -> Any:
-    """A function that runs the copy where `value` runs the given network; anything else as it is.
+    """A function that calls the copy if `value` calls the given network; any other value unchanged.
 
-    `copies` are those of all that was copied, by the identity of the original.
+    `copies` are the copies of all objects, by the identity of the original.
     """
     if isinstance(value, MethodType):
         return MethodType(value.__func__, copies.get(id(value.__self__), value.__self__))
@@ -60,22 +53,20 @@ def _bound_again(value: Any, copies: dict[int, Any]) -> Any:
         called = partial(_copy_of(value.func, copies), *args, **value.keywords)
         called.__dict__.update(value.__dict__)
         return called
-    return (
-        _function_again(value, copies)
-        if isinstance(value, FunctionType) and value.__closure__
-        else value
-    )
+    if isinstance(value, FunctionType) and value.__closure__:
+        return _function_again(value, copies)
+    return value
 
 
 def _function_again(value: FunctionType, copies: dict[int, Any]) -> FunctionType:
-    """The same function over the copies of what it holds."""
+    """The same function, with copies in its closure."""
     cells = tuple(CellType() for _ in value.__closure__ or ())
     again = FunctionType(
         value.__code__, value.__globals__, value.__name__, value.__defaults__, cells
     )
     again.__kwdefaults__ = value.__kwdefaults__
     again.__dict__.update(value.__dict__)
-    copies[id(value)] = again  # first, since it may hold itself
+    copies[id(value)] = again  # first, since its closure may contain itself
     for new, old in zip(cells, value.__closure__ or (), strict=True):
         with suppress(ValueError):  # of a variable without a value yet
             new.cell_contents = _copy_of(old.cell_contents, copies)
@@ -87,11 +78,11 @@ def _copy_of(value: Any, copies: dict[int, Any]) -> Any:
 
 
 def set_mode_(model: Network, training: bool) -> Network:
-    """The model itself, every module of it put into training or eval mode by its flag.
+    """The model itself, with every module put into training or eval mode through its flag.
 
-    `train` and `eval` may mean something else to a subclass (to run a trainer), so they are not
-    called; but a `train` that takes a `mode`, as PyTorch's does, is, where training begins: it says
-    what stays frozen.
+    `train` and `eval` are not called, because they may mean something else to a subclass (to run a
+    trainer). The exception is an overridden `train` that takes a `mode`, as PyTorch's does: it is
+    called for training mode, because it decides which parts stay frozen.
 
     >>> set_mode_(nn.Sequential(nn.Dropout()), training=False)[0].training
     False

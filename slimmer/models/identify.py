@@ -15,10 +15,10 @@ from slimmer.models.prefixes import Named, complete, is_average, nearest_names
 
 @dataclass(frozen=True)
 class Identified:
-    """The architecture that weights belong to, the sizes they give it, and the weights by its own
+    """The architecture that weights belong to, its sizes, and the weights under its parameter
     names.
 
-    `passed` are the keys that are not the network's.
+    `passed` are the keys that do not belong to the network.
     """
 
     arch: Architecture
@@ -35,7 +35,7 @@ class Identified:
 
 @dataclass(frozen=True)
 class Match:
-    """An architecture of ours in the sizes that weights imply, and what still differs."""
+    """A built-in architecture in the sizes that the weights imply, and the remaining differences."""
 
     architecture: Architecture
     num_classes: int
@@ -45,30 +45,30 @@ class Match:
 
     @property
     def described(self) -> str:
-        """The architecture's name, and how many of the weights' keys fit it."""
+        """The architecture's name, and how many of the weights' keys fit."""
         fitting = self.difference.matched
         return f"{self.architecture.name} ({fitting} of {self.difference.given} keys fit)"
 
 
 def identify(weights: Mapping[str, Tensor], file_name: str) -> Identified:
-    """The architecture of ours whose keys and shapes these weights have; its sizes come from them
-    too.
+    """The built-in architecture whose keys and shapes the weights have; its sizes follow from them.
 
-    `file_name` decides only between architectures that fit alike; it also says where an error is.
-    Raises CheckpointError where none fits, with what differs from the nearest, key by key, and
-    where the weights hold a network more than once.
+    `file_name` decides only between architectures that fit equally well; it is also where errors
+    point to. Raises CheckpointError if none fits, with the differences from the nearest one, key by
+    key, and if the weights contain the network more than once.
     """
-    matches = [
-        _match(arch, named) for arch in map(find, names()) for named in _complete(arch, weights)
-    ]
+    matches = []
+    for arch in map(find, names()):
+        matches += [_match(arch, named) for named in _complete(arch, weights)]
     alike = [each for each in matches if not each.difference]
     if not alike:
         near = nearest(weights)
-        raise CheckpointError(
-            file_name,
-            f"no known architecture has these weights; the nearest is {near.described}:\n{near.difference}",
-            "name the architecture with --arch: torchvision/NAME, timm/NAME or path/to/file.py:factory",
+        found = f"no known architecture has these weights; the nearest is {near.described}:"
+        right = (
+            "give the architecture with --arch: "
+            "torchvision/NAME, timm/NAME or path/to/file.py:factory"
         )
+        raise CheckpointError(file_name, f"{found}\n{near.difference}", right)
     prefix = _only_prefix([each.named for each in alike], file_name)
     fitting = {each.architecture.name: each for each in alike if each.named.prefix == prefix}
     best = fitting[_choose(tuple(fitting), file_name)]
@@ -78,18 +78,16 @@ def identify(weights: Mapping[str, Tensor], file_name: str) -> Identified:
 
 
 def _only_prefix(found: Sequence[Named], where: str) -> str:
-    """The prefix that the network's weights have, averages left aside where there are others."""
+    """The prefix of the network's weights; averages are ignored unless there is nothing else."""
     prefixes = list(dict.fromkeys(each.prefix for each in found))
     if "" in prefixes:
         return ""
     current = [each for each in prefixes if not is_average(each)] or prefixes
     if len(current) > 1:
-        listed = ", ".join(each.removesuffix(".") for each in current)
-        raise CheckpointError(
-            where,
-            f"holds the network's weights {len(current)} times: under {listed}",
-            f"say which: `slimmer prune … --set model.entry={current[0].removesuffix('.')}`",
-        )
+        places = [each.removesuffix(".") for each in current]
+        several = f"contains the network's weights {len(places)} times: under {', '.join(places)}"
+        right = f"choose one: `slimmer prune … --set model.entry={places[0]}`"
+        raise CheckpointError(where, several, right)
     return current[0]
 
 
@@ -106,22 +104,21 @@ def _choose(fitting: tuple[str, ...], file_name: str) -> str:
 def infer_sizes(
     arch: str | Architecture, weights: Mapping[str, Tensor], where: str = "weights"
 ) -> Identified:
-    """That architecture, in the form that `weights` have, with the classes of its last layer and
-    its first's channels.
+    """The architecture in the variant that `weights` belong to, with the classes of its last layer
+    and the input channels of its first.
 
-    Where the weights have no such layers the sizes are the architecture's own: that they do not fit
-    comes out when they are loaded. Raises ModelError for an architecture that is not known, and
-    CheckpointError where the weights hold the network more than once.
+    If the weights have no such layers, the sizes are the architecture's defaults; loading the
+    weights then reports that they do not fit. Raises ModelError for an unknown architecture, and
+    CheckpointError if the weights contain the network more than once.
     """
     architecture = find(arch) if isinstance(arch, str) else arch
     forms = [architecture, *map(find, architecture.others)]
-    with torch.random.fork_rng(devices=[]):  # random weights are drawn here only to be thrown away
+    with torch.random.fork_rng(devices=[]):  # these random weights are thrown away
         models = [build(form) for form in forms]
     taken = [by_own_names(model, weights, where) for model in models]
-    strange = [
-        len(model.state_dict().keys() ^ each.weights.keys())
-        for model, each in zip(models, taken, strict=True)
-    ]
+    strange = []
+    for model, each in zip(models, taken, strict=True):
+        strange.append(len(model.state_dict().keys() ^ each.weights.keys()))
     best = strange.index(min(strange))
     named = taken[best]
     return Identified(
@@ -130,7 +127,7 @@ def infer_sizes(
 
 
 def by_own_names(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> Named:
-    """The weights by the network's own names; those that come nearest where they are not whole."""
+    """The weights under the network's own names; the nearest set if none is complete."""
     own, last = model.state_dict(), head(model)
     found = complete(own, weights, None if last is None else last[0])
     if not found:
@@ -140,19 +137,18 @@ def by_own_names(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
 
 
 def nearest(weights: Mapping[str, Tensor]) -> Match:
-    """The architecture of ours that shares the largest part of its keys and shapes with the
+    """The built-in architecture that shares the largest part of its keys and shapes with the
     weights.
     """
-    known = [
-        (arch, nearest_names(_skeleton(arch).state_dict(), weights)) for arch in map(find, names())
-    ]
-    return max(
-        (_match(arch, named) for arch, named in known), key=lambda each: each.difference.alike
-    )
+    matches = []
+    for arch in map(find, names()):
+        named = nearest_names(_skeleton(arch).state_dict(), weights)
+        matches.append(_match(arch, named))
+    return max(matches, key=lambda each: each.difference.alike)
 
 
 def _complete(architecture: Architecture, weights: Mapping[str, Tensor]) -> list[Named]:
-    """The weights by an architecture's own names, as often as they are there."""
+    """The complete sets of an architecture's weights, under its own names."""
     network = _skeleton(architecture)
     last = head(network)
     return complete(network.state_dict(), weights, None if last is None else last[0])
@@ -168,8 +164,8 @@ def _match(architecture: Architecture, named: Named) -> Match:
 
 @cache
 def _skeleton(architecture: Architecture) -> nn.Module:
-    """An architecture of ours in its own sizes, shapes only; kept, since building all takes most of
-    a second.
+    """A built-in architecture in its default sizes, without values; cached, because building all of
+    them takes most of a second.
     """
     with torch.device("meta"):
         return build(architecture)

@@ -1,4 +1,4 @@
-"""How weights by name and shape compare with a network's own, and the sizes that they imply."""
+"""The comparison of weights with a network's own by name and shape, and the sizes they imply."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from slimmer.errors import CheckpointError
 from slimmer.models.architecture import Architecture
 
-# Old checkpoints have no such counters, and nothing that batch norm computes in eval mode reads
-# them.
+# Old checkpoints do not have these counters, and batch norm does not read them in eval mode.
 OPTIONAL = "num_batches_tracked"
 _SHOWN = 8
 _LONGEST = 200
@@ -18,8 +17,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class Difference:
-    """What keeps weights from fitting a network: keys, and in `mismatched` what each key has and
-    needs.
+    """The reasons why weights do not fit a network: keys, in `mismatched` with the shape that each
+    has and needs.
     """
 
     missing: tuple[str, ...]
@@ -32,12 +31,12 @@ class Difference:
 
     @property
     def given(self) -> int:
-        """The number of keys that the weights have."""
+        """The number of keys of the weights."""
         return self.matched + len(self.unexpected) + len(self.mismatched)
 
     @property
     def alike(self) -> float:
-        """The share of all keys, of either side, that fit: 0 to 1."""
+        """The share of all keys of both sides that fit, 0 to 1."""
         return self.matched / max(1, self.given + len(self.missing))
 
     def __str__(self) -> str:
@@ -50,31 +49,40 @@ class Difference:
 
 
 def _listed(what: str, keys: tuple[str, ...]) -> str:
-    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    shown = [key if len(key) <= _LONGEST else f"{key[:_LONGEST]}…" for key in keys[:_SHOWN]]
-    return f"{len(keys)} {what}: {', '.join(shown)}{more}"
+    listed = ", ".join(map(_shortened, keys[:_SHOWN]))
+    if len(keys) > _SHOWN:
+        listed += f", and {len(keys) - _SHOWN} more"
+    return f"{len(keys)} {what}: {listed}"
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= _LONGEST else f"{key[:_LONGEST]}…"
 
 
 def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Difference:
-    """What differs between a network's `own` state and `weights`; falsy where they fit.
+    """The difference between a network's `own` state and `weights`; falsy if they fit.
 
-    A missing num_batches_tracked is no difference.
+    A missing num_batches_tracked does not count.
     """
-    shared = [key for key in own if key in weights]
-    mismatched = [key for key in shared if not _fits(own[key], weights[key])]
+    missing, mismatched, matched = [], [], 0
+    for key, tensor in own.items():
+        if key not in weights:
+            missing.append(key)
+        elif _fits(tensor, weights[key]):
+            matched += 1
+        else:
+            mismatched.append(f"{key} {_shape(weights[key])} for {_shape(tensor)}")
     return Difference(
-        missing=tuple(key for key in own if key not in weights and not key.endswith(OPTIONAL)),
+        missing=tuple(key for key in missing if not key.endswith(OPTIONAL)),
         unexpected=tuple(key for key in weights if key not in own),
-        mismatched=tuple(
-            f"{key} {_shape(weights[key])} for {_shape(own[key])}" for key in mismatched
-        ),
-        matched=len(shared) - len(mismatched),
+        mismatched=tuple(mismatched),
+        matched=matched,
     )
 
 
 def _fits(own: Tensor, weight: Tensor) -> bool:
-    # Half and double precision are converted; integers in a float's place are codes of a quantised
-    # net.
+    # Half and double precision are converted; integers instead of floats are the codes of a
+    # quantised network.
     return own.shape == weight.shape and (weight.is_floating_point() or not own.is_floating_point())
 
 
@@ -84,7 +92,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def first_convolution(model: nn.Module) -> tuple[str, int] | None:
-    """The name of the first convolution and the channels that it reads; None where there is none."""
+    """The name of the first convolution and its input channels; None if there is none."""
     for name, module in model.named_modules():
         if isinstance(module, CONVOLUTIONS):
             return name, module.in_channels
@@ -92,27 +100,27 @@ def first_convolution(model: nn.Module) -> tuple[str, int] | None:
 
 
 def head(model: nn.Module) -> tuple[str, int] | None:
-    """The name of the last linear layer, or of the last convolution where there is none, and its
-    outputs.
+    """The name and the number of outputs of the last linear layer, or of the last convolution if
+    there is no linear layer; None if there is neither.
     """
-    linear = [
-        (name, m.out_features) for name, m in model.named_modules() if isinstance(m, nn.Linear)
-    ]
-    convolutions = [
-        (name, m.out_channels) for name, m in model.named_modules() if isinstance(m, CONVOLUTIONS)
-    ]
-    layers = linear or convolutions
-    return layers[-1] if layers else None
+    linear, convolution = None, None
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            linear = name, module.out_features
+        elif isinstance(module, CONVOLUTIONS):
+            convolution = name, module.out_channels
+    return convolution if linear is None else linear
 
 
 def sizes(
     architecture: Architecture, model: nn.Module, weights: Mapping[str, Tensor]
 ) -> tuple[int, int]:
-    """(num_classes, in_channels) as `weights` say; the architecture's own where they do not.
+    """(num_classes, in_channels) by the `weights`; the architecture's defaults if they do not show
+    them.
 
-    `model` is the architecture's network in any sizes: it tells which layers are the first and the
-    last. Weights of another shape than those layers' say nothing, so that nothing is built that is
-    larger than the weights are. Raises CheckpointError for a layer of no classes or no channels.
+    `model` is the architecture's network in any sizes; its first and last layers are compared.
+    Weights of another shape than these layers are ignored, so that no network is built that is
+    larger than the weights. Raises CheckpointError for a layer without classes or channels.
     """
     last, first = head(model), first_convolution(model)
     num_classes, in_channels = architecture.num_classes, architecture.input_size[0]
@@ -128,7 +136,7 @@ def sizes(
         ("input channels", stem, in_channels),
     ):
         if tensor is not None and size < 1:
-            found = f"its weights are of a network of no {what}: {list(tensor.shape)}"
+            found = f"its weights are of a network without {what}: {list(tensor.shape)}"
             raise CheckpointError(architecture.name, found, "save the weights of the network again")
     return num_classes, in_channels
 
@@ -136,8 +144,8 @@ def sizes(
 def _fitting(
     model: nn.Module, weights: Mapping[str, Tensor], layer: tuple[str, int] | None, free: int
 ) -> Tensor | None:
-    """That layer's weight among `weights`, where it has the layer's own shape but for the axis
-    `free`.
+    """The weight of `layer` among `weights`, if it has the layer's shape in all axes except `free`;
+    else None.
     """
     weight = None if layer is None else weights.get(layer_weight(layer[0]))
     if layer is None or weight is None or weight.ndim <= free:

@@ -1,5 +1,5 @@
-"""Weights by the network's own names: what other programs put in front of them, found from the
-network.
+"""Weights under the network's own names: the prefixes that other programs add are found by
+comparing with the network.
 """
 
 import re
@@ -12,18 +12,18 @@ from torch import Tensor
 
 from slimmer.models.match import OPTIONAL, layer_weight
 
-# What wrappers put into the middle of names: torch.compile, FSDP, activation checkpointing.
+# Parts that wrappers insert into names: torch.compile, FSDP, activation checkpointing.
 _WRAPPERS: Final = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 _HEADS: Final = re.compile(r"(^|\.)(\w*head|classifier)\.")  # OpenMMLab's, and others' after them
 _EMA: Final = re.compile(r"(^|[^a-z])(ema|swa|averaged)([^a-z]|$)", re.IGNORECASE)
-_MOST_FITTING = 8  # prefixes that are told apart in a message
-_MOST_TRIED = 64  # prefixes of which the nearest is found
+_MOST_FITTING = 8  # prefixes that are found at most
+_MOST_TRIED = 64  # prefixes that are compared to find the nearest
 
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """Weights by a network's own names, without the `prefix` that they had; and the keys that are
-    not the network's.
+    """Weights under a network's own names, without the `prefix` that they had; and in `passed` the
+    keys that do not belong to the network.
     """
 
     weights: Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class Named:
 def is_average(name: str) -> bool:
     """Whether weights of that name are a running average of others.
 
-    >>> [name for name in ("model", "model_ema", "emanuel", "params_ema", "ema.module") if is_average(name)]
+    >>> list(filter(is_average, ("model", "model_ema", "emanuel", "params_ema", "ema.module")))
     ['model_ema', 'params_ema', 'ema.module']
     """
     return _EMA.search(name) is not None
@@ -43,27 +43,32 @@ def is_average(name: str) -> bool:
 def complete(
     own: Mapping[str, Tensor], weights: Mapping[str, Tensor], head: str | None
 ) -> list[Named]:
-    """The sets of all of a network's keys among `weights`, each under a prefix of its own; one
-    alone where it has none.
+    """The complete sets of a network's keys among `weights`, each under another prefix; only the
+    set without a prefix if there is one.
 
-    `own` is the network's state, and `head` its last layer, which may lie beside the rest under a
-    name with "head". What has the prefix must be the network's, but for counters (whole numbers,
-    such as an average's); what has another is passed over. Shapes are not looked at.
+    `own` is the network's state, and `head` its last layer, which may be stored separately under a
+    name with "head". Keys with the prefix must belong to the network, except counters (whole
+    numbers, such as those of an average); keys with another prefix are skipped. Shapes are not
+    compared.
     """
     weights = _unwrapped(own, weights)
-    required = [key for key in own if not key.endswith(OPTIONAL)]
-    body = [key for key in required if head is None or key.rpartition(".")[0] != head]
-    fitting = (
-        prefix for prefix in _prefixes(own, weights) if all(prefix + key in weights for key in body)
-    )
-    named = (_take(own, weights, prefix, head) for prefix in fitting)
-    found = list(islice((each for each in named if each is not None), _MOST_FITTING))
+    body = [key for key in own if not key.endswith(OPTIONAL)]
+    if head is not None:
+        body = [key for key in body if key.rpartition(".")[0] != head]
+    found: list[Named] = []
+    for prefix in _prefixes(own, weights):
+        if len(found) == _MOST_FITTING:
+            break
+        if all(prefix + key in weights for key in body):
+            named = _take(own, weights, prefix, head)
+            if named is not None:
+                found.append(named)
     bare = [each for each in found if not each.prefix]
     return bare or found
 
 
 def nearest_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Named:
-    """The weights under the prefix that most of the network's keys have, whole or not."""
+    """The weights under the prefix that matches most of the network's keys, complete or not."""
     weights = _unwrapped(own, weights)
     tried = ["", *islice(_prefixes(own, weights), _MOST_TRIED)]
     prefix = max(tried, key=lambda each: sum(each + key in weights for key in own))
@@ -72,8 +77,8 @@ def nearest_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> N
 
 
 def _unwrapped(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights without what wrappers put into the middle of names, where the network has no such
-    names.
+    """The weights without the parts that wrappers insert into names, unless the network has such
+    names itself.
     """
     for wrapper in _WRAPPERS:
         if any(wrapper in key for key in weights) and not any(wrapper in key for key in own):
@@ -83,7 +88,7 @@ def _unwrapped(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Mapp
 
 
 def _prefixes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Iterator[str]:
-    """What stands in front of the network's first kernel among the weights."""
+    """The prefixes of the network's first kernel among the weights."""
     kernel = next((key for key, each in own.items() if each.ndim >= 2), next(iter(own), ""))
     for key in weights:
         if key == kernel or key.endswith(f".{kernel}"):
@@ -93,15 +98,22 @@ def _prefixes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Itera
 def _split(
     weights: Mapping[str, Tensor], prefix: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Those that have the prefix, without it; and the others."""
-    inner = {key[len(prefix) :]: each for key, each in weights.items() if key.startswith(prefix)}
-    return inner, {key: each for key, each in weights.items() if not key.startswith(prefix)}
+    """The weights that have the prefix, without it; and the others."""
+    inner, outer = {}, {}
+    for key, tensor in weights.items():
+        if key.startswith(prefix):
+            inner[key[len(prefix) :]] = tensor
+        else:
+            outer[key] = tensor
+    return inner, outer
 
 
 def _take(
     own: Mapping[str, Tensor], weights: Mapping[str, Tensor], prefix: str, head: str | None
 ) -> Named | None:
-    """The network's weights under that prefix; None where some are missing, or others have it too."""
+    """The network's weights under that prefix; None if some are missing, or if weights that do not
+    belong to the network have the prefix too.
+    """
     inner, outer = _split(weights, prefix)
     missing = [key for key in own if key not in inner and not key.endswith(OPTIONAL)]
     if missing:
@@ -118,8 +130,8 @@ def _take(
 
 
 def _counts(tensor: Tensor) -> bool:
-    """Whether it is one whole number: nothing that a network computes with, as a learnt scale would
-    be.
+    """Whether it is a single whole number, which is a counter and not, for example, a learnt
+    scale.
     """
     return tensor.numel() == 1 and not (tensor.is_floating_point() or tensor.is_complex())
 
@@ -127,21 +139,16 @@ def _counts(tensor: Tensor) -> bool:
 def _head_elsewhere(
     own: Mapping[str, Tensor], outer: Mapping[str, Tensor], head: str
 ) -> str | None:
-    """The prefix of the last layer's weights beside the network's; None unless there is exactly one
-    such.
+    """The prefix of the last layer's weights if they are stored separately; None unless there is
+    exactly one candidate.
     """
-    kernel = layer_weight(head)
+    kernel = own[layer_weight(head)]
     parts = [key.rpartition(".")[2] for key in own if key.rpartition(".")[0] == head]
-    places = [
-        key.removesuffix("weight")
-        for key in outer
-        if _HEADS.search(key) and key.endswith(".weight")
-    ]
-    fitting = [
-        place
-        for place in places
-        if all(place + part in outer for part in parts)
-        and outer[place + "weight"].shape[1:] == own[kernel].shape[1:]
-        and outer[place + "weight"].ndim == own[kernel].ndim
-    ]
+    fitting = []
+    for key, tensor in outer.items():
+        place = key.removesuffix("weight")
+        named = place.endswith(".") and place != key and _HEADS.search(key)
+        alike = tensor.ndim == kernel.ndim and tensor.shape[1:] == kernel.shape[1:]
+        if named and alike and all(place + part in outer for part in parts):
+            fitting.append(place)
     return fitting[0] if len(fitting) == 1 else None

@@ -25,10 +25,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, entering, H, W) -> (N, width, H / stride, W / stride)."""
-        inner = relu(self.bn1(self.conv1(x)))
-        return relu(
-            self.bn2(self.conv2(inner)) + (x if self.downsample is None else self.downsample(x))
-        )
+        inner = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        around = x if self.downsample is None else self.downsample(x)
+        return relu(inner + around)
 
 
 class Bottleneck(nn.Module):
@@ -52,10 +51,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, entering, H, W) -> (N, 4 width, H / stride, W / stride)."""
         inner = relu(self.bn1(self.conv1(x)))
-        inner = relu(self.bn2(self.conv2(inner)))
-        return relu(
-            self.bn3(self.conv3(inner)) + (x if self.downsample is None else self.downsample(x))
-        )
+        inner = self.bn3(self.conv3(relu(self.bn2(self.conv2(inner)))))
+        around = x if self.downsample is None else self.downsample(x)
+        return relu(inner + around)
 
 
 def _downsample(entering: int, leaving: int, stride: int) -> nn.Sequential | None:

@@ -31,11 +31,12 @@ class Block(nn.Module):
         """(N, entering, H, W) -> (N, width, H / stride, W / stride)."""
         active = relu(self.bn1(x))
         inner = self.conv2(relu(self.bn2(self.conv1(active))))
-        return inner + (x if self.convShortcut is None else self.convShortcut(active))  # type: ignore[no-any-return]
+        around = x if self.convShortcut is None else self.convShortcut(active)
+        return inner + around  # type: ignore[no-any-return]
 
 
 class Stage(nn.Module):
-    """Blocks in a row, under the name `layer` that the checkpoints give them."""
+    """A sequence of blocks, under the name `layer` as in the checkpoints."""
 
     def __init__(self, entering: int, width: int, blocks: int, stride: int) -> None:
         super().__init__()

@@ -86,13 +86,13 @@ def finish_run(
         measured["recipe_sha256"] = hashlib.sha256(text.encode()).hexdigest()
         del measured["accuracy_slim"]
         write_json(made.measured, measured)
-        write_text(made.recipe_file, text)  # last: with it the directory is a run
+        write_text(made.recipe_file, text)  # last: it makes the directory a run
         mark_latest(made)
     return made, written
 
 
 def _with_data(recipe: Recipe, data: Data | str | None, run: Run, *, trust_code: bool) -> Recipe:
-    """The run's recipe, with the data that the user names in place of its own.
+    """The run's recipe, with the data that the user names instead of its own.
 
     Raises TrustError if the run's own data are code that the user has not named.
     """
@@ -122,7 +122,7 @@ def _weights(
     weights = by_own_names(slim, state, where).weights
     difference = compare(slim.state_dict(), weights)
     if difference:
-        found = f"has not the weights of the slim network:\n{difference}"
+        found = f"does not have the weights of the slim network:\n{difference}"
         right = "train the network that slimmer.load(RUN) returns, and give its weights"
         raise CheckpointError(where, found, right)
     return weights
@@ -137,7 +137,7 @@ def _measured(
     """
     measured = run.read_measured()
     if job.data is None and measured["accuracy_dense"] is not None:
-        raise RunError(str(run.path), "its data came from Python and are not here", "give the data")
+        raise RunError(str(run.path), "its data were passed from Python", "give the data")
     if measured["accuracy_dense"] is None:
         removed, _ = load_identified(run.slim, model, trust_code=trust_code)
         measured["accuracy_dense"] = test_top1(job.model, job.data)

@@ -1,4 +1,4 @@
-"""Finished runs' networks, or ONNX files, timed side by side."""
+"""Latency profiles of the networks of finished runs, or of ONNX files."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,6 +11,7 @@ from slimmer.atomic_files import read_json, write_json
 from slimmer.errors import ExportError, RunError
 from slimmer.exporting.onnx import read_batch, read_input_size
 from slimmer.exporting.variants import NETWORKS
+from slimmer.pipeline.export_metadata import weights_of
 from slimmer.pipeline.export_run import earlier, export_run, tell_report
 from slimmer.pipeline.profiled_forms import forms_to_time
 from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
@@ -31,40 +32,27 @@ def profile_targets(
     observe: Observe = lambda _: None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """The latencies of what is named: one run, by default the latest, several runs of one network,
-    or ONNX files.
+    """The latencies of one run (by default the latest), of several runs of one network, or of ONNX
+    files.
 
-    `settings` are keys of a recipe's profile section; None leaves one as it is. Code that a run
-    names is run where the user named it too, or with `trust_code`. Raises RunError where they are
-    neither, and what `profile_run`, `profile_runs` and `profile_files` raise.
+    `settings` are keys of a recipe's profile section; None keeps a setting as it is. Code that a
+    run names is run only if the user named it too, or with `trust_code`. Raises RunError for a mix
+    of runs and files, and whatever `profile_run`, `profile_runs` and `profile_files` raise.
     """
-    twice = [path for number, path in enumerate(paths) if path in paths[:number]]
-    if twice:
-        raise RunError("profile", f"{twice[0]} is named twice", "name each run or file once")
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise RunError("profile", f"{path} is given twice", "give each run or file once")
     files = [path for path in paths if path.suffix == ".onnx"]
     if files and len(files) == len(paths):
         return profile_files(paths, observe=observe, **settings)
     if files:
-        raise RunError(
-            "profile",
-            f"{len(paths)} targets that are not all .onnx files",
-            "name runs, or ONNX files",
-        )
+        found = f"{len(files)} of {len(paths)} targets are .onnx files"
+        raise RunError("profile", found, "give either runs or ONNX files")
+    how: dict[str, Any] = {"model": model, "trust_code": trust_code, "observe": observe}
     if len(paths) > 1:
-        return profile_runs(
-            [open_run(path) for path in paths],
-            model=model,
-            trust_code=trust_code,
-            observe=observe,
-            **settings,
-        )
-    return profile_run(
-        open_run(paths[0] if paths else None),
-        model=model,
-        trust_code=trust_code,
-        observe=observe,
-        **settings,
-    )
+        return profile_runs([open_run(path) for path in paths], **how, **settings)
+    latest_or_given = open_run(paths[0]) if paths else open_run(None)
+    return profile_run(latest_or_given, **how, **settings)
 
 
 def profile_run(
@@ -75,14 +63,15 @@ def profile_run(
     observe: Observe = lambda _: None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """The latency of a run's dense network against its slim one; profile.json is then in the run.
+    """The latency of a run's dense and slim networks, which is also written to profile.json in the
+    run.
 
-    What is not given comes from the run's recipe. A run without ONNX files is exported first. Files
-    in fp16 and int8 that it has for any batch are timed too, in ONNX Runtime and where nodes may
-    run where they do. `model` is the dense module of a run that was started from Python without an
-    architecture's name. Raises RecipeError for a setting that makes no sense,
-    RuntimeUnavailableError where a provider or a runtime is not active, and what `export_run`
-    raises.
+    Settings that are not given come from the run's recipe. A run without ONNX files is exported
+    first. Its fp16 and int8 files for any batch are timed too, in ONNX Runtime, unless the settings
+    forbid that nodes fall back to another provider. `model` is the dense module of a run that was
+    started from Python without the name of an architecture. Raises RecipeError for an invalid
+    setting, RuntimeUnavailableError if a provider or a runtime is not available, and whatever
+    `export_run` raises.
     """
     section = _section(run.recipe_file, settings)
     _export(run, model, observe, trust_code=trust_code)
@@ -97,17 +86,17 @@ def profile_run(
 
 def profile_runs(
     runs: Sequence[Run],
-    /,  # a setting is called runs too
+    /,  # positional, because one of the settings is called runs
     *,
     model: nn.Module | None = None,
     trust_code: bool = False,
     observe: Observe = lambda _: None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """The latency of several runs' slim networks against the first one's dense network; nothing is
-    written.
+    """The latency of several runs' slim networks, compared with the dense network of the first;
+    nothing is written.
 
-    Raises RunError for runs of several networks, and what `profile_run` raises.
+    Raises RunError for runs of different networks, and whatever `profile_run` raises.
     """
     section = _section(runs[0].recipe_file, settings)
     kinds = {
@@ -115,12 +104,13 @@ def profile_runs(
         for report in map(Run.read_report, runs)
     }
     if len(kinds) > 1:
-        found = f"runs of several networks: {', '.join(sorted(str(kind[0]) for kind in kinds))}"
-        raise RunError("profile", found, "name runs of one network")
+        found = f"runs of different networks: {', '.join(sorted(str(kind[0]) for kind in kinds))}"
+        raise RunError("profile", found, "give runs of one network")
     for run in runs:
         _export(run, model, observe, trust_code=trust_code)
-    short = [run.path.name for run in runs]
-    names = short if len(set(short)) == len(short) else [str(run.path) for run in runs]
+    names = [run.path.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.path) for run in runs]
     networks = [_network(runs[0], "dense", "dense", model, trust_code=trust_code)]
     networks += [
         _network(run, "slim", f"slim {name}", model, trust_code=trust_code)
@@ -134,53 +124,49 @@ def profile_files(
 ) -> dict[str, Any]:
     """The latency of ONNX files, each compared with the first; nothing is written.
 
-    Raises ExportError for a file that is missing or broken, RecipeError for a setting that makes no
-    sense, and RuntimeUnavailableError where a provider is unknown or not active, or PyTorch is
-    asked for.
+    Raises ExportError for a file that is missing or broken, RecipeError for an invalid setting, and
+    RuntimeUnavailableError if a provider is unknown or not available, or if PyTorch is requested.
     """
     section = _section(None, settings)
-    stems = [path.stem for path in paths]
-    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
     return _profile(
         [Network(name, path) for name, path in zip(names, paths, strict=True)], section, observe
     )
 
 
 def _section(recipe: Path | None, settings: dict[str, Any]) -> ProfileSection:
-    """The recipe's profile section with `settings` laid over it; its runtimes and provider are
-    there.
+    """The recipe's profile section, overridden by `settings`. Raises RuntimeUnavailableError unless
+    its runtimes and its provider are available.
     """
-    given = [
-        (f"profile.{key}", list(value) if isinstance(value, tuple) else value)
-        for key, value in settings.items()
-    ]
-    section = read_recipe(
-        recipe, [(key, value) for key, value in given if value is not None]
-    ).profile
+    given = []
+    for key, value in settings.items():
+        if value is not None:
+            plain = list(value) if isinstance(value, tuple) else value
+            given.append((f"profile.{key}", plain))
+    section = read_recipe(recipe, given).profile
     check_runtimes(section.runtimes, section.provider, _options(section))
     return section
 
 
 def _export(run: Run, model: nn.Module | None, observe: Observe, *, trust_code: bool) -> None:
-    """See to it that the run has its ONNX files, checked. Raises ExportError where they can't be
-    timed.
-    """
+    """Export the run unless it has checked ONNX files. Raises ExportError if they can't be timed."""
     report = run.read_report()
     if not report["input_size"]:
-        found = "its network has inputs of its own, and only networks of one image are timed"
+        found = "its network uses example_inputs, and only networks that take one image are timed"
         raise ExportError(str(run.path), found, "time its ONNX files with your own inputs")
     if not earlier(run, report).keys() >= set(NETWORKS):
-        observe(
-            {"event": "note", "text": f"{run.path} has no checked ONNX files yet; exporting first"}
-        )
+        text = f"{run.path} has no checked ONNX files yet; exporting first"
+        observe({"event": "note", "text": text})
         export_run(run, model=model, observe=observe, trust_code=trust_code)
 
 
 def _network(
     run: Run, kind: str, name: str, model: nn.Module | None, *, trust_code: bool
 ) -> Network:
-    """The run's dense or slim network under a name of its own."""
-    weights = run.dense if kind == "dense" else run.slim
+    """The run's "dense" or "slim" network, by the `kind`, under the given name."""
+    weights = weights_of(run, kind)
     module: Callable[[], nn.Module] = partial(load_network, weights, model, trust_code=trust_code)
     return Network(name, run.onnx(kind), module)
 
@@ -193,9 +179,8 @@ def _profile(
     }
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{path} {size}" for path, size in sizes.items())
-        raise ExportError(
-            "profile", f"the networks take images of different sizes: {listed}", "files of one size"
-        )
+        found = f"the networks take images of different sizes: {listed}"
+        raise ExportError("profile", found, "give files for images of one size")
 
     for network in networks:
         _check_batches(network.path, section.batches)
@@ -216,7 +201,7 @@ def _profile(
 
 
 def _options(section: ProfileSection) -> Options:
-    """The section's options of a session."""
+    """The session options of a profile section."""
     return Options(
         strict=section.strict,
         cuda_graph=section.cuda_graph,
@@ -229,49 +214,46 @@ def _options(section: ProfileSection) -> Options:
 def _input_size(
     path: Path, wanted: tuple[int, int] | None, observe: Observe
 ) -> tuple[int, int, int]:
-    """What one image of the file's is: its own size, or where it takes any the one `wanted`
-    (height, width).
+    """The (channels, height, width) of one image for a file: the file's own size, or `wanted`
+    (height, width) if the file takes any size.
 
-    Without either it is the size that the file's run was made for, where the run lists the file.
+    Without either, it is the size that the file's run was made for, if the run lists the file.
     """
     channels, *own = read_input_size(path)
     height, width = wanted or own
     known = _size_in_its_run(path) if height is None or width is None else None
     if known is not None and known[0] == channels:
         height, width = height or known[1], width or known[2]
-        said = (
-            f"{path} takes images of {_sides(own)}; timed at {height}x{width}, the size of its run"
-        )
-        observe({"event": "note", "text": f"{said} (another one: --image-size)"})
+        used = f"timed at {height}x{width}, the size of its run"
+        text = f"{path} takes images of {_sides(own)}; {used} (--image-size changes it)"
+        observe({"event": "note", "text": text})
     if height is None or width is None:
-        found = f"takes images of {_sides(own)}, and no size is named"
-        raise ExportError(
-            str(path), found, "name the height and width to time: --image-size 224,224, say"
-        )
-    if any(fixed not in (None, size) for fixed, size in zip(own, (height, width), strict=True)):
-        found = f"takes images of {_sides(own)}, where {height}x{width} are asked for"
-        raise ExportError(
-            str(path), found, "time files for any size: `slimmer export --dynamic-size --dense`"
-        )
+        found = f"takes images of {_sides(own)}, and no size is given"
+        right = "give the height and width, for example --image-size 224,224"
+        raise ExportError(str(path), found, right)
+    for fixed, size in zip(own, (height, width), strict=True):
+        if fixed not in (None, size):
+            found = f"takes images of {_sides(own)}, but {height}x{width} was requested"
+            right = "time files for any size: `slimmer export --dynamic-size --dense`"
+            raise ExportError(str(path), found, right)
     return channels, height, width
 
 
 def _size_in_its_run(path: Path) -> tuple[int, int, int] | None:
-    """The (channels, height, width) that the export.json beside a file knows, if it lists the file;
-    else None.
+    """The (channels, height, width) in the export.json next to a file, if it lists the file; else
+    None.
     """
     try:
         networks = read_json(path.with_name(Run(path.parent).exported.name))["networks"].values()
         if path.name not in [Path(each["file"]).name for each in networks]:
             return None
-        told = [str(each["image_size"]).split("x") for each in networks]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or a damaged one
+        listed = [str(each["image_size"]).split("x") for each in networks]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged
         return None
-    sizes = {
-        tuple(map(int, sides))
-        for sides in told
-        if len(sides) == 3 and all(map(str.isdecimal, sides))
-    }
+    sizes = set()
+    for sides in listed:
+        if len(sides) == 3 and all(map(str.isdecimal, sides)):
+            sizes.add(tuple(map(int, sides)))
     match list(sizes):
         case [(channels, height, width)]:
             return channels, height, width
@@ -279,19 +261,17 @@ def _size_in_its_run(path: Path) -> tuple[int, int, int] | None:
 
 
 def _check_batches(path: Path, batches: Sequence[int]) -> None:
-    """Raise ExportError for a batch size that the file at `path`, made for one of its own, does not
-    take.
-    """
+    """Raise ExportError if the file at `path` has a fixed batch size that `batches` differ from."""
     fixed = read_batch(path)
     wrong = [batch for batch in batches if batch != fixed]
     if fixed is not None and wrong:
-        found = f"takes batches of {fixed} and no others, where {_listed(batches)} are asked for"
-        right = f"time it with --batch {fixed}, or time files for any batch, which `slimmer export` writes"
+        wanted = " and ".join(map(str, batches))
+        found = f"takes only batches of {fixed}, but {wanted} was requested"
+        right = (
+            f"time it with --batch {fixed}, "
+            "or time files for any batch, which `slimmer export` writes"
+        )
         raise ExportError(str(path), found, right)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return " and ".join(map(str, numbers))
 
 
 def _sides(sides: Sequence[int | None]) -> str:

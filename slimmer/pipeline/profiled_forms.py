@@ -1,5 +1,5 @@
-"""A run's files in fp16 and int8: which of them are timed, and what a profile said of those that
-are exported.
+"""A run's fp16 and int8 files: which of them are profiled, and what a profile found out about those
+that are exported.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from slimmer.exporting.variants import NETWORKS, Form, Variant
 from slimmer.profiling.means import Network
-from slimmer.profiling.reduced_precision import FULL, NotFaster, elsewhere, not_faster
+from slimmer.profiling.reduced_precision import FULL, elsewhere, not_faster
 from slimmer.profiling.results import SCHEMA
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.recipe.runtimes import DEFAULT
@@ -18,11 +18,11 @@ FORMS: tuple[Form, ...] = ("fp16", "int8")
 
 
 def forms_to_time(listed: Mapping[str, Any], section: ProfileSection) -> list[Network]:
-    """Of the current files that export.json lists those in fp16 and int8 that take what the float32
-    files take.
+    """The up-to-date fp16 and int8 files in export.json that take the same inputs as the float32
+    files.
 
-    None where PyTorch is to run networks, which runs no file, and where `strict` or a CUDA graph
-    refuses a network whose conversions fall back to the CPU.
+    Empty if PyTorch runs the networks, which does not run files, or if `strict` or a CUDA graph is
+    requested, which refuse a network whose conversions fall back to the CPU.
     """
     if section.runtimes != (DEFAULT,) or section.strict or section.cuda_graph:
         return []
@@ -34,28 +34,24 @@ def forms_to_time(listed: Mapping[str, Any], section: ProfileSection) -> list[Ne
 def said_by_profile(
     profile: Mapping[str, Any] | None, entries: Iterable[Mapping[str, Any]], plan_hash: str
 ) -> list[str]:
-    """A sentence for each time that `profile` found exported forms to be no faster than float32.
+    """A sentence for each exported form that `profile` found to be no faster than float32.
 
-    `entries` are those of export.json. A profile of another version, or of files of another plan,
-    says nothing.
+    `entries` are those of export.json. A profile of another schema version, or of files of another
+    plan, is ignored.
     """
     if profile is None or profile["schema"] != SCHEMA:
         return []
     exported = {(_network(each), each["precision"]) for each in entries}
     there = elsewhere(profile, environment())
     where = "on this machine" if there is None else f"on another machine ({there})"
-    return [
-        f"by profile.json, measured {where}: {one}"
-        for one in not_faster(profile)
-        if (one.network, one.precision) in exported and _of_plan(one, plan_hash)
-    ]
+    found = []
+    for one in not_faster(profile):
+        of_this_run = one.plan_hash in (None, plan_hash)  # None is the dense network
+        if of_this_run and (one.network, one.precision) in exported:
+            found.append(f"according to profile.json, measured {where}: {one}")
+    return found
 
 
 def _network(entry: Mapping[str, Any]) -> str:
-    """Which of the run's networks a listed file holds."""
+    """The run's network, "dense" or "slim", that a listed file holds."""
     return Path(entry["file"]).name.partition(".")[0]
-
-
-def _of_plan(one: NotFaster, plan_hash: str) -> bool:
-    """Whether what was timed is the run's; the dense network is of no plan."""
-    return one.plan_hash in (None, plan_hash)

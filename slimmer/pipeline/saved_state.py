@@ -1,4 +1,4 @@
-"""Where training stands: the tensors and the step that a killed run goes on from."""
+"""The saved training state: the tensors and the step from which a killed run resumes."""
 
 import time
 from collections.abc import Mapping
@@ -13,13 +13,16 @@ from slimmer.runs.directory import Run
 from slimmer.runs.schemas import StateNotes, check
 from slimmer.training.loop import Learner
 
-DELETE = "delete it and resume: what was trained since the run began, or since its channels went, is done again"
+DELETE = (
+    "delete it and resume; "
+    "training since the run started, or since its channels were removed, is repeated"
+)
 
 
 @dataclass(frozen=True)
 class Stand:
-    """Where a run stands: the stage, the step, the tensors of that moment, and the plan that they
-    belong to.
+    """The state of a run: the stage, the step, the tensors at that step, and the hash of the plan
+    that they belong to.
     """
 
     stage: str = "masks"
@@ -29,9 +32,9 @@ class Stand:
 
 
 class SavedState:
-    """The state file of a run; a class because it remembers when it last wrote.
+    """The state file of a run; a class because it remembers when it was last written.
 
-    What tells its run from others stands in the file.
+    The file contains a hash that identifies its run.
     """
 
     def __init__(self, fabric: Fabric, run: Run, every: float) -> None:
@@ -40,10 +43,10 @@ class SavedState:
         self._last = time.monotonic()
 
     def load(self, steps: int) -> Stand:
-        """The last state of a run of so many `steps`; its beginning where there is none. Comes
-        before any writing.
+        """The last state of a run with `steps` steps; the initial state if there is none. Must be
+        called before anything is written.
 
-        Raises RunError for a file that is damaged, or of another run.
+        Raises RunError for a file that is damaged or belongs to another run.
         """
         self._run_hash = self._run.fingerprint()
         if not self._path.exists() and not self._path.is_symlink():
@@ -57,20 +60,20 @@ class SavedState:
         if notes.run_hash != self._run_hash:
             raise RunError(where, "is the state of another run", DELETE)
         if notes.step > steps:
-            raise RunError(where, f"stands at step {notes.step} of {steps}", DELETE)
+            raise RunError(where, f"is at step {notes.step} of {steps}", DELETE)
         return Stand(notes.stage, notes.step, tensors, notes.plan_hash)
 
     def maybe(
         self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = ""
     ) -> None:
-        """Write the state where the last one is older than the recipe allows."""
+        """Write the state if the last one is older than the recipe's `save_every`."""
         if time.monotonic() - self._last >= self._every:
             self.write(stage, learner, method, plan_hash)
 
     def write(
         self, stage: str, learner: Learner, method: Mapping[str, Tensor], plan_hash: str = ""
     ) -> None:
-        """Write the state, whole or not at all, from the first process."""
+        """Write the state atomically; only the first process writes."""
         if self._fabric.global_rank == 0:
             tensors = learner.state() | {
                 f"method.{name}": tensor for name, tensor in method.items()

@@ -1,5 +1,5 @@
-"""Where a network comes from: a checkpoint, a run, random weights of an architecture, a module of
-Python's.
+"""The sources of a network: a checkpoint, a run, an architecture with random weights, or a Python
+module.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,9 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A network in eval mode, how to build it again, and what to know of where it comes from."""
+    """A network in eval mode, its identity from which it can be built again, and notes on its
+    origin.
+    """
 
     network: nn.Module
     identity: Identity
@@ -36,19 +38,20 @@ class Source:
 def load_model(
     section: ModelSection, data: Data | None = None, seed: int = 0, *, trust_code: bool = False
 ) -> Source:
-    """The network that a recipe names, with its checkpoint's weights.
+    """The network that a recipe specifies, with its checkpoint's weights.
 
-    The checkpoint may also be a run, or a network that slimmer wrote, which is then pruned once
-    more. The architecture comes from the recipe, from slimmer's own file or from the weights; the
-    input size from the recipe, the data, the file or the architecture, in this order. From scratch,
-    weights are drawn from `seed`, for the data's classes and channels. Raises SlimmerError for what
-    can't be read, does not fit or names code that is not trusted.
+    The checkpoint may also be a run or a network that slimmer wrote, which is then pruned again.
+    The architecture comes from the recipe, from slimmer's own file or from the weights; the input
+    size comes from the recipe, the data, the file or the architecture, in this order. With
+    `model.scratch`, random weights are drawn from `seed`, for the data's classes and channels.
+    Raises SlimmerError for anything that can't be read, does not fit, or names code that is not
+    trusted.
     """
     if section.scratch:
         return _from_scratch(section, data, seed)
     if section.checkpoint is None:
         right = "give a file of weights, or model.arch with model.scratch=true"
-        raise ModelError("model.checkpoint", "no checkpoint is named", right)
+        raise ModelError("model.checkpoint", "no checkpoint given", right)
     path = _file_of_run(Path(section.checkpoint))
     given = _given_size(section, data)
     if is_own(path):
@@ -58,24 +61,27 @@ def load_model(
 
 
 def _file_of_run(path: Path) -> Path:
-    """The slim network of a run; any other path as it is."""
+    """The slim network of a run; any other path unchanged."""
     run = Run(path)
     try:
         is_run = run.recipe_file.is_file()
-    except (OSError, ValueError):  # a name that can't be: reading it says so
+    except (OSError, ValueError):  # an impossible path; reading it raises the clear error
         is_run = False
     if is_run and not run.slim.is_file():
-        right = f"go on with `slimmer prune --resume {path}`"
+        right = f"resume it with `slimmer prune --resume {path}`"
         raise CheckpointError(str(path), "is a run that has no slim network yet", right)
     return run.slim if is_run else path
 
 
 def _given_size(section: ModelSection, data: Data | None) -> tuple[int, ...] | None:
-    return section.input_size or (None if data is None else data.input_size)
+    """The size of an image by the recipe or the data; None if neither specifies it."""
+    if section.input_size or data is None:
+        return section.input_size
+    return data.input_size
 
 
 def _from_weights(path: Path, section: ModelSection, size: tuple[int, ...] | None) -> Source:
-    """The network whose weights a checkpoint of any kind holds."""
+    """The network for the weights in a checkpoint of any format."""
     held = read_entry(path, section.entry)
     found, own = _identified(path, held.weights, section.arch)
     model = build(found.arch, num_classes=found.num_classes, in_channels=found.in_channels)
@@ -85,7 +91,8 @@ def _from_weights(path: Path, section: ModelSection, size: tuple[int, ...] | Non
         size = ()
     elif size is None:
         size = (found.in_channels, *(own or found.arch.input_size)[1:])
-        notes += [] if own else [guessed(size)]
+        if not own:
+            notes.append(guessed(size))
     return Source(
         set_mode_(model, training=False),
         Identity(found.arch.name, found.num_classes, size),
@@ -94,26 +101,33 @@ def _from_weights(path: Path, section: ModelSection, size: tuple[int, ...] | Non
 
 
 def guessed(size: Sequence[int]) -> str:
-    """What to know where nobody said how large an image is."""
+    """The note for an image size that was not specified."""
     return (
-        f"images of {'x'.join(map(str, size))} are a guess, the size that the architecture is made for; "
-        "FLOPs depend on it: give --data, --input-size (inspect) or --set model.input_size=[C,H,W] (prune)"
+        f"the image size {'x'.join(map(str, size))} is a guess, the default of the architecture; "
+        "FLOPs depend on it: "
+        "give --data, --input-size (inspect) or --set model.input_size=[C,H,W] (prune)"
     )
 
 
 def _told(path: Path, entry: str, passed: Sequence[str]) -> list[str]:
+    """A note on the entries of a checkpoint that were skipped; empty if there are none."""
     if not passed:
         return []
-    more = f", and {len(passed) - _SHOWN} more" if len(passed) > _SHOWN else ""
-    shown = ", ".join(each if len(each) <= 100 else f"{each[:100]}…" for each in passed[:_SHOWN])
-    taken = f"the weights are those in {entry[:100]}; " if entry else ""
-    return [readable(f"{path.name}: {taken}passed over: {shown}{more}")]
+    shown = ", ".join(map(_shortened, passed[:_SHOWN]))
+    if len(passed) > _SHOWN:
+        shown += f", and {len(passed) - _SHOWN} more"
+    used = f"the weights are those in {entry[:100]}; " if entry else ""
+    return [readable(f"{path.name}: {used}skipped: {shown}")]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _identified(
     path: Path, weights: dict[str, torch.Tensor], arch: str | None
 ) -> tuple[Identified, list[int] | None]:
-    """The architecture of the weights, and the size of an image as a directory of timm's says it."""
+    """The architecture of the weights, and the size of an image if it is in timm's config.json."""
     if arch is not None:
         return infer_sizes(find(absolute(arch)), weights, str(path)), None
     name, size = _timm_config(path)
@@ -126,35 +140,34 @@ def _identified(
 
 
 def _timm_config(path: Path) -> tuple[str | None, list[int] | None]:
-    """Timm's name of the architecture and the input size, where a directory of the hub has a
-    config.json of timm's.
+    """The architecture's name and the input size from timm's config.json in a directory of the
+    Hugging Face hub; None for what is not there.
     """
     try:
         config = read_json(path / "config.json")
         name, size = config.get("architecture"), config.get("pretrained_cfg", {}).get("input_size")
-    except (
-        OSError,
-        ValueError,
-        AttributeError,
-    ):  # none, or of another library: the weights alone say what they are
+    except (OSError, ValueError, AttributeError):  # missing, or of another library
         return None, None
-    is_size = (
-        isinstance(size, list)
-        and len(size) == 3
-        and all(type(side) is int and 0 < side < 1 << 14 for side in size)
-    )
-    return name if isinstance(name, str) else None, size if is_size else None
+    if not isinstance(name, str):
+        name = None
+    if not isinstance(size, list) or len(size) != 3 or not all(map(_is_side, size)):
+        size = None
+    return name, size
+
+
+def _is_side(value: object) -> bool:
+    """Whether a value from JSON can be a side or a number of channels."""
+    return type(value) is int and 0 < value < 1 << 14
 
 
 def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> Source:
-    """A network of random weights. Raises ModelError without an architecture or data to train it
-    on.
+    """A network with random weights. Raises ModelError without an architecture or without data to
+    train it on.
     """
     if section.arch is None or data is None:
         missing = "model.arch" if section.arch is None else "data"
-        raise ModelError(
-            "model.scratch", f"needs {missing}", "name the architecture and the data to train it on"
-        )
+        right = "give the architecture, and the data to train it on"
+        raise ModelError("model.scratch", f"needs {missing}", right)
     arch = find(absolute(section.arch))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -166,13 +179,16 @@ def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> Source
 
 
 def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:
-    """How a module from Python can be built again: by `model.arch` where one is given, else only
-    from itself.
+    """The identity of a module from Python: it can be built again by `model.arch` if one is given,
+    otherwise only from the module itself.
     """
     size = _given_size(section, data)
     if size is None:
         if own_inputs(model) is None:
-            right = "give input_size=(channels, height, width), data, or the module an attribute example_inputs"
+            right = (
+                "give input_size=(channels, height, width) or data, "
+                "or set the module's attribute example_inputs"
+            )
             raise ModelError("model.input_size", "is not known", right)
         size = ()
     return Identity(section.arch or "", data.num_classes if data is not None else 0, size)

@@ -1,4 +1,4 @@
-"""The stages of a run in order: network, channel groups, masks, plan, slim network, report."""
+"""The stages of a run in their order: network, channel groups, masks, plan, slim network, report."""
 
 import hashlib
 from collections.abc import Mapping
@@ -52,13 +52,13 @@ def start(
     latest: bool = True,
     trust_code: bool = False,
 ) -> tuple[Run, dict[str, Any]]:
-    """Begin a run in `out` (default: the next free directory below runs/) and bring it to its
+    """Start a run in `out` (default: the next free directory in runs/) and carry it through to its
     report.
 
-    Nothing is written before the network, the data and the budgets are found to fit together.
-    `model` and `data` from Python stand in for the recipe's; the model is trained in place.
-    `latest` makes the run the one that commands take by default. Code that the recipe names is the
-    user's word, and noted as such; code that a checkpoint names (as one of slimmer's own files may)
+    Nothing is written before the network, the data and the budgets are known to fit together.
+    `model` and `data` from Python replace the recipe's; the model is trained in place. `latest`
+    makes the run the default run of other commands. Code that the recipe names was named by the
+    user and is recorded as trusted; code that a checkpoint names (one of slimmer's own files can)
     needs `trust_code`.
     """
     remember(recipe.model.arch, recipe.data.name, recipe.data.path)
@@ -81,7 +81,7 @@ def start(
                 measured["recipe_sha256"] = hashlib.sha256(text.encode()).hexdigest()
                 measured["dense_sha256"] = digest(run.dense)
                 write_json(run.measured, measured)
-                write_text(run.recipe_file, text)  # last: with it the directory is a run
+                write_text(run.recipe_file, text)  # last: it makes the directory a run
                 if latest:
                     mark_latest(run)
         fabric.barrier()
@@ -91,27 +91,30 @@ def start(
 
 
 def _silent(_event: dict[str, Any]) -> None:
-    """Hear nothing."""
+    """Ignore an event."""
 
 
 def _claim(
     fabric: Fabric, held: ExitStack, place: AbstractContextManager[tuple[Run, Claim]]
 ) -> tuple[Run, Claim | None]:
-    """The run's directory, claimed by the first process until `held` ends."""
-    found = held.enter_context(place) if fabric.global_rank == 0 else None
-    path = fabric.broadcast("" if found is None else str(found[0].path))
-    return Run(Path(path)), None if found is None else found[1]
+    """The run's directory, claimed by the first process until `held` ends; None is the claim of
+    other processes.
+    """
+    if fabric.global_rank != 0:
+        return Run(Path(fabric.broadcast(""))), None
+    run, claim = held.enter_context(place)
+    return Run(Path(fabric.broadcast(str(run.path)))), claim
 
 
 def resume(
     run: Run, observe: Observe = lambda _: None, *, trust_code: bool = False
 ) -> dict[str, Any]:
-    """Go on with a run that was stopped, from the last state it saved; a finished run gives its
-    report again.
+    """Resume a run that was stopped, from the last state that it saved, and return its report; for
+    a finished run only return the report.
 
-    The network is the run's own copy, so that nothing changes where the checkpoint has gone since.
-    Code that the run names is run where the user has named it too, or with `trust_code`. Raises
-    TrustError for other code.
+    The dense network is the run's own copy, so the original checkpoint is no longer needed. Code
+    that the run names is run only if the user named it too, or with `trust_code`. Raises TrustError
+    for other code.
     """
     if run.measured.exists() or not run.report.is_file():
         run.check_recipe()
@@ -129,11 +132,8 @@ def resume(
         context = make_context(fabric, run, claim, recipe, job, observe)
         measured = run.read_measured()
         if job.data is None and measured["accuracy_dense"] is not None:
-            raise RunError(
-                str(run.path),
-                "its data came from Python and are not here",
-                "start it anew from Python",
-            )
+            found = "its data were passed from Python and are not available here"
+            raise RunError(str(run.path), found, "start the run again from Python")
         stand, plan = _standing(run, context, measured)
         context.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in job.budgets}})
         return _stages(run, context, measured, stand, plan)
@@ -142,8 +142,8 @@ def resume(
 def _stages(
     run: Run, context: Context, measured: dict[str, Any], stand: Stand, plan: Plan | None
 ) -> dict[str, Any]:
-    """Masks, removal, training of the slim network, report; masks are skipped where there is a
-    `plan` already.
+    """Train under masks, remove the channels, fine-tune the slim network, and write the report. The
+    first two are skipped if there is already a `plan`.
     """
     job = context.job
     teacher = set_mode_(duplicate(job.model), training=False).requires_grad_(requires_grad=False)
@@ -158,15 +158,8 @@ def _stages(
             write_text(run.plan, plan.to_json())
             write_json(run.measured, measured)
         context.saved.write("slim", learner, {}, plan.hash)
-        left = remaining(job, hard_mask(plan) > 0)
-        context.tell(
-            {
-                "event": "removed",
-                "step": learner.step,
-                "accuracy": measured["accuracy_removed"],
-                **left,
-            }
-        )
+        top1, left = measured["accuracy_removed"], remaining(job, hard_mask(plan) > 0)
+        context.tell({"event": "removed", "step": learner.step, "accuracy": top1, **left})
     if job.data is not None:
         _train(context, learner, teacher, job.data, plan)
     measured["accuracy_slim"] = test_top1(learner.network, job.data)
@@ -180,26 +173,25 @@ def _stages(
 
 
 def _standing(run: Run, context: Context, measured: Mapping[str, Any]) -> tuple[Stand, Plan | None]:
-    """The last state, and the plan that its network was cut by; None before that.
+    """The last state, and the plan by which its network was pruned; None for the plan before that.
 
-    Raises RunError where one of them is damaged, gone or of another run.
+    Raises RunError if one of them is damaged, missing or of another run.
     """
-    stand = context.saved.load(
-        0 if context.job.data is None else context.training.steps(context.job.data)
-    )
+    data = context.job.data
+    stand = context.saved.load(0 if data is None else context.training.steps(data))
     if stand.stage == "masks":
         return stand, None
-    right = f"delete {run.state} and resume: the plan is made anew"
+    right = f"delete {run.state} and resume; the plan is then computed again"
     plan = read_plan(run.plan, right)
     if plan.hash != stand.plan_hash:
-        raise RunError(str(run.plan), "is not the plan that the state was trained under", right)
+        raise RunError(str(run.plan), "is not the plan of the saved training state", right)
     if "accuracy_removed" not in measured:
-        raise RunError(str(run.measured), "does not know of the plan that there is", right)
+        raise RunError(str(run.measured), "was written before the plan was made", right)
     return stand, plan
 
 
 def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, plan: Plan) -> None:
-    """Train the slim network to the end of the run, with its accuracy told after every epoch."""
+    """Fine-tune the slim network to the end of the run, and report its accuracy after each epoch."""
     total, per_epoch = context.training.steps(data), steps(data.train, context.training.batch_size)
     keep = partial(context.saved.maybe, "slim", learner, {}, plan.hash)
     while learner.step < total:
@@ -214,42 +206,34 @@ def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, p
             observe=context.tell,
             save=keep,
         )
-        top1 = test_top1(learner.network, data)
-        context.tell(
-            {
-                "event": "epoch",
-                "step": learner.step,
-                "epoch": learner.step / per_epoch,
-                "accuracy": top1,
-            }
-        )
+        when = {"step": learner.step, "epoch": learner.step / per_epoch}
+        context.tell({"event": "epoch", **when, "accuracy": test_top1(learner.network, data)})
 
 
 def _measure_dense(context: Context) -> dict[str, Any]:
-    """What is known of the dense network. Raises DataError where it is near chance on the data."""
-    data = context.job.data
+    """The costs and the accuracy of the dense network. Raises DataError if its accuracy is near
+    chance.
+    """
+    data, recipe = context.job.data, context.recipe
     context.tell(stage("measuring the dense network"))
     top1 = test_top1(context.job.model, data)
     found: dict[str, Any] = {cost.name: cost.dense for cost in context.job.costs}
-    context.tell(
-        {
-            "event": "dense",
-            "accuracy": top1,
-            **found,
-            "limits": {b.cost.name: b.ratio for b in context.job.budgets},
-        }
-    )
-    if (
-        data is not None
-        and top1 is not None
-        and not (context.recipe.data.trust or context.recipe.model.scratch)
-    ):
-        chance = 1 / data.num_classes
-        if top1 <= chance + 0.1 * (1 - chance):
-            raise DataError(
-                data.name,
-                f"the dense network's accuracy is {top1:.1%}, chance is {chance:.1%}",
-                "usual causes: data.mean and data.std are not those it was trained with, data.classes is in another "
-                "order, the architecture is another; to go on all the same: --set data.trust=true",
-            )
+    limits = {budget.cost.name: budget.ratio for budget in context.job.budgets}
+    context.tell({"event": "dense", "accuracy": top1, **found, "limits": limits})
+    expected_to_work = not recipe.data.trust and not recipe.model.scratch
+    if data is not None and top1 is not None and expected_to_work:
+        _check_above_chance(data, top1)
     return {**found, "accuracy_dense": top1}
+
+
+def _check_above_chance(data: Data, top1: float) -> None:
+    """Raise DataError if a top-1 (0 to 1) is near chance."""
+    chance = 1 / data.num_classes
+    if top1 <= chance + 0.1 * (1 - chance):
+        found = f"the dense network's accuracy is {top1:.1%}, chance is {chance:.1%}"
+        right = (
+            "common causes: data.mean and data.std are not those of its training, "
+            "data.classes is in another order, or the architecture is a different one; "
+            "to continue anyway: --set data.trust=true"
+        )
+        raise DataError(data.name, found, right)

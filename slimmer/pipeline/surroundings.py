@@ -1,6 +1,4 @@
-"""What a call finds around it and leaves as it was: random numbers, and whether PyTorch records
-gradients.
-"""
+"""The global state that a call restores: random number generators and PyTorch's gradient mode."""
 
 import random
 from collections.abc import Iterator
@@ -12,12 +10,12 @@ import torch
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """A block that may draw and seed as it likes, and that records gradients whatever stands around
-    it.
+    """A block that may draw random numbers and set seeds, and that records gradients whatever the
+    caller's mode is.
 
-    Afterwards the global random states of Python, NumPy and PyTorch (of GPUs too, where they are in
-    use) are as they were. Calls inside `torch.no_grad()`, `torch.inference_mode()` or
-    `torch.autocast()`, or under `torch.set_default_device`, compute as others do.
+    Afterwards the global random states of Python, NumPy and PyTorch (and of GPUs, if they are in
+    use) are restored. Inside `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()`, or
+    under `torch.set_default_device`, the block computes the same as elsewhere.
 
     >>> torch.manual_seed(0).initial_seed()
     0

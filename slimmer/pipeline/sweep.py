@@ -1,4 +1,4 @@
-"""The runs of a sweep file, each a process and a directory of its own, and their comparison at the
+"""Sweeps: each run of a sweep file has its own process and directory; the runs are compared at the
 end.
 """
 
@@ -25,7 +25,7 @@ from slimmer.runs.events import Observe
 
 @dataclass(frozen=True)
 class Row:
-    """One run of a sweep: its name, what it does, and where."""
+    """One run of a sweep: its name, its recipe and its directory."""
 
     name: str
     recipe: Recipe
@@ -33,12 +33,12 @@ class Row:
 
     @property
     def finished(self) -> bool:
-        """Whether it has its report."""
+        """Whether the run has its report."""
         return self.run.report.is_file()
 
     @property
     def begun(self) -> bool:
-        """Whether its directory is a run."""
+        """Whether its directory is already a run."""
         return self.run.recipe_file.is_file()
 
 
@@ -50,78 +50,72 @@ def sweep(
     jobs: int = 1,
     observe: Observe = lambda _: None,
 ) -> dict[str, Any]:
-    """Run the rows of the sweep file in `path` and compare them; what is finished already is not
-    done again.
+    """Run the rows of the sweep file at `path` and compare them; finished rows are not run again.
 
-    Every row is a process of its own, `jobs` of them at a time; each run lies in `out` (default:
-    runs/sweep-FILE) under the row's name. `given` settings are laid over the recipe of every row. A
-    row that fails is noted, and the others go on. The result has `out`, `comparisons` (one for each
-    network and data), and `failed` rows with their errors; the comparisons are also written into
-    `out`. Raises RecipeError for all that is wrong with any row, and RunError where a row's
-    directory holds something else, before anything is run.
+    Each row runs in its own process, `jobs` of them at a time; its run is in `out` (default:
+    runs/sweep-FILE) under the row's name. The `given` settings override the recipe of each row. If
+    a row fails, the error is recorded and the others continue. The result has `out`, `comparisons`
+    (one for each network and data), and the `failed` rows with their errors; the comparisons are
+    also written to `out`. Before anything runs, raises RecipeError with all mistakes in all rows,
+    and RunError if a row's directory contains something else.
     """
     out = Path("runs") / f"sweep-{path.stem}" if out is None else out
     rows = [Row(name, recipe, Run(out / name)) for name, recipe in plan_rows(path, given).items()]
     _check_places(rows, out)
     count = {"finished": sum(row.finished for row in rows), "begun": sum(row.begun for row in rows)}
     observe({"event": "sweep", "out": str(out), "rows": len(rows), "jobs": jobs, **count})
-    with claimed(
-        out, "a sweep"
-    ) as claim:  # rows keep it open: it holds while one of a killed sweep still works
+    with claimed(out, "a sweep") as claim:
+        # The rows' processes hold the claim too, so it lasts while a row of a killed sweep runs.
         failed = _run(rows, out, jobs, claim.descriptor, observe)
     entries = [read_entry(row.run.path) for row in rows if row.finished]
     comparisons = [merge(part) for part in partition(entries)]
-    notes = [f"- failed: {name}: {' '.join(error.split())}" for name, error in failed.items()]
-    write_comparison(
-        out, comparisons, [f"# Sweep {path.name}", "", *notes, *([""] if notes else [])]
-    )
+    head = [f"# Sweep {path.name}", ""]
+    if failed:
+        head += [f"- failed: {name}: {' '.join(error.split())}" for name, error in failed.items()]
+        head.append("")
+    write_comparison(out, comparisons, head)
     return {"out": str(out), "comparisons": comparisons, "failed": failed}
 
 
 def _check_places(rows: Sequence[Row], out: Path) -> None:
-    """Raise RunError where what a row would write to holds something else already."""
+    """Raise RunError if the directory of the sweep or of a row contains something else."""
     if out.exists() and not out.is_dir():
-        raise RunError(str(out), "is a file", "name a directory with --out")
+        raise RunError(str(out), "is a file", "choose a directory with --out")
     if Run(out).recipe_file.exists():
-        raise RunError(str(out), "is a run", "name another directory with --out")
+        raise RunError(str(out), "is a run", "choose another directory with --out")
     wrong = []
     for row in rows:
-        if row.begun:
-            there, here = (flat(recipe.model_dump()) for recipe in (row.run.recipe(), row.recipe))
-            keys = differing([there, here])
-            if keys:
-                listed = ", ".join(
-                    f"{key} {text(there.get(key))} there, {text(here.get(key))} here"
-                    for key in keys
-                )
-                wrong.append(f"{row.name}: {listed}")
-        elif row.run.path.exists() and not is_beginning(row.run.path):
-            wrong.append(f"{row.name}: exists and is no run")
+        found = _conflict(row)
+        if found:
+            wrong.append(f"{row.name}: {found}")
     if wrong:
-        right = ["name another --out, or remove what is no longer wanted:", *wrong]
-        raise RunError(
-            str(out), f"{number(len(wrong), 'row')} of another sweep", "\n  ".join(right)
-        )
+        right = ["choose another --out, or remove the rows that are no longer wanted:", *wrong]
+        found = f"contains {number(len(wrong), 'row')} of another sweep"
+        raise RunError(str(out), found, "\n  ".join(right))
+
+
+def _conflict(row: Row) -> str:
+    """What keeps a row from using its directory; empty if nothing does."""
+    if not row.begun:
+        free = not row.run.path.exists() or is_beginning(row.run.path)
+        return "" if free else "exists and is not a run"
+    there, here = flat(row.run.recipe().model_dump()), flat(row.recipe.model_dump())
+    changed = differing([there, here])
+    return ", ".join(
+        f"{key} is {text(there.get(key))} there, {text(here.get(key))} here" for key in changed
+    )
 
 
 def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe) -> dict[str, str]:
-    """Bring all rows to their end; the errors of those that failed, by their names."""
+    """Run all rows that are not finished, and return the errors of those that failed, by name."""
     numbers = {row.name: number for number, row in enumerate(rows, start=1)}
     runs = {row.name: row.run for row in rows}
     commands = {row.name: _command(row, out) for row in rows if not row.finished}
     done, failed, said = len(rows) - len(commands), dict[str, str](), dict[str, list[str]]()
 
     def tell(name: str, **more: Any) -> None:
-        observe(
-            {
-                "event": "row",
-                "name": name,
-                "number": numbers[name],
-                "rows": len(rows),
-                "done": done,
-                **more,
-            }
-        )
+        place = {"number": numbers[name], "rows": len(rows), "done": done}
+        observe({"event": "row", "name": name, **place, **more})
 
     with closing(side_by_side(commands, jobs, keep=[lock])) as happenings:
         for each in happenings:
@@ -129,10 +123,8 @@ def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe)
                 said.setdefault(each.name, []).append(each.said)
                 tell(each.name, said=each.said)
             elif each.code is None:
-                tell(
-                    each.name,
-                    state="goes on" if runs[each.name].recipe_file.is_file() else "started",
-                )
+                begun = runs[each.name].recipe_file.is_file()
+                tell(each.name, state="goes on" if begun else "started")
             else:
                 done += 1
                 if each.code == 0:
@@ -147,7 +139,7 @@ def _run(rows: Sequence[Row], out: Path, jobs: int, lock: int, observe: Observe)
 
 
 def _command(row: Row, out: Path) -> list[str]:
-    """How to bring a row to its end; its recipe is then in `out`."""
+    """The command that starts or resumes a row; for a new row its recipe is written to `out`."""
     slimmer = [sys.executable, "-m", "slimmer", "prune"]
     if row.begun:
         return [*slimmer, "--resume", str(row.run.path)]
@@ -157,10 +149,11 @@ def _command(row: Row, out: Path) -> list[str]:
 
 
 def _error(lines: Sequence[str], code: int, log: Path) -> str:
-    """What stopped a process that ended with `code`, from the lines that it said."""
+    """The error of a process that ended with `code`, from its output lines."""
     if code < 0:
         return f"killed by signal {-code}; see {log}"
     starts = [at for at, line in enumerate(lines) if line.startswith("Error: ")]
     if starts:
         return "\n".join(lines[starts[-1] :]).removeprefix("Error: ")
-    return f"{lines[-1] if lines else f'exit code {code}'}; see {log}"
+    last = lines[-1] if lines else f"exit code {code}"
+    return f"{last}; see {log}"

@@ -1,1 +1,1 @@
-"""Training a network while and after it slims, and evaluating it."""
+"""Training a network under masks and after pruning, and evaluating it."""

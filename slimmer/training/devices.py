@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import nn
+from torch import Tensor, nn
 
 from slimmer.errors import RuntimeUnavailableError
 from slimmer.models.copying import duplicate, set_mode_
@@ -19,19 +19,18 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
     """A launched Fabric on `device`: one process, or as many as torchrun started.
 
-    Precision `auto` is bf16 autocast on a GPU that has it and float32 elsewhere: bf16 is slower on
-    a CPU without units for it. Raises RuntimeUnavailableError where CUDA is asked for and absent.
+    Precision `auto` is bf16 autocast on a GPU that supports it, and float32 otherwise: bf16 is
+    slower on a CPU without hardware support for it. Raises RuntimeUnavailableError if CUDA is
+    requested but not available.
     """
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
-        raise RuntimeUnavailableError(
-            "device", "cuda was asked for and PyTorch sees no GPU", "use --device cpu or auto"
-        )
+        found = "cuda was requested, but PyTorch finds no GPU"
+        raise RuntimeUnavailableError("device", found, "use --device cpu or auto")
     accelerator = "cuda" if cuda and device != "cpu" else "cpu"
     if precision == "auto":
-        precision = (
-            "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-        )
+        bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if bf16 else "32-true"
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banner
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -40,67 +39,62 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
         devices=local,
         num_nodes=max(1, world // local),
         precision=precision,
-        strategy=DDPStrategy(static_graph=True)
-        if world > 1
-        else "auto",  # static: layers no image reaches are allowed
+        # A static graph allows layers that no image reaches.
+        strategy=DDPStrategy(static_graph=True) if world > 1 else "auto",
     )
     fabric.launch()
     return fabric
 
 
 def synchronised_(fabric: Fabric, network: nn.Module) -> nn.Module:
-    """The network with batch norms that take their statistics over the images of all processes.
+    """The network with batch norms that compute their statistics over the images of all processes.
 
-    With one process it is as it was. Raises RuntimeUnavailableError on the CPU, where PyTorch has
-    no such batch norm.
+    With one process it is unchanged. Raises RuntimeUnavailableError on the CPU, for which PyTorch
+    has no such batch norm.
     """
     if fabric.world_size == 1:
         return network
     if fabric.device.type == "cpu":
         found = "PyTorch has no synchronised batch norm for the CPU"
-        raise RuntimeUnavailableError(
-            "finetune.sync_batch_norm", found, "train on GPUs, or leave it out"
-        )
+        right = "train on GPUs, or leave it out"
+        raise RuntimeUnavailableError("finetune.sync_batch_norm", found, right)
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return converted
 
 
 def place_(fabric: Fabric, network: nn.Module, call: Sequence[Any] = ()) -> nn.Module:
-    """The network on the engine's device, weights of 2-D convolutions in the memory format that
-    trains fastest.
+    """The network on the engine's device, with the weights of 2-D convolutions in the channels-last
+    memory format, which trains fastest.
 
-    `call` are the arguments of one call of it. Where the network's code can't follow (`x.view` of a
-    map whose channels lie last), its weights stay as they were.
+    `call` are the arguments of one call of the network. If its code fails with that format (`x.view`
+    of a channels-last map), the weights keep their format.
 
     Source: https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     """
     network = fabric.to_device(network)
-    before = [
-        (parameter, parameter.data) for parameter in network.parameters() if parameter.dim() == 4
-    ]
+    weights = [parameter for parameter in network.parameters() if parameter.dim() == 4]
+    before = [weight.data for weight in weights]
+    after = [data.contiguous(memory_format=torch.channels_last) for data in before]
     call = fabric.to_device(tuple(call))
-    for parameter, data in before:
-        parameter.data = data.contiguous(memory_format=torch.channels_last)
-    after = [parameter.data for parameter, _ in before]
-    failed = [
-        training
-        for training in (False, True)
-        if call and not _runs(network, call, training=training)
-    ]
+    _set_data_(weights, after)
+    if not call:
+        return network
+    failed = [mode for mode in (False, True) if not _runs(network, call, training=mode)]
     if not failed:
         return network
-    for parameter, data in before:
-        parameter.data = data
-    if not any(
-        _runs(network, call, training=training) for training in failed
-    ):  # whatever the layout
-        for (parameter, _), data in zip(before, after, strict=True):
-            parameter.data = data
+    _set_data_(weights, before)
+    if not any(_runs(network, call, training=mode) for mode in failed):
+        _set_data_(weights, after)  # it fails with either format, so the format is not the cause
     return network
 
 
+def _set_data_(weights: Sequence[nn.Parameter], data: Sequence[Tensor]) -> None:
+    for weight, each in zip(weights, data, strict=True):
+        weight.data = each
+
+
 def _runs(network: nn.Module, call: Sequence[Any], *, training: bool) -> bool:
-    """Whether the network's code goes through; it stays as it was."""
+    """Whether the network's code runs without an exception; a copy is run."""
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             set_mode_(duplicate(network), training)(*call)

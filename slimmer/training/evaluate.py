@@ -1,4 +1,4 @@
-"""How good a network is on data."""
+"""The accuracy of a network on data."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,9 @@ from slimmer.graph import evaluating, logits
 
 
 def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Top-1 accuracy (0..1) in eval mode over batches of images and labels; modes are put back."""
+    """Top-1 accuracy (0..1) in eval mode over batches of images and labels; the modules' modes are
+    restored.
+    """
     device = next(model.parameters()).device
     right = seen = 0
     with evaluating(model), torch.no_grad():

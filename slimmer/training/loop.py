@@ -1,4 +1,4 @@
-"""The training loop: a network under masks, or a slim one, toward its dense self and its labels."""
+"""The training loop of a masked or a slim network, with labels and knowledge distillation."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +26,8 @@ from slimmer.training.optimizers import make_optimizer
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained; `epochs` span the masked and the slim part, under one learning-rate
-    curve.
+    """The settings of training; `epochs` include the part under masks and the fine-tuning of the
+    slim network, which share one learning-rate schedule.
     """
 
     epochs: float
@@ -46,45 +46,44 @@ class Training:
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
 
     def steps(self, data: Data) -> int:
-        """All steps of the run."""
+        """The total number of training steps of the run."""
         return round(self.epochs * steps(data.train, self.batch_size))
 
 
 @dataclass
 class Learner:
-    """What changes while a network is trained: the network, its optimizer and how far it has come."""
+    """The state that training changes: the network, its optimizer and the step."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     step: int = 0
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, buffers and what the optimizer remembers by name, to be saved."""
-        tensors = {
-            f"network.{name}": tensor.detach() for name, tensor in self.network.state_dict().items()
-        }
-        remembered = state_of(self.optimizer, self.network)
-        return tensors | {f"optimizer.{place}": tensor for place, tensor in remembered.items()}
+        """Weights, buffers and the optimizer's state by name, to be saved."""
+        found = {}
+        for name, tensor in self.network.state_dict().items():
+            found[f"network.{name}"] = tensor.detach()
+        for place, tensor in state_of(self.optimizer, self.network).items():
+            found[f"optimizer.{place}"] = tensor
+        return found
 
     def restore_(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Put back what `state` gave at `step`."""
+        """Restore the tensors that `state` returned at `step`."""
         self.network.load_state_dict(_below("network.", tensors))
         restore_(self.optimizer, self.network, _below("optimizer.", tensors))
         self.step = step
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+    """The tensors whose names start with `prefix`, by the rest of their names."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
 def make_learner(network: nn.Module, training: Training, *, train_masks: bool = False) -> Learner:
     """The network with its optimizer.
 
-    Vectors have no weight decay; mask variables, if they are trained, go at their own pace.
+    Vectors have no weight decay; mask variables, if they are trained, have their own learning rate.
     """
     masks = network.variables if isinstance(network, Masked) else None
     trained = [p for p in network.parameters() if p.requires_grad and p is not masks]
@@ -93,13 +92,8 @@ def make_learner(network: nn.Module, training: Training, *, train_masks: bool = 
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0, "pace": 1.0},
     ]
     if masks is not None and train_masks:
-        groups.append(
-            {
-                "params": [masks],
-                "weight_decay": training.mask_decay,
-                "pace": training.mask_lr / training.lr,
-            }
-        )
+        pace = training.mask_lr / training.lr
+        groups.append({"params": [masks], "weight_decay": training.mask_decay, "pace": pace})
     optimizer = make_optimizer(
         groups,
         training.optimizer,
@@ -123,11 +117,11 @@ def train_(
     observe: Observe = lambda _: None,
     save: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train `learner` from its own step up to step `stop`, under `method`'s masks where one is
+    """Train `learner` from its own step up to step `stop`, under the masks of `method` if it is
     given.
 
-    `observe` gets a record of every step and epoch; `save` is called between steps and decides
-    itself whether to. Raises TrainingError where the loss is no longer a number.
+    `observe` receives an event for each step; `save` is called after each step and itself decides
+    whether to save. Raises TrainingError if the loss is no longer finite.
     """
     total, per_epoch = training.steps(data), steps(data.train, training.batch_size)
     network, optimizer = fabric.setup(learner.network, learner.optimizer)
@@ -138,9 +132,8 @@ def train_(
         step = learner.step
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, total, training) * group["pace"]
-        torch.manual_seed(
-            training.seed + step
-        )  # dropout is the step's own, so that a resumed run repeats it
+        # A seed for each step makes a resumed run repeat its dropout.
+        torch.manual_seed(training.seed + step)
         images, labels = fabric.to_device(images), fabric.to_device(labels)  # noqa: PLW2901
         with torch.no_grad(), fabric.autocast():
             target = logits(teacher(images)) if training.distill else None
@@ -174,11 +167,11 @@ def train_(
 
 
 def objective(answer: Tensor, labels: Tensor, target: Tensor | None, training: Training) -> Tensor:
-    """Cross entropy with the labels, mixed with the divergence from the dense network's softened
-    outputs.
+    """The loss: cross entropy with the labels, mixed with the KL divergence from the softened
+    outputs of the teacher.
 
-    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015); the factor T^2 is
-    theirs.
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015), including the factor
+    T^2.
     """
     answer = answer.float()
     task = cross_entropy(answer, labels)
@@ -193,8 +186,8 @@ def objective(answer: Tensor, labels: Tensor, target: Tensor | None, training: T
 
 
 def learning_rate(step: int, total: int, training: Training) -> float:
-    """A linear rise over the first `warmup` of all steps, a cosine down to zero at `total`, or a
-    tenth at each drop.
+    """The learning rate: a linear warm-up over the first `warmup` of all steps, then a cosine down
+    to zero at `total`, or with `drops` a division by ten at each of them.
     """
     rise = max(1, round(training.warmup * total))
     if training.drops:
@@ -207,7 +200,7 @@ def learning_rate(step: int, total: int, training: Training) -> float:
 def _stream(
     fabric: Fabric, data: Data, training: Training, start: int, stop: int
 ) -> Iterator[Batch]:
-    """The batches of steps `start` to `stop`, this process's share of each."""
+    """This process's share of the batches of steps `start` to `stop`."""
     per_epoch = steps(data.train, training.batch_size)
     split = held(data.train, fabric.device)
     while start < stop:

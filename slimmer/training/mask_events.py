@@ -1,4 +1,4 @@
-"""What is recorded of the masks while a network is trained under them."""
+"""The events that record mask values during training."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ BINS = 20
 
 
 def mask_event(mask: Tensor, sizes: Sequence[int]) -> dict[str, list[int]]:
-    """How the masks are spread and what is alive, to go into a record of the moment.
+    """The distribution of the mask values and the remaining widths, for an event.
 
     `mask` (units,) are values in 0..1 and `sizes` the groups' widths, in the order of the graph's
-    groups. `histogram` counts the values in 20 equal bins over 0..1, the upper border in the last
-    one (values outside count in the bin next to them, so that the counts always add up); `widths`
-    counts those above 0 in every group.
+    groups. `histogram` counts the values in 20 equal bins over 0..1; 1 counts in the last bin, and
+    values outside count in the nearest bin, so that the counts always add up. `widths` counts the
+    values above 0 in each group.
 
     >>> event = mask_event(torch.tensor([0.0, 0.02, 1.0, 0.0]), [3, 1])
     >>> event["histogram"][0], event["histogram"][-1], event["widths"]

@@ -1,4 +1,4 @@
-"""What any of PyTorch's optimizers remembers of each parameter, as tensors by name."""
+"""The state of a PyTorch optimizer for each parameter, as tensors by name."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -11,14 +11,14 @@ from torch.optim import Optimizer
 from slimmer.pruning.apply import slice_tensors
 from slimmer.pruning.plan import Plan
 
-_NUMBER = "number:"  # before the key of what is no tensor
+_NUMBER = "number:"  # before the key of a plain number
 
 
 def state_of(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state, "KEY.PARAMETER" to its tensor; a plain number is a tensor without
-    axes.
+    """The optimizer's state: each "KEY.PARAMETER" with its tensor; a plain number becomes a tensor
+    without axes.
 
-    Raises TypeError for an optimizer that remembers other things of a parameter.
+    Raises TypeError for an optimizer that stores other types for a parameter.
     """
     found = {}
     for name, parameter in network.named_parameters():
@@ -35,47 +35,49 @@ def state_of(optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
 
 
 def restore_(optimizer: Optimizer, network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what `state_of` gave, on the devices and in the types that PyTorch's
+    """Restore the state that `state_of` returned, on the devices and in the types that PyTorch's
     `load_state_dict` chooses.
     """
     of_parameter: dict[str, dict[str, Any]] = {}
     for place, tensor in state.items():
         key, _, name = place.partition(".")
-        number = key.startswith(_NUMBER)
-        of_parameter.setdefault(name, {})[key.removeprefix(_NUMBER)] = (
-            tensor.item() if number else tensor.clone()
-        )
+        value = tensor.item() if key.startswith(_NUMBER) else tensor.clone()
+        of_parameter.setdefault(name, {})[key.removeprefix(_NUMBER)] = value
     names = {parameter: name for name, parameter in network.named_parameters()}
+    ordered: list[nn.Parameter] = []
+    for group in optimizer.param_groups:
+        ordered += group["params"]
     wanted = copy(optimizer.state_dict())
-    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    wanted["state"] = {
-        index: of_parameter[names[parameter]]
-        for index, parameter in enumerate(ordered)
-        if names.get(parameter) in of_parameter
-    }
+    wanted["state"] = {}
+    for index, parameter in enumerate(ordered):
+        name = names.get(parameter, "")
+        if name in of_parameter:
+            wanted["state"][index] = of_parameter[name]
     optimizer.load_state_dict(wanted)
 
 
 def sliced_state(optimizer: Optimizer, network: nn.Module, plan: Plan) -> dict[str, Tensor]:
-    """What `plan` keeps of the state: tensors of the parameter's shape sliced as it is, numbers as
-    they are.
+    """The state after pruning by `plan`: tensors of the parameter's shape are sliced like the
+    parameter, numbers are kept.
 
-    A parameter of which the optimizer keeps a tensor of another shape begins anew, since how to
-    slice it is not known.
+    The state of a parameter is dropped if the optimizer stores a tensor of another shape for it,
+    because it is unknown how to slice that.
     """
     parameters = dict(network.named_parameters())
     state = state_of(optimizer, network)
-    strange = {
-        _name(place)
-        for place, each in state.items()
-        if each.dim() and each.shape != parameters[_name(place)].shape
-    }
+    dropped = set()
+    for place, tensor in state.items():
+        if tensor.dim() and tensor.shape != parameters[_name(place)].shape:
+            dropped.add(_name(place))
     kept: dict[str, Tensor] = {}
     for place, tensor in state.items():
         name = _name(place)
-        if name not in strange:
-            whole = tensor.dim() == 0
-            kept[place] = tensor if whole else slice_tensors({name: tensor}, plan)[name]
+        if name in dropped:
+            continue
+        if tensor.dim():
+            kept[place] = slice_tensors({name: tensor}, plan)[name]
+        else:
+            kept[place] = tensor
     return kept
 
 

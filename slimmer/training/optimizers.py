@@ -1,4 +1,4 @@
-"""Optimizers of torch.optim by name, with options that they take."""
+"""The optimizers of torch.optim, by name, and their options."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -23,10 +23,10 @@ def make_optimizer(
     momentum: float,
     weight_decay: float,
 ) -> torch.optim.Optimizer:
-    """The optimizer called `name` for parameter groups; `momentum` is SGD's, by Nesterov.
+    """The optimizer called `name` for parameter groups; `momentum` applies to SGD, with Nesterov.
 
-    `options` are keyword arguments of its class, over those. Raises RecipeError for a name that
-    is not known, and what the class raises.
+    `options` are keyword arguments of its class, which override the others. Raises RecipeError for
+    an unknown name, and whatever the class raises.
 
     >>> weight = nn.Parameter(torch.zeros(2))
     >>> make_optimizer([{"params": [weight]}], "adamw", {}, lr=0.1, momentum=0.9, weight_decay=0.0)
@@ -42,25 +42,27 @@ def make_optimizer(
 
 
 def optimizer_options(name: str) -> list[str]:
-    """The options that the optimizer called `name` takes beside lr, momentum and weight decay.
+    """The options of the optimizer called `name`, in addition to lr, momentum and weight decay.
 
     >>> optimizer_options("sgd")
     ['dampening', 'foreach', 'fused', 'nesterov']
     """
     kind = getattr(torch.optim, OPTIMIZERS[name].torch_class)
-    left_out = {*OF_THE_SECTION, *UNUSABLE, *(("momentum",) if name == SGD else ())}
+    left_out = {*OF_THE_SECTION, *UNUSABLE}
+    if name == SGD:
+        left_out.add("momentum")
     return sorted(set(inspect.signature(kind).parameters) - left_out)
 
 
 def check_optimizer(name: str, options: Mapping[str, Any], *, momentum: float) -> None:
-    """Raise RecipeError for an option that the optimizer does not take, or a value that it refuses.
+    """Raise RecipeError for an option that the optimizer does not have, or a value that it rejects.
 
-    The values are tried out: one step for a matrix and a vector.
+    The values are tested by one step on a matrix and a vector.
     """
     known = optimizer_options(name)
     for option in options:
         if option not in known:
-            found = f"{name} has no option {option!r} that can be set"
+            found = f"{name} has no option {option!r}, or it can't be set here"
             raise RecipeError(_KEY, found, hint(option, known))
     parameters = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))]
     groups = [{"params": [each]} for each in parameters]
@@ -69,6 +71,6 @@ def check_optimizer(name: str, options: Mapping[str, Any], *, momentum: float) -
     try:
         make_optimizer(groups, name, options, lr=0.01, momentum=momentum, weight_decay=0.0).step()
     except Exception as error:
-        found = f"{name} refuses {dict(options)}: {first_line(error)}"
-        right = f"values as torch.optim.{OPTIMIZERS[name].torch_class} describes them"
+        found = f"{name} rejects {dict(options)}: {first_line(error)}"
+        right = f"give values that torch.optim.{OPTIMIZERS[name].torch_class} accepts"
         raise RecipeError(_KEY, found, right) from error

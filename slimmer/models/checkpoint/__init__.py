@@ -1,4 +1,4 @@
-"""Weights in and out; nothing of a file is ever run."""
+"""Reading and writing weights; code in a file is never run."""
 
 from slimmer.models.checkpoint.saved import load_weights_, read_metadata, save_weights
 from slimmer.models.checkpoint.weights import Held, read_entry, read_weights

@@ -1,5 +1,5 @@
-"""The zip archives that torch.save writes: whole, not blown up, and of the right kind, before they
-are read.
+"""Checks of the zip archives that torch.save writes, before they are read: that they are complete,
+of the right kind, and do not expand to more than their size.
 """
 
 import zipfile
@@ -9,19 +9,17 @@ from typing import Final
 from slimmer.errors import CheckpointError, first_line
 
 COPY_AGAIN: Final = "copy or download the file again"
-SAVE_AGAIN: Final = "save the weights alone: torch.save(model.state_dict(), PATH)"
+SAVE_AGAIN: Final = "save only the weights: torch.save(model.state_dict(), PATH)"
 SAVE_SCRIPT: Final = (
-    "where you trust the file, load it yourself and save its weights alone:\n"
+    "if you trust the file, load it yourself and save only its weights:\n"
     "    model = torch.jit.load({path!r}, map_location='cpu')\n"
     "    torch.save(model.state_dict(), 'weights.pth')"
 )
 
 
 def check_archive(path: Path) -> None:
-    """Check what torch.load does not: sizes, kind, and that the archive is whole by its own
-    checksums.
-
-    Raises CheckpointError.
+    """Raise CheckpointError for an archive of another kind, with wrong sizes or wrong checksums,
+    which torch.load does not check.
     """
     where = str(path)
     try:
@@ -32,10 +30,9 @@ def check_archive(path: Path) -> None:
             damaged = archive.testzip()
     except CheckpointError:
         raise
-    except (
-        Exception
-    ) as error:  # a damaged directory raises anything from UnicodeDecodeError to struct.error
-        found = f"the file is cut short or damaged ({first_line(error)})"
+    except Exception as error:
+        # A damaged directory raises anything from UnicodeDecodeError to struct.error.
+        found = f"the file is truncated or damaged ({first_line(error)})"
         raise CheckpointError(where, found, COPY_AGAIN) from error
     if damaged is not None:
         found = f"the file is damaged (checksum of {Path(damaged).name})"
@@ -43,8 +40,8 @@ def check_archive(path: Path) -> None:
 
 
 def _check_sizes(where: str, members: list[zipfile.ZipInfo], size: int) -> None:
-    """Raise where reading would give more than the file holds: torch.save stores its numbers as
-    they are.
+    """Raise CheckpointError if reading would give more bytes than the file has: torch.save does not
+    compress.
     """
     packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
     if packed:
@@ -52,18 +49,14 @@ def _check_sizes(where: str, members: list[zipfile.ZipInfo], size: int) -> None:
         raise CheckpointError(where, found, SAVE_AGAIN)
     claimed = sum(member.file_size for member in members)
     if claimed > size:
-        found = (
-            f"the file is damaged: its parts claim {claimed:,} bytes, and the whole has {size:,}"
-        )
+        found = f"the file is damaged: its parts claim {claimed:,} bytes, but it has {size:,}"
         raise CheckpointError(where, found, COPY_AGAIN)
 
 
 def _check_kind(where: str, members: list[str]) -> None:
     if "constants.pkl" in members:
-        raise CheckpointError(
-            where, "is a TorchScript program, which holds code", SAVE_SCRIPT.format(path=where)
-        )
+        found = "is a TorchScript program, which contains code"
+        raise CheckpointError(where, found, SAVE_SCRIPT.format(path=where))
     if "data.pkl" not in members:
-        raise CheckpointError(
-            where, "is a zip archive, but not one that torch.save wrote", SAVE_AGAIN
-        )
+        found = "is a zip archive, but not one that torch.save wrote"
+        raise CheckpointError(where, found, SAVE_AGAIN)

@@ -1,4 +1,4 @@
-"""Which of a checkpoint's dicts holds the weights."""
+"""The choice of the dict that contains the weights, among those in a checkpoint."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +11,9 @@ from slimmer.models.checkpoint.archive import SAVE_AGAIN
 from slimmer.models.checkpoint.plain import Plain
 from slimmer.models.prefixes import is_average
 
-_DEPTH = 3  # no honest file nests its weights deeper
-_MOST = 10_000  # dicts that are looked at
-# What a training script keeps to go on with, by how its name begins; it holds tensors too, and none
-# are weights.
+_DEPTH = 3  # no real file nests its weights deeper
+_MOST = 10_000  # dicts that are searched
+# How the names of a training script's own state begin; it contains tensors that are not weights.
 _TRAINING: Final = (
     "optim",
     "sched",
@@ -30,7 +29,7 @@ _TRAINING: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A dict in a checkpoint that holds tensors: its place, keys joined by dots, and what it holds."""
+    """A dict in a checkpoint that contains tensors; `place` are the keys to it, joined by dots."""
 
     place: str
     held: Mapping[str, Any]
@@ -38,38 +37,35 @@ class Entry:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors, by key."""
-        return {
-            key: each
-            for key, each in self.held.items()
-            if isinstance(key, str) and isinstance(each, Tensor)
-        }
+        return {key: each for key, each in self.held.items() if _is_named_tensor(key, each)}
 
     @property
     def described(self) -> str:
-        """Its place and how many tensors it holds."""
+        """Its place and its number of tensors."""
         return f"{shown(self.place) or 'the top'} ({len(self.tensors)} tensors)"
 
 
-def choose(where: str, value: Any, wanted: str | None = None) -> tuple[Entry, str, list[Entry]]:
-    """The dict that holds the weights, the prefix of keys that `wanted` names in it, and the others
-    that could be it.
+def _is_named_tensor(key: object, value: object) -> bool:
+    return isinstance(key, str) and isinstance(value, Tensor)
 
-    Without `wanted` it is the only one, averages left aside. Raises CheckpointError where there is
-    none, where there are several, or where `wanted` is none of them.
+
+def choose(where: str, value: Any, wanted: str | None = None) -> tuple[Entry, str, list[Entry]]:
+    """The dict that contains the weights, the prefix of keys in it that `wanted` specifies, and the
+    other candidates.
+
+    Without `wanted` there must be only one, apart from averages. Raises CheckpointError if there is
+    none, if there are several, or if `wanted` is none of them.
     """
     value = _of_pairs(value)
     if not isinstance(value, Mapping):
-        raise CheckpointError(where, f"holds a {kind_of(value)}, not a dict of tensors", SAVE_AGAIN)
+        found_kind = f"contains a {kind_of(value)}, not a dict of tensors"
+        raise CheckpointError(where, found_kind, SAVE_AGAIN)
     entries = list(_entries(value))
-    found = [
-        entry for entry in entries if any(_is_kernel(each) for each in entry.tensors.values())
-    ] or entries
+    found = [entry for entry in entries if any(map(_is_kernel, entry.tensors.values()))] or entries
     if not found:
-        held = (
-            ", ".join(f"{shown(key)} ({kind_of(each)})" for key, each in list(value.items())[:8])
-            or "nothing"
-        )
-        raise CheckpointError(where, f"holds no tensors, but {held}", SAVE_AGAIN)
+        first = list(value.items())[:8]
+        held = ", ".join(f"{shown(key)} ({kind_of(each)})" for key, each in first) or "nothing"
+        raise CheckpointError(where, f"contains no tensors, but {held}", SAVE_AGAIN)
     if wanted is not None:
         chosen, prefix = _named(where, entries, found, wanted)
     else:
@@ -81,31 +77,29 @@ def _only(where: str, found: list[Entry]) -> Entry:
     current = [entry for entry in found if not is_average(entry.place)] or found
     if len(current) > 1:
         listed = ", ".join(entry.described for entry in current[:8])
-        more = f", and {len(current) - 8} more" if len(current) > 8 else ""
-        raise CheckpointError(
-            where,
-            f"holds {len(current)} sets of weights: {listed}{more}",
-            name_one(shown(current[0].place)),
-        )
+        if len(current) > 8:
+            listed += f", and {len(current) - 8} more"
+        several = f"contains {len(current)} sets of weights: {listed}"
+        raise CheckpointError(where, several, name_one(shown(current[0].place)))
     return current[0]
 
 
 def name_one(example: str) -> str:
-    """How to say which weights of a file are meant."""
-    return f"say which: `slimmer prune … --set model.entry={example}`, `slimmer inspect … --entry {example}`"
+    """How to choose one of several sets of weights in a file."""
+    return (
+        f"choose one: `slimmer prune … --set model.entry={example}`, "
+        f"`slimmer inspect … --entry {example}`"
+    )
 
 
 def _named(where: str, entries: list[Entry], found: list[Entry], wanted: str) -> tuple[Entry, str]:
-    """The entry at the place that is wanted; or one around it, and the prefix that is left of it."""
+    """The entry at the place `wanted`; or an entry around it, and the rest of `wanted` as a prefix."""
     around = [entry for entry in entries if wanted == entry.place]
     around += [entry for entry in entries if _within(entry, f"{wanted}.")]
     if not around:
         listed = ", ".join(entry.described for entry in found[:8])
-        raise CheckpointError(
-            where,
-            f"has no weights under {shown(wanted)!r}, but {listed}",
-            name_one(shown(found[0].place)),
-        )
+        absent = f"has no weights under {shown(wanted)!r}, but {listed}"
+        raise CheckpointError(where, absent, name_one(shown(found[0].place)))
     chosen = around[0]
     return chosen, "" if wanted == chosen.place else _rest(chosen, f"{wanted}.")
 
@@ -120,13 +114,13 @@ def _rest(entry: Entry, prefix: str) -> str:
 
 
 def _entries(value: Mapping[Any, Any]) -> Iterator[Entry]:
-    """The dicts in `value`, itself included, that hold tensors under names; each once."""
+    """The dicts in `value`, including itself, that contain named tensors; each once."""
     level: list[tuple[str, Mapping[Any, Any]]] = [("", value)]
     seen = {id(value)}
     for depth in range(_DEPTH + 1):
         inner = []
         for place, held in level:
-            if any(isinstance(key, str) and isinstance(each, Tensor) for key, each in held.items()):
+            if any(_is_named_tensor(key, each) for key, each in held.items()):
                 yield Entry(place, held)
             for key, found in held.items() if depth < _DEPTH else ():
                 each = _of_pairs(found)
@@ -137,22 +131,20 @@ def _entries(value: Mapping[Any, Any]) -> Iterator[Entry]:
 
 
 def _may_hold(key: Any, value: Any) -> bool:
-    return (
-        isinstance(key, str)
-        and isinstance(value, Mapping)
-        and not key.lower().startswith(_TRAINING)
-    )
+    if not isinstance(key, str) or not isinstance(value, Mapping):
+        return False
+    return not key.lower().startswith(_TRAINING)
 
 
 def _of_pairs(value: Any) -> Any:
-    """A list of (name, tensor) pairs as the dict that it stands for; anything else as it is."""
+    """A list of (name, tensor) pairs as a dict; any other value unchanged."""
     if not isinstance(value, list | tuple) or not value:
         return value
-    pairs = all(
-        isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str)
-        for each in value
-    )
-    return dict(value) if pairs else value
+    return dict(value) if all(map(_is_pair, value)) else value
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)
 
 
 def _is_kernel(tensor: Tensor) -> bool:
@@ -160,12 +152,12 @@ def _is_kernel(tensor: Tensor) -> bool:
 
 
 def kind_of(value: object) -> str:
-    """The name of a value's type; of a stand-in, what it stands for."""
+    """The name of a value's type; a stand-in is a "plain object"."""
     return "plain object" if isinstance(value, Plain) else type(value).__name__
 
 
 def shown(name: object) -> str:
-    """A key as a message has it.
+    """A key, shortened for a message.
 
     >>> shown("a" * 200)[-4:]
     'aaa…'

@@ -1,4 +1,4 @@
-"""Files of torch.save, read without running anything of them."""
+"""Reading files of torch.save without running any code in them."""
 
 import pickle
 import pickletools
@@ -17,25 +17,25 @@ from slimmer.models.checkpoint.plain import stand_ins
 
 _ZIP: Final = b"PK\x03\x04"
 _PICKLE: Final = b"\x80"
-_OLD_PARTS = 5  # of a file of the older format: four small pickles and the value's; numbers follow
+_OLD_PARTS = 5  # pickles in a file of the older format: four small ones and the value; data follow
 _DEEPEST = 100
 _TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
-_SILENT = ("BINPUT", "LONG_BINPUT", "MARK")  # between two tuples, one of which holds the other
-# PyTorch's own reader makes one of any length that a file names.
+_SILENT = ("BINPUT", "LONG_BINPUT", "MARK")  # may occur between two nested tuples
+# PyTorch's own reader creates one of any length that a file states.
 _UNBOUNDED = ("builtins bytearray", "__builtin__ bytearray")
 _SAVE_MODULE = (
-    "where you trust the file, load it yourself and save its weights alone:\n"
+    "if you trust the file, load it yourself and save only its weights:\n"
     "    model = torch.load({path!r}, map_location='cpu', weights_only=False)\n"
     "    torch.save(model.state_dict(), 'weights.pth')"
 )
 
 
 def read_pickled(path: Path) -> Any:
-    """What torch.save wrote to `path`, on the CPU; in place of other plain objects stand some that
-    hold nothing.
+    """The value that torch.save wrote to `path`, on the CPU; other plain objects are replaced by
+    empty stand-ins.
 
-    Raises CheckpointError for a file that is none, is damaged, or holds objects with code of their
-    own.
+    Raises CheckpointError for a file that is not a checkpoint, is damaged, or contains objects with
+    code of their own.
     """
     where = str(path)
     with path.open("rb") as file:
@@ -45,7 +45,7 @@ def read_pickled(path: Path) -> Any:
     elif not head.startswith(_PICKLE):
         raise CheckpointError(where, f"is not a checkpoint: it begins with {head!r}", SAVE_AGAIN)
     with warnings.catch_warnings(), safe_globals(stand_ins()):
-        warnings.simplefilter("ignore")  # about protocols and escapes; what matters is raised
+        warnings.simplefilter("ignore")  # about protocols and escapes; real problems are raised
         try:
             _check_pickle(path, zipped=head.startswith(_ZIP))
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -58,21 +58,18 @@ def read_pickled(path: Path) -> Any:
 def _refused(path: Path, error: Exception, *, zipped: bool) -> CheckpointError:
     where = str(path)
     if not zipped and _is_cut(path):
-        return CheckpointError(where, "the file is cut short", COPY_AGAIN)
+        return CheckpointError(where, "the file is truncated", COPY_AGAIN)
     if not isinstance(error, pickle.UnpicklingError):
-        return CheckpointError(
-            where, f"the file is cut short or damaged ({first_line(error)[:200]})", COPY_AGAIN
-        )
+        found = f"the file is truncated or damaged ({first_line(error)[:200]})"
+        return CheckpointError(where, found, COPY_AGAIN)
     named = re.search(r"GLOBAL (\w[\w.]{0,200}\w)", str(error))
-    what = f"{named[1]}, which is" if named else "pickled objects that are"
-    found = (
-        f"it holds {what} no tensor; slimmer does not load it, since such an object can run code"
-    )
+    what = f"{named[1]}, which is not a tensor" if named else "pickled objects that are not tensors"
+    found = f"it contains {what}; slimmer does not load it, since such an object can run code"
     return CheckpointError(where, found, _SAVE_MODULE.format(path=where))
 
 
 def _check_pickle(path: Path, *, zipped: bool) -> None:
-    """Raise CheckpointError for what takes all memory or the whole stack while it is read."""
+    """Raise CheckpointError for content that would exhaust the memory or the stack when read."""
     if not zipped:
         with path.open("rb") as file:
             for _ in range(_OLD_PARTS):
@@ -89,22 +86,22 @@ def _check_operations(where: str, file: Any) -> None:
     try:
         for operation, argument, _ in pickletools.genops(file):
             if operation.name == "GLOBAL" and argument in _UNBOUNDED:
-                raise CheckpointError(where, "it holds a bytearray, which is no tensor", SAVE_AGAIN)
+                found = "it contains a bytearray, which is not a tensor"
+                raise CheckpointError(where, found, SAVE_AGAIN)
             if operation.name in _TUPLES:
                 deep += 1
             elif operation.name not in _SILENT:
                 deep = 0
             if deep > _DEEPEST:
-                raise CheckpointError(
-                    where, "the file is damaged: it is nested too deep", COPY_AGAIN
-                )
-    except ValueError:  # no pickle: torch.load says what is wrong
+                found = "the file is damaged: it is nested too deeply"
+                raise CheckpointError(where, found, COPY_AGAIN)
+    except ValueError:  # not a pickle; torch.load raises the clear error
         return
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether a file of the older format (five pickles, then numbers) ends inside a pickle; runs
-    none.
+    """Whether a file of the older format (five pickles, then data) ends inside a pickle; no pickle
+    is run.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -1,10 +1,9 @@
-"""What training scripts keep beside the weights: plain types, which are read as stand-ins that do
-nothing.
+"""Stand-ins for the plain types that training scripts store next to the weights.
 
-`torch.load(weights_only=True)` makes tensors, dicts and numbers, and refuses every other type
-unless it is allowed. Here a type is allowed by its name alone: in its place stands `Plain`, which
-takes whatever it is given and keeps nothing, or a plain dict. So neither the type's own code nor
-any of the file's is run, whatever the file says.
+`torch.load(weights_only=True)` creates tensors, dicts and numbers, and refuses every other type
+unless it is allowed. Here a type is allowed only by its name: it is replaced by `Plain`, which
+accepts any arguments and stores nothing, or by a plain dict. So neither the type's own code nor any
+code in the file is run, whatever the file contains.
 """
 
 from collections import OrderedDict
@@ -13,27 +12,29 @@ from typing import Any, Final, Self
 
 
 class Plain:
-    """Stands for an object of a plain type, or for the type itself; holds nothing."""
+    """A stand-in for an object of a plain type, or for the type itself; stores nothing."""
 
     def __init__(self, *_arguments: object) -> None:
-        """Take what a pickle gives, and forget it."""
+        """Accept any arguments and store nothing."""
 
     def __new__(cls, *_arguments: object) -> Self:
-        """An object that holds nothing, whatever a pickle gives."""
+        """An empty object, whatever the arguments are."""
         return super().__new__(cls)
 
     def __setstate__(self, _state: object) -> None:
-        """Take a state, and forget it."""
+        """Accept a state and store nothing."""
 
 
 class PlainDict:
-    """Stands for a type of dict; an object of it is an ordinary dict, which may hold the weights."""
+    """A stand-in for a type of dict; it creates ordinary dicts, which may contain the weights."""
 
     def __new__(cls, *_arguments: object) -> "OrderedDict[Any, Any]":  # type: ignore[misc]
-        """An empty dict, which the pickle fills."""
+        """An empty dict, which unpickling fills."""
         return OrderedDict()
 
 
+_NUMPY_MODULES: Final = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
+_NUMPY_KINDS: Final = ("Bool", "Int32", "Int64", "Float16", "Float32", "Float64")
 _PLAIN: Final = (
     "argparse.Namespace",
     "types.SimpleNamespace",
@@ -63,15 +64,11 @@ _PLAIN: Final = (
     "pathlib.WindowsPath",
     "typing.Any",
     "uuid.UUID",
-    *(
-        f"{module}.{name}"
-        for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "dtype", "ndarray", "scalar")
-    ),
-    *(
-        f"numpy.dtypes.{kind}DType"
-        for kind in ("Bool", "Int32", "Int64", "Float16", "Float32", "Float64")
-    ),
+    *(f"{module}._reconstruct" for module in _NUMPY_MODULES),
+    *(f"{module}.dtype" for module in _NUMPY_MODULES),
+    *(f"{module}.ndarray" for module in _NUMPY_MODULES),
+    *(f"{module}.scalar" for module in _NUMPY_MODULES),
+    *(f"numpy.dtypes.{kind}DType" for kind in _NUMPY_KINDS),
     "mmengine.logging.history_buffer.HistoryBuffer",
     "omegaconf.base.ContainerMetadata",
     "omegaconf.base.Metadata",
@@ -91,7 +88,7 @@ _DICTS: Final = (
 
 
 def stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """The stand-ins, each with the full name of the type that it stands for, as `safe_globals`
-    takes them.
+    """The stand-ins, each with the full name of the type that it replaces, in the form that
+    `safe_globals` takes.
     """
     return [*((Plain, name) for name in _PLAIN), *((PlainDict, name) for name in _DICTS)]

@@ -1,5 +1,5 @@
-"""Where weights lie: one file, shards with their index, or a directory as the Hugging Face hub lays
-it out.
+"""The places where weights are stored: one file, shards with an index, or a directory of the
+Hugging Face hub.
 """
 
 import json
@@ -17,9 +17,12 @@ from slimmer.models.checkpoint.archive import COPY_AGAIN
 from slimmer.models.checkpoint.pickled import read_pickled
 from slimmer.models.checksum import is_sound
 
-NAME_ONE: Final = "name a checkpoint: .pth, .pt, .th, .ckpt or .safetensors, or a directory of the Hugging Face hub"
+NAME_ONE: Final = (
+    "give a checkpoint: .pth, .pt, .th, .ckpt or .safetensors, "
+    "or a directory of the Hugging Face hub"
+)
 _INDEX = ".index.json"
-# In a directory of the hub, in the order in which its own libraries look.
+# The files in a directory of the hub, in the order in which its own libraries look for them.
 HUB: Final = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -30,10 +33,8 @@ HUB: Final = (
 
 
 def check_is_file(path: Path) -> None:
-    """Check that `path` is a regular file that can be read and is not empty; a pipe or a device may
-    have no end.
-
-    Raises CheckpointError.
+    """Raise CheckpointError unless `path` is a regular file that can be read and is not empty; a
+    pipe or a device may be endless.
     """
     where = str(path)
     try:
@@ -41,26 +42,26 @@ def check_is_file(path: Path) -> None:
         if stat.S_ISDIR(found.st_mode):
             raise CheckpointError(where, "this is a directory", NAME_ONE)
         if not stat.S_ISREG(found.st_mode):
-            raise CheckpointError(where, "is no regular file", NAME_ONE)
+            raise CheckpointError(where, "is not a regular file", NAME_ONE)
         with path.open("rb") as file:
             empty = not file.read(1)
     except FileNotFoundError as error:
-        raise CheckpointError(where, "there is no such file", NAME_ONE) from error
+        raise CheckpointError(where, "does not exist", NAME_ONE) from error
     except OSError as error:
         raise CheckpointError(where, f"can't be read: {error.strerror}", NAME_ONE) from error
     except ValueError as error:  # a null byte in the name
-        raise CheckpointError(where, f"is no name of a file: {error}", NAME_ONE) from error
+        raise CheckpointError(where, f"is not a valid file name: {error}", NAME_ONE) from error
     if empty:
         raise CheckpointError(where, "the file is empty", COPY_AGAIN)
 
 
 def file_of(path: Path) -> Path:
-    """The file that `path` names: itself, or what a directory of the hub holds. Raises
+    """The file for `path`: itself, or the weights in a directory of the hub. Raises
     CheckpointError.
     """
     try:
         is_folder = path.is_dir()
-    except (OSError, ValueError):  # a name that can't be: reading it says so
+    except (OSError, ValueError):  # an impossible path; reading it raises the clear error
         is_folder = False
     if not is_folder:
         return path
@@ -72,14 +73,13 @@ def file_of(path: Path) -> Path:
     except OSError as error:
         raise CheckpointError(str(path), f"can't be read: {error.strerror}", NAME_ONE) from error
     listed = ", ".join(held[:8]) or "nothing"
-    found = (
-        f"this is a directory, and neither a run nor one of the Hugging Face hub; it holds {listed}"
-    )
-    raise CheckpointError(str(path), found, f"{NAME_ONE}, which holds {' or '.join(HUB[:4])}")
+    kind = "this directory is neither a run nor from the Hugging Face hub"
+    right = f"{NAME_ONE}, which contains {' or '.join(HUB[:4])}"
+    raise CheckpointError(str(path), f"{kind}; it contains {listed}", right)
 
 
 def read_value(path: Path) -> tuple[Any, int]:
-    """What the file at `path` holds, on the CPU, and how many bytes were read for it. Raises
+    """The content of the file at `path`, on the CPU, and the number of bytes that were read. Raises
     CheckpointError.
     """
     check_is_file(path)
@@ -98,55 +98,57 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         sound = is_sound(content)
     except OSError:
         raise
-    except (
-        Exception
-    ) as error:  # the library's own error, and torch's for sizes and types that it has not
-        found = f"is cut short, damaged or no safetensors file: {first_line(error)[:200]}"
+    except Exception as error:
+        # The library's own error, or torch's for sizes and types that it does not support.
+        found = f"is truncated, damaged or not a safetensors file: {first_line(error)[:200]}"
         raise CheckpointError(str(path), found, COPY_AGAIN) from error
     if not sound:
-        raise CheckpointError(str(path), "the file is damaged: its checksum is another", COPY_AGAIN)
+        found = "the file is damaged: its checksum does not match"
+        raise CheckpointError(str(path), found, COPY_AGAIN)
     return tensors
 
 
 def _read_shards(index: Path) -> tuple[dict[str, Any], int]:
-    """The weights of all files that an index names, which lie beside it."""
+    """The weights of all files in an index, which are in the same folder, and their size in bytes."""
     shards = _shards(index)
     weights: dict[str, Any] = {}
     total = 0
     for name in dict.fromkeys(shards.values()):
         held, size = read_value(index.parent / name)
         if not isinstance(held, Mapping):
-            raise CheckpointError(str(index.parent / name), "holds no dict of tensors", COPY_AGAIN)
+            found = "does not contain a dict of tensors"
+            raise CheckpointError(str(index.parent / name), found, COPY_AGAIN)
         total += size
-        weights |= {
-            key: held[key] for key, shard in shards.items() if shard == name and key in held
-        }
+        for key, shard in shards.items():
+            if shard == name and key in held:
+                weights[key] = held[key]
     missing = [key for key in shards if key not in weights]
     if missing:
-        found = f"{len(missing)} tensors of the index are in no file: {', '.join(key[:100] for key in missing[:8])}"
+        listed = ", ".join(key[:100] for key in missing[:8])
+        found = f"{len(missing)} tensors of the index are in no file: {listed}"
         raise CheckpointError(str(index), found, "copy all files of the index again")
     return weights, total
 
 
 def _shards(index: Path) -> dict[str, str]:
-    """The file of each key, by an index of the hub."""
-    right = 'an index is {"weight_map": {KEY: FILE}}, of files that lie beside it'
+    """The file of each key, from an index of the hub."""
+    right = 'an index is {"weight_map": {KEY: FILE}}, with files in the same folder'
     try:
         shards = read_json(index)["weight_map"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            str(index), f"is no index of shards ({first_line(error)})", right
-        ) from error
+        found = f"is not an index of shards ({first_line(error)})"
+        raise CheckpointError(str(index), found, right) from error
     if not isinstance(shards, dict) or not shards:
-        raise CheckpointError(str(index), "names no files", right)
+        raise CheckpointError(str(index), "lists no files", right)
     for name in shards.values():
-        if (
-            not isinstance(name, str)
-            or not name
-            or Path(name).name != name
-            or name.endswith(_INDEX)
-        ):
-            raise CheckpointError(
-                str(index), f"names {json.dumps(name)[:100]}, which is no file beside it", right
-            )
+        if not _is_beside(name):
+            found = f"lists {json.dumps(name)[:100]}, which is not a file in the same folder"
+            raise CheckpointError(str(index), found, right)
     return shards
+
+
+def _is_beside(name: object) -> bool:
+    """Whether a value from an index is the plain name of a file that may be a shard."""
+    if not isinstance(name, str) or not name:
+        return False
+    return Path(name).name == name and not name.endswith(_INDEX)

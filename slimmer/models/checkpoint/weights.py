@@ -1,4 +1,4 @@
-"""The weights of a checkpoint, whichever way it is wrapped."""
+"""The weights of a checkpoint in any of the known formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +15,14 @@ from slimmer.models.checkpoint.stored import file_of, read_value
 from slimmer.models.prefixes import is_average
 
 LONGEST_KEY: Final = 1000
-_SHARED = 4  # tied weights have their numbers once in a file; nobody ties more
-_MOST_DIMENSIONS = 64  # that PyTorch computes with
-_SMALL = 1 << 20  # bytes, which may be made of nothing
+_SHARED = 4  # tensors that may share the same numbers in a file, as tied weights do
+_MOST_DIMENSIONS = 64  # the most that PyTorch computes with
+_SMALL = 1 << 20  # bytes that tensors may always have, whatever the size of the file
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """The weights that a checkpoint holds, by key, on the CPU; and what beside them was passed
-    over.
-    """
+    """The weights of a checkpoint, by key, on the CPU; where they were found, and what was skipped."""
 
     weights: dict[str, Tensor]
     entry: str
@@ -32,19 +30,20 @@ class Held:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors that a checkpoint holds, by key, on the CPU. Raises as `read_entry` does."""
+    """The tensors of a checkpoint, by key, on the CPU. Raises the same errors as `read_entry`."""
     return read_entry(path).weights
 
 
 def read_entry(path: Path, wanted: str | None = None) -> Held:
-    """The weights that a checkpoint holds.
+    """The weights of a checkpoint.
 
     It is a file of torch.save or .safetensors, an index of shards, or a directory of the Hugging
-    Face hub. The weights are a dict or a list of pairs, at the top or in other dicts; where there
-    are several, `wanted` says which, by its keys joined by dots, and may go on with the first part
-    of the weights' own names. Plain objects beside them are passed over. Raises CheckpointError for
-    a file that is missing, damaged, no checkpoint, holds objects with code of their own (they are
-    not made), several sets of weights, or numbers that are not finite.
+    Face hub. The weights are a dict or a list of pairs, at the top or in other dicts. If there are
+    several, `wanted` chooses one, by its keys joined by dots, and may continue with the first part
+    of the weights' own names. Plain objects next to them are skipped. Raises CheckpointError for a
+    file that is missing, damaged or not a checkpoint, and for one with objects that have code of
+    their own (they are never created), with several sets of weights, or with numbers that are not
+    finite.
     """
     path = file_of(path)
     where = str(path)
@@ -53,49 +52,37 @@ def read_entry(path: Path, wanted: str | None = None) -> Held:
     tensors = chosen.tensors
     _check_tensors(where, tensors)
     _check_sizes(where, tensors, size)
-    weights = {
-        key.removeprefix(prefix): each.detach()
-        for key, each in tensors.items()
-        if key.startswith(prefix)
-    }
+    keys = [key for key in tensors if key.startswith(prefix)]
+    weights = {key.removeprefix(prefix): tensors[key].detach() for key in keys}
     check_finite(where, weights)
-    return Held(
-        weights,
-        chosen.place + (f".{prefix[:-1]}" if prefix else ""),
-        _passed(value, chosen, others),
-    )
+    entry = f"{chosen.place}.{prefix[:-1]}" if prefix else chosen.place
+    return Held(weights, entry, _passed(value, chosen, others))
 
 
 def _passed(value: Any, chosen: Entry, others: list[Entry]) -> tuple[str, ...]:
-    """What lies beside the weights: averages of them by how to take them, then the rest by name and
-    type.
+    """The skipped content: averages of the weights with the option that chooses them, then the rest
+    by name and type.
     """
-    averages = [
-        f"{shown(each.place)} (--set model.entry={shown(each.place)})"
-        for each in others
-        if is_average(each.place)
-    ]
+    averages = [shown(each.place) for each in others if is_average(each.place)]
     beside = [(key, each) for key, each in chosen.held.items() if not isinstance(each, Tensor)]
-    top = chosen.place.partition(".")[0]
-    around = list(value.items()) if isinstance(value, Mapping) and chosen.place else []
-    named = {each.place for each in others}
-    beside += [(key, each) for key, each in around if key != top and key not in named]
-    return (*averages, *(f"{shown(key)} ({kind_of(each)})" for key, each in beside))
+    if isinstance(value, Mapping) and chosen.place:
+        known = {chosen.place.partition(".")[0], *(each.place for each in others)}
+        beside += [(key, each) for key, each in value.items() if key not in known]
+    return (
+        *(f"{place} (--set model.entry={place})" for place in averages),
+        *(f"{shown(key)} ({kind_of(each)})" for key, each in beside),
+    )
 
 
 def _check_tensors(where: str, tensors: Mapping[str, Tensor]) -> None:
-    long = next((key for key in tensors if len(key) > LONGEST_KEY), None)
-    if long is not None:
-        raise CheckpointError(
-            where, f"has a key of {len(long):,} characters, {shown(long)}", SAVE_AGAIN
-        )
-    others = [
-        f"{shown(key)} ({_layout(each)})" for key, each in tensors.items() if not _is_plain(each)
-    ]
+    for key in tensors:
+        if len(key) > LONGEST_KEY:
+            found = f"has a key of {len(key):,} characters, {shown(key)}"
+            raise CheckpointError(where, found, SAVE_AGAIN)
+    others = [key for key, each in tensors.items() if not _is_plain(each)]
     if others:
-        found = (
-            f"{len(others)} of {len(tensors)} tensors are no plain tensors: {', '.join(others[:8])}"
-        )
+        listed = ", ".join(f"{shown(key)} ({_layout(tensors[key])})" for key in others[:8])
+        found = f"{len(others)} of {len(tensors)} tensors are not plain tensors: {listed}"
         raise CheckpointError(where, found, SAVE_AGAIN)
 
 
@@ -108,42 +95,44 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _layout(tensor: Tensor) -> str:
-    """What keeps a tensor from being a plain one."""
+    """The reason why a tensor is not a plain one."""
     if type(tensor) not in (Tensor, torch.nn.Parameter, torch.nn.Buffer):
         return type(tensor).__name__
     if tensor.is_meta:
         return "without numbers"
     if tensor.ndim > _MOST_DIMENSIONS:
         return f"{tensor.ndim} dimensions"
-    kinds = {"nested": tensor.is_nested, "quantized": tensor.is_quantized}
-    return next(
-        (kind for kind, holds in kinds.items() if holds), str(tensor.layout).removeprefix("torch.")
-    )
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantized"
+    return str(tensor.layout).removeprefix("torch.")
 
 
 def _check_sizes(where: str, tensors: Mapping[str, Tensor], size: int) -> None:
-    """Raise where the tensors are larger than the file's numbers could make them, before any is
-    looked at.
-    """
-    stored = {
-        each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
-        for each in tensors.values()
-    }
+    """Raise CheckpointError if the tensors are larger than the file allows, before any is read."""
+    storages = [each.untyped_storage() for each in tensors.values()]
+    stored = sum({each.data_ptr(): each.nbytes() for each in storages}.values())
     claimed = sum(each.numel() * each.itemsize for each in tensors.values())
-    if sum(stored.values()) > size + _SMALL or claimed > _SHARED * size + _SMALL:
+    if stored > size + _SMALL or claimed > _SHARED * size + _SMALL:
         largest = max(tensors, key=lambda key: tensors[key].numel())
-        found = f"its tensors claim {max(claimed, sum(stored.values())):,} bytes, and the file has {size:,}; the "
-        found += f"largest is {shown(largest)} {list(tensors[largest].shape)}"
-        raise CheckpointError(
-            where, found, f"{COPY_AGAIN}; expanded tensors are saved as {{key: t.clone()}}"
+        found = (
+            f"its tensors claim {max(claimed, stored):,} bytes, but the file has {size:,}; "
+            f"the largest is {shown(largest)} {list(tensors[largest].shape)}"
         )
+        right = f"{COPY_AGAIN}; save expanded tensors as {{key: t.clone()}}"
+        raise CheckpointError(where, found, right)
 
 
 def check_finite(where: str, weights: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError if a tensor holds NaN or infinity."""
-    # One byte floats know no isfinite of their own.
-    wide = {key: each if each.itemsize > 1 else each.float() for key, each in weights.items()}
-    broken = [key for key, each in wide.items() if not bool(torch.isfinite(each).all())]
+    broken = [key for key, each in weights.items() if not _is_finite(each)]
     if broken:
-        found = f"{len(broken)} of {len(weights)} tensors hold NaN or infinity: {', '.join(map(shown, broken[:8]))}"
-        raise CheckpointError(where, found, "take a checkpoint from before the training diverged")
+        listed = ", ".join(map(shown, broken[:8]))
+        found = f"{len(broken)} of {len(weights)} tensors contain NaN or infinity: {listed}"
+        raise CheckpointError(where, found, "use a checkpoint from before the training diverged")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    wide = tensor if tensor.itemsize > 1 else tensor.float()  # isfinite rejects floats of one byte
+    return bool(torch.isfinite(wide).all())
