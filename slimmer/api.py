@@ -28,8 +28,9 @@ from slimmer.recipe import SHORT, data_at, find_recipe, read_recipe
 from slimmer.recipe.costs import budgets_on
 from slimmer.reports.compare_runs import compare_runs
 from slimmer.reports.comparison_table import write_comparison
-from slimmer.runs.directory import Run, open_run
+from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
+from slimmer.runs.open_run import open_run
 
 __all__ = ["Result", "compare", "export", "finish", "inspect", "load", "profile", "prune"]
 

@@ -15,15 +15,9 @@ from slimmer.errors import RunError
 from slimmer.pipeline.stages import start
 from slimmer.recipe import read_recipe
 from slimmer.runs.claim import claimed
-from slimmer.runs.directory import (
-    Run,
-    half_written,
-    is_beginning,
-    mark_latest,
-    new_run,
-    old_run,
-    open_run,
-)
+from slimmer.runs.directory import Run
+from slimmer.runs.new_run import half_written, is_beginning, new_run, old_run
+from slimmer.runs.open_run import mark_latest, open_run
 
 HOLD = """
 import sys

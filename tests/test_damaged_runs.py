@@ -24,7 +24,8 @@ from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import parse_setting, read_recipe
 from slimmer.recipe.sweep import plan_rows
 from slimmer.reports.finished_runs import read_entry
-from slimmer.runs.directory import LATEST, Run, open_run
+from slimmer.runs.directory import LATEST, Run
+from slimmer.runs.open_run import open_run
 from slimmer.runs.schemas import ExportFile, ProfileFile, ReportFile, check
 
 VALUES = (

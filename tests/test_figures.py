@@ -21,7 +21,8 @@ from slimmer.reports.figures.one_run import (
 from slimmer.reports.figures.series import mask_moments, over_epochs, removal, sparsity
 from slimmer.reports.figures.several_runs import by_group_figure, over_time_figure
 from slimmer.reports.run_report import FIGURES, to_markdown
-from slimmer.runs.directory import Run, read_events
+from slimmer.runs.directory import Run
+from slimmer.runs.event_log import read_events
 from slimmer.training.mask_events import mask_event
 
 NAMES = ("masks.png", "sparsity.png", "training.png", "widths.png")

@@ -17,7 +17,7 @@ from torch import nn
 import slimmer
 from slimmer.errors import ExportError, RunError, lacks_memory
 from slimmer.exporting.onnx import load_file, read_input_size
-from slimmer.runs.directory import open_run
+from slimmer.runs.open_run import open_run
 
 
 def external(path, location, *, inside=False):

@@ -12,7 +12,8 @@ import yaml
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline.stages import resume
-from slimmer.runs.directory import Run, open_run
+from slimmer.runs.directory import Run
+from slimmer.runs.open_run import open_run
 
 SCRIPT = """
 import sys, torch

@@ -8,15 +8,10 @@ import pytest
 from slimmer.atomic_files import write_json
 from slimmer.errors import RunError
 from slimmer.recipe import read_recipe
-from slimmer.runs.directory import (
-    LATEST,
-    Run,
-    all_or_nothing,
-    mark_latest,
-    new_run,
-    open_run,
-    worked,
-)
+from slimmer.runs.directory import LATEST, Run
+from slimmer.runs.event_log import worked
+from slimmer.runs.new_run import all_or_nothing, new_run
+from slimmer.runs.open_run import mark_latest, open_run
 
 
 @pytest.fixture(autouse=True)

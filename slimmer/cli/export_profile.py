@@ -79,7 +79,7 @@ def export(
     network. Each file is compared with PyTorch and tested on the run's data.
     """
     from slimmer.cli.progress import watching
-    from slimmer.runs.directory import open_run
+    from slimmer.runs.open_run import open_run
 
     chosen = {key: value for key, value in options.items() if value is not None}
     with watching() as observe:

@@ -42,7 +42,7 @@ def finish(
     the trained weights; export, profile and compare accept it like any other.
     """
     from slimmer.cli.progress import watching
-    from slimmer.runs.directory import open_run
+    from slimmer.runs.open_run import open_run
 
     with watching() as observe:
         observe(loading_pytorch())

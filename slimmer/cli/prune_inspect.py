@@ -167,7 +167,7 @@ def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: An
 def _resume(path: Path, *, trust_code: bool) -> Any:
     """The report of a resumed run, or of one that is already finished."""
     from slimmer.cli.progress import watching
-    from slimmer.runs.directory import open_run
+    from slimmer.runs.open_run import open_run
 
     run = open_run(path, finished=False)
     if run.report.is_file():

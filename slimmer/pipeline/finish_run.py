@@ -24,8 +24,10 @@ from slimmer.pruning.plan import read_plan
 from slimmer.pruning.slim_file import load_identified
 from slimmer.recipe import Recipe, data_at, make_recipe
 from slimmer.runs.claim import NAME as LOCK
-from slimmer.runs.directory import Run, mark_latest, new_run
+from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe, stage
+from slimmer.runs.new_run import new_run
+from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
 
 MODULE = "a module from Python"

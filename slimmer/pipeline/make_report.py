@@ -20,7 +20,8 @@ from slimmer.recipe import Recipe
 from slimmer.reports.figures import draw_run
 from slimmer.reports.report_data import attribute_report, cost_report
 from slimmer.reports.run_report import to_markdown
-from slimmer.runs.directory import Run, worked
+from slimmer.runs.directory import Run
+from slimmer.runs.event_log import worked
 
 
 def make_report(

@@ -20,8 +20,9 @@ from slimmer.profiling.runtimes.session_options import Options
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe import read_recipe
 from slimmer.recipe.sections import ProfileSection
-from slimmer.runs.directory import Run, open_run
+from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
+from slimmer.runs.open_run import open_run
 
 
 def profile_targets(

@@ -34,8 +34,10 @@ from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_identified, save_network
 from slimmer.recipe import Recipe
 from slimmer.runs.claim import Claim
-from slimmer.runs.directory import Run, all_or_nothing, mark_latest, new_run, old_run
+from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe, stage
+from slimmer.runs.new_run import all_or_nothing, new_run, old_run
+from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
 from slimmer.training.devices import make_engine
 from slimmer.training.loop import Learner, make_learner, train_

@@ -19,8 +19,9 @@ from slimmer.reports.compare_runs import merge, partition
 from slimmer.reports.comparison_table import write_comparison
 from slimmer.reports.finished_runs import read_entry
 from slimmer.runs.claim import claimed
-from slimmer.runs.directory import Run, is_beginning
+from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
+from slimmer.runs.new_run import is_beginning
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from slimmer.errors import RunError
 from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import flat
-from slimmer.runs.directory import Run, open_run
+from slimmer.runs.directory import Run
+from slimmer.runs.open_run import open_run
 
 
 @dataclass(frozen=True)
