@@ -34,8 +34,10 @@ BUDGETS: tuple[tuple[float | None, float | None], ...] = (
 def main(out: Path) -> None:
     lines = [
         "# Budgets asked for and met", "",
-        "`python benchmarks/budgets.py --out benchmarks/results/budgets.md`; FLOPs as fvcore counts them.", "",
-        "| net | scores | FLOPs asked | FLOPs | params asked | params | below the tightest, % of dense |",
+        ("`python benchmarks/budgets.py --out benchmarks/results/budgets.md`; "
+         "FLOPs as fvcore counts them."), "",
+        ("| net | scores | FLOPs asked | FLOPs | params asked | params | below the tightest, % of "
+        "dense |"),
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     worst, cases = 0.0, 0
@@ -65,11 +67,15 @@ def main(out: Path) -> None:
                 worst, cases = max(worst, min(slack)), cases + 1
                 shown = ["any" if share is None else f"{share:.0%}" for share in asked]
                 lines.append(
-                    f"| {net} | {name} | {shown[0]} | {got[0]:.3%} | {shown[1]} | {got[1]:.3%} | {min(slack):.3%} |"
+                    f"| {net} | {name} | {shown[0]} | {got[0]:.3%} | {shown[1]} | {got[1]:.3%} | "
+                    f"{min(slack):.3%} |"
                 )
     lines += [
         "",
-        f"{cases} cases, all inside every budget; at most {worst:.3%} of dense below the tightest one.",
+        (
+            f"{cases} cases, all inside every budget; at most {worst:.3%} of dense below the "
+            "tightest one."
+        ),
         "",
     ]
     out.write_text("\n".join(lines), encoding="utf-8")

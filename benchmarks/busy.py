@@ -86,7 +86,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def timed(pair: Sequence[int], processes: int, conditions: Conditions) -> Iterator[dict[str, Any]]:
-    """How a network of so many layers compares with one of fewer, a row for each number of threads."""
+    """A network compared with one of fewer layers, one row for each number of threads."""
     with tempfile.TemporaryDirectory(prefix="slimmer-busy-") as folder:
         networks = [
             Network(f"{depth} layers", chain(Path(folder) / f"{depth}.onnx", depth))

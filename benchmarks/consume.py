@@ -51,7 +51,7 @@ def openvino(job: Job, folder: Path) -> Numbers:
 
 
 def ncnn(job: Job, folder: Path) -> Numbers:
-    """In ncnn, which pnnx has converted the file for; one image at a time, since it knows no batch."""
+    """In ncnn, with the file converted by pnnx; one image at a time, since it has no batches."""
     import ncnn as runtime
 
     images = images_of(job, folder)

@@ -234,7 +234,7 @@ def command(consumer: Consumer, folder: Path) -> list[str]:
 
 
 def surroundings(consumer: Consumer) -> dict[str, str]:
-    """The environment of a consumer's process: one thread, and its place where Python looks first."""
+    """The environment of a consumer's process: one thread, and its folder first in sys.path."""
     found = {**os.environ, "OMP_NUM_THREADS": "1"}
     if consumer.where is None or consumer.kind == "web":
         return found
@@ -281,7 +281,10 @@ def to_table(found: Mapping[str, Any]) -> list[str]:
         "",
     ]
     lines += [
-        "Cells: largest difference over the largest output, and the share of images with PyTorch's top-1."
+        (
+            "Cells: largest difference over the largest output, and the share of images with "
+            "PyTorch's top-1."
+        )
     ]
     lines += [
         "Weights are random, so that outputs lie near one another and int8 may change the top-1."

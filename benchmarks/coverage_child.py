@@ -134,7 +134,8 @@ def build(net: str, found: dict[str, Any]) -> tuple[nn.Module, tuple[int, ...], 
     found["spread"] = max(_spread(*pair) for pair in zip(first, second, strict=False))
     if not parts and not found["spread"] > 1e-6:
         raise ValueError(
-            f"two images get the same answer (spread {found['spread']:.2g}): nothing could be compared"
+            f"two images get the same answer (spread {found['spread']:.2g}): nothing could be "
+            "compared"
         )
     return model, size, parts
 
@@ -215,7 +216,10 @@ def _nms(box_iou: Any, boxes: Tensor, scores: Tensor, iou_threshold: float) -> T
     return torch.tensor(kept, dtype=torch.int64)
 
 
-ROIS = "Tensor input, Tensor rois, float scale, int height, int width, int sampling_ratio, bool aligned"
+ROIS = (
+    "Tensor input, Tensor rois, float scale, int height, int width, "
+    "int sampling_ratio, bool aligned"
+)
 _LIBRARIES: dict[str, torch.library.Library] = {}  # what is defined lives as long as its library
 
 

@@ -91,10 +91,12 @@ def _short(argument: str) -> str:
 def _print_table(folder: Path) -> None:
     print("# What the exported files weigh and get right\n")
     print(
-        "By `benchmarks/exports.py`, ONNX Runtime on the CPU (slim.pt2: PyTorch); differences are against PyTorch in"
+        "By `benchmarks/exports.py`, ONNX Runtime on the CPU (slim.pt2: PyTorch); differences "
+        "are against PyTorch in"
     )
     print(
-        "float32, on test images. ONNX Runtime's CPU computes fp16 files in float32 with the fp16 weights. The networks"
+        "float32, on test images. ONNX Runtime's CPU computes fp16 files in float32 with the "
+        "fp16 weights. The networks"
     )
     print("are trained for minutes at most: what counts is how a file differs from slim.onnx.")
     for path in sorted(folder.glob("export-*.json")):
@@ -110,8 +112,10 @@ def _print_table(folder: Path) -> None:
         for entry in found["files"].values():
             parity = entry["parity"]["test"]
             print(
-                f"| {entry['file']} | {entry['precision'].partition(',')[0]} | {entry['bytes'] / 1e3:.1f} "
-                f"| {entry['bytes'] / single:.2f} | {parity['max_abs']:.1e} | {parity['max_rel']:.1e} "
+                f"| {entry['file']} | {entry['precision'].partition(',')[0]} | "
+                f"{entry['bytes'] / 1e3:.1f} "
+                f"| {entry['bytes'] / single:.2f} | {parity['max_abs']:.1e} | "
+                f"{parity['max_rel']:.1e} "
                 f"| {parity['top1_agreement']:.2%} | {entry['accuracy']:.2%} |"
             )
 

@@ -154,8 +154,10 @@ def table(found: dict[str, Any]) -> str:
         "# The channel graph, by the size of the network",
         "",
         (
-            f"224 x 224, random weights, one thread, the median of {REPEATS} in a process of its own. {found['date']}, "
-            f"{machine['cpu']}, load {machine['load']}, torch {machine['torch']}. `{found['command']}`"
+            f"224 x 224, random weights, one thread, the median of {REPEATS} in a process of its "
+            f"own. {found['date']}, "
+            f"{machine['cpu']}, load {machine['load']}, torch {machine['torch']}. "
+            f"`{found['command']}`"
         ),
         "",
         f"| {' | '.join(HEADS)} |",

@@ -33,7 +33,8 @@ def main(root: Path) -> None:
     )
     print(f"conditional expressions inside another {sum(inside_another(node) for node in nodes)}")
     print(
-        f"lines over {LONG} characters {sum(len(line) > LONG for text in texts.values() for line in text.splitlines())}"
+        f"lines over {LONG} characters "
+        f"{sum(len(line) > LONG for text in texts.values() for line in text.splitlines())}"
     )
     longest = max(texts, key=lambda path: texts[path].count("\n"))
     print(f"longest file {texts[longest].count(chr(10))} lines, {longest.relative_to(root)}")

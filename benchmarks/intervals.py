@@ -220,7 +220,7 @@ def holds(truth: float, interval: tuple[float, float]) -> bool:
 
 
 def protocol(stretch: Stretch, start: int, seed: int) -> tuple[float, float] | None:
-    """The interval that a profile of at least `start` blocks ends with; None where it claims none."""
+    """The final interval of a profile of at least `start` blocks; None if it claims none."""
     most = MOST * start
     if most < statistics.FEW_BLOCKS:
         return None
@@ -234,7 +234,7 @@ def protocol(stretch: Stretch, start: int, seed: int) -> tuple[float, float] | N
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The rows as Markdown: a column a number of blocks, then those that the protocol began with."""
+    """The rows as Markdown: a column per number of blocks, then the protocol's first blocks."""
     heads = ["series", *map(str, BLOCKS), *(f"from {start}" for start in STARTS)]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:

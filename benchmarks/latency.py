@@ -176,7 +176,7 @@ def export_all(
 
 
 def to_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The results as Markdown: a row a network, a column for each batch size and number of threads."""
+    """The results as Markdown: a row per network, a column per batch size and number of threads."""
     cases = sorted(
         {(c["batch"], c["threads"]) for result in results for c in result["profile"]["comparisons"]}
     )

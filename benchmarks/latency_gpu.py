@@ -128,7 +128,10 @@ def to_table(results: Sequence[Mapping[str, Any]]) -> list[str]:
         profiled = result["profile"]
         gains = {(one["model"], one["batch"]): one for one in profiled["comparisons"]}
         lines += [
-            "| network | batch | median ms | images/s | speed-up (95 % interval), share of promise |"
+            (
+                "| network | batch | median ms | images/s | speed-up (95 % interval), share of "
+                "promise |"
+            )
         ]
         lines += ["|---|---|---|---|---|"]
         for row in profiled["timings"]:

@@ -158,7 +158,8 @@ def main() -> None:
     for name, part in (("train", data.train), ("test", data.test)):
         split[name] = ((part.images.float() / 255 - mean) / std, part.labels)
     print(
-        "| seed | FLOPs | hidden alone: after the cut, trained | stream too: after the cut, trained |"
+        "| seed | FLOPs | hidden alone: after the cut, trained | stream too: after the cut, "
+        "trained |"
     )
     print("|---|---|---|---|")
     for seed in range(3):
@@ -170,7 +171,8 @@ def main() -> None:
         least = slimmer.inspect(dense, input_size=SIZE)["flops"]["least_ratio"]
         off = one_channel(dense, split["test"][0])
         print(
-            f"seed {seed}: dense {top1(dense, split['test']):.2%}, least {least:.1%}, one channel {off:.2g}"
+            f"seed {seed}: dense {top1(dense, split['test']):.2%}, least {least:.1%}, one "
+            f"channel {off:.2g}"
         )
         for ratio in (0.65, 0.5, 0.3):
             cells = []

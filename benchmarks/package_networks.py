@@ -62,7 +62,8 @@ def _transformers(kind: str, options: Mapping[str, Any]) -> nn.Module:
     network = getattr(transformers, f"{kind}ForImageClassification")(config)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
-            module.reset_parameters()  # drawn so small that deep networks say the same of all images
+            # Drawn so small that deep networks give the same output for all images.
+            module.reset_parameters()
     return network
 
 
@@ -96,8 +97,9 @@ def _detector(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 YOLOS = """
-yolov8n yolov8n-seg yolov8n-pose yolov8n-cls yolov8n-obb yolov8n-ghost yolov8n-p2 yolo11n yolo11n-seg yolo11n-pose
-yolo11n-cls yolo11n-obb yolov5n yolov3-tiny yolov6n yolov9t yolov10n yolo12n yolo26n
+yolov8n yolov8n-seg yolov8n-pose yolov8n-cls yolov8n-obb yolov8n-ghost yolov8n-p2 yolo11n
+yolo11n-seg yolo11n-pose yolo11n-cls yolo11n-obb yolov5n yolov3-tiny yolov6n yolov9t yolov10n
+yolo12n yolo26n
 """.split()  # noqa: SIM905 - one name a line
 SMPS = (
     "Unet",
@@ -175,12 +177,14 @@ HUGGING: dict[str, tuple[str, dict[str, Any]]] = {
     "textnet": ("TextNet", {}),
 }
 PYTORCHCV = """
-alexnet zfnet bn_vgg11 bninception resnet10 preresnet10 resnext14_16x4d seresnet10 senet16 resnestabc14 ibn_resnet50
-bam_resnet18 cbam_resnet18 sknet50 scnet50 regnetx002 regnety002 diaresnet10 diracnet18v2 densenet121
-condensenet74_c4_g4 sparsenet121 peleenet drnd22 dpn68 darknet_tiny darknet53 revnet38 bagnet9 dla34 espnetv2_wd2
-hrnet_w18_small_v1 vovnet27s selecsls42 hardnet39ds squeezenet_v1_0 squeezeresnet_v1_1 sqnxt23_w1 shufflenet_g3_wd4
-shufflenetv2_wd2 menet108_8x1_g3 mobilenet_wd4 fdmobilenet_wd4 mobilenetv2_wd4 mobilenetv3_small_w7d20 igcv3_wd4
-ghostnet mnasnet_small proxylessnas_cpu fbnet_cb efficientnet_b0 mixnet_s octresnet10_ad2 resneta10 xdensenet121_2
+alexnet zfnet bn_vgg11 bninception resnet10 preresnet10 resnext14_16x4d seresnet10 senet16
+resnestabc14 ibn_resnet50 bam_resnet18 cbam_resnet18 sknet50 scnet50 regnetx002 regnety002
+diaresnet10 diracnet18v2 densenet121 condensenet74_c4_g4 sparsenet121 peleenet drnd22 dpn68
+darknet_tiny darknet53 revnet38 bagnet9 dla34 espnetv2_wd2 hrnet_w18_small_v1 vovnet27s selecsls42
+hardnet39ds squeezenet_v1_0 squeezeresnet_v1_1 sqnxt23_w1 shufflenet_g3_wd4 shufflenetv2_wd2
+menet108_8x1_g3 mobilenet_wd4 fdmobilenet_wd4 mobilenetv2_wd4 mobilenetv3_small_w7d20 igcv3_wd4
+ghostnet mnasnet_small proxylessnas_cpu fbnet_cb efficientnet_b0 mixnet_s octresnet10_ad2 resneta10
+xdensenet121_2
 """.split()  # noqa: SIM905 - one name a line
 CIFAR = (
     "nin_cifar10",

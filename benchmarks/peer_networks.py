@@ -98,7 +98,7 @@ class Padded(nn.Module):
 
 
 class SplitConcat(nn.Module):
-    """Split into unequal parts by numbers, each with a layer of its own, joined in another order."""
+    """Split into unequal parts by numbers, each with its own layer, joined in another order."""
 
     def __init__(self) -> None:
         super().__init__()

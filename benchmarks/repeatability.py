@@ -64,8 +64,10 @@ def main(files: tuple[Path, ...], out: Path, net: str, repeats: int, options: st
     write_json(out, result)
     for case in result["cases"]:
         print(
-            f"batch {case['batch']}, {case['threads'] or 'all'} threads: {case['speedup']:.3f}, spread "
-            f"{case['spread']:.1%}; of {case['reports']} intervals {case['covered']} hold it, {case['hold_all']} all"
+            f"batch {case['batch']}, {case['threads'] or 'all'} threads: {case['speedup']:.3f}, "
+            "spread "
+            f"{case['spread']:.1%}; of {case['reports']} intervals {case['covered']} hold it, "
+            f"{case['hold_all']} all"
         )
 
 

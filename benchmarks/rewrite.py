@@ -65,7 +65,7 @@ def main(networks: str, out: Path) -> None:
 
 
 def measure(arch: str) -> dict[str, Any]:
-    """The least share of the FLOPs that a plan reaches, both ways, and the network at half of them."""
+    """The least share of the FLOPs that a plan reaches, both ways, and the network at half."""
     torch.manual_seed(0)
     model = build(arch).eval()
     began = time.perf_counter()

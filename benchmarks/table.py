@@ -12,7 +12,10 @@ from typing import Any
 
 import click
 
-HEADS = "method | distillation | seeds | FLOPs | params | after removal | after training | drop | seconds"
+HEADS = (
+    "method | distillation | seeds | FLOPs | params | "
+    "after removal | after training | drop | seconds"
+)
 
 
 @click.command(help=__doc__)
@@ -21,7 +24,8 @@ def main(folder: Path) -> None:
     rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*-seed*.json"))]
     print("# Accuracy at a budget, CIFAR-10\n")
     print(
-        "Top-1 of the ONNX file on all 10,000 test images, by ONNX Runtime; mean ± standard deviation over seeds."
+        "Top-1 of the ONNX file on all 10,000 test images, by ONNX Runtime; mean ± standard "
+        "deviation over seeds."
     )
     print("FLOPs as fvcore counts them. Seconds are of a shared machine: for scale only.")
     for (net, budgets, images), group in groupby(sorted(rows, key=_kind), _kind):
@@ -38,7 +42,8 @@ def main(folder: Path) -> None:
             print(
                 f"| {method} | {distill:g} | {len(found)} | {_mean(found, 'flops_ratio'):.2%} "
                 f"| {_mean(found, 'params_ratio'):.2%} | {_spread(found, 'accuracy_removed')} "
-                f"| {_spread(found, 'accuracy_onnxruntime')} | {drop:.2f} | {_mean(found, 'seconds'):.0f} |"
+                f"| {_spread(found, 'accuracy_onnxruntime')} | {drop:.2f} | "
+                f"{_mean(found, 'seconds'):.0f} |"
             )
     for method, note in sorted({(row["method"], row["note"]) for row in rows if "note" in row}):
         print(f"\n{method}: {note}.")

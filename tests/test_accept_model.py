@@ -466,8 +466,8 @@ class Answering(Plain):
 def test_an_answer_of_a_class_that_pytorch_does_not_know_says_how_to_make_it_known():
     message = refused(Answering())
     assert (
-        "call torch.export.register_dataclass(Answer) first, or let forward return a tuple or a dict"
-        in message
+        "call torch.export.register_dataclass(Answer) first, or let forward return a tuple or a "
+        "dict" in message
     )
 
 

@@ -247,7 +247,9 @@ def test_a_floor_of_one_group_holds_inside_the_budget():
 
 
 def even_cut(graph, bounds):
-    """The widths of the least cut that takes the same share of every group and meets the budgets."""
+    """The widths of the least cut that takes the same share of every group and meets the
+    budgets.
+    """
     for thousandth in range(1000, 0, -1):
         widths = [max(1, int(thousandth / 1000 * group.size)) for group in graph.groups]
         if all(bound.cost.exact(widths) <= bound.limit for bound in bounds):

@@ -66,7 +66,8 @@ def test_importing_slimmer_imports_no_torch_and_shows_nothing_else():
     code = (
         "import sys, slimmer\n"
         "shown = {name for name in vars(slimmer) if not name.startswith('_')}\n"
-        "print(shown - {'Any', 'ModuleType', 'TYPE_CHECKING', 'import_module', 'sys'}, 'torch' in sys.modules)\n"
+        "print(shown - {'Any', 'ModuleType', 'TYPE_CHECKING', 'import_module', 'sys'}, 'torch' "
+        "in sys.modules)\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], env=PYTHON, capture_output=True, text=True, check=True

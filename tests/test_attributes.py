@@ -299,7 +299,8 @@ def test_parts_that_a_rewritten_network_cuts_unequal_are_listed_and_equal_splits
 def test_a_width_that_cannot_be_told_is_listed():
     [note] = attribute_notes({"stayed": [{"attribute": "a.b", "dense": 8, "widths": [None, 5]}]})
     assert note.startswith(
-        "`a.b` is still 8, but the widths it may stand for are now unknown, 5. forward does not read it;"
+        "`a.b` is still 8, but the widths it may stand for are now unknown, 5. forward does not "
+        "read it;"
     )
 
 
@@ -372,7 +373,8 @@ if kind == "onnx":
 else:
     found = torch.jit.load(file)(image)
 print()
-print(found.shape == wanted.shape, float((found - wanted).abs().max() / wanted.abs().max()), slim.model[2].c)
+off = float((found - wanted).abs().max() / wanted.abs().max())
+print(found.shape == wanted.shape, off, slim.model[2].c)
 """
 
 

@@ -1,4 +1,6 @@
-"""Whatever a user gets wrong: one clear message, exit code 2, nothing half written, nothing lost."""
+"""Whatever a user gets wrong: one clear message, exit code 2, nothing half written, nothing
+lost.
+"""
 
 import errno
 import os
@@ -472,7 +474,8 @@ def test_an_image_that_no_memory_holds_is_one_message(checkpoint):
     "error",
     [
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you"
+            "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory: you"
         ),
         RuntimeError("CUDA error: out of memory"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),

@@ -299,7 +299,10 @@ def test_weights_that_fit_nothing_get_the_nearest_key_by_key():
         identify(weights, "mine.pth")
     assert caught.value.where == "mine.pth"
     assert caught.value.found.splitlines() == [
-        "no known architecture has these weights; the nearest is cifar_resnet20 (114 of 116 keys fit):",
+        (
+            "no known architecture has these weights; the nearest is cifar_resnet20 (114 of 116 "
+            "keys fit):"
+        ),
         "  1 missing: layer1.1.bn2.weight",
         "  1 unexpected: extra",
         "  1 other shapes: layer2.0.conv1.weight [30, 16, 3, 3] for [32, 16, 3, 3]",
@@ -312,7 +315,8 @@ def test_sizes_come_from_the_weights_for_a_named_architecture(tmp_path):
     path.write_text(
         "from torch import nn\n"
         "def make(num_classes=10, in_channels=3):\n"
-        "    return nn.ModuleDict({'z': nn.Conv2d(in_channels, 4, 3), 'b': nn.Conv2d(4, num_classes, 1)})\n"
+        "    return nn.ModuleDict({'z': nn.Conv2d(in_channels, 4, 3), 'b': nn.Conv2d(4, "
+        "num_classes, 1)})\n"
     )
     weights = {"b.weight": torch.zeros(6, 4, 1, 1), "z.weight": torch.zeros(4, 2, 3, 3)}
     found = infer_sizes(f"{path}:make", weights)
@@ -394,7 +398,8 @@ def test_without_metadata_there_is_none(tmp_path, weights):
 
 def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path):
     code = (
-        "import sys, torch; from pathlib import Path; from slimmer.models.checkpoint import save_weights\n"
+        "import sys, torch; from pathlib import Path; from slimmer.models.checkpoint import "
+        "save_weights\n"
         "save_weights(Path(sys.argv[1]), {'b': torch.ones(3), 'a': torch.zeros(2)},"
         " {name: name for name in 'hgfedcba'})"
     )

@@ -49,6 +49,10 @@ def saved(tmp_path):
     return save
 
 
+def without_linear(weights):
+    return {key: each for key, each in weights.items() if not key.startswith("linear")}
+
+
 def under(prefix, weights):
     return {prefix + key: each for key, each in weights.items()}
 
@@ -144,7 +148,8 @@ def test_lightnings_checkpoint(saved, model, prefix):
     "wrap",
     [
         lambda sd: {"net": sd, "acc": 91.2, "epoch": 3},
-        lambda sd: {"net": sd, "acc": np.float32(91.2), "history": np.arange(3.0), "kept": np.bool_(1)},
+        lambda sd: {"net": sd, "acc": np.float32(91.2), "history": np.arange(3.0),
+                    "kept": np.bool_(1)},
         lambda sd: {"weights": sd},
         lambda sd: {"model_state": sd, "step": torch.tensor(3)},
         lambda sd: {"params": sd, "params_ema": network(7).state_dict()},
@@ -154,12 +159,14 @@ def test_lightnings_checkpoint(saved, model, prefix):
         lambda sd: list(sd.items()),
         lambda sd: [[key, each] for key, each in sd.items()],
         lambda sd: {"model": list(sd.items()), "x": 1},
-        lambda sd: under("encoder_q.", sd) | {"queue": torch.ones(128, 9), "queue_ptr": torch.zeros(1).long()},
+        lambda sd: under("encoder_q.", sd)
+                    | {"queue": torch.ones(128, 9), "queue_ptr": torch.zeros(1).long()},
         lambda sd: {"state_dict": under("module.a.b.c.", sd)},
         lambda sd: {key.replace("layer1.", "layer1._orig_mod."): each for key, each in sd.items()},
         lambda sd: {"teacher": {"lr": 0.1}, "student": sd, "mean": torch.ones(3)},
-        lambda sd: {"state_dict": under("backbone.", {k: v for k, v in sd.items() if not k.startswith("linear")})
-                    | {"head.fc.weight": sd["linear.weight"], "head.fc.bias": sd["linear.bias"]}, "meta": {"epoch": 1}},
+        lambda sd: {"state_dict": under("backbone.", without_linear(sd))
+                    | {"head.fc.weight": sd["linear.weight"], "head.fc.bias": sd["linear.bias"]},
+                    "meta": {"epoch": 1}},
         lambda sd: {"model": sd, "net": sd},
     ],
 )  # fmt: skip
@@ -207,7 +214,8 @@ def test_a_network_with_a_wrapper_of_its_own_is_loaded_under_its_own_names(tmp_p
     (tmp_path / "net.py").write_text(
         "from torch import nn\nclass Net(nn.Module):\n"
         "    def __init__(self):\n        super().__init__()\n"
-        "        self.module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))\n"
+        "        self.module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, "
+        "2))\n"
         "    def forward(self, x):\n        return self.module(x)\n"
     )
     from slimmer.models import build
@@ -274,7 +282,8 @@ def test_files_of_the_hubs_cache_are_links(tmp_path, model):
     [
         {}, [], {"weight_map": {}}, {"weight_map": []}, {"weight_map": {"a": "../net.safetensors"}},
         {"weight_map": {"a": "/etc/passwd"}}, {"weight_map": {"a": 3}}, {"weight_map": {"a": ""}},
-        {"weight_map": {"a": "gone.safetensors"}}, {"weight_map": {"a": "model.safetensors.index.json"}},
+        {"weight_map": {"a": "gone.safetensors"}},
+        {"weight_map": {"a": "model.safetensors.index.json"}},
         {"weight_map": {"a": "\0"}}, {"weight_map": {"a": ".."}},
     ],
 )  # fmt: skip

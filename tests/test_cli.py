@@ -141,7 +141,10 @@ def test_module_and_script_are_the_same_command():
 
 def test_options_become_settings_of_the_recipe(started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = "--flops 1.8G --params 50% --round-to 8 --epochs 2 --seed 7 --device cpu --data pictures --arch resnet34"
+    options = (
+        "--flops 1.8G --params 50% --round-to 8 --epochs 2 --seed 7 --device cpu --data pictures "
+        "--arch resnet34"
+    )
     sets = [
         "--set",
         "finetune.lr=0.01",
@@ -220,7 +223,10 @@ def test_all_mistakes_of_a_recipe_are_shown_together(started, tmp_path):
 
 def test_the_run_holds_every_file(main_job):
     names = {path.name for path in main_job.run.path.iterdir()}
-    wanted = "recipe.yaml plan.json slim.safetensors dense.safetensors events.jsonl report.json report.md"
+    wanted = (
+        "recipe.yaml plan.json slim.safetensors dense.safetensors events.jsonl report.json "
+        "report.md"
+    )
     assert names >= {*wanted.split(), "dense.onnx", "slim.onnx", "export.json", "profile.json"}
     assert not [name for name in names if name.endswith(".part")]
 
@@ -365,7 +371,10 @@ def test_profile_takes_several_runs_and_every_setting(main_job, tmp_path):
     """
     copy = tmp_path / "again"
     shutil.copytree(main_job.run.path, copy)
-    settings = "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 --precision 1 --json"
+    settings = (
+        "--batch 2 --threads 1,2 --runtime onnxruntime,torch --runs 2 --seconds 0 --blocks 2 "
+        "--precision 1 --json"
+    )
     result = slimmer("profile", main_job.run.path, copy, *settings.split())
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)

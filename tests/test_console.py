@@ -71,7 +71,8 @@ def test_a_line_says_all_that_is_asked_for():
     assert lines[1] == "channels removed: FLOPs 49.9% (budget 50.0%), parameters 51.0%, top-1 50.0%"
     # 20 seconds for 10 steps after the first one, and 89 steps to go.
     assert lines[-1] == (
-        "epoch 0.22 of 2, loss 1.250, top-1 50.0%, FLOPs 49.9% (budget 50.0%), parameters 51.0%, 640 images/s, "
+        "epoch 0.22 of 2, loss 1.250, top-1 50.0%, FLOPs 49.9% (budget 50.0%), parameters 51.0%, "
+        "640 images/s, "
         "2:42 left"
     )
 
@@ -189,7 +190,8 @@ def test_the_export_shows_every_comparison():
 def test_the_profile_shows_the_headline_first_and_every_table():
     text = shown(show_profile, PROFILE)
     assert text.startswith(
-        "batch 1: slim is 1.65 times as fast as dense (95 % interval 1.60 to 1.70), undisturbed; FLOPs reduced"
+        "batch 1: slim is 1.65 times as fast as dense (95 % interval 1.60 to 1.70), undisturbed; "
+        "FLOPs reduced"
     )
     for part in (
         "1.65 (1.60 to 1.70)",

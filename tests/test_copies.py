@@ -1,4 +1,6 @@
-"""Python's own copies of an activation (`copy.copy`, `copy.deepcopy`, `x.data`) inside a forward."""
+"""Python's own copies of an activation (`copy.copy`, `copy.deepcopy`, `x.data`) inside a
+forward.
+"""
 
 import copy
 

@@ -59,7 +59,8 @@ LAYERS = (
     "scaled_dot_product_attention",
 )
 
-UNSEEN = {  # attention of several heads, and einsums over one channel: PyTorch's counter passes over them
+# Attention of several heads, and einsums over one channel: PyTorch's counter skips them.
+UNSEEN = {
     "EinsumWeight": lambda slim: over_one(slim.mix, 16) + over_one(slim.first, 16),
     "Heads": lambda slim: over_one(slim.into, slim.into.shape[2]),
     "FusedHeads": lambda slim: (

@@ -205,7 +205,9 @@ def test_what_a_finished_run_holds(damaged, name, number):
 
 
 def test_a_finished_runs_files_are_complete_by_their_schemas(damaged):
-    """Nothing that slimmer writes is unknown to the schema, so that a new key is added there too."""
+    """Nothing that slimmer writes is unknown to the schema, so that a new key is added there
+    too.
+    """
     for schema, name in (
         (ReportFile, "report.json"),
         (ExportFile, "export.json"),

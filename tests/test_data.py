@@ -82,7 +82,8 @@ PAIRS = """
 def made():
     g = torch.Generator().manual_seed(0)
     def part(n):
-        return torch.randint(0, 256, (n, 3, 8, 8), generator=g, dtype=torch.uint8), torch.arange(n) % 3
+        images = torch.randint(0, 256, (n, 3, 8, 8), generator=g, dtype=torch.uint8)
+        return images, torch.arange(n) % 3
     return {"train": part(30), "test": part(9), "augment": "crop_flip"}
 """
 
@@ -646,7 +647,8 @@ def test_a_file_may_return_pairs_a_mapping_or_data(tmp_path):
         write_file(
             tmp_path,
             "def made():\n    x = torch.rand(4, 1, 5, 6)\n    y = torch.tensor([0, 1, 1, 0])\n"
-            "    return {'train': (x, y), 'test': (x, y), 'classes': ['no', 'yes'], 'mean': [0.5]}\n",
+            "    return {'train': (x, y), 'test': (x, y), 'classes': ['no', 'yes'], 'mean': "
+            "[0.5]}\n",
         )
     )
     assert (mapping.classes, mapping.mean) == (("no", "yes"), (0.5,))

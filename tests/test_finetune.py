@@ -1,4 +1,6 @@
-"""The training loop: its curve and its loss by hand, and a run in two parts against a run in one."""
+"""The training loop: its curve and its loss by hand, and a run in two parts against a run in
+one.
+"""
 
 import copy
 import math

@@ -1,4 +1,6 @@
-"""A slim network that was trained elsewhere becomes a run; the network itself is what it is held against."""
+"""A slim network that was trained elsewhere becomes a run; the network itself is what it is held
+against.
+"""
 
 import json
 from contextlib import chdir

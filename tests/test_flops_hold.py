@@ -1,4 +1,6 @@
-"""Budgets on FLOPs hold: counters agree, closed forms are recounted, what nobody counts is named."""
+"""Budgets on FLOPs hold: counters agree, closed forms are recounted, what nobody counts is
+named.
+"""
 
 from dataclasses import replace
 
@@ -115,7 +117,9 @@ def test_outputs_may_hold_plain_numbers(name, tmp_path):
 
 
 class Unit(nn.Module):
-    """A convolution with a batch norm and an activation, that can be fused as ultralytics does it."""
+    """A convolution with a batch norm and an activation, that can be fused as ultralytics does
+    it.
+    """
 
     def __init__(self, inputs, outputs, act):
         super().__init__()

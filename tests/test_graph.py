@@ -21,7 +21,8 @@ from slimmer.pruning.plan import make_plan
 from slimmer.pruning.self_check import probe
 
 READ_BY_TORCH_PRUNING = (
-    "Chain", "BiasOnly", "Identity", "Projection", "Concatenation", "Depthwise", "Flatten", "PreActivation",
+    "Chain", "BiasOnly", "Identity", "Projection", "Concatenation", "Depthwise", "Flatten",
+    "PreActivation",
     "SqueezeExcite", "cifar_vgg16_bn", "cifar_resnet20_b", "resnet18", "resnet50",
 )  # fmt: skip
 
@@ -283,7 +284,8 @@ class Branching(nn.Module):
 def test_a_branch_on_data_is_refused_with_the_module_and_the_line():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), Branching())
     line = "return self.conv(x) if x.sum() > 0 else self.conv(-x)"
-    found = rf"can't be traced with one call with inputs of 2x3x6x6, in 1 \(test_graph.py:\d+: {re.escape(line)}\)"
+    place = rf"in 1 \(test_graph.py:\d+: {re.escape(line)}\)"
+    found = f"can't be traced with one call with inputs of 2x3x6x6, {place}"
     with pytest.raises(ModelError, match=found):
         build_graph(model, zoo.SIZE)
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())

@@ -178,7 +178,9 @@ def sub(**other):
 CONTENTS = {
     "expanded": {"a": torch.ones(1, 1).expand(10**6, 10**6)},
     "expanded among others": sub(linear_weight=torch.ones(1, 1).expand(10**7, 64)),
-    "ten million classes": sub(linear_weight=torch.ones(1, dtype=torch.int8).expand(10**7, 64), linear_bias=None),
+    "ten million classes": sub(
+        linear_weight=torch.ones(1, dtype=torch.int8).expand(10**7, 64), linear_bias=None
+    ),
     "many heads": {f"{n}.linear.weight": torch.ones(1, 1).expand(10**5, 10**5) for n in range(50)},
     "no classes": sub(linear_weight=torch.ones(0, 64), linear_bias=torch.ones(0)),
     "no channels": sub(conv1_weight=torch.ones(16, 0, 3, 3)),
@@ -188,24 +190,32 @@ CONTENTS = {
     "nested": {"a": quietly(lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]))},
     "sparse": sub(linear_weight=torch.ones(4, 64).to_sparse()),
     "csr": {"a": quietly(lambda: torch.ones(4, 4).to_sparse_csr())},
-    "quantised": {"a": quietly(lambda: torch.quantize_per_tensor(torch.ones(4, 4), 0.1, 0, torch.qint8))},
+    "quantised": {
+        "a": quietly(lambda: torch.quantize_per_tensor(torch.ones(4, 4), 0.1, 0, torch.qint8))
+    },
     "meta": {key: each.to("meta") for key, each in weights().items()},
     "complex": {key: each.to(torch.complex64) for key, each in weights().items()},
     "whole numbers": {key: each.to(torch.int32) for key, each in weights().items()},
     "bools": {key: each.bool() for key, each in weights().items()},
     "five thousand prefixes": {"module." * 5000 + key: each for key, each in weights().items()},
     "a hundred prefixes": {"module." * 100 + key: each for key, each in weights().items()},
-    "five thousand networks": {f"{n}.{key}": torch.ones(1) for n in range(5000) for key in ("conv1.weight", "x")},
+    "five thousand networks": {
+        f"{n}.{key}": torch.ones(1) for n in range(5000) for key in ("conv1.weight", "x")
+    },
     "thirty networks": {f"n{n}.{key}": each for n in range(30) for key, each in weights().items()},
     "thirty sets": {f"n{n}": weights() for n in range(30)},
     "a key of a megabyte": {"x" * 10**6: torch.ones(2, 2)},
     "a megabyte beside": {"net": weights(), "y" * 10**6: 3, 10**5: 1},
     "a set of a megabyte's name": {"z" * 10**6: weights(), "z2": weights()},
     "long keys": {f"{'x' * 900}{n}": torch.ones(2, 2) for n in range(20)},
-    "null bytes": {"a\0b": torch.ones(2, 2), "\x1b[31mred\x1b[0m": torch.ones(2, 2), "\r\n": torch.ones(1)},
+    "null bytes": {
+        "a\0b": torch.ones(2, 2), "\x1b[31mred\x1b[0m": torch.ones(2, 2), "\r\n": torch.ones(1)
+    },
     "half a character": {"\ud800": torch.ones(2, 2)},
     "directions": {"\u202e\u2066abc": torch.ones(2, 2)},
-    "names of other kinds": {1: torch.ones(2, 2), None: torch.ones(2, 2), (1, 2): torch.ones(1), 2.5: 1, b"a": 1},
+    "names of other kinds": {
+        1: torch.ones(2, 2), None: torch.ones(2, 2), (1, 2): torch.ones(1), 2.5: 1, b"a": 1
+    },
     "an empty name": {"": torch.ones(2, 2), ".": torch.ones(2, 2), "..": torch.ones(2, 2)},
     "tuples in tuples": {"a": torch.ones(2, 2), "x": deep(300)},
     "a key of tuples": {deep(300): 1, "a": torch.ones(2, 2)},
@@ -223,11 +233,16 @@ CONTENTS = {
     "pairs": [("a", torch.ones(2, 2)), ("a", torch.ones(2, 2))],
     "pairs of others": [("a", 1), ("b", [1])],
     "triples": [("a", torch.ones(2, 2), 1)],
-    "a string": "weights", "a number": 3, "none": None, "nothing": {}, "an empty list": [], "bytes": b"x" * 100,
+    "a string": "weights", "a number": 3, "none": None, "nothing": {}, "an empty list": [],
+    "bytes": b"x" * 100,
     "not finite": sub(conv1_weight=torch.full((16, 1, 3, 3), float("nan"))),
     "the largest": {"a": torch.full((2, 2), 3e38)},
     "no floats": {"a": torch.ones(2, 2).long()},
-    "float8": {key: each.to(torch.float8_e4m3fn) for key, each in weights().items() if each.is_floating_point()},
+    "float8": {
+        key: each.to(torch.float8_e4m3fn)
+        for key, each in weights().items()
+        if each.is_floating_point()
+    },
     "shared storages": {f"{n}": each for each in [torch.ones(1000, 1000)] for n in range(1000)},
     "overlapping": {"a": torch.ones(10).as_strided((5, 6), (1, 1))},
     "a view far inside": {"a": torch.ones(1000)[999:].reshape(1, 1)},
@@ -281,7 +296,8 @@ def raw(name, number):
     return file.getvalue()
 
 
-RAW = ("dict of itself", "list of itself", "long", "text of 4 GB", "no stop", "memo", "marks", "tuples",
+RAW = ("dict of itself", "list of itself", "long", "text of 4 GB", "no stop", "memo", "marks",
+       "tuples",
        "tuples and memos", "tuples of two", "tuples as a key")  # fmt: skip
 
 
@@ -307,7 +323,9 @@ SAFETENSORS = {
     "half a character": header(b'{"\\ud800": %s}' % json.dumps(ONE).encode()),
     "deep": header(b'{"a":' * 10_000),
     "no such type": header({"a": {**ONE, "dtype": "F7"}}),
-    "a type that PyTorch has not": header({"a": {"dtype": "F4", "shape": [2, 16], "data_offsets": [0, 16]}}),
+    "a type that PyTorch has not": header(
+        {"a": {"dtype": "F4", "shape": [2, 16], "data_offsets": [0, 16]}}
+    ),
     "negative": header({"a": {**ONE, "data_offsets": [-1, 16]}}),
     "beyond": header({"a": {**ONE, "data_offsets": [0, 10**12]}}),
     "too large": header({"a": {**ONE, "shape": [2**40, 2**40]}}),
@@ -316,12 +334,15 @@ SAFETENSORS = {
     "twice": header(b'{"a": %s, "a": %s}' % ((json.dumps(ONE).encode(),) * 2)),
     "odd metadata": header({"__metadata__": {"format": 3}, "a": ONE}),
     "metadata of a list": header({"__metadata__": [], "a": ONE}),
-    "a megabyte of metadata": header({"__metadata__": {"format": "slimmer-1", "arch": "x" * 10**6}, "a": ONE}),
+    "a megabyte of metadata": header(
+        {"__metadata__": {"format": "slimmer-1", "arch": "x" * 10**6}, "a": ONE}
+    ),
     "a name with null": header({"a\0": ONE}),
     **{
         f"own {number}": header({"__metadata__": {"format": "slimmer-1", **meta}, "a": ONE})
         for number, meta in enumerate((
-            {}, {"arch": "cifar_resnet8"}, {"arch": "", "num_classes": "1", "input_size": "[1, 8, 8]"},
+            {}, {"arch": "cifar_resnet8"},
+            {"arch": "", "num_classes": "1", "input_size": "[1, 8, 8]"},
             {"arch": "cifar_resnet8", "num_classes": "1000000000", "input_size": "[1, 8, 8]"},
             {"arch": "cifar_resnet8", "num_classes": "-1", "input_size": "[1, 8, 8]"},
             {"arch": "cifar_resnet8", "num_classes": "1e9", "input_size": "[1, 8, 8]"},
@@ -331,7 +352,8 @@ SAFETENSORS = {
             {"arch": "cifar_resnet8", "num_classes": "4", "input_size": "[1000000000, 8, 8]"},
             {"arch": "cifar_resnet8", "num_classes": "4", "input_size": "[" * 5000},
             {"arch": "cifar_resnet8", "num_classes": "4", "input_size": "[1, 8, 8]", "plan": "{}"},
-            {"arch": "cifar_resnet8", "num_classes": "4", "input_size": "[1, 8, 8]", "plan": "[" * 5000},
+            {"arch": "cifar_resnet8", "num_classes": "4", "input_size": "[1, 8, 8]",
+             "plan": "[" * 5000},
             {"arch": "/dev/zero.py:make", "num_classes": "4", "input_size": "[1, 8, 8]"},
             {"arch": "timm/../x", "num_classes": "4", "input_size": "[1, 8, 8]"},
             {"arch": "\u202e\x1b[31m", "num_classes": "4", "input_size": "[1, 8, 8]"},
@@ -419,8 +441,9 @@ def places(folder):
     with chdir(folder), socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket.pth")
     names = [each.name for each in folder.iterdir()]
-    given = ["", ".", "a\0b.pth", "a\0b.safetensors", "\ud800.pth", "x" * 300, "x/" * 1500, os.fsdecode(b"\xff.pth"),
-             "\x1b[31m.pth", "~/net.pth", "file:///net.pth", "https://x/net.pth", "*.pth"]  # fmt: skip
+    given = ["", ".", "a\0b.pth", "a\0b.safetensors", "\ud800.pth", "x" * 300, "x/" * 1500]
+    given += [os.fsdecode(b"\xff.pth"), "\x1b[31m.pth", "~/net.pth", "file:///net.pth"]
+    given += ["https://x/net.pth", "*.pth"]
     return [
         *(str(folder / name) for name in [*names, *given]),
         *given,

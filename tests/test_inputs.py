@@ -48,13 +48,15 @@ def make():
 
 class Waves(nn.Sequential):
     def __init__(self):
-        super().__init__(nn.Conv1d(1, 8, 5), nn.BatchNorm1d(8), nn.ReLU(), nn.Conv1d(8, 12, 5), nn.ReLU())
+        first = nn.Conv1d(1, 8, 5), nn.BatchNorm1d(8), nn.ReLU()
+        super().__init__(*first, nn.Conv1d(8, 12, 5), nn.ReLU())
         self.example_inputs = torch.randn(2, 1, 40)
 
 
 class Clips(nn.Sequential):
     def __init__(self):
-        super().__init__(nn.Conv3d(2, 8, 3), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 12, 3), nn.ReLU())
+        first = nn.Conv3d(2, 8, 3), nn.BatchNorm3d(8), nn.ReLU()
+        super().__init__(*first, nn.Conv3d(8, 12, 3), nn.ReLU())
         self.example_inputs = (torch.randn(2, 2, 6, 6, 6),)
 '''
 

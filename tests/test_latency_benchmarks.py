@@ -135,8 +135,8 @@ def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_ov
     table = call(scripts.latency, "--out", tmp_path, "--table").output
     assert "\nslimmer, multiples of 64: budget: " in table
     assert (
-        f"| torch-pruning | {slim[3] / dense:.1%} | {dense / slim[3]:.2f} | {scripts.latency.told(comparisons[3])} |"
-        in table
+        f"| torch-pruning | {slim[3] / dense:.1%} | {dense / slim[3]:.2f} | "
+        f"{scripts.latency.told(comparisons[3])} |" in table
     )
     assert all(f"- {note}" in table for note in found["profile"]["notes"])
 

@@ -122,7 +122,9 @@ def test_a_vgg_is_chenyaofos_without_its_hidden_linear_layers_and_biases(
 
 
 def test_network_slimming_counts_two_per_multiply_add_and_a_little_more():
-    """Its 7.97e8 and 4.99e8 are above twice our convolutions and linear layers, by less than 1 %."""
+    """Its 7.97e8 and 4.99e8 are above twice our convolutions and linear layers, by less than 1
+    %.
+    """
     for name, printed in (("cifar_vgg19_bn", 7.97e8), ("cifar_preresnet164", 4.99e8)):
         assert 1 < printed / (2 * counted(name)[1]) < 1.01
     of_a_hundred_classes = params_of(build("cifar_preresnet164", num_classes=100))

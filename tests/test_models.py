@@ -250,7 +250,8 @@ def get_model_weights(name):
 def get_model(name, *, weights, num_classes, **options):
     assert weights is None
     plain = {"weights_backbone": None}
-    assert options.keys() == {"parts": {**plain, "aux_loss": True}, "fine": plain}.get(name, {}).keys()
+    wanted = {"parts": {**plain, "aux_loss": True}, "fine": plain}
+    assert options.keys() == wanted.get(name, {}).keys()
     heads = [nn.Linear(4, num_classes) for _ in range(1 + options.get("aux_loss", False))]
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), *heads)
 def parts(*, weights=None, aux_loss=None, weights_backbone="downloaded"): ...
@@ -259,7 +260,8 @@ class Namespace(SimpleNamespace):
     __hash__ = object.__hash__
 segmentation = Namespace()
 models = Namespace(
-    list_models=list_models, get_model_weights=get_model_weights, get_model=get_model, segmentation=segmentation,
+    list_models=list_models, get_model_weights=get_model_weights, get_model=get_model,
+    segmentation=segmentation,
     get_model_builder=lambda name: globals()[name])
 """
 TIMM = """

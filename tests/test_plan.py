@@ -1,4 +1,6 @@
-"""Plans: canonical bytes, a stable hash, and no other exception than RunError on what is no plan."""
+"""Plans: canonical bytes, a stable hash, and no other exception than RunError on what is no
+plan.
+"""
 
 import hashlib
 import json

@@ -19,7 +19,9 @@ from slimmer.pruning.self_check import check_same, example, probe
 
 
 class Counted(nn.Module):
-    """Four convolutions in a row; the view behind `second` holds that there are 8 channels of 4x4."""
+    """Four convolutions in a row; the view behind `second` holds that there are 8 channels of
+    4x4.
+    """
 
     def __init__(self):
         super().__init__()
@@ -371,7 +373,9 @@ def test_the_images_are_the_same_at_every_call_whatever_was_drawn_before():
 
 
 class Between(nn.Module):
-    """Two convolutions, and a linear layer; what stands between the convolutions is a subclass's."""
+    """Two convolutions, and a linear layer; what stands between the convolutions is a
+    subclass's.
+    """
 
     def __init__(self):
         super().__init__()

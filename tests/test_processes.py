@@ -35,7 +35,8 @@ def plain():
     return net
 
 def normed():
-    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU()]
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    layers += [nn.Conv2d(8, 8, 3, stride=2), nn.ReLU()]
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 7 * 7, 10))
     net.input_size = (1, 16, 16)
     return net

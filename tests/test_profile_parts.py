@@ -221,7 +221,9 @@ def test_no_hint_where_rounding_would_not_help(efficiency, width):
 
 @pytest.fixture
 def file(tmp_path):
-    """Convolutions of 20 channels and of 6 by depth, a linear layer to 32, a matrix to 5 classes."""
+    """Convolutions of 20 channels and of 6 by depth, a linear layer to 32, a matrix to 5
+    classes.
+    """
     value = helper.make_tensor_value_info
     shapes = {
         "first.weight": (20, 3, 1, 1),

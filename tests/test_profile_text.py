@@ -268,7 +268,8 @@ def test_a_busy_machine_is_said_first_and_the_speed_up_is_that_of_cpu_time(tmp_p
     found = busy_machine(tmp_path).to_dict()
     [line] = headline(found)
     assert line == (
-        "batch 1: the machine was too busy to use wall time; by CPU time slim is 20.00 times as fast as "
+        "batch 1: the machine was too busy to use wall time; by CPU time slim is 20.00 times as "
+        "fast as "
         "dense (95 % interval 20.00 to 20.00)."
     )
     dense, slim = table(found, "Latency")

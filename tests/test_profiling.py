@@ -340,7 +340,10 @@ def test_fewer_than_six_blocks_claim_no_interval(blocks, told, tmp_path):
     [one] = found.comparisons
     assert (one.speedup, one.low, one.high, one.verdict) == (0.5, None, None, "no interval")
     assert found.notes == (
-        f"{told}: too few for an interval. Below 6 blocks, an interval contains the true speedup less than 95 times in 100.",
+        (
+            f"{told}: too few for an interval. Below 6 blocks, an interval contains the true "
+            "speedup less than 95 times in 100."
+        ),
     )
 
 
@@ -558,7 +561,9 @@ def test_hundreds_of_blocks_take_little_memory():
 
 
 def test_of_the_network_with_more_runs_those_beside_the_others_count():
-    """Each block begins under a neighbour that makes both half as slow again, and ends without it."""
+    """Each block begins under a neighbour that makes both half as slow again, and ends without
+    it.
+    """
     dense, slim = ([np.repeat([1.5 * ms, ms], runs)] * 11 for ms, runs in ((10.0, 50), (5.0, 100)))
     assert statistics.speedup(dense, slim) == 2
     assert statistics.speedup_interval(dense, slim, seed=0) == (2, 2)

@@ -18,7 +18,9 @@ from slimmer.pruning.self_check import probe
 
 
 def off(name, plans, dtype):
-    """The largest difference between masked and pruned outputs, as a share of the output's scale."""
+    """The largest difference between masked and pruned outputs, as a share of the output's
+    scale.
+    """
     model, graph = zoo.traced(name)
     model = model if dtype == torch.float64 else zoo.make(name, dtype)
     image = zoo.images(name, dtype=dtype)

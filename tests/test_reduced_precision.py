@@ -171,7 +171,8 @@ def test_an_export_says_what_is_known_of_the_forms_that_it_writes(monkeypatch):
     here["cpu"] = "another"
     [told] = said_by_profile(found, [int8], PLAN)
     assert told.startswith(
-        "according to profile.json, measured on another machine (one, None cores): slim.int8 is slower"
+        "according to profile.json, measured on another machine (one, None cores): slim.int8 is "
+        "slower"
     )
 
 

@@ -189,7 +189,10 @@ EXPORTED = {
             "file": "runs/cifar_resnet8-1/slim.int8.onnx",
             "precision": "int8, QDQ, static, weights per channel",
             "notes": [
-                "top-1 99.17% compared with 99.44% in fp32 (-0.28 points); calibrated on 256 training images"
+                (
+                    "top-1 99.17% compared with 99.44% in fp32 (-0.28 points); calibrated on 256 "
+                    "training images"
+                )
             ],
         },
     }

@@ -21,7 +21,8 @@ from pathlib import Path
 from slimmer.pipeline.stages import start
 from slimmer.recipe import read_recipe
 torch.set_num_threads(1)
-start(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), lambda event: print(event["event"], flush=True))
+recipe, out = read_recipe(Path(sys.argv[1])), Path(sys.argv[2])
+start(recipe, out, lambda event: print(event["event"], flush=True))
 """
 
 RESUME = """

@@ -105,7 +105,9 @@ def test_masked_equals_rewritten(rewritten):
 
 @pytest.mark.slow
 def test_masked_equals_rewritten_for_every_pattern(pattern):
-    """Those without numbers in the code have the same groups as ever, and one can't be rewritten."""
+    """Those without numbers in the code have the same groups as ever, and one can't be
+    rewritten.
+    """
     if pattern == "SpectralNorm":
         with pytest.raises(ModelError, match="contains a subprogram"):
             zoo.program(pattern)
@@ -463,7 +465,10 @@ class Choosing(Auxiliary):
         (Quiet, "training skips aten.linear in aux"),
         (
             Noise,
-            "in training it does more than in eval mode, which would be lost: aten.randn_like in the top module",
+            (
+                "in training it does more than in eval mode, which would be lost: aten.randn_like "
+                "in the top module"
+            ),
         ),
         (Counting, "its program fixes the batch size"),
         (Weighted, "in training it does more than in eval mode, which would be lost: aten.mul"),
@@ -478,7 +483,10 @@ class Choosing(Auxiliary):
         ),
         (
             Choosing,
-            "can't be traced in training with one call with inputs of 2x3x6x6, in the top module (test_rewrite.py:",
+            (
+                "can't be traced in training with one call with inputs of 2x3x6x6, in the top "
+                "module (test_rewrite.py:"
+            ),
         ),
     ],
 )

@@ -1,4 +1,6 @@
-"""Where a run lives: no directory is taken twice, and what is no run, or not finished, is refused."""
+"""Where a run lives: no directory is taken twice, and what is no run, or not finished, is
+refused.
+"""
 
 import json
 from pathlib import Path

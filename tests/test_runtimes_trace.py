@@ -1,4 +1,6 @@
-"""What explains a timing: the nodes of a profiled session, and a first use in a process of its own."""
+"""What explains a timing: the nodes of a profiled session, and a first use in a process of its
+own.
+"""
 
 import json
 import subprocess

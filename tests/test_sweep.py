@@ -260,7 +260,10 @@ def test_a_second_sweep_in_the_same_place_is_refused(here):
 
 
 def test_commands_run_side_by_side_and_no_more_than_that():
-    code = "import sys, time; print('a\\nb', file=sys.stderr, end=''); time.sleep(0.3); sys.exit(int(sys.argv[1]))"
+    code = (
+        "import sys, time; print('a\\nb', file=sys.stderr, end=''); time.sleep(0.3); "
+        "sys.exit(int(sys.argv[1]))"
+    )
     commands = {str(code_): [sys.executable, "-c", code, str(code_)] for code_ in range(3)}
     running, most, said, codes = 0, 0, [], {}
     for each in side_by_side(commands, 2):
@@ -277,7 +280,8 @@ def test_closing_stops_what_runs_also_where_it_ignores_ctrl_c(monkeypatch):
     monkeypatch.setattr("slimmer.pipeline.parallel_runs.GRACE", 0.5)
     code = (
         "import os, signal, sys, time\n"
-        "signal.signal(signal.SIGINT, signal.SIG_IGN if sys.argv[1] == 'deaf' else signal.default_int_handler)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN if sys.argv[1] == 'deaf' else "
+        "signal.default_int_handler)\n"
         "print(os.getpid(), file=sys.stderr, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -354,7 +358,10 @@ def test_a_row_that_was_begun_is_resumed_and_one_killed_at_its_beginning_starts_
 
 def test_rows_that_fail_are_noted_with_their_own_words_and_the_others_go_on(here, monkeypatch):
     endings = {
-        "seed=0": "print('dense: 1 FLOP\\nError: budget: below reach\\n  give more', file=sys.stderr); sys.exit(2)",
+        "seed=0": (
+            "print('dense: 1 FLOP\\nError: budget: below reach\\n  give more', file=sys.stderr); "
+            "sys.exit(2)"
+        ),
         "seed=1": "print('Traceback\\nZeroDivisionError: a bug', file=sys.stderr); sys.exit(1)",
         "seed=2": "os.kill(os.getpid(), 9)",
     }

@@ -38,7 +38,9 @@ def make():
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with a network and data of Python files, each of which leaves a mark when it is run."""
+    """A folder with a network and data of Python files, each of which leaves a mark when it is
+    run.
+    """
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(NET.format(mark=str(tmp_path / "net ran")))

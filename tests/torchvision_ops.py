@@ -12,7 +12,10 @@ import torch
 
 LIBRARIES = []  # what is defined lives as long as its library
 BOXES = "Tensor dets, Tensor scores, float iou_threshold"
-ROIS = "Tensor input, Tensor rois, float scale, int height, int width, int sampling_ratio, bool aligned"
+ROIS = (
+    "Tensor input, Tensor rois, float scale, int height, int width, "
+    "int sampling_ratio, bool aligned"
+)
 
 
 def detection():

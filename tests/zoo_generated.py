@@ -73,7 +73,9 @@ class Projection(Block):
 
 
 class Padded(Block):
-    """Option A: the shortcut has every second position, and zeros for the channels that it lacks."""
+    """Option A: the shortcut has every second position, and zeros for the channels that it
+    lacks.
+    """
 
     def build(self, a, b, _c):
         self.before, self.behind = a % 3, b % 3
@@ -332,8 +334,9 @@ class Repeated(Block):
 
 
 BLOCKS = (
-    Conv, Residual, Projection, Padded, Dense, Parallel, Gate, Map, Depthwise, Grouped, CrossStage, HalfWorked, Shuffle,
-    Gated, Larger, Pool, Pixels, Transposed, Scale, Standardised, Parametrised, Attention, Tokens, Twice, Counted,
+    Conv, Residual, Projection, Padded, Dense, Parallel, Gate, Map, Depthwise, Grouped, CrossStage,
+    HalfWorked, Shuffle, Gated, Larger, Pool, Pixels, Transposed, Scale, Standardised, Parametrised,
+    Attention, Tokens, Twice, Counted,
     Repeated,
 )  # fmt: skip
 WIDEST, ASKED = 24, 4

@@ -14,7 +14,8 @@ FOLDER = Path(__file__).parent
 TARGETS = {"f": "half of the FLOPs", "p": "half of the parameters"}
 NOT_AT_HAND = "The paper's targets for this table are not at hand; 50 % is that of its table 5."
 TRAINING = (
-    "Reconstructed: the paper's training is not at hand; 160 epochs, learning rate 0.1 with drops, batch 64 and "
+    "Reconstructed: the paper's training is not at hand; 160 epochs, learning rate 0.1 with "
+    "drops, batch 64 and "
     "decay 1e-4 are those of Network Slimming (Liu et al. 2017)."
 )
 MASKS = "Masks are trained for the first three quarters; the last quarter trains the network that is left."
@@ -26,9 +27,12 @@ EXPECTED = {
         "its latency is 22.45 +- 1.17 ms (table 6)."
     ),
     "table1/vgg19_maskconvnet_f": (
-        "Expected: not measured yet. The paper's table 5 has 92.17 +- 0.25 % at 50.07 +- 2.70 % of the FLOPs and "
-        "91.18 +- 1.68 % of the parameters removed, over ten other pairs of multipliers: see ../table5.yaml. Its table "
-        "6, at 50 %: 51.91 +- 2.46 % of the FLOPs removed, 12.94 +- 0.42 ms where dense takes 22.45 +- 1.17."
+        "Expected: not measured yet. The paper's table 5 has 92.17 +- 0.25 % at 50.07 +- 2.70 % "
+        "of the FLOPs and "
+        "91.18 +- 1.68 % of the parameters removed, over ten other pairs of multipliers: see "
+        "../table5.yaml. Its table "
+        "6, at 50 %: 51.91 +- 2.46 % of the FLOPs removed, 12.94 +- 0.42 ms where dense takes "
+        "22.45 +- 1.17."
     ),
 }
 
@@ -106,8 +110,10 @@ def _both_targets(key: str, network: Network) -> tuple[str, str]:
 
 def _network_slimming(key: str, network: Network, target: str) -> tuple[str, str]:
     source = (
-        "Training, penalty and first scale are the publication's; in place of training twice, the penalty acts on the "
-        "first three quarters, so that the epochs are those of MaskConvNet. Scores are cut to the budget, not at a "
+        "Training, penalty and first scale are the publication's; in place of training twice, "
+        "the penalty acts on the "
+        "first three quarters, so that the epochs are those of MaskConvNet. Scores are cut to "
+        "the budget, not at a "
         f"percentile. {NOT_AT_HAND}"
     )
     method = f"name: network_slimming|sparsify: 0.75|strength: {network.strength}|scale_start: 0.5"
@@ -118,8 +124,10 @@ def _network_slimming(key: str, network: Network, target: str) -> tuple[str, str
 
 def _l1(key: str, network: Network, target: str) -> tuple[str, str]:
     source = (
-        f"DENSE is the run of recipes/paper/table1/{key}_dense.yaml. 40 epochs at 0.001 follow the publication (a "
-        "constant rate), whose ratios by layer the budget replaces; layers are compared by their sensitivity and by "
+        f"DENSE is the run of recipes/paper/table1/{key}_dense.yaml. 40 epochs at 0.001 follow "
+        "the publication (a "
+        "constant rate), whose ratios by layer the budget replaces; layers are compared by their "
+        "sensitivity and by "
         f"what their filters cost. {NOT_AT_HAND}"
     )
     method = "name: l1|sensitivity: 2|priced: true"
@@ -132,9 +140,12 @@ def _l1(key: str, network: Network, target: str) -> tuple[str, str]:
 def _bar(key: str, network: Network, target: str) -> tuple[str, str]:
     limited = {"f": "FLOPs", "p": "parameters"}[target]
     source = (
-        f"DENSE is the run of recipes/paper/table1/{key}_dense.yaml. Reconstructed after one public implementation: "
-        "80 epochs under gates, then 50, decay 5e-4, the dense network as teacher (0.9, temperature 4). The learning "
-        f"rate is ours; the publication limits activation volume where the budget limits {limited}. {NOT_AT_HAND}"
+        f"DENSE is the run of recipes/paper/table1/{key}_dense.yaml. Reconstructed after one "
+        "public implementation: "
+        "80 epochs under gates, then 50, decay 5e-4, the dense network as teacher (0.9, "
+        "temperature 4). The learning "
+        "rate is ours; the publication limits activation volume where the budget limits "
+        f"{limited}. {NOT_AT_HAND}"
     )
     title = _compared(network, "BAR (Lemaire et al. 2019)", target)
     method = "name: bar|sparsify: 0.615"

@@ -157,7 +157,9 @@ def _positions(written: str, size: int) -> tuple[tuple[int, ...], ...]:
 
 
 def fixing_lines(name: str) -> set[int]:
-    """The lines of its file that a pattern, or a module of the zoo's in it, marks with `# fixes`."""
+    """The lines of its file that a pattern, or a module of the zoo's in it, marks with `#
+    fixes`.
+    """
     found = set()
     for kind in {
         type(module)

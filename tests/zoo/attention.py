@@ -15,8 +15,8 @@ class NonLocal(nn.Module):
                +----------------------------------------------------------------------+
 
     Groups:
-        stem 5: stem.weight[0] stem.bias[0] q.weight[1] k.weight[1] v.weight[1] out.weight[0] out.bias[0]
-            fc.weight[1]
+        stem 5: stem.weight[0] stem.bias[0] q.weight[1] k.weight[1] v.weight[1] out.weight[0]
+            out.bias[0] fc.weight[1]
         v 4: v.weight[0] v.bias[0] out.weight[1]
     Fixed:
         q 2/2: a product of activations summed over channels: aten.bmm
@@ -51,8 +51,8 @@ class ScaledDot(nn.Module):
                                     +-----------------------------+
 
     Groups:
-        patch 4: patch.weight[0] patch.bias[0] q.weight[1] k.weight[1] v.weight[1] out.weight[0] out.bias[0]
-            fc.weight[1]
+        patch 4: patch.weight[0] patch.bias[0] q.weight[1] k.weight[1] v.weight[1] out.weight[0]
+            out.bias[0] fc.weight[1]
         v 6: v.weight[0] v.bias[0] out.weight[1]
     Fixed:
         q 3/3: a product of activations summed over channels: aten.scaled_dot_product_attention
@@ -117,8 +117,8 @@ class OwnMaps(nn.Module):
                +-> v (depthwise) ----^
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] q.weight[0] q.bias[0] k.weight[0] k.bias[0] v.weight[0] v.bias[0]
-            conv.weight[1]
+        stem 4: stem.weight[0] stem.bias[0] q.weight[0] q.bias[0] k.weight[0] k.bias[0] v.weight[0]
+            v.bias[0] conv.weight[1]
         conv 5: conv.weight[0] conv.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output

@@ -12,8 +12,8 @@ class CalledTwice(nn.Module):
     x -> stem -> conv -> bn -> relu -> conv -> bn -> relu -> pool -> fc ->
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0] bn.weight[0] bn.bias[0] bn.running_mean[0]
-            bn.running_var[0] fc.weight[1]
+        stem 4: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0] bn.weight[0] bn.bias[0]
+            bn.running_mean[0] bn.running_var[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
     """
@@ -69,9 +69,9 @@ class SharedModule(nn.Module):
     x -> stem -> block.0 -> bn -> relu -> again (which is block.0) -> fc (after the mean) ->
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] block.0.weight[1] block.0.weight[0] block.0.bias[0] block.1.weight[0]
-            block.1.bias[0] block.1.running_mean[0] block.1.running_var[0] fc.weight[1] again.weight[1]
-            again.weight[0] again.bias[0]
+        stem 4: stem.weight[0] stem.bias[0] block.0.weight[1] block.0.weight[0] block.0.bias[0]
+            block.1.weight[0] block.1.bias[0] block.1.running_mean[0] block.1.running_var[0]
+            fc.weight[1] again.weight[1] again.weight[0] again.bias[0]
     Fixed:
         fc 2/2: the network's output
     """

@@ -11,8 +11,10 @@ class Chain(nn.Module):
     x -> conv1 -> bn1 -> relu -> conv2 -> bn2 -> relu -> pool -> fc ->
 
     Groups:
-        conv1 4: conv1.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0] conv2.weight[1]
-        conv2 5: conv2.weight[0] bn2.weight[0] bn2.bias[0] bn2.running_mean[0] bn2.running_var[0] fc.weight[1]
+        conv1 4: conv1.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0]
+            conv2.weight[1]
+        conv2 5: conv2.weight[0] bn2.weight[0] bn2.bias[0] bn2.running_mean[0] bn2.running_var[0]
+            fc.weight[1]
     Fixed:
         fc 3/3: the network's output
     """
@@ -103,7 +105,8 @@ class OneAxis(nn.Module):
     x (3, 9) -> conv1 -> bn -> relu -> max pool -> conv2 -> fc (after the mean) ->
 
     Groups:
-        conv1 4: conv1.weight[0] bn.weight[0] bn.bias[0] bn.running_mean[0] bn.running_var[0] conv2.weight[1]
+        conv1 4: conv1.weight[0] bn.weight[0] bn.bias[0] bn.running_mean[0] bn.running_var[0]
+            conv2.weight[1]
         conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -129,7 +132,8 @@ class ThreeAxes(nn.Module):
     x (3, 5, 5, 5) -> conv1 -> bn -> relu -> max pool -> up -> conv2 -> fc (after the mean) ->
 
     Groups:
-        conv1 4: conv1.weight[0] bn.weight[0] bn.bias[0] bn.running_mean[0] bn.running_var[0] up.weight[0]
+        conv1 4: conv1.weight[0] bn.weight[0] bn.bias[0] bn.running_mean[0] bn.running_var[0]
+            up.weight[0]
         up 3: up.weight[1] up.bias[0] conv2.weight[1]
         conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
@@ -158,7 +162,8 @@ class Tokens(nn.Module):
                                                      tokens -> head -> +------------------------^
 
     Groups:
-        patch 4: patch.weight[0] patch.bias[0] fc1.weight[1] fc2.weight[0] fc2.bias[0] head.weight[1]
+        patch 4: patch.weight[0] patch.bias[0] fc1.weight[1] fc2.weight[0] fc2.bias[0]
+            head.weight[1]
         fc1 6: fc1.weight[0] fc1.bias[0] fc2.weight[1]
     Fixed:
         head 2/2: the network's output

@@ -12,10 +12,10 @@ class Concatenation(nn.Module):
                +------------^
 
     Groups:
-        stem 3: stem.weight[0] stem.bias[0] conv1.weight[1] bn.weight[0] bn.bias[0] bn.running_mean[0]
-            bn.running_var[0] conv2.weight[1]
-        conv1 4: conv1.weight[0] conv1.bias[0] bn.weight[0]=3,4,5,6 bn.bias[0]=3,4,5,6 bn.running_mean[0]=3,4,5,6
-            bn.running_var[0]=3,4,5,6 conv2.weight[1]=3,4,5,6
+        stem 3: stem.weight[0] stem.bias[0] conv1.weight[1] bn.weight[0] bn.bias[0]
+            bn.running_mean[0] bn.running_var[0] conv2.weight[1]
+        conv1 4: conv1.weight[0] conv1.bias[0] bn.weight[0]=3,4,5,6 bn.bias[0]=3,4,5,6
+            bn.running_mean[0]=3,4,5,6 bn.running_var[0]=3,4,5,6 conv2.weight[1]=3,4,5,6
         conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -44,11 +44,11 @@ class DenseBlock(nn.Module):
                +-------------------------------------------------^
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0]
-            conv1.weight[1] bn2.weight[0] bn2.bias[0] bn2.running_mean[0] bn2.running_var[0] conv2.weight[1]
-            fc.weight[1]
-        conv1 2: conv1.weight[0] conv1.bias[0] bn2.weight[0]=4,5 bn2.bias[0]=4,5 bn2.running_mean[0]=4,5
-            bn2.running_var[0]=4,5 conv2.weight[1]=4,5 fc.weight[1]=4,5
+        stem 4: stem.weight[0] stem.bias[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0]
+            bn1.running_var[0] conv1.weight[1] bn2.weight[0] bn2.bias[0] bn2.running_mean[0]
+            bn2.running_var[0] conv2.weight[1] fc.weight[1]
+        conv1 2: conv1.weight[0] conv1.bias[0] bn2.weight[0]=4,5 bn2.bias[0]=4,5
+            bn2.running_mean[0]=4,5 bn2.running_var[0]=4,5 conv2.weight[1]=4,5 fc.weight[1]=4,5
         conv2 3: conv2.weight[0] conv2.bias[0] fc.weight[1]=6,7,8
     Fixed:
         fc 2/2: the network's output
@@ -79,10 +79,11 @@ class Inception(nn.Module):
                +-> max pool -> pooled (1x1) -----------^
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] one.weight[1] three_reduce.weight[1] five_reduce.weight[1] pooled.weight[1]
+        stem 4: stem.weight[0] stem.bias[0] one.weight[1] three_reduce.weight[1]
+            five_reduce.weight[1] pooled.weight[1]
         one 2: one.weight[0] one.bias[0] head.weight[1]
-        three_reduce 3: three_reduce.weight[0] three_reduce.bias[0] bn.weight[0] bn.bias[0] bn.running_mean[0]
-            bn.running_var[0] three.weight[1]
+        three_reduce 3: three_reduce.weight[0] three_reduce.bias[0] bn.weight[0] bn.bias[0]
+            bn.running_mean[0] bn.running_var[0] three.weight[1]
         three 4: three.weight[0] three.bias[0] head.weight[1]=2,3,4,5
         five_reduce 2: five_reduce.weight[0] five_reduce.bias[0] five.weight[1]
         five 3: five.weight[0] five.bias[0] head.weight[1]=6,7,8

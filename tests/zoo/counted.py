@@ -85,9 +85,10 @@ class Res2(nn.Module):
 
     Rewritten:
         conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 conv2.weight[1]=0,1
-        conv1#2 2: conv1.weight[0]=2,3 conv1.bias[0]=2,3 bn.weight[0] bn.bias[0] bn.running_mean[0] bn.running_var[0]
-            mid.weight[1]
-        conv1#3 2: conv1.weight[0]=4,5 conv1.bias[0]=4,5 mid.weight[0] mid.bias[0] last.weight[1] conv2.weight[1]=2,3
+        conv1#2 2: conv1.weight[0]=2,3 conv1.bias[0]=2,3 bn.weight[0] bn.bias[0] bn.running_mean[0]
+            bn.running_var[0] mid.weight[1]
+        conv1#3 2: conv1.weight[0]=4,5 conv1.bias[0]=4,5 mid.weight[0] mid.bias[0] last.weight[1]
+            conv2.weight[1]=2,3
         last 2: last.weight[0] last.bias[0] conv2.weight[1]=4,5
         conv2 3: conv2.weight[0] conv2.bias[0] fc.weight[1]
     """
@@ -119,9 +120,11 @@ class Overlap(nn.Module):
     Rewritten:
         conv1 1: conv1.weight[0]=0 conv1.bias[0]=0 conv2.weight[1]=0
         conv1#2 1: conv1.weight[0]=1 conv1.bias[0]=1 conv2.weight[1]=1 conv4.weight[1]=0
-        conv1#3 1: conv1.weight[0]=2 conv1.bias[0]=2 conv2.weight[1]=2 conv3.weight[1]=0 conv4.weight[1]=1
+        conv1#3 1: conv1.weight[0]=2 conv1.bias[0]=2 conv2.weight[1]=2 conv3.weight[1]=0
+            conv4.weight[1]=1
         conv1#4 2: conv1.weight[0]=4,5 conv1.bias[0]=4,5 conv3.weight[1]=2,3
-        conv2 5: conv2.weight[0] conv2.bias[0] conv3.weight[0] conv3.bias[0] conv4.weight[0] conv4.bias[0] fc.weight[1]
+        conv2 5: conv2.weight[0] conv2.bias[0] conv3.weight[0] conv3.bias[0] conv4.weight[0]
+            conv4.bias[0] fc.weight[1]
     Held:
         conv1 1/6: a channel selected by its index: aten.select
     """
@@ -246,11 +249,12 @@ class Modes(nn.Module):
                                          the mean) -> +-> conv3, path ----------^
 
     Rewritten:
-        conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 bn.weight[0]=0,1 bn.bias[0]=0,1 bn.running_mean[0]=0,1
-            bn.running_var[0]=0,1 conv2.weight[1]
-        conv1#2 4: conv1.weight[0]=2,3,4,5 conv1.bias[0]=2,3,4,5 bn.weight[0]=2,3,4,5 bn.bias[0]=2,3,4,5
-            bn.running_mean[0]=2,3,4,5 bn.running_var[0]=2,3,4,5 conv3.weight[1]
-        conv2 4: conv2.weight[0] conv2.bias[0] running_mean[0] running_var[0] conv3.weight[0] conv3.bias[0] fc.weight[1]
+        conv1 2: conv1.weight[0]=0,1 conv1.bias[0]=0,1 bn.weight[0]=0,1 bn.bias[0]=0,1
+            bn.running_mean[0]=0,1 bn.running_var[0]=0,1 conv2.weight[1]
+        conv1#2 4: conv1.weight[0]=2,3,4,5 conv1.bias[0]=2,3,4,5 bn.weight[0]=2,3,4,5
+            bn.bias[0]=2,3,4,5 bn.running_mean[0]=2,3,4,5 bn.running_var[0]=2,3,4,5 conv3.weight[1]
+        conv2 4: conv2.weight[0] conv2.bias[0] running_mean[0] running_var[0] conv3.weight[0]
+            conv3.bias[0] fc.weight[1]
     """
 
     def __init__(self):

@@ -10,8 +10,8 @@ class Depthwise(nn.Module):
     x -> stem -> depthwise (groups=4) -> bn -> relu6 -> pointwise -> pool -> fc ->
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] depthwise.weight[0] bn.weight[0] bn.bias[0] bn.running_mean[0]
-            bn.running_var[0] pointwise.weight[1]
+        stem 4: stem.weight[0] stem.bias[0] depthwise.weight[0] bn.weight[0] bn.bias[0]
+            bn.running_mean[0] bn.running_var[0] pointwise.weight[1]
         pointwise 5: pointwise.weight[0] pointwise.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -37,8 +37,8 @@ class DepthwiseMultiplier(nn.Module):
     x -> stem -> depthwise (3 -> 6, groups=3) -> relu -> fc (after the mean) ->
 
     Groups:
-        stem 3: stem.weight[0] stem.bias[0] depthwise.weight[0]=0-1,2-3,4-5 depthwise.bias[0]=0-1,2-3,4-5
-            fc.weight[1]=0-1,2-3,4-5
+        stem 3: stem.weight[0] stem.bias[0] depthwise.weight[0]=0-1,2-3,4-5
+            depthwise.bias[0]=0-1,2-3,4-5 fc.weight[1]=0-1,2-3,4-5
     Fixed:
         fc 2/2: the network's output
     """
@@ -59,8 +59,8 @@ class Grouped(nn.Module):
     x -> stem -> grouped (4 -> 6, groups=2) -> relu -> conv -> pool -> fc ->
 
     Groups:
-        stem 2: stem.weight[0]=0-1,2-3 stem.bias[0]=0-1,2-3 grouped.weight[0]=0-2,3-5 grouped.bias[0]=0-2,3-5
-            conv.weight[1]=0-2,3-5
+        stem 2: stem.weight[0]=0-1,2-3 stem.bias[0]=0-1,2-3 grouped.weight[0]=0-2,3-5
+            grouped.bias[0]=0-2,3-5 conv.weight[1]=0-2,3-5
         conv 4: conv.weight[0] conv.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -86,10 +86,11 @@ class GroupedResidual(nn.Module):
                +--------------------------------------------------------------------------^
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] narrow.weight[1] widen.weight[0] widen.bias[0] fc.weight[1]
+        stem 4: stem.weight[0] stem.bias[0] narrow.weight[1] widen.weight[0] widen.bias[0]
+            fc.weight[1]
         narrow 3: narrow.weight[0]=0-1,2-3,4-5 bn.weight[0]=0-1,2-3,4-5 bn.bias[0]=0-1,2-3,4-5
-            bn.running_mean[0]=0-1,2-3,4-5 bn.running_var[0]=0-1,2-3,4-5 grouped.weight[0]=0-1,2-3,4-5
-            grouped.bias[0]=0-1,2-3,4-5 widen.weight[1]=0-1,2-3,4-5
+            bn.running_mean[0]=0-1,2-3,4-5 bn.running_var[0]=0-1,2-3,4-5
+            grouped.weight[0]=0-1,2-3,4-5 grouped.bias[0]=0-1,2-3,4-5 widen.weight[1]=0-1,2-3,4-5
     Fixed:
         fc 2/2: the network's output
     """
@@ -118,8 +119,9 @@ class GroupsAdded(nn.Module):
 
     Groups:
         stem 3: stem.weight[0]=0+3,1+4,2+5 stem.bias[0]=0+3,1+4,2+5 grouped.weight[1]
-        grouped 4: grouped.weight[0]=0+4,1+5,2+6,3+7 bn.weight[0]=0+4,1+5,2+6,3+7 bn.bias[0]=0+4,1+5,2+6,3+7
-            bn.running_mean[0]=0+4,1+5,2+6,3+7 bn.running_var[0]=0+4,1+5,2+6,3+7 conv.weight[1]
+        grouped 4: grouped.weight[0]=0+4,1+5,2+6,3+7 bn.weight[0]=0+4,1+5,2+6,3+7
+            bn.bias[0]=0+4,1+5,2+6,3+7 bn.running_mean[0]=0+4,1+5,2+6,3+7
+            bn.running_var[0]=0+4,1+5,2+6,3+7 conv.weight[1]
         conv 5: conv.weight[0] conv.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -164,15 +166,17 @@ class InvertedResidual(nn.Module):
     """MobileNet's block: wide inside, depthwise, gated by squeeze-and-excitation, narrow again,
     added.
 
-    x -> stem -+-> expand -> relu6 -> depthwise -> hardswish -+--------------------> (*) -> project
-    -> (+) -> fc ->
-               |                                              +-> mean -> fc1 -> fc2 -^                 ^
-               +----------------------------------------------------------------------------------------+
+    x -> stem -+-> expand -> relu6 -> depthwise -> hardswish -+---> (*) -> project -> (+) -> fc ->
+               |                                              +-> se -^                ^
+               +-----------------------------------------------------------------------+
+
+    se: mean -> fc1 -> fc2
 
     Groups:
-        stem 3: stem.weight[0] stem.bias[0] expand.weight[1] project.weight[0] project.bias[0] fc.weight[1]
-        expand 6: expand.weight[0] expand.bias[0] depthwise.weight[0] depthwise.bias[0] fc1.weight[1] fc2.weight[0]
-            fc2.bias[0] project.weight[1]
+        stem 3: stem.weight[0] stem.bias[0] expand.weight[1] project.weight[0] project.bias[0]
+            fc.weight[1]
+        expand 6: expand.weight[0] expand.bias[0] depthwise.weight[0] depthwise.bias[0]
+            fc1.weight[1] fc2.weight[0] fc2.bias[0] project.weight[1]
         fc1 2: fc1.weight[0] fc1.bias[0] fc2.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -202,8 +206,8 @@ class TransposedGroups(nn.Module):
     the mean) ->
 
     Groups:
-        conv1 4: conv1.weight[0] conv1.bias[0] up1.weight[0] up1#groups[0] up1#out_channels[0] up1.bias[0]
-            conv2.weight[1]
+        conv1 4: conv1.weight[0] conv1.bias[0] up1.weight[0] up1#groups[0] up1#out_channels[0]
+            up1.bias[0] conv2.weight[1]
         conv2 2: conv2.weight[0]=0-2,3-5 conv2.bias[0]=0-2,3-5 up2.weight[0]=0-2,3-5 up2#groups[0]
             up2#out_channels[0]=0-1,2-3 up2.bias[0]=0-1,2-3 conv3.weight[1]=0-1,2-3
         conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]

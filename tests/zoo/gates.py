@@ -12,7 +12,8 @@ class SqueezeExcite(nn.Module):
                +-> pool -> reduce -> relu -> expand -> sigmoid -^
 
     Groups:
-        stem 6: stem.weight[0] stem.bias[0] reduce.weight[1] expand.weight[0] expand.bias[0] fc.weight[1]
+        stem 6: stem.weight[0] stem.bias[0] reduce.weight[1] expand.weight[0] expand.bias[0]
+            fc.weight[1]
         reduce 3: reduce.weight[0] reduce.bias[0] expand.weight[1]
     Fixed:
         fc 2/2: the network's output

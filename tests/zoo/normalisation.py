@@ -12,7 +12,8 @@ class InstanceNorms(nn.Module):
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] affine.weight[0] affine.bias[0] conv2.weight[1]
-        conv2 5: conv2.weight[0] conv2.bias[0] tracked.running_mean[0] tracked.running_var[0] conv3.weight[1]
+        conv2 5: conv2.weight[0] conv2.bias[0] tracked.running_mean[0] tracked.running_var[0]
+            conv3.weight[1]
         conv3 6: conv3.weight[0] conv3.bias[0] bare#num_features[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -39,7 +40,8 @@ class BareBatchNorm(nn.Module):
     x -> conv1 -> bn1 (no parameters) -> conv2 -> bn2 (nothing at all) -> fc (after the maximum) ->
 
     Groups:
-        conv1 4: conv1.weight[0] conv1.bias[0] bn1.running_mean[0] bn1.running_var[0] conv2.weight[1]
+        conv1 4: conv1.weight[0] conv1.bias[0] bn1.running_mean[0] bn1.running_var[0]
+            conv2.weight[1]
         conv2 5: conv2.weight[0] conv2.bias[0] bn2#num_features[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -67,8 +69,8 @@ class GroupNorms(nn.Module):
         conv1 3: conv1.weight[0]=0-1,2-3,4-5 conv1.bias[0]=0-1,2-3,4-5 two#num_groups[0]
             two#num_channels[0]=0-1,2-3,4-5 two.weight[0]=0-1,2-3,4-5 two.bias[0]=0-1,2-3,4-5
             conv2.weight[1]=0-1,2-3,4-5
-        conv2 2: conv2.weight[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 bare#num_groups[0] bare#num_channels[0]=0-1,2-3
-            conv3.weight[1]=0-1,2-3
+        conv2 2: conv2.weight[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 bare#num_groups[0]
+            bare#num_channels[0]=0-1,2-3 conv3.weight[1]=0-1,2-3
     Fixed:
         conv3 4/4: normalization statistics over several channels: aten.group_norm
         fc 2/2: the network's output

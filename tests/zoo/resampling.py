@@ -12,7 +12,8 @@ class Transposed(nn.Module):
 
     Groups:
         conv1 4: conv1.weight[0] conv1.bias[0] up.weight[0]
-        up 3: up.weight[1] bn.weight[0] bn.bias[0] bn.running_mean[0] bn.running_var[0] conv2.weight[1]
+        up 3: up.weight[1] bn.weight[0] bn.bias[0] bn.running_mean[0] bn.running_var[0]
+            conv2.weight[1]
         conv2 5: conv2.weight[0] conv2.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -169,7 +170,8 @@ class Unpooled(nn.Module):
                             +-> places ---^
 
     Groups:
-        conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1] conv2.weight[0] conv2.bias[0] conv3.weight[1]
+        conv1 4: conv1.weight[0] conv1.bias[0] conv2.weight[1] conv2.weight[0] conv2.bias[0]
+            conv3.weight[1]
         conv3 5: conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output

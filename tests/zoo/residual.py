@@ -14,9 +14,10 @@ class Identity(nn.Module):
                +------------------------------------------^
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] conv1.weight[1] conv2.weight[0] bn2.weight[0] bn2.bias[0]
-            bn2.running_mean[0] bn2.running_var[0] fc.weight[1]
-        conv1 6: conv1.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0] conv2.weight[1]
+        stem 4: stem.weight[0] stem.bias[0] conv1.weight[1] conv2.weight[0] bn2.weight[0]
+            bn2.bias[0] bn2.running_mean[0] bn2.running_var[0] fc.weight[1]
+        conv1 6: conv1.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0]
+            conv2.weight[1]
     Fixed:
         fc 3/3: the network's output
     """
@@ -45,7 +46,8 @@ class Projection(nn.Module):
 
     Groups:
         stem 4: stem.weight[0] stem.bias[0] conv1.weight[1] shortcut.weight[1]
-        conv1 5: conv1.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0] conv2.weight[1]
+        conv1 5: conv1.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0]
+            conv2.weight[1]
         conv2 6: conv2.weight[0] shortcut.weight[0] shortcut.bias[0] fc.weight[1]
     Fixed:
         fc 3/3: the network's output
@@ -76,8 +78,9 @@ class OptionA(nn.Module):
     meets a zero can go alone: then the pad adds one zero less.
 
     Groups:
-        stem 2: stem.weight[0] stem.bias[0] conv1.weight[0]=1,2 conv1.bias[0]=1,2 conv2.weight[0]=2,3
-            conv2.bias[0]=2,3 conv1.weight[1] conv2.weight[1]=1,2 fc.weight[1]=2,3
+        stem 2: stem.weight[0] stem.bias[0] conv1.weight[0]=1,2 conv1.bias[0]=1,2
+            conv2.weight[0]=2,3 conv2.bias[0]=2,3 conv1.weight[1] conv2.weight[1]=1,2
+            fc.weight[1]=2,3
         conv1 1: conv1.weight[0]=0 conv1.bias[0]=0 pad1#before[0] conv2.weight[0]=1 conv2.bias[0]=1
             conv2.weight[1]=0 fc.weight[1]=1
         conv1#2 1: conv1.weight[0]=3 conv1.bias[0]=3 pad1#after[0] conv2.weight[0]=4 conv2.bias[0]=4
@@ -112,7 +115,8 @@ class ForeignPad(nn.Module):
                +-> 0 xx 0 --^
 
     Groups:
-        stem 2: stem.weight[0] stem.bias[0] conv.weight[0]=1,2 conv.bias[0]=1,2 conv.weight[1] fc.weight[1]=1,2
+        stem 2: stem.weight[0] stem.bias[0] conv.weight[0]=1,2 conv.bias[0]=1,2 conv.weight[1]
+            fc.weight[1]=1,2
     Fixed:
         conv 2/4: zeros added by padding: aten.pad in the top module (zoo/residual.py:
         fc 3/3: the network's output
@@ -143,10 +147,11 @@ class PreActivation(nn.Module):
                -> +---------------------------------------------------^
 
     Groups:
-        stem 4: stem.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0] conv1.weight[1]
-            conv2.weight[0] conv2.bias[0] bn3.weight[0] bn3.bias[0] bn3.running_mean[0] bn3.running_var[0] fc.weight[1]
-        conv1 5: conv1.weight[0] conv1.bias[0] bn2.weight[0] bn2.bias[0] bn2.running_mean[0] bn2.running_var[0]
-            conv2.weight[1]
+        stem 4: stem.weight[0] bn1.weight[0] bn1.bias[0] bn1.running_mean[0] bn1.running_var[0]
+            conv1.weight[1] conv2.weight[0] conv2.bias[0] bn3.weight[0] bn3.bias[0]
+            bn3.running_mean[0] bn3.running_var[0] fc.weight[1]
+        conv1 5: conv1.weight[0] conv1.bias[0] bn2.weight[0] bn2.bias[0] bn2.running_mean[0]
+            bn2.running_var[0] conv2.weight[1]
     Fixed:
         fc 3/3: the network's output
     """
@@ -172,7 +177,8 @@ class LayerScale(nn.Module):
                +------------------------^
 
     Groups:
-        stem 4: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0] conv.bias[0] gamma[0] fc.weight[1]
+        stem 4: stem.weight[0] stem.bias[0] conv.weight[1] conv.weight[0] conv.bias[0] gamma[0]
+            fc.weight[1]
     Fixed:
         fc 2/2: the network's output
     """

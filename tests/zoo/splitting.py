@@ -13,7 +13,8 @@ class Chunk(nn.Module):
                              +-> b -> conv3 --^
 
     Groups:
-        conv1 3: conv1.weight[0]=0+3,1+4,2+5 conv1.bias[0]=0+3,1+4,2+5 conv2.weight[1] conv3.weight[1]
+        conv1 3: conv1.weight[0]=0+3,1+4,2+5 conv1.bias[0]=0+3,1+4,2+5 conv2.weight[1]
+            conv3.weight[1]
         conv2 4: conv2.weight[0] conv2.bias[0] conv3.weight[0] conv3.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -43,7 +44,8 @@ class CrossStage(nn.Module):
                                   +-> m -> (+ b) -^
 
     Groups:
-        cv1 2: cv1.weight[0]=0+2,1+3 cv1.bias[0]=0+2,1+3 m.weight[1] m.weight[0] m.bias[0] cv2.weight[1]=0+2+4,1+3+5
+        cv1 2: cv1.weight[0]=0+2,1+3 cv1.bias[0]=0+2,1+3 m.weight[1] m.weight[0] m.bias[0]
+            cv2.weight[1]=0+2+4,1+3+5
         cv2 5: cv2.weight[0] cv2.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output
@@ -74,8 +76,8 @@ class ShuffleUnit(nn.Module):
                             +-> b -> branch --^
 
     Groups:
-        stem 2: stem.weight[0]=0+2,1+3 stem.bias[0]=0+2,1+3 branch.weight[1] branch.weight[0] branch.bias[0]
-            head.weight[1]=0-1,2-3
+        stem 2: stem.weight[0]=0+2,1+3 stem.bias[0]=0+2,1+3 branch.weight[1] branch.weight[0]
+            branch.bias[0] head.weight[1]=0-1,2-3
         head 5: head.weight[0] head.bias[0] fc.weight[1]
     Fixed:
         fc 2/2: the network's output

@@ -95,15 +95,16 @@ class Standardised(nn.Module):
     x -> conv1 -> relu -> conv2 -> relu -> grouped (4 -> 6, groups=2) -> fc (after the mean) ->
 
     Groups:
-        conv2 2: conv2.weight[0]=0-1,2-3 conv2.gain[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 grouped.weight[0]=0-2,3-5
-            grouped.gain[0]=0-2,3-5 grouped.bias[0]=0-2,3-5 fc.weight[1]=0-2,3-5
+        conv2 2: conv2.weight[0]=0-1,2-3 conv2.gain[0]=0-1,2-3 conv2.bias[0]=0-1,2-3
+            grouped.weight[0]=0-2,3-5 grouped.gain[0]=0-2,3-5 grouped.bias[0]=0-2,3-5
+            fc.weight[1]=0-2,3-5
     Fixed:
         conv1 5/5: weights computed across all input channels: aten.conv2d
         fc 2/2: the network's output
     Rewritten:
         conv1 5: conv1.weight[0] conv1.bias[0] conv2.weight[1]
-        conv2 2: conv2.weight[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 grouped.weight[0]=0-2,3-5 grouped.bias[0]=0-2,3-5
-            fc.weight[1]=0-2,3-5
+        conv2 2: conv2.weight[0]=0-1,2-3 conv2.bias[0]=0-1,2-3 grouped.weight[0]=0-2,3-5
+            grouped.bias[0]=0-2,3-5 fc.weight[1]=0-2,3-5
     """
 
     def __init__(self):
@@ -125,8 +126,8 @@ class WeightNorm(nn.Module):
     -> fc2 ->
 
     Groups:
-        fc1 6: fc1.parametrizations.weight.original1[0] fc1.parametrizations.weight.original0[0] fc1#out_features[0]
-            fc1.bias[0] fc2.weight[1]
+        fc1 6: fc1.parametrizations.weight.original1[0] fc1.parametrizations.weight.original0[0]
+            fc1#out_features[0] fc1.bias[0] fc2.weight[1]
     Fixed:
         conv1 4/4: weights computed across all input channels: aten.conv2d
         conv2 5/5: weights computed across all input channels: aten.linear
