@@ -187,7 +187,7 @@ def test_onnxruntime_for_the_cpu_alone_has_no_cuda_and_says_so_without_a_word_of
         onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", CPU]
     )
     with pytest.raises(
-        RuntimeUnavailableError, match=r"(?s)was built without it.*onnxruntime-gpu in place of"
+        RuntimeUnavailableError, match=r"(?s)was built without it.*onnxruntime-gpu instead of"
     ):
         open_session(net, provider=provider)
     assert capfd.readouterr() == ("", "")
@@ -289,7 +289,7 @@ def test_a_session_that_fell_back_or_runs_nothing_on_the_provider_is_refused(net
     with pytest.raises(RuntimeUnavailableError, match="runs none of the nodes"):
         open_session(net, provider="cuda")
     stand_in(monkeypatch, Fake([CUDA, CPU], {CUDA: 2, CPU: 1}))
-    with pytest.raises(RuntimeUnavailableError, match="TensorrtExecutionProvider was asked for"):
+    with pytest.raises(RuntimeUnavailableError, match="TensorrtExecutionProvider was requested"):
         open_session(net, provider="tensorrt")
 
 
@@ -377,7 +377,7 @@ def test_a_captured_graph_has_outputs_that_stay_and_a_number_of_its_own(gpu):
 def test_a_captured_graph_needs_outputs_of_known_size(gpu, monkeypatch):
     unknown = SimpleNamespace(name="logits", type="tensor(float)", shape=["batch", "classes"])
     monkeypatch.setattr(Fake, "get_outputs", lambda self: [unknown])
-    with pytest.raises(ExportError, match="sizes that only the batch changes"):
+    with pytest.raises(ExportError, match="sizes that depend on the batch only"):
         gpu(cuda_graph=True)[0].prepare(images(2))
 
 

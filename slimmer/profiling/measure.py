@@ -62,11 +62,7 @@ def measure(
     on_progress: Progress | None = None,
 ) -> Profile:
     """What `profile` returns, measured with the functions in `means`."""
-    names = [network.name for network in networks]
-    if not names or len(set(names)) < len(names):
-        raise RecipeError(
-            "profile models", str(names), "at least one network, each with its own name"
-        )
+    names = _names(networks)
     _check_modules(networks, conditions)
     tell = _steps(len(networks), conditions, means, on_progress)
     # Read before the first run, so that the load is that of other processes.
@@ -155,6 +151,16 @@ def _open(
     began = means.clock()
     session = means.open(network, runtime, threads)
     return session, (means.clock() - began) / 1e6
+
+
+def _names(networks: Sequence[Network]) -> list[str]:
+    """The networks' names. Raise RecipeError if there are none or two are equal."""
+    names = [network.name for network in networks]
+    if not names or len(set(names)) < len(names):
+        raise RecipeError(
+            "profile models", str(names), "at least one network, each with its own name"
+        )
+    return names
 
 
 def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:

@@ -1,4 +1,4 @@
-"""Whatever runs a network, behind one small protocol."""
+"""Runtimes that execute a network, behind one small protocol."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -17,25 +17,26 @@ class Session(Protocol):
 
     @property
     def provider(self) -> str:
-        """The provider that is really active, as the runtime calls it."""
+        """The active provider, by the runtime's own name."""
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """All that was set, or left at its default, and can change a timing."""
+        """Every setting that can change a timing, whether set or at its default."""
 
     def run(self, x: Array) -> Array:
         """The logits (N, classes) of images (N, C, H, W), float32."""
 
     def prepare(self, x: Array) -> Callable[[], None]:
-        """A call that runs the network once on `x`, which already lies where the provider reads it.
+        """A call that runs the network once on `x`, which is already on the provider's device.
 
-        It returns when the outputs are computed; they stay on the device. Copies are left out.
+        It returns once the outputs are computed; they stay on the device. Copies are not part of
+        it.
         """
 
     def copies(self, x: Array) -> Mapping[str, Callable[[], None]]:
-        """The copies that `prepare` leaves out, "to_device" and "to_host", each as a call; none on
-        the CPU.
+        """The copies that `prepare` leaves out, "to_device" and "to_host", as calls; none on the
+        CPU.
         """
 
     def close(self) -> None:
-        """Let go of the network and its memory; the session can't be used any more."""
+        """Release the network and its memory; the session can't be used afterwards."""

@@ -1,4 +1,4 @@
-"""The machine and the versions that a timing was taken with."""
+"""The machine and the software versions of a timing."""
 
 import os
 import platform
@@ -13,21 +13,24 @@ from slimmer.profiling.runtimes.gpu import gpu_and_driver
 
 
 def environment() -> dict[str, str | int | float | None]:
-    """What a reader must know of the machine to make sense of a timing; None for what is not there.
+    """The machine and versions that a reader needs to interpret a timing; None if not available.
 
-    `cpu_vector_floats` is how many fp32 numbers a vector of the CPU holds, where its flags are
-    known. `load` is the mean number of running processes over the last minute. `gpu` and
-    `gpu_driver` are those of the first GPU that this process sees.
+    `cpu_vector_floats` is the number of fp32 values in a vector register of the CPU, None if its
+    flags are unknown. `load` is the load average of the last minute. `gpu` and `gpu_driver`
+    describe the first GPU that is visible to this process.
     """
     cpu, (gpu, driver) = _cpu(), gpu_and_driver()
+    usable, load = os.cpu_count(), None
+    if hasattr(os, "sched_getaffinity"):
+        usable = len(os.sched_getaffinity(0))
+    if hasattr(os, "getloadavg"):
+        load = round(os.getloadavg()[0], 2)
     return {
         "cpu": cpu.get("brand_raw") or platform.processor() or platform.machine(),
         "cpu_vector_floats": _vector_floats(cpu.get("flags", [])),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "usable_cores": usable,
+        "load": load,
         "os": platform.platform(),
         "python": platform.python_version(),
         "torch": package_version("torch"),
@@ -40,17 +43,19 @@ def environment() -> dict[str, str | int | float | None]:
 
 @cache  # it takes a second
 def _cpu() -> dict[str, Any]:
-    """What py-cpuinfo finds out about the processor."""
+    """The description of the processor by py-cpuinfo."""
     found: dict[str, Any] = get_cpu_info()
     return found
 
 
 def _vector_floats(flags: Sequence[str]) -> int | None:
-    return 16 if "avx512f" in flags else 8 if "avx" in flags else None
+    if "avx512f" in flags:
+        return 16
+    return 8 if "avx" in flags else None
 
 
 def package_version(distribution: str) -> str | None:
-    """The version of an installed package, None where there is none.
+    """The version of an installed package, or None if it is not installed.
 
     >>> package_version("no-such-package") is None
     True

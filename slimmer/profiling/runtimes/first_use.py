@@ -1,6 +1,4 @@
-"""What the first use of a network costs, measured in a process of its own: opening, first run,
-memory.
-"""
+"""The cost of a network's first use, measured in a separate process: opening, first run, memory."""
 
 import json
 import subprocess
@@ -17,19 +15,18 @@ from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.runtimes.providers import ON_GPU, first_choice
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
-RUNS = 2  # behind the first; memory is asked for in these too
-SECONDS = 600  # an engine that TensorRT builds takes minutes
+RUNS = 2  # further runs, which may need more memory
+SECONDS = 600  # TensorRT takes minutes to build an engine
 _STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """A network's first use: milliseconds to open the session and to run it once, and the memory
-    that both took.
+    """A network's first use: the milliseconds to open the session and to run it once, and memory.
 
-    `memory_bytes` is by how much the process's resident memory rose at its highest, over what it
-    was before the session was opened; None where the system does not say. `device_bytes` is by how
-    much the GPU's used memory rose, whoever used it; None without a GPU.
+    `memory_bytes` is the peak increase in the process's resident memory since before the session
+    was opened; None if the system does not report it. `device_bytes` is the increase in the GPU's
+    used memory, by any process; None without a GPU.
     """
 
     session_ms: float
@@ -46,10 +43,10 @@ def measure_fresh(
     threads: int | None = None,
     options: Options = DEFAULTS,
 ) -> Fresh | None:
-    """The first use of the ONNX file at `path` on images of `shape` (N, C, H, W), in a process of
-    its own.
+    """The first use of the ONNX file at `path` on images of `shape` (N, C, H, W), in a separate
+    process.
 
-    None where that process fails: the session that is timed then says why.
+    None if that process fails; the timed session then raises the reason.
     """
     job = {
         "path": str(path),
@@ -71,11 +68,11 @@ def measure_fresh(
 def use_once(
     path: Path, shape: tuple[int, ...], provider: str, threads: int | None, options: Options
 ) -> Fresh:
-    """The first use in this process, which should have done nothing else before."""
+    """The first use in this process, which must not have done anything else before."""
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    _forget_peak()
-    on_gpu = first_choice(provider) in ON_GPU
-    before, used = _resident("VmRSS"), _device_bytes() if on_gpu else None
+    _reset_peak()
+    device = _device_bytes if first_choice(provider) in ON_GPU else _no_device
+    before, used = _resident("VmRSS"), device()
     began = time.perf_counter()
     session = open_session(path, provider=provider, threads=threads, options=options)
     opened = time.perf_counter()
@@ -84,35 +81,45 @@ def use_once(
     ran = time.perf_counter()
     for _ in range(RUNS):
         once()
-    peak, now = _resident("VmHWM"), _device_bytes() if on_gpu else None
     return Fresh(
         session_ms=1e3 * (opened - began),
         first_run_ms=1e3 * (ran - opened),
-        memory_bytes=None if before is None or peak is None else max(0, peak - before),
-        device_bytes=None if used is None or now is None else max(0, now - used),
+        memory_bytes=_increase(before, _resident("VmHWM")),
+        device_bytes=_increase(used, device()),
     )
 
 
-def _resident(key: str) -> int | None:
-    """A figure of Linux's /proc/self/status in bytes.
+def _increase(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else max(0, after - before)
 
-    Not getrusage's `ru_maxrss`: a process inherits that from whoever started it.
+
+def _resident(key: str) -> int | None:
+    """A figure from Linux's /proc/self/status in bytes.
+
+    `ru_maxrss` of getrusage is no alternative: a process inherits it from its parent.
     """
     try:
         lines = _STATUS.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), None)
+    for line in lines:
+        if line.startswith(f"{key}:"):
+            return 1024 * int(line.split()[1])
+    return None
 
 
-def _forget_peak() -> None:
-    """Let the highest memory so far be that of now, where Linux allows it; else the imports' peak
-    may count.
+def _reset_peak() -> None:
+    """Reset the peak memory to the current value if Linux allows it; otherwise the peak during
+    imports may count.
     """
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return
+
+
+def _no_device() -> None:
+    """Return None: there is no GPU whose memory counts."""
 
 
 def _device_bytes() -> int | None:
@@ -122,7 +129,7 @@ def _device_bytes() -> int | None:
 
 
 def main(text: str) -> None:
-    """Print the first use that the JSON `text` describes, as JSON."""
+    """Measure the first use that the JSON `text` describes, and print it as JSON."""
     job: dict[str, Any] = json.loads(text)
     found = use_once(
         Path(job["path"]),

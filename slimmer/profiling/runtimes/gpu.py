@@ -1,4 +1,4 @@
-"""NVIDIA GPUs: how many, which, and in what state, as NVML tells. Nothing of them is changed."""
+"""NVIDIA GPUs: their number, names and state, as NVML reports. Nothing is changed."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import pynvml
 
 GpuState = dict[str, float | str | list[str] | None]
 
-# Source: nvml.h, nvmlClocksEventReason*; idle and a clock that somebody set are no throttling.
+# Source: nvml.h, nvmlClocksEventReason*; idle clocks and clocks set by the user are not throttling.
 _THROTTLES = {
     pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",
     pynvml.nvmlClocksThrottleReasonHwSlowdown: "hardware slowdown",
@@ -30,25 +30,25 @@ _FIGURES: dict[str, Callable[[Any], float]] = {
 
 
 def gpu_count() -> int:
-    """The number of GPUs in this machine; 0 without a driver."""
+    """The number of GPUs in this machine; 0 if there is no driver."""
     with suppress(pynvml.NVMLError), _nvml():
         return int(pynvml.nvmlDeviceGetCount())
     return 0
 
 
 def gpu_and_driver() -> tuple[str | None, str | None]:
-    """The name of the first GPU that this process sees, and the driver's version; None without one."""
+    """The name of the first visible GPU and the driver's version; None without a GPU."""
     with suppress(pynvml.NVMLError), _first_gpu() as gpu:
         return pynvml.nvmlDeviceGetName(gpu), pynvml.nvmlSystemGetDriverVersion()
     return None, None
 
 
 def gpu_state() -> GpuState | None:
-    """The first GPU's clocks, temperature, power, load and what throttles it, at this moment; None
+    """The current clocks, temperature, power, load and throttling of the first visible GPU; None
     without one.
 
-    A figure that the GPU does not give is None. The whole card's load and memory are told, whoever
-    uses it.
+    A figure that the GPU does not report is None. Load and memory are those of the whole card, by
+    all processes.
     """
     with suppress(pynvml.NVMLError), _first_gpu() as gpu:
         state: GpuState = {name: _figure(read, gpu) for name, read in _FIGURES.items()}
@@ -59,12 +59,12 @@ def gpu_state() -> GpuState | None:
 
 
 def _named(reasons: int) -> list[str]:
-    """The reasons whose bits are set."""
+    """The names of the reasons whose bits are set."""
     return [name for bit, name in _THROTTLES.items() if reasons & bit]
 
 
 def _figure(read: Callable[[Any], float], gpu: Any) -> float | None:
-    """A figure, or None where the card or its driver does not give it."""
+    """A figure, or None if the card or its driver does not report it."""
     try:
         return float(read(gpu))
     except pynvml.NVMLError:
@@ -82,12 +82,10 @@ def _nvml() -> Iterator[None]:
 
 @contextmanager
 def _first_gpu() -> Iterator[Any]:
-    """The first GPU of those that CUDA_VISIBLE_DEVICES names, by number or UUID."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    """The first GPU that CUDA_VISIBLE_DEVICES lists, by number or UUID."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
     with _nvml():
-        by_number = named.isdecimal()
-        yield (
-            pynvml.nvmlDeviceGetHandleByIndex(int(named))
-            if by_number
-            else pynvml.nvmlDeviceGetHandleByUUID(named)
-        )
+        if listed.isdecimal():
+            yield pynvml.nvmlDeviceGetHandleByIndex(int(listed))
+        else:
+            yield pynvml.nvmlDeviceGetHandleByUUID(listed)

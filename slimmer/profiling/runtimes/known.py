@@ -1,4 +1,4 @@
-"""The runtimes by name: slimmer's own, and those that installed packages add."""
+"""The registry of runtimes: slimmer's own, and those that installed packages add."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -38,7 +38,7 @@ def _trace(path: Path, images: Array, request: Request) -> Trace:
     )
 
 
-# PyTorch's sessions are imported where they are used: files alone need not wait for them.
+# PyTorch's sessions are imported on use, because ONNX files alone do not need them.
 
 
 def _module(module: nn.Module, request: Request, *, compiled: bool) -> Session:
@@ -91,16 +91,16 @@ for _entry in (
 
 
 def check_runtimes(names: Sequence[str], provider: str, options: Options) -> dict[str, str]:
-    """The provider of each runtime, by the runtime's name, before anything is opened.
+    """The provider of each runtime, by the runtime's name; nothing is opened.
 
-    Raises RecipeError for a runtime that is not known, RuntimeUnavailableError where one is not
-    available here, has no such provider, or none of them takes the `options`.
+    Raise RecipeError for an unknown runtime, and RuntimeUnavailableError if a runtime is not
+    available or does not have the provider, or if no runtime accepts the `options`.
     """
     entries = [RUNTIMES[name] for name in names]
     for entry in entries:
         reason = entry.unavailable()
         if reason is not None:
-            right = "install what it needs, or leave it out"
+            right = "install its requirements, or leave the runtime out"
             raise RuntimeUnavailableError(f"runtime {entry.name}", reason, right)
     found = {entry.name: entry.provider(provider) for entry in entries}
     taking = [entry.name for entry in entries if entry.takes_options]
@@ -108,8 +108,7 @@ def check_runtimes(names: Sequence[str], provider: str, options: Options) -> dic
         asked_for(found[name], options)
     if options != DEFAULTS and not taking:
         able = [entry.name for entry in RUNTIMES.values() if entry.takes_options]
-        told = f"{', '.join(names)} takes no such options: {options.told()}"
-        raise RuntimeUnavailableError(
-            "profile options", told, f"runtime {', '.join(able)}, or leave them out"
-        )
+        taken = f"{', '.join(names)} takes no such options: {options.told()}"
+        right = f"runtime {', '.join(able)}, or leave the options out"
+        raise RuntimeUnavailableError("profile options", taken, right)
     return found

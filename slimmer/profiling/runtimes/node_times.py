@@ -1,13 +1,12 @@
-"""Where the nodes of an ONNX file run and where its time goes, from a session that is timed for
-nothing else.
-"""
+"""Where the nodes of an ONNX file run and how its time is spent, from a separate session."""
 
 import json
+import math
 import statistics
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,19 @@ from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.runtimes.providers import CPU, first_choice
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
-RUNS, LEAST = 9, 3  # of a network that takes long, fewer
-SECONDS = 2.0
+RUNS, LEAST, SECONDS = 9, 3, 2.0  # after these seconds, the fewest runs are enough
 _SUFFIX = "_kernel_time"
 Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What ONNX Runtime's profiler saw of one network.
+    """What ONNX Runtime's profiler recorded of one network.
 
-    `nodes` counts by provider. `on_cpu` names the nodes that fell back to the CPU, `memcpy` those
-    that copy between devices. `shares` is each operation's share of the nodes' time on the CPU; on
-    a GPU it is empty, where a node's time is that of launching its kernels. The profiler slows a
-    session, so it says shares and no durations.
+    `nodes` is the number of nodes on each provider. `on_cpu` lists the nodes that fell back to the
+    CPU, `memcpy` those that copy between devices. `shares` is each operation's share of the nodes'
+    time on the CPU. On a GPU it is empty, because a node's time there only covers kernel launches.
+    The profiler slows down a session, so there are shares and no durations.
     """
 
     nodes: dict[str, int]
@@ -43,14 +41,13 @@ class Trace:
 def trace_network(
     path: Path, x: Array, *, provider: str, threads: int | None = None, options: Options = DEFAULTS
 ) -> Trace:
-    """What the nodes of the ONNX file at `path` do on images `x`, over some runs behind a first
-    one.
+    """The trace of the ONNX file at `path` on images `x`, over several runs after the first.
 
-    Raises RuntimeUnavailableError under `options.strict` where a node is left to the CPU or copies
-    between devices, with the names of all such, and what `open_session` raises. Source:
+    Raise RuntimeUnavailableError under `options.strict` if nodes run on the CPU or copy between
+    devices, with their names, and the errors of `open_session`. Source:
     https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html
     """
-    # A CUDA graph hides its nodes, and a strict session could not say which ones it refuses.
+    # A CUDA graph hides its nodes, and a strict session can't report which nodes it refuses.
     plain = replace(options, cuda_graph=False, strict=False)
     with tempfile.TemporaryDirectory(prefix="slimmer-trace-") as folder:
         session = open_session(
@@ -70,54 +67,67 @@ def trace_network(
         raise RuntimeUnavailableError(
             f"{path} on {provider}, strictly",
             f"left to the CPU: {listed(found.on_cpu)}; copies between devices: {listed(found.memcpy)}",
-            "operations that the provider has, or leave --strict out",
+            "operations that the provider supports, or leave --strict out",
         )
     return found
 
 
 def read_trace(events: Iterable[Event], wanted: str) -> Trace:
-    """What the events of ONNX Runtime's profiler say about a session on the provider `wanted`."""
+    """The trace in the events of ONNX Runtime's profiler, of a session on the provider `wanted`."""
     events = list(events)
-    ends = sorted(
-        event["ts"] + event["dur"] for event in events if event.get("name") == "model_run"
-    )
+    runs = [event for event in events if event.get("name") == "model_run"]
+    # The first run also allocates memory, so only later events count.
+    start = min((run["ts"] + run["dur"] for run in runs), default=math.inf)
     nodes: dict[str, Event] = {}
     durations: defaultdict[str, list[float]] = defaultdict(list)
     for event in events:
-        if (
-            event.get("cat") != "Node"
-            or not str(event["name"]).endswith(_SUFFIX)
-            or "provider" not in event["args"]
-        ):
+        if not _is_node(event):
             continue
         name = event["name"].removesuffix(_SUFFIX)
         nodes[name] = event["args"]
-        if ends and event["ts"] >= ends[0]:  # the first run also allocates
+        if event["ts"] >= start:
             durations[name].append(event["dur"])
-    by = Counter(args["provider"] for args in nodes.values())
-    copying = {name for name, args in nodes.items() if args["op_name"].startswith("Memcpy")}
-    fallen = {name for name, args in nodes.items() if args["provider"] == CPU != wanted} - copying
+    on_cpu, memcpy = [], []
+    for name, args in sorted(nodes.items()):
+        described = f"{name} ({args['op_name']})"
+        if args["op_name"].startswith("Memcpy"):
+            memcpy.append(described)
+        elif args["provider"] == CPU != wanted:
+            on_cpu.append(described)
+    by_provider = Counter(args["provider"] for args in nodes.values())
+    shares = _shares(nodes, durations) if wanted == CPU else {}
+    return Trace(dict(by_provider), tuple(on_cpu), tuple(memcpy), shares)
+
+
+def _is_node(event: Event) -> bool:
+    """Whether an event is the run of a node's kernel."""
+    if event.get("cat") != "Node" or not str(event["name"]).endswith(_SUFFIX):
+        return False
+    return "provider" in event["args"]
+
+
+def _shares(
+    nodes: Mapping[str, Event], durations: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
+    """Each operation's share of the time, largest first."""
     spent: defaultdict[str, float] = defaultdict(float)
     for name, ticks in durations.items():
-        spent[nodes[name]["op_name"]] += statistics.median(
-            ticks
-        )  # one run that is disturbed must not count
+        # The median, because one disturbed run must not count.
+        spent[nodes[name]["op_name"]] += statistics.median(ticks)
     total = sum(spent.values())
-    told = sorted(spent.items(), key=lambda part: -part[1]) if wanted == CPU and total else ()
-    return Trace(
-        nodes=dict(by),
-        on_cpu=tuple(f"{name} ({nodes[name]['op_name']})" for name in sorted(fallen)),
-        memcpy=tuple(f"{name} ({nodes[name]['op_name']})" for name in sorted(copying)),
-        shares={name: ticks / total for name, ticks in told},
-    )
+    if not total:
+        return {}
+    ordered = sorted(spent.items(), key=lambda part: -part[1])
+    return {name: ticks / total for name, ticks in ordered}
 
 
 def listed(names: tuple[str, ...], most: int = 8) -> str:
-    """How many there are and their names, the first `most` of them.
+    """The number of names, and the first `most` of them.
 
     >>> listed(("a", "b", "c"), most=2), listed(())
     ('3 (a, b, …)', 'none')
     """
     if not names:
         return "none"
-    return f"{len(names)} ({', '.join(names[:most])}{', …' if len(names) > most else ''})"
+    more = ", …" if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{more})"

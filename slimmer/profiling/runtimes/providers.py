@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: their names, and what each is asked for."""
+"""ONNX Runtime's execution providers: names, packages and options."""
 
 import onnxruntime
 
@@ -10,13 +10,13 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 PROVIDERS = {
     "cpu": (CPU,),
     "cuda": (CUDA,),
-    # TensorRT leaves to CUDA what it can't run.
+    # CUDA runs the nodes that TensorRT can't.
     "tensorrt": (TENSORRT, CUDA),
     "openvino": ("OpenVINOExecutionProvider",),
     "coreml": ("CoreMLExecutionProvider",),
     "directml": ("DmlExecutionProvider",),
 }
-# The package of ONNX Runtime that has it.
+# The package of ONNX Runtime that contains the provider.
 PACKAGES = {
     "cuda": "onnxruntime-gpu",
     "tensorrt": "onnxruntime-gpu",
@@ -25,17 +25,16 @@ PACKAGES = {
     "directml": "onnxruntime-directml for Windows",
 }
 SHORT = {names[0]: short for short, names in PROVIDERS.items()}
-ON_GPU = (CUDA, TENSORRT)  # whose inputs and outputs lie on a CUDA device
+ON_GPU = (CUDA, TENSORRT)  # providers with inputs and outputs on a CUDA device
 
 Asked = list[tuple[str, dict[str, str]]]
 
 
 def check_provider(provider: str) -> str:
-    """The provider by its short name, if it has one: a short name, or any that ONNX Runtime was
-    built with.
+    """The short name of a provider, or ONNX Runtime's name if it has no short one.
 
-    Raises RuntimeUnavailableError for a name that is not known, and for a provider that was left
-    out of this build.
+    Raise RuntimeUnavailableError for an unknown name, and for a provider that this build of ONNX
+    Runtime does not contain.
 
     >>> check_provider("cpu"), check_provider("CPUExecutionProvider")
     ('cpu', 'cpu')
@@ -53,13 +52,14 @@ def check_provider(provider: str) -> str:
         raise RuntimeUnavailableError(
             f"provider {provider}",
             f"this onnxruntime {onnxruntime.__version__} was built without it",
-            f"{package} in place of the installed one (two of them overwrite each other), or provider {here}",
+            f"{package} instead of the installed package (two of them overwrite each other), "
+            f"or provider {here}",
         )
     return provider
 
 
 def first_choice(provider: str) -> str:
-    """ONNX Runtime's name of the provider that was asked for.
+    """ONNX Runtime's name of the requested provider.
 
     >>> first_choice("tensorrt"), first_choice("QNNExecutionProvider")
     ('TensorrtExecutionProvider', 'QNNExecutionProvider')
@@ -68,10 +68,9 @@ def first_choice(provider: str) -> str:
 
 
 def asked_for(provider: str, options: Options) -> Asked:
-    """The providers in order, each with its options.
+    """The providers in order of preference, each with its options.
 
-    Raises RuntimeUnavailableError for an option that the provider does not have: nothing is dropped
-    silently.
+    Raise RuntimeUnavailableError for an option that the provider does not have.
 
     >>> asked_for("cuda", Options(tf32=False))
     [('CUDAExecutionProvider', {'use_tf32': '0'})]
@@ -88,4 +87,5 @@ def asked_for(provider: str, options: Options) -> Asked:
             f"ONNX Runtime has no such option for it: {', '.join(named)}",
             "provider cuda, or leave the option out",
         )
-    return [(name, own if index == 0 else {}) for index, name in enumerate(names)]
+    first, *others = names
+    return [(first, own), *((name, {}) for name in others)]

@@ -1,4 +1,4 @@
-"""PyTorch, eager or compiled, behind the same protocol, to hold a runtime's timings against."""
+"""PyTorch, eager or compiled, behind the protocol of runtimes, as a baseline for their timings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ PROVIDERS = ("cpu", "cuda")
 
 
 class TorchSession:
-    """A copy of a network in eval mode on one device; `open_model` makes it."""
+    """A copy of a network in eval mode on one device; `open_model` creates it."""
 
     def __init__(
         self, model: nn.Module, device: str, *, threads: int | None = None, compiled: bool = False
@@ -27,20 +27,19 @@ class TorchSession:
         self._compiled = compiled
         self._before = torch.get_num_threads()
         if threads is not None:
-            torch.set_num_threads(threads)  # PyTorch has one number for the whole process
+            torch.set_num_threads(threads)  # applies to the whole process
         self._model: Any = set_mode_(duplicate(model), training=False).to(device)
         if compiled:
-            # Of more versions than its limit Dynamo would run the rest eagerly; fullgraph makes
-            # that an error.
+            # Beyond its limit of compiled versions, Dynamo would run eagerly; fullgraph makes that
+            # an error.
             self._model = torch.compile(self._model, dynamic=False, fullgraph=True)
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """PyTorch's settings of the moment; slimmer changes none of them but the number of threads
-        asked for.
-        """
+        """PyTorch's current settings; slimmer changes none of them except the number of threads."""
+        mode = "compiled, inductor" if self._compiled else "eager"
         return {
-            "mode": f"{'compiled, inductor' if self._compiled else 'eager'}, inference_mode",
+            "mode": f"{mode}, inference_mode",
             "threads": str(torch.get_num_threads()),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "cudnn.benchmark": str(torch.backends.cudnn.benchmark),
@@ -48,22 +47,19 @@ class TorchSession:
         }
 
     def run(self, x: Array) -> Array:
-        """The logits for `x`, the first tensor of what the network returns."""
+        """The logits for `x`: the first tensor that the network returns."""
         with torch.inference_mode():
             answer = logits(self._live()(torch.from_numpy(x).to(self.provider)))
         return answer.cpu().numpy()
 
     def prepare(self, x: Array) -> Callable[[], None]:
-        """A call that runs the network once on `x` on the device, and waits for it.
+        """A call that runs the network once on `x`, which is on the device, and waits for it.
 
-        A compiled network is compiled by its first run. The call raises RuntimeUnavailableError
-        where that fails, or the network does not take `x`, or there is no memory for it.
+        The first run of a compiled network compiles it. The call raises RuntimeUnavailableError if
+        compilation fails, the network does not take `x`, or memory is short.
         """
-        model, images, cuda = (
-            self._live(),
-            torch.from_numpy(x).to(self.provider),
-            self.provider == "cuda",
-        )
+        model, images = self._live(), torch.from_numpy(x).to(self.provider)
+        cuda = self.provider == "cuda"
 
         def once() -> None:
             try:
@@ -72,17 +68,19 @@ class TorchSession:
                     if cuda:
                         torch.cuda.synchronize()
             except Exception as error:
-                compiled = (
-                    "a C++ compiler, a network that torch.compile takes, " if self._compiled else ""
+                right = (
+                    "images that the network takes and enough memory for this batch, or leave "
+                    f"{self.name} out"
                 )
-                right = f"{compiled}images that the network takes and memory for such a batch, or leave {self.name} out"
+                if self._compiled:
+                    right = f"a C++ compiler, a network that torch.compile supports, {right}"
                 where = f"runtime {self.name} on images {x.shape}"
                 raise RuntimeUnavailableError(where, one_line(error), right) from error
 
         return once
 
     def copies(self, x: Array) -> dict[str, Callable[[], None]]:
-        """What `prepare` leaves out on a GPU: calls that copy `x` to it, and the logits back; none
+        """The copies that `prepare` leaves out on a GPU: `x` to the GPU, and the logits back; none
         on the CPU.
         """
         if self.provider == "cpu":
@@ -102,11 +100,11 @@ class TorchSession:
         return {"to_device": to_device, "to_host": to_host}
 
     def close(self) -> None:
-        """Let go of the network, and give the process its number of threads back."""
+        """Release the network, and restore the process's number of threads."""
         self._model = None
         torch.set_num_threads(self._before)
         if self._compiled:
-            torch.compiler.reset()  # else its versions count against the limit of the next sessions
+            torch.compiler.reset()  # its versions would count towards the next sessions' limit
 
     def _live(self) -> Any:
         if self._model is None:
@@ -115,7 +113,7 @@ class TorchSession:
 
 
 def check_device(provider: str) -> str:
-    """`provider` itself, where PyTorch has it. Raises RuntimeUnavailableError where it has not.
+    """`provider`, unchanged. Raise RuntimeUnavailableError if PyTorch does not have it here.
 
     >>> check_device("cpu")
     'cpu'
@@ -135,11 +133,11 @@ def check_device(provider: str) -> str:
 def open_model(
     model: nn.Module, *, provider: str = "cpu", threads: int | None = None, compiled: bool = False
 ) -> TorchSession:
-    """A copy of `model`, ready to run on `provider`: "cpu" or "cuda"; `model` stays as it was.
+    """A copy of `model`, ready to run on `provider`, "cpu" or "cuda"; `model` is not changed.
 
-    `threads` holds for the whole process until the session is closed; sessions close in reverse
-    order. None leaves PyTorch's own. Raises RuntimeUnavailableError for a provider that is unknown
-    or not there, RecipeError for fewer threads than one.
+    `threads` applies to the whole process until the session is closed; sessions must be closed in
+    reverse order. None keeps PyTorch's own number. Raise RuntimeUnavailableError for a provider
+    that is unknown or not available, RecipeError for fewer than one thread.
     """
     check_device(provider)
     if threads is not None and threads < 1:

@@ -1,4 +1,4 @@
-"""What slimmer knows of a runtime: one entry, which every consumer reads."""
+"""The description of a runtime, which everything that uses runtimes reads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ from slimmer.registry import hint
 
 @dataclass(frozen=True)
 class Request:
-    """How a session is to be opened: the provider, threads of one operation (None: the runtime's
-    own number) and options, which only ONNX Runtime takes.
+    """How to open a session: the provider, intra-op threads (None: the runtime's default), and
+    options, which only ONNX Runtime takes.
     """
 
     provider: str = "cpu"
@@ -25,7 +25,7 @@ class Request:
 
 
 def only_cpu(provider: str) -> str:
-    """`provider` itself, where it is the CPU. Raises RuntimeUnavailableError for another one.
+    """`provider`, unchanged. Raise RuntimeUnavailableError if it is not the CPU.
 
     >>> only_cpu("cpu")
     'cpu'
@@ -38,21 +38,20 @@ def only_cpu(provider: str) -> str:
 
 
 def no_reason() -> None:
-    """Why a runtime that is always there is not available."""
+    """Return None: the runtime is always available, or its version is unknown."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime: its name in recipes and files, its label in texts, and how it runs a network.
+    """A runtime: its name in recipes and files, its label in reports, and how it runs a network.
 
-    It opens either an ONNX file (`open_file`) or a PyTorch module (`open_module`); ValueError where
-    it opens both or none. `provider` returns the provider that is meant by a name, and raises
-    RuntimeUnavailableError where there is none. `unavailable` returns why the runtime can't be used
-    here, or None. `version` returns the version of what runs the network, or None.
-    `takes_options` says whether it takes the options of a `Request`.
-    `wide_vectors` says whether its kernels are slow for widths that fill no whole vector.
-    `first_use` measures opening and first run in a process of its own, `trace` where time goes;
-    both are left out where they are None.
+    It opens either an ONNX file (`open_file`) or a PyTorch module (`open_module`); ValueError if it
+    has both or neither. `provider` returns the provider for a name, and raises
+    RuntimeUnavailableError if there is none. `unavailable` returns the reason why the runtime can't
+    be used here, or None. `version` returns the version of the runtime, or None. `takes_options`
+    is True if it accepts the options of a `Request`. `wide_vectors` is True if its kernels are slow
+    for widths that do not fill whole vectors. `first_use` measures opening and first run in a
+    separate process, `trace` where time goes; None skips the measurement.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Runtime:
 
 @dataclass
 class FunctionSession:
-    """A session made of a function on the CPU: images (N, C, H, W) float32 in, logits out.
+    """A session that calls a function on the CPU: images (N, C, H, W) float32 in, logits out.
 
     >>> import numpy as np
     >>> session = FunctionSession("mean", lambda x: x.mean((2, 3)))
@@ -102,8 +101,8 @@ class FunctionSession:
         return once
 
     def copies(self, x: Array) -> dict[str, Callable[[], None]]:  # noqa: ARG002 - the protocol's
-        """No copies: the function reads the CPU's memory."""
+        """No copies: the function reads CPU memory."""
         return {}
 
     def close(self) -> None:
-        """No-op: the function holds what it needs."""
+        """Do nothing: there is nothing to release."""

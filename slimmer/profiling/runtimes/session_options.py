@@ -1,6 +1,4 @@
-"""What can be set of a session beside provider and threads; what is left out stays at the runtime's
-default.
-"""
+"""Options of a session in addition to provider and threads; unset ones keep the runtime's default."""
 
 from dataclasses import dataclass, fields
 
@@ -11,12 +9,12 @@ CONV_SEARCHES = ("exhaustive", "heuristic", "default")
 
 @dataclass(frozen=True)
 class Options:
-    """Settings that change a timing on a GPU; None leaves ONNX Runtime's own default.
+    """Settings that change a timing on a GPU; None keeps ONNX Runtime's default.
 
-    `strict` forbids nodes on the CPU. `cuda_graph` replays one captured graph in place of launching
-    kernels. `tf32` rounds float32 products to 10 bits of mantissa. `conv_search` is how cuDNN's
-    algorithm is found: "exhaustive", "heuristic" or "default". `prefer_nhwc` runs convolutions in
-    channels-last layout. Source:
+    `strict` forbids nodes on the CPU. `cuda_graph` replays one captured graph instead of launching
+    kernels. `tf32` rounds the factors of float32 products to 10 bits of mantissa. `conv_search` is
+    how cuDNN's algorithm is chosen: "exhaustive", "heuristic" or "default". `prefer_nhwc` runs
+    convolutions in channels-last layout. Source:
     https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
     """
 
@@ -31,30 +29,30 @@ class Options:
             raise RecipeError("conv_search", repr(self.conv_search), " or ".join(CONV_SEARCHES))
 
     def named(self) -> dict[str, str]:
-        """ONNX Runtime's names and values of what is set for CUDA.
+        """The options that are set for CUDA, as ONNX Runtime's names and values.
 
         >>> Options(tf32=False, conv_search="heuristic").named()
         {'use_tf32': '0', 'cudnn_conv_algo_search': 'HEURISTIC'}
         """
-        found = {
-            "enable_cuda_graph": "1" if self.cuda_graph else None,
-            "use_tf32": None if self.tf32 is None else str(int(self.tf32)),
-            "cudnn_conv_algo_search": None
-            if self.conv_search is None
-            else self.conv_search.upper(),
-            "prefer_nhwc": None if self.prefer_nhwc is None else str(int(self.prefer_nhwc)),
-        }
-        return {key: value for key, value in found.items() if value is not None}
+        found = {}
+        if self.cuda_graph:
+            found["enable_cuda_graph"] = "1"
+        if self.tf32 is not None:
+            found["use_tf32"] = str(int(self.tf32))
+        if self.conv_search is not None:
+            found["cudnn_conv_algo_search"] = self.conv_search.upper()
+        if self.prefer_nhwc is not None:
+            found["prefer_nhwc"] = str(int(self.prefer_nhwc))
+        return found
 
     def told(self) -> str:
-        """The options that are set, by name.
+        """The names of the options that are set.
 
         >>> Options(strict=True, tf32=False).told()
         'strict, tf32'
         """
-        return ", ".join(
-            each.name for each in fields(self) if getattr(self, each.name) != each.default
-        )
+        changed = [each for each in fields(self) if getattr(self, each.name) != each.default]
+        return ", ".join(each.name for each in changed)
 
 
 DEFAULTS = Options()
