@@ -1,1 +1,1 @@
-"""A network as a file that a runtime can read."""
+"""Networks as files that runtimes can read."""

@@ -1,4 +1,4 @@
-"""Where an ONNX file's weights may lie: in it, or in files beside it."""
+"""The locations that an ONNX file's weights may have: the file itself, or files next to it."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,33 +10,26 @@ from slimmer.errors import ExportError
 
 
 def check_beside(file: onnx.ModelProto, path: Path) -> None:
-    """Check that the weights of the file at `path` lie in it or beside it: a file names no other
-    place of the machine.
-
-    Raises ExportError.
-    """
+    """Raise ExportError if the file at `path` reads weights from anywhere but itself and its folder."""
     for tensor in _tensors(file):
-        for entry in tensor.external_data if uses_external_data(tensor) else ():
+        if not uses_external_data(tensor):
+            continue
+        for entry in tensor.external_data:
             if entry.key == "location" and not _is_beside(entry.value, path.parent):
-                found = f"takes the weights of {tensor.name[:100]!r} from {entry.value[:200]!r}"
-                raise ExportError(str(path), found, "a file whose weights lie in it or beside it")
+                found = f"reads the weights of {tensor.name[:100]!r} from {entry.value[:200]!r}"
+                raise ExportError(str(path), found, "a file with its weights in it or next to it")
 
 
 def _is_beside(location: str, folder: Path) -> bool:
-    """Whether a location is the plain name of a file in the folder, and no link that leads out of
-    it.
-    """
-    if (
-        not location
-        or PurePosixPath(location).name != location
-        or PureWindowsPath(location).name != location
-    ):
+    """Whether a location is a plain file name, and not a link that leads out of the folder."""
+    names = {PurePosixPath(location).name, PureWindowsPath(location).name}
+    if not location or names != {location}:
         return False
     return (folder / location).resolve().parent == folder.resolve()
 
 
 def _tensors(file: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """All tensors that a file holds, those in its operations and in their graphs too."""
+    """All tensors of a file, including those in attributes and subgraphs of its nodes."""
     yield from _tensors_in(file.graph)
     for function in file.functions:
         for node in function.node:

@@ -1,11 +1,11 @@
-"""Why a library failed, in one line, and what would have been right."""
+"""One-line descriptions of libraries' errors."""
 
 ONE_LINE = 400
 ONNX_FILE = "an ONNX file, as `slimmer export` writes it"
 
 
 def one_line(error: BaseException) -> str:
-    r"""What a library says went wrong, its first cause, in one line of at most 400 characters.
+    r"""The first cause of a library's error, in one line of at most 400 characters.
 
     >>> one_line(ValueError("batch is\n  fixed"))
     'ValueError: batch is fixed'

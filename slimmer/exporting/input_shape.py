@@ -1,11 +1,11 @@
-"""Which sizes of its input an exported file leaves open."""
+"""Which input sizes of an exported file are fixed, and which are open."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A fixed or any (None) batch, and images of the network's own height and width or of any.
+    """The batch size, fixed or any (None), and whether images may have any height and width.
 
     >>> Shape().suffix, Shape(batch=8, dynamic_size=True).suffix
     ('', '.batch8.anysize')
@@ -16,10 +16,11 @@ class Shape:
 
     @property
     def suffix(self) -> str:
-        """What tells a file of this shape from the ordinary one, in its name."""
+        """The part of the file name that marks this shape; empty for the default one."""
         batch = "" if self.batch is None else f".batch{self.batch}"
-        return batch + (".anysize" if self.dynamic_size else "")
+        size = ".anysize" if self.dynamic_size else ""
+        return batch + size
 
 
 ORDINARY = Shape()
-ANY_SIZE = "any size"  # what a file whose height and width are open says of its images
+ANY_SIZE = "any size"  # metadata of a file with open height and width

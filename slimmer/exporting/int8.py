@@ -1,4 +1,4 @@
-"""An ONNX file in 8-bit integers, made from the one in float32 and images to calibrate on."""
+"""Static int8 quantization of a float32 ONNX file with calibration images."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,47 +20,44 @@ from slimmer.exporting.strided import is_strided_slice
 from slimmer.graph import quiet
 
 AT_ONCE = 32  # images in a batch of calibration
-# Operations that move numbers and compute none. In QDQ each would get scales of its own, which some
-# runtimes (OpenVINO 2026.4 for slices with a step, and pads) do not take, or compute something else
-# with.
+# Operations that move numbers and compute nothing. In QDQ, each would get its own scales, which
+# some runtimes do not accept or compute wrongly (OpenVINO 2026.4: slices with a step, and pads).
 MOVES = frozenset(
     {
-        *(
-            "Concat",
-            "Flatten",
-            "Gather",
-            "GatherElements",
-            "Pad",
-            "Reshape",
-            "Slice",
-            "Split",
-            "Squeeze",
-        ),
-        *("Transpose", "Unsqueeze"),
+        "Concat",
+        "Flatten",
+        "Gather",
+        "GatherElements",
+        "Pad",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
     }
 )
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class _Images(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime carries no types
-    """The calibration images, as ONNX Runtime asks for them."""
+class _Images(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no type hints
+    """The calibration images, in the interface of ONNX Runtime."""
 
     def __init__(self, batches: Iterable[Array]) -> None:
         self._batches = iter(batches)
 
     def get_next(self) -> dict[str, Array] | None:
-        """The next batch; None behind the last."""
+        """The next batch, or None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}
 
 
 def calibration(data: Data, number: int, *, seed: int, batch: int | None) -> Iterator[Array]:
-    """Batches of `number` training images, or all there are, as the network sees them in use: not
-    augmented.
+    """Batches of `number` training images (or all, if there are fewer), normalised, not augmented.
 
-    `seed` picks them. Each batch holds `batch` images where a file takes no others; its last image
-    fills up the last.
+    `seed` selects the images. If the file has a fixed batch size, each batch holds `batch` images,
+    and the last image is repeated to fill the last batch.
     """
     for part in order(len(data.train), seed, epoch=0)[:number].split(batch or AT_ONCE):
         missing = 0 if batch is None else batch - len(part)
@@ -69,12 +66,12 @@ def calibration(data: Data, number: int, *, seed: int, batch: int | None) -> Ite
 
 
 def _computing() -> list[str]:
-    """The operations that ONNX Runtime's quantizer knows, without those that only move numbers."""
+    """The operations that ONNX Runtime's quantizer supports, except those that only move numbers."""
     return sorted({*QDQRegistry, *QLinearOpsRegistry} - MOVES)
 
 
 def _strided_slices(source: Path) -> list[str]:
-    """The names of the pools that stand for slices with a step: they too only move numbers."""
+    """The names of the pools that replace strided slices: they too only move numbers."""
     return [node.name for node in load_file(source).graph.node if is_strided_slice(node)]
 
 
@@ -89,17 +86,18 @@ def write_int8(
     """Write the float32 ONNX file `source` to `path` with int8 weights and activations, statically
     quantized.
 
-    `images` are batches (N, C, H, W) float32 as the network sees them in use; the smallest and
-    largest value of each tensor over them is its range. Weights have a scale per output channel.
-    Inputs and outputs stay float32. The format is QDQ: operations between QuantizeLinear and
-    DequantizeLinear, which a runtime fuses; both sides are signed, as ONNX Runtime recommends.
-    Operations that only move numbers (`MOVES`) are left as they are. Activations' ranges have a
-    zero point, since most activations are not below zero; with `symmetric` all zero points are 0
-    and biases stay float32, which is what TensorRT's parser takes.
+    `images` are calibration batches (N, C, H, W) float32, normalised; a tensor's range is from its
+    smallest to its largest value over them. Weights have one scale per output channel. Inputs and
+    outputs stay float32. The format is QDQ: operations between DequantizeLinear and QuantizeLinear,
+    which a runtime fuses. Weights and activations are signed, as ONNX Runtime recommends.
+    Operations that only move numbers (`MOVES`) are not quantized. Activations have a zero point,
+    because most are not negative; with `symmetric`, all zero points are 0 and biases stay float32,
+    which is what TensorRT's parser accepts.
 
-    Raises ExportError where the file can't be quantized or written.
+    Raise ExportError if the file can't be quantized or written.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
+    extra = {"ActivationSymmetric": True, "QuantizeBias": False} if symmetric else {}
     with TemporaryDirectory(prefix="slimmer-int8-") as folder:
         made = Path(folder) / path.name
         try:
@@ -112,11 +110,9 @@ def write_int8(
                     op_types_to_quantize=_computing(),
                     nodes_to_exclude=_strided_slices(source),
                     per_channel=True,
-                    extra_options={"ActivationSymmetric": True, "QuantizeBias": False}
-                    if symmetric
-                    else {},
+                    extra_options=extra,
                 )
-        except Exception as error:  # the quantizer's errors share no base
-            right = "operations that ONNX Runtime's quantizer knows"
+        except Exception as error:  # the quantizer's errors have no common base class
+            right = "operations that ONNX Runtime's quantizer supports"
             raise ExportError(f"{source} in int8", one_line(error), right) from error
         finish(load_file(made, weights=True), path, metadata)

@@ -1,4 +1,4 @@
-"""ONNX files: written from a network, and what they say about themselves."""
+"""ONNX files: exporting a network, and reading a file's metadata and input sizes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ from slimmer.graph import Inputs, is_image, quiet
 INPUT = "input"
 OUTPUT = "logits"
 LOWEST_OPSET = 18
-EXPORTABLE = "a network in operations that torch.onnx knows"
+EXPORTABLE = "a network whose operations torch.onnx supports"
 
 
 def export_onnx(
@@ -36,18 +36,18 @@ def export_onnx(
 ) -> None:
     """Write `model`, in eval mode and float32, to `path` as ONNX.
 
-    `inputs` are (channels, height, width) of one image: the file's input is called "input" and
-    takes any batch of them, or what `shape` says: a fixed batch, any height and width. Or they are
-    the arguments of a call: the file's inputs are its tensors in their order, by forward's names,
-    of exactly their sizes. The outputs are called "logits", "output_1", … in the order in which the
-    network returns them. `metadata` becomes the file's `metadata_props`. `opset` None leaves the
-    choice to torch.onnx. `program` is `program_of` these, where it is traced already. The file
-    holds no paths or source lines of the machine that wrote it, appears whole or not at all, and
-    `model` stays as it was. Weights above 2 GiB lie beside it in `path`.data.
+    `inputs` are the (channels, height, width) of one image, or the arguments of a call. For images,
+    the file's input is called "input" and takes any batch size; `shape` can fix the batch size and
+    open height and width. For a call, the file's inputs are its tensors in order, with forward's
+    parameter names and exactly their sizes. The outputs are called "logits", "output_1", … in the
+    order in which the network returns them. `metadata` becomes the file's `metadata_props`. With
+    `opset` None, torch.onnx chooses. `program` is the result of `program_of` if the network is
+    traced already. The file contains no paths or source lines of this machine and is written
+    atomically; `model` is not changed. Weights above 2 GiB are written to `path`.data.
 
-    Raises ExportError where the network can't be traced with these sizes open or converted, where
-    it takes no images of another size though that is asked for, where `opset` is not to be had
-    (below 18 the exporter keeps 18 and says nothing), and where the file can't be written.
+    Raise ExportError if the network can't be traced with these sizes open, or can't be converted;
+    if any size is requested and the network does not take other sizes; if `opset` is not available
+    (below 18 the exporter silently keeps 18); and if the file can't be written.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
     """
@@ -63,23 +63,23 @@ def export_onnx(
     try:
         with quiet():
             file = _convert(program, inputs, opset)
-    except Exception as error:  # the exporter's errors share no base
+    except Exception as error:  # the exporter's errors have no common base class
         raise ExportError(
             f"export of {type(model).__name__} to {path}", one_line(error), EXPORTABLE
         ) from error
     got = next(entry.version for entry in file.opset_import if entry.domain in ("", "ai.onnx"))
     if opset is not None and got != opset:
         raise ExportError(
-            "opset", f"{opset} was asked for, the exporter wrote {got}", f"{got}, or none"
+            "opset", f"{opset} was requested, the exporter wrote {got}", f"{got}, or none"
         )
     finish(file, path, metadata)
 
 
 def finish(file: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write `file` to `path`, with `metadata` in place of what tools have noted in it.
+    """Write `file` to `path`, with `metadata` instead of the metadata that tools left in it.
 
-    Its IR version is the lowest that its operator sets need, so that runtimes as old as those read
-    it. Raises ExportError where it is not valid or can't be written.
+    The IR version is the lowest that the operator sets allow, so that old runtimes can read the
+    file. Raise ExportError if the file is not valid or can't be written.
     """
     forget_source_(file)
     file.ir_version = onnx.helper.find_min_ir_version_for(
@@ -93,20 +93,19 @@ def finish(file: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> No
             write_onnx(file, path)
     except OSError as error:
         raise ExportError(
-            str(path), one_line(error), "a place with room that slimmer may write to"
+            str(path), one_line(error), "a writable place with enough space"
         ) from error
-    except Exception as error:  # the checker's and protobuf's errors share no base
+    except Exception as error:  # the checker's and protobuf's errors have no common base class
         raise ExportError(
             str(path), one_line(error), "a network whose ONNX file is valid"
         ) from error
 
 
 def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onnx.ModelProto:
-    """A network's program as ONNX, its open sizes named; the exporter has folded constants and
-    batch norms already.
+    """A network's program as ONNX, with names for its open sizes; constants and batch norms are
+    folded.
     """
-    # A network may return None beside its tensors (an auxiliary head in eval mode); ONNX leaves
-    # those out.
+    # A network may also return None (an auxiliary head in eval mode), which ONNX leaves out.
     outputs = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
     names = [OUTPUT, *(f"output_{index}" for index in range(1, len(outputs)))]
     taken = {INPUT} if is_image(inputs) else set(program.graph_signature.user_inputs)
@@ -122,7 +121,7 @@ def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onn
         external_data=False,
     )
     if converted is None:
-        raise RuntimeError("torch.onnx.export gave nothing back")
+        raise RuntimeError("torch.onnx.export returned nothing")
     file = converted.model_proto
     name_sizes_(file.graph, {0: BATCH, 2: "height", 3: "width"})
     pool_strided_slices_(file)
@@ -130,8 +129,8 @@ def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onn
 
 
 def load_file(path: Path, *, weights: bool = False) -> onnx.ModelProto:
-    """The ONNX file at `path`; `weights` also reads those that lie beside it. Raises ExportError
-    for another file.
+    """The ONNX file at `path`; `weights` also reads external data. Raise ExportError if it is not
+    an ONNX file.
     """
     try:
         file = onnx.load(path, load_external_data=False)
@@ -139,19 +138,19 @@ def load_file(path: Path, *, weights: bool = False) -> onnx.ModelProto:
         return onnx.load(path) if weights else file
     except ExportError:
         raise
-    except Exception as error:  # protobuf's and the system's errors share no base
+    except Exception as error:  # protobuf's and the system's errors have no common base class
         raise ExportError(str(path), one_line(error), ONNX_FILE) from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What the ONNX file at `path` says about itself. Raises ExportError for a file that is none."""
+    """The metadata of the ONNX file at `path`. Raise ExportError if it is not an ONNX file."""
     return {entry.key: entry.value for entry in load_file(path).metadata_props}
 
 
 def read_input_size(path: Path) -> tuple[int, int | None, int | None]:
     """The (channels, height, width) of the images that the ONNX file at `path` takes; None for any.
 
-    Raises ExportError for a file that is none, and for a network that takes something else.
+    Raise ExportError if it is not an ONNX file, or does not take images.
     """
     match _input_sizes(path):
         case [[_, int(channels), height, width]]:
@@ -164,9 +163,9 @@ def read_input_size(path: Path) -> tuple[int, int | None, int | None]:
 
 
 def read_batch(path: Path) -> int | None:
-    """How many images the ONNX file at `path` takes at a time; None for any.
+    """The batch size that the ONNX file at `path` takes; None for any.
 
-    Raises ExportError for a file that is none.
+    Raise ExportError if it is not an ONNX file.
     """
     match _input_sizes(path):
         case [[int(batch), *_], *_]:
@@ -178,7 +177,9 @@ def _input_sizes(path: Path) -> list[list[int | None]]:
     """The sizes of each of the file's inputs; None for any."""
     graph = load_file(path).graph
     constants = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    return [
-        [size.dim_value or None for size in value.type.tensor_type.shape.dim] for value in inputs
-    ]
+    found = []
+    for value in graph.input:
+        if value.name not in constants:
+            dims = value.type.tensor_type.shape.dim
+            found.append([size.dim_value or None for size in dims])
+    return found

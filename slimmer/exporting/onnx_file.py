@@ -1,4 +1,4 @@
-"""An ONNX file on disk: checked, with large weights in a file beside it, whole or not at all."""
+"""ONNX files on disk: checked, written atomically, large weights in an external data file."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,15 +7,14 @@ import onnx
 
 from slimmer.atomic_files import digest, whole
 
-ONE_FILE = (
-    2**31 - 2**24
-)  # bytes of weights; protobuf holds less than 2 GiB, and the graph wants its share
-
-SMALL = 1024  # bytes of a tensor that stays in the file in any case: ONNX's checker reads sizes and axes there
+ONE_FILE = 2**31 - 2**24  # bytes of weights; protobuf allows 2 GiB, including the graph
+SMALL = (
+    1024  # bytes; smaller tensors are never external, because ONNX's checker reads sizes and axes
+)
 
 
 def beside(path: Path) -> Path:
-    """Where the weights of the ONNX file at `path` lie, if they are too large for it.
+    """The path of the external weights of the ONNX file at `path`, if they are too large for it.
 
     >>> beside(Path("runs/x/slim.onnx")).name
     'slim.onnx.data'
@@ -24,35 +23,31 @@ def beside(path: Path) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The ONNX file at `path`, and its weights where they lie in a file of their own."""
-    return [path, *([beside(path)] if beside(path).is_file() else [])]
+    """The ONNX file at `path`, and its external weights if there are any."""
+    weights = beside(path)
+    return [path, weights] if weights.is_file() else [path]
 
 
 def sums_of(path: Path) -> str:
-    """The SHA-256 of the ONNX file at `path`, and of its weights where they lie in a file of their
-    own.
-    """
+    """The SHA-256 of the ONNX file at `path` and, after a space, of its external weights."""
     return " ".join(map(digest, files_of(path)))
 
 
 def bytes_of(path: Path) -> int:
-    """The bytes of the ONNX file at `path`, with those of its weights."""
+    """The size in bytes of the ONNX file at `path`, including external weights."""
     return sum(file.stat().st_size for file in files_of(path))
 
 
 def remove(path: Path) -> None:
-    """Remove the ONNX file at `path` with its weights, the file first, so that none is left without
-    them.
-    """
+    """Remove the ONNX file at `path`, then its external weights, so that no file lacks its weights."""
     path.unlink(missing_ok=True)
     beside(path).unlink(missing_ok=True)
 
 
 def write_onnx(file: onnx.ModelProto, path: Path) -> None:
-    """Write `file` to `path`, checked, whole or not at all; weights above ONE_FILE bytes go to
-    `path`.data.
+    """Check `file` and write it to `path` atomically; weights above ONE_FILE bytes go to `path`.data.
 
-    `file` may lose its weights to that file. Raises what ONNX's checker and the system raise.
+    In that case `file` loses its weights. Raise the errors of ONNX's checker and of the system.
     Source: https://onnx.ai/onnx/repo-docs/ExternalData.html
     """
     if sum(tensor.ByteSize() for tensor in file.graph.initializer) <= ONE_FILE:
@@ -78,6 +73,5 @@ def write_onnx(file: onnx.ModelProto, path: Path) -> None:
             new.replace(part)
             with whole(beside(path)) as weights:
                 beside(new).replace(weights)
-                path.unlink(
-                    missing_ok=True
-                )  # between the two renames there is no file, rather than a wrong pair
+                # Between the two renames, no file is better than a file with other weights.
+                path.unlink(missing_ok=True)

@@ -1,6 +1,4 @@
-"""What a file answers: whole batches for a file that takes no others, and the share of right
-classes.
-"""
+"""Outputs of exported files: batches of a fixed size, data types, and top-1 accuracy."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,21 +9,24 @@ import numpy as np
 from slimmer.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
-# ONNX Runtime's names of the types that are not float32.
+# ONNX Runtime's names of all types except float32.
 TYPES: dict[str, Any] = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
-    **{
-        f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}").type
-        for sign in ("", "u")
-        for bits in (8, 16, 32, 64)
-    },
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
     "tensor(bool)": np.bool_,
 }
 
 
 def as_type(x: Array, name: str) -> Array:
-    """`x` in the type that ONNX Runtime calls `name`; the same array where it is that already.
+    """`x` in the type that ONNX Runtime calls `name`; the same array if it has that type already.
 
     >>> as_type(np.zeros(2, dtype=np.float32), "tensor(float16)").dtype
     dtype('float16')
@@ -34,8 +35,8 @@ def as_type(x: Array, name: str) -> Array:
 
 
 def in_batches(answer: Callable[[Array], list[Array]], images: Array, batch: int) -> list[Array]:
-    """All outputs for `images` (N, ...), asked in batches of exactly `batch`; the last image fills
-    up the last one.
+    """All outputs for `images` (N, …), computed in batches of exactly `batch`; the last image is
+    repeated to fill the last batch.
 
     >>> halves = lambda x: [x / 2, x.sum(axis=1)]
     >>> [part.tolist() for part in in_batches(halves, np.array([[2.0], [4.0], [6.0]]), 2)]
@@ -48,10 +49,10 @@ def in_batches(answer: Callable[[Array], list[Array]], images: Array, batch: int
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Which images get the right class, (N,) bool, and how clearly each gets its class, (N,).
+    """Which images are classified correctly, (N,) bool, and by what margin, (N,).
 
-    `margin` is how far the best logit is above the second, in parts of the largest magnitude of all
-    logits: a class can't change where every logit moves by less than half of it.
+    `margin` is the difference between the two largest logits, relative to the largest magnitude of
+    all logits. If every logit changes by less than half of it, the class can't change.
     """
 
     right: Array
@@ -59,16 +60,15 @@ class Judged:
 
     @property
     def accuracy(self) -> float:
-        """The share of images with the right class."""
+        """The share of images that are classified correctly, 0 to 1."""
         return int(self.right.sum()) / len(self.right)
 
     def unclear(self, tolerance: float) -> Array:
-        """The places, int64, of images whose class may change where logits move by `tolerance` of
-        the largest.
+        """The indices, int64, of images whose class may change if logits change by `tolerance`,
+        relative to the largest magnitude.
         """
-        return np.flatnonzero(
-            ~(self.margin > 2 * tolerance)
-        )  # said this way round, since a NaN is unclear
+        # Not `margin <= …`, because a NaN must be unclear.
+        return np.flatnonzero(~(self.margin > 2 * tolerance))
 
 
 def judged(
@@ -78,19 +78,19 @@ def judged(
     where: str,
     batch: int | None = None,
 ) -> Judged:
-    """Which images `answer`, which gives logits (N, classes), puts into the class that labels name,
-    and how clearly.
+    """Which images `answer`, a function that returns logits (N, classes), classifies correctly, and
+    by what margin.
 
     `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch`
-    is the one number of images that `answer` takes, where there is one. Raises DataError where
-    there is no image.
+    is the batch size that `answer` takes, if it is fixed. Raise DataError if there is no image.
     """
     right, margins, largest = [], [], 0.0
     for images, labels in batches:
         given = np.asarray(images)
-        logits = (
-            answer(given) if batch is None else in_batches(lambda x: [answer(x)], given, batch)[0]
-        )
+        if batch is None:
+            logits = answer(given)
+        else:
+            [logits] = in_batches(lambda x: [answer(x)], given, batch)
         right.append(logits.argmax(axis=1) == np.asarray(labels))
         margins.append(_margins(logits))
         largest = max(largest, float(np.abs(logits).max()))
@@ -101,9 +101,7 @@ def judged(
 
 
 def _margins(logits: Array) -> Array:
-    """How far each image's best logit is above its second, (N,); infinitely far where there is one
-    class.
-    """
+    """The difference between each image's two largest logits, (N,); infinite with one class."""
     if logits.shape[1] == 1:
         return np.full(len(logits), np.inf)
     best = np.partition(logits.astype(np.float64), -2, axis=1)

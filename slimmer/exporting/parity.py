@@ -1,4 +1,4 @@
-"""How near an exported file comes to the network that it was made from."""
+"""Parity: how closely an exported file agrees with the network that it was made from."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,15 @@ from slimmer.exporting.outputs import as_type, in_batches
 from slimmer.exporting.torch_program import eval_copy
 from slimmer.graph import shapes, tensors_in
 
-TOLERANCE = 1e-4  # of an output's largest magnitude, for float32
-# An fp16 number has 11 bits, so what a deep network sums up is off by some thousandths. What int8
-# costs differs from network to network: its accuracy is the judge, and only an answer that is no
-# number fails here.
+TOLERANCE = 1e-4  # relative to an output's largest magnitude, for float32
+# fp16 numbers have 11 significant bits, so the outputs of a deep network differ by some thousandths.
+# The error of int8 depends on the network, so its accuracy is measured, and only NaN fails here.
 TOLERANCES = {"fp32": TOLERANCE, "torch": TOLERANCE, "fp16": 2e-2, "int8": 1e9}
 
-SAME = "an export that computes the same; the network may do something that tracing fixes or leaves out"
+SAME = (
+    "an export that computes the same; tracing may have frozen or dropped something that the "
+    "network does"
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Call = Callable[[tuple[Any, ...]], list[Array]]
@@ -31,11 +33,11 @@ Call = Callable[[tuple[Any, ...]], list[Array]]
 
 @dataclass(frozen=True)
 class Parity:
-    """How near an ONNX file comes to the network it was made from, over all outputs.
+    """How closely an ONNX file agrees with the network it was made from, over all outputs.
 
-    `max_rel` is the largest difference over the largest magnitude of its output; `top1_agreement`
-    is the share of images for which both name the same class. Both are None where a call takes
-    something else than images.
+    `max_abs` is the largest absolute difference. `max_rel` is the largest difference relative to
+    the largest magnitude of its output. `top1_agreement` is the share of images that both put into
+    the same class, and `images` is their number; both are None if the network does not take images.
     """
 
     max_abs: float
@@ -52,10 +54,10 @@ def check_parity(
     tolerance: float = TOLERANCE,
     batch: int | None = None,
 ) -> Parity:
-    """How near the ONNX file at `path`, in ONNX Runtime on the CPU, comes to `model`; see
+    """The parity of the ONNX file at `path`, in ONNX Runtime on the CPU, and `model`; see
     `hold_against`.
 
-    Images go in, and answers come out, in the type that the file asks for.
+    Inputs are converted to the type that the file takes.
     """
     return hold_against(
         model, path, inputs, of_images(call_file(path)), tolerance=tolerance, batch=batch
@@ -63,39 +65,34 @@ def check_parity(
 
 
 def call_file(path: Path) -> Call:
-    """What runs the ONNX file at `path` on the CPU, outputs in float32. Raises ExportError.
+    """A function that runs the ONNX file at `path` on the CPU and returns float32 outputs.
 
-    Its inputs are the tensors among the arguments, in their order.
+    The file's inputs are the tensors among the arguments, in order. Raise ExportError if the file
+    can't be opened; the function raises it if the file can't be run.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
+    options.log_severity_level = 4  # errors are raised, so they need not be logged
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # waiting threads would burn a core each
+    # Spinning threads would each occupy a core while they wait.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # ONNX Runtime's errors share no base
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ExportError(str(path), one_line(error), ONNX_FILE) from error
     given = session.get_inputs()
 
     def answer(arguments: tuple[Any, ...]) -> list[Array]:
         try:
-            tensors = tensors_in(arguments)
-            feed = {
-                one.name: as_type(each.numpy(), one.type)
-                for one, each in zip(given, tensors, strict=True)
-            }
+            feed = {}
+            for expected, tensor in zip(given, tensors_in(arguments), strict=True):
+                feed[expected.name] = as_type(tensor.numpy(), expected.type)
             outputs: list[Array] = session.run(None, feed)
-        except Exception as error:  # ONNX Runtime's errors share no base
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             where = f"{path} on {shapes(arguments)}"
-            raise ExportError(
-                where,
-                one_line(error),
-                "an ONNX file that takes such inputs, and any batch where that is open",
-            ) from error
+            right = "an ONNX file that takes such inputs, with any batch size if that is open"
+            raise ExportError(where, one_line(error), right) from error
         return [output.astype(np.float32) for output in outputs]
 
     return answer
@@ -109,16 +106,16 @@ def hold_call(
     *,
     tolerance: float,
 ) -> Parity:
-    """How near `answer` comes to `model` on one call's `arguments`: for networks with inputs of
-    their own.
+    """The parity of `answer` and `model` on the `arguments` of one call, for networks that do not
+    take images.
 
-    Raises ExportError as `hold_against` does.
+    Raise ExportError as `hold_against` does.
     """
     with torch.inference_mode():
         expected = _outputs(eval_copy(model)(*arguments))
-    return Parity(
-        *_differences(f"{path} against PyTorch", expected, answer(arguments), tolerance), None, None
-    )
+    where = f"{path} compared with PyTorch"
+    absolute, relative = _differences(where, expected, answer(arguments), tolerance)
+    return Parity(absolute, relative, None, None)
 
 
 def hold_against(
@@ -130,99 +127,99 @@ def hold_against(
     tolerance: float,
     batch: int | None = None,
 ) -> Parity:
-    """How near `answer`, all outputs of the file at `path`, comes to `model` in eval mode, float32.
+    """The parity of `answer`, which returns all outputs of the file at `path`, and `model` in eval
+    mode and float32.
 
-    `inputs` are images (N, C, H, W). The first alone and all of them together are run, so that a
-    fixed batch is noticed; where `batch` says that it is fixed, they are run in such batches. An
-    output may differ by `tolerance` times its largest magnitude in PyTorch. Raises ExportError
-    where it differs by more or is no number, where a class differs though PyTorch's two best are
-    further apart than that, and where the file can't be run.
+    `inputs` are images (N, C, H, W). The first image alone and all images together are run, so that
+    an unintended fixed batch size is noticed; if `batch` is given, they are run in batches of that
+    size. An output may differ by `tolerance` times its largest magnitude in PyTorch. Raise
+    ExportError if it differs by more or is NaN, if a class differs although PyTorch's two largest
+    logits are further apart than that, and if the file can't be run.
     """
     images = inputs.detach().to("cpu", torch.float32)
-    if len(images) == 1:  # one image more, since a fixed batch of one must be noticed too
+    if len(images) == 1:  # two images, because a fixed batch size of 1 must be noticed too
         images = images.repeat(2, 1, 1, 1)
     reference = eval_copy(model)
-    checked = []
+    absolute, relative, agreement = 0.0, 0.0, 1.0
     for some in (images[:1], images):
         with torch.inference_mode():
             expected = _outputs(reference(some))
-        got = answer(some.numpy()) if batch is None else in_batches(answer, some.numpy(), batch)
-        where = f"{path} against PyTorch, batch of {len(some)}"
-        checked.append(
-            (
-                *_differences(where, expected, got, tolerance),
-                _agreement(where, expected, got, tolerance),
-            )
-        )
-    absolute, relative, agreement = zip(*checked, strict=True)
-    return Parity(max(absolute), max(relative), min(agreement), len(inputs))
+        if batch is None:
+            got = answer(some.numpy())
+        else:
+            got = in_batches(answer, some.numpy(), batch)
+        where = f"{path} compared with PyTorch, batch of {len(some)}"
+        largest, largest_relative = _differences(where, expected, got, tolerance)
+        absolute, relative = max(absolute, largest), max(relative, largest_relative)
+        agreement = min(agreement, _agreement(where, expected, got, tolerance))
+    return Parity(absolute, relative, agreement, len(inputs))
 
 
 def of_images(call: Call) -> Callable[[Array], list[Array]]:
-    """The call that takes one batch of images."""
+    """`call` as a function of one batch of images."""
     return lambda images: call((torch.from_numpy(images),))
 
 
 def call_program(path: Path, program: nn.Module) -> Call:
-    """What runs `program`, as `load_program` read it from `path`, outputs in float32. Raises
-    ExportError.
+    """A function that runs `program`, which `load_program` read from `path`, and returns float32
+    outputs. It raises ExportError if the program can't be run.
     """
 
     def answer(arguments: tuple[Any, ...]) -> list[Array]:
         try:
             with torch.inference_mode():
                 return [output.astype(np.float32) for output in _outputs(program(*arguments))]
-        except Exception as error:  # the program's own checks raise many kinds
+        except Exception as error:  # the program's own checks raise many kinds of errors
             where = f"{path} on {shapes(arguments)}"
-            raise ExportError(
-                where,
-                one_line(error),
-                "a program that takes such inputs, and any batch where that is open",
-            ) from error
+            right = "a program that takes such inputs, with any batch size if that is open"
+            raise ExportError(where, one_line(error), right) from error
 
     return answer
 
 
 def _outputs(value: Any) -> list[Array]:
-    """The tensors of a network's answer, in the order in which ONNX has them."""
+    """The tensors in a network's return value, in the order of the ONNX outputs."""
     return [tensor.numpy() for tensor in tensors_in(value)]
 
 
 def _differences(
     where: str, expected: Sequence[Array], got: Sequence[Array], tolerance: float
 ) -> tuple[float, float]:
-    """The largest difference over all outputs, and over the largest magnitude of its output. Raises
-    ExportError.
+    """The largest absolute difference, and the largest relative to the magnitude of its output.
+
+    Raise ExportError if shapes differ, or values by more than `tolerance`.
     """
-    shapes = [a.shape for a in expected], [b.shape for b in got]
-    if shapes[0] != shapes[1]:
-        raise ExportError(where, f"outputs of shapes {shapes[1]} in place of {shapes[0]}", SAME)
+    right, wrong = [a.shape for a in expected], [b.shape for b in got]
+    if right != wrong:
+        raise ExportError(where, f"outputs of shapes {wrong} instead of {right}", SAME)
     absolute = relative = 0.0
     for index, (a, b) in enumerate(zip(expected, got, strict=True)):
         difference, scale = float(np.abs(a - b).max(initial=0)), float(np.abs(a).max(initial=0))
-        if not difference <= tolerance * scale:  # said this way round, since a NaN must fail
+        if not difference <= tolerance * scale:  # not `difference > …`, because a NaN must fail
             found = (
                 f"output {index} differs by {difference:.3g}; its largest magnitude is {scale:.3g}"
             )
             raise ExportError(where, found, SAME)
         absolute = max(absolute, difference)
-        relative = max(relative, difference / scale if scale else 0.0)
+        if scale:
+            relative = max(relative, difference / scale)
     return absolute, relative
 
 
 def _agreement(
     where: str, expected: Sequence[Array], got: Sequence[Array], tolerance: float
 ) -> float:
-    """The share of images that get the same class. Raises ExportError where one with a clear class
-    gets another.
+    """The share of images that get the same class. Raise ExportError if the class of an image with
+    a clear margin differs.
     """
-    logits, answers = (outputs[0].reshape(len(outputs[0]), -1) for outputs in (expected, got))
+    logits = expected[0].reshape(len(expected[0]), -1)
+    answers = got[0].reshape(len(got[0]), -1)
     differ = logits.argmax(axis=1) != answers.argmax(axis=1)
     if logits.shape[1] > 1:
         best = np.sort(logits, axis=1)
         wrong = differ & (best[:, -1] - best[:, -2] > tolerance * np.abs(logits).max())
         if wrong.any():
             raise ExportError(
-                where, f"{int(wrong.sum())} images with a clear class get another", SAME
+                where, f"{int(wrong.sum())} images with a clear class get another class", SAME
             )
     return 1 - float(differ.mean())

@@ -1,6 +1,4 @@
-"""Files that are made in a folder of their own, and join the others only when they are known to be
-right.
-"""
+"""Files that are written to a staging folder, and moved to their place once they are verified."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,10 +13,11 @@ FOLDER = ".export"
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A new, empty folder in `folder` to make files in; it is gone when the block ends, unless its
+    """A new, empty staging folder in `folder`; it is removed at the end of the block, unless the
     process is killed.
 
-    A file is made there, listed with its sums, and then `put` into `folder`; see `take_places`.
+    A file is written there, listed with its checksums, and then `put` into `folder`; see
+    `take_places`.
     """
     stage = folder / FOLDER
     _remove(stage)
@@ -30,10 +29,10 @@ def staged(folder: Path) -> Iterator[Path]:
 
 
 def take_places(folder: Path, listed: Mapping[str, str]) -> None:
-    """Go on where a process was killed: the files left that are `listed` go into `folder`, the
-    others are removed.
+    """Recover from a killed process: move staged files that are `listed` into `folder`, and remove
+    the others.
 
-    `listed` are their sums, as `sums_of` gives them, by name.
+    `listed` maps file names to checksums, as `sums_of` returns them.
     """
     stage = folder / FOLDER
     for name, sums in listed.items():
@@ -43,17 +42,15 @@ def take_places(folder: Path, listed: Mapping[str, str]) -> None:
         weights = beside(folder / name)
         if sums == sums_of(made):
             put(made, folder)
-        elif (
-            weights.is_file() and sums == f"{digest(made)} {digest(weights)}"
-        ):  # they are in their place already
-            made.replace(folder / name)
+        elif weights.is_file() and sums == f"{digest(made)} {digest(weights)}":
+            made.replace(folder / name)  # the weights have been moved already
     _remove(stage)
 
 
 def put(made: Path, folder: Path) -> None:
-    """Move a file, with the weights beside it, into `folder`, in place of what has its name there.
+    """Move a file and its external weights into `folder`, and replace files of the same name.
 
-    Between the moves there is no file there, rather than one with another's weights.
+    Between the moves, the folder contains no file rather than one with other weights.
     """
     place = folder / made.name
     if beside(made).is_file() or beside(place).is_file():

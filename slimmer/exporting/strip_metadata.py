@@ -1,4 +1,4 @@
-"""An ONNX file without what the exporter tells of the machine and the run that wrote it."""
+"""Removal of the exporter's metadata on this machine and run from an ONNX file."""
 
 import re
 from collections.abc import Mapping
@@ -8,21 +8,27 @@ import onnx
 
 
 def name_sizes_(graph: onnx.GraphProto, names: Mapping[int, str]) -> None:
-    """Call the input's open sizes by `names`, one per axis, throughout, where torch.export says
-    `s77` or the like.
+    """Rename the input's open sizes everywhere to `names`, by axis; torch.export calls them `s77`
+    or similar.
     """
-    sizes = graph.input[0].type.tensor_type.shape.dim
-    called = {size.dim_param: names[axis] for axis, size in enumerate(sizes) if size.dim_param}
+    called = {}
+    for axis, size in enumerate(graph.input[0].type.tensor_type.shape.dim):
+        if size.dim_param:
+            called[size.dim_param] = names[axis]
+
+    def rename(word: re.Match[str]) -> str:
+        return called.get(word[0], word[0])
+
     for value in (*graph.input, *graph.output, *graph.value_info):
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
-                size.dim_param = re.sub(
-                    r"\w+", lambda word: called.get(word[0], word[0]), size.dim_param
-                )
+                size.dim_param = re.sub(r"\w+", rename, size.dim_param)
 
 
 def forget_source_(file: onnx.ModelProto) -> None:
-    """Drop stack traces and the traced program's text: paths of this machine, most of a small file."""
+    """Remove stack traces and the traced program's text, which contain paths of this machine and
+    take most of a small file.
+    """
     for function in file.functions:
         _forget(function, *function.node)
         for node in function.node:
@@ -39,9 +45,11 @@ def _forget_graph(graph: onnx.GraphProto) -> None:
 
 
 def _forget_branches(node: onnx.NodeProto) -> None:
-    """The same in the graphs that a node holds, such as the two sides of an If."""
+    """Remove them from the subgraphs of a node, such as the two branches of an If."""
     for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+        if attribute.HasField("g"):
+            _forget_graph(attribute.g)
+        for graph in attribute.graphs:
             _forget_graph(graph)
 
 

@@ -1,4 +1,4 @@
-"""Which files an export writes."""
+"""The files that an export writes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +8,12 @@ from slimmer.recipe.sections import ExportSection
 
 Form = Literal["fp32", "fp16", "int8", "torch"]
 NETWORKS = ("dense", "slim")
+ENDINGS: dict[Form, str] = {
+    "fp32": ".onnx",
+    "fp16": ".fp16.onnx",
+    "int8": ".int8.onnx",
+    "torch": ".pt2",
+}
 
 
 @dataclass(frozen=True)
@@ -25,26 +31,20 @@ class Variant:
     @property
     def file(self) -> str:
         """The file's name in the run."""
-        stem = f"{self.network}{self.shape.suffix}"
-        return {
-            "fp32": f"{stem}.onnx",
-            "fp16": f"{stem}.fp16.onnx",
-            "int8": f"{stem}.int8.onnx",
-            "torch": f"{stem}.pt2",
-        }[self.form]
+        return f"{self.network}{self.shape.suffix}{ENDINGS[self.form]}"
 
     @property
     def name(self) -> str:
-        """What it is called in export.json: the file's name, without the ordinary ending."""
+        """The name in export.json: the file name without ".onnx"."""
         return self.file.removesuffix(".onnx")
 
 
 def variants(section: ExportSection) -> tuple[Variant, ...]:
-    """The files that a recipe asks for, each behind the one it is made from.
+    """The files that a recipe requests, each after the file it is made from.
 
-    The dense and the slim network in float32 for any batch come first, since `slimmer profile`
-    compares those; the further forms are the slim network's, and the dense one's where they are
-    asked for too.
+    The dense and the slim network in float32 for any batch size come first, because `slimmer
+    profile` compares them. The other forms are those of the slim network and, if requested, of the
+    dense one.
 
     >>> [each.file for each in variants(ExportSection(fp16=True))]
     ['dense.onnx', 'slim.onnx', 'slim.fp16.onnx']
@@ -58,8 +58,9 @@ def variants(section: ExportSection) -> tuple[Variant, ...]:
         "fp16": section.fp16,
         "int8": section.int8,
     }
+    forms = [form for form, wanted in asked.items() if wanted]
     networks = ("slim", "dense") if section.dense else ("slim",)
-    more = [
-        Variant(name, form, shape) for name in networks for form, wanted in asked.items() if wanted
-    ]
-    return (*map(Variant, NETWORKS), *more)
+    found = [Variant(name) for name in NETWORKS]
+    for name in networks:
+        found += [Variant(name, form, shape) for form in forms]
+    return tuple(found)
