@@ -428,7 +428,7 @@ def test_events_that_are_none(damaged):
     assert run.read_events() == events
     run.events.unlink()
     os.mkfifo(run.events)
-    with pytest.raises(SlimmerError, match="is no regular file"):
+    with pytest.raises(SlimmerError, match="is not a regular file"):
         run.read_events()
 
 
