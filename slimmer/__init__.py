@@ -1,4 +1,4 @@
-"""Channel pruning of pretrained convnets, exactly inside a budget."""
+"""Channel pruning of pretrained convnets to FLOP and parameter budgets."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,12 @@ _HOMES = {"Data": "data", "Plan": "pruning.plan", "Recipe": "recipe", "SlimmerEr
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported at first use: `slimmer --help` can't wait for torch."""
+    """A public name, imported at first use, so that `slimmer --help` does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module 'slimmer' has no attribute {name!r}")
     return getattr(import_module(f"slimmer.{_HOMES.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:
-    """The public names, imported or not."""
+    """The public names."""
     return sorted(__all__)

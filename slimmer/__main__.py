@@ -1,4 +1,4 @@
-"""`python -m slimmer` is `slimmer`."""
+"""`python -m slimmer` runs the command line."""
 
 from slimmer.cli import main
 

@@ -1,6 +1,4 @@
-"""Files that appear whole or not at all, and are read where they are plain files of a size that
-fits.
-"""
+"""Atomic writing of files, and reading of regular files with a limit on their size."""
 
 import errno
 import hashlib
@@ -14,16 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-MOST_BYTES: Final = 256 << 20  # of a text that is read at once
+MOST_BYTES: Final = 256 << 20  # of a text file
 _PART: Final = re.compile(r"\.(?P<name>.+)\.\w{8}\.part")
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path to write to; it becomes `path` in one step when the block ends well, else it is gone.
+    """A temporary path to write to. It replaces `path` in one step if the block succeeds, and is
+    deleted otherwise.
 
-    What stood at `path` before stays untouched until then. Raises whatever the block raises; an
-    OSError that names no file, or the one written to, names `path`.
+    Raises what the block raises. An OSError without a file name, or with that of the temporary
+    file, gets the name `path`.
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,9 +42,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
-    """A block whose OSErrors name `path` where they name no file, or the one that it is written to
-    at first.
-    """
+    """A block whose OSErrors get the name `path`, if they have none or that of `instead_of`."""
     try:
         yield
     except OSError as error:
@@ -55,13 +52,15 @@ def naming(path: Path, instead_of: Path | None = None) -> Iterator[None]:
 
 
 def written_part(path: Path) -> str | None:
-    """The name of the file that `whole` was writing when it left `path`; None where it did not.
+    """The name of the file for which `whole` left the temporary file `path`; None for other files.
 
     >>> written_part(Path("run/.plan.json.ab12cd34.part")), written_part(Path("mine.part"))
     ('plan.json', None)
     """
     found = _PART.fullmatch(path.name)
-    return found["name"] if found else None
+    if not found:
+        return None
+    return found["name"]
 
 
 def _umask() -> int:
@@ -71,24 +70,23 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path` atomically."""
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` to `path` as indented JSON, whole or not at all."""
+    """Write `value` to `path` atomically, as indented JSON."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The bytes of a regular file of at most `most` bytes.
 
-    Raises OSError, also for what is no regular file (a pipe or a device may have no end) and for a
-    larger one.
+    Raises OSError, also if the file is larger or is not regular (a pipe or a device may never end).
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -97,21 +95,17 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a regular file in UTF-8. Raises OSError as `read_bytes` does, and
-    UnicodeDecodeError.
-    """
+    """The text of a regular file in UTF-8. Raises OSError, as `read_bytes`, or UnicodeDecodeError."""
     return read_bytes(path, most).decode("utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """The value that a JSON file holds. Raises OSError, and ValueError where it holds none or is
-    nested too deep.
-    """
+    """The value of a JSON file. Raises OSError, or ValueError if it is not valid or too deep."""
     return parse_json(read_text(path))
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none or is nested too deep.
+    """The value of a JSON text. Raises ValueError if it is not valid or nested too deep.
 
     >>> parse_json("[1, 2.5]")
     [1, 2.5]
@@ -119,7 +113,7 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("is nested too deep") from None
+        raise ValueError("nested too deep") from None
 
 
 def digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The demo's pretrained network: a small residual net, trained on scikit-learn's digits in seconds."""
+"""The pretrained network of the demo: a small residual network for scikit-learn's digits."""
 
 import sys
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from slimmer.training.loop import Training, make_learner, train_
 ARCH = "cifar_resnet8"
 EPOCHS = 8
 SEED = 0
-MARK = {"made_by": "slimmer.demo"}  # in the file's metadata
+MARK = {"made_by": "slimmer.demo"}  # metadata of the file
 USAGE = "usage: python -m slimmer.demo FILE.safetensors"
 
 
 def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float:
-    """The test accuracy (0..1) of a digits classifier, 1 x 16 x 16 images, that is trained and
-    written to `path`.
+    """Train a digits classifier (1 x 16 x 16 images), write it to `path`, and return its test
+    accuracy (0..1).
 
-    The file holds the weights, and what they are of and for; a line an epoch goes to `say`.
-    Raises CheckpointError where another file is there: nothing that was there before is lost.
+    The file holds the weights, the architecture and the number of classes. `say` gets one line per
+    epoch. Raises CheckpointError if `path` is a file that the demo did not write.
     """
     if (path.exists() or path.is_symlink()) and not _is_own(path):
-        raise CheckpointError(str(path), "exists already", "name a file that is not there yet")
+        raise CheckpointError(str(path), "already exists", "choose a file that does not exist yet")
     torch.manual_seed(SEED)
     data = load("digits", augment="crop")
     model = build(ARCH, num_classes=data.num_classes, in_channels=1)
@@ -58,7 +58,7 @@ def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a file is an earlier demo's."""
+    """Whether the demo wrote the file."""
     try:
         return MARK.items() <= read_metadata(path).items()
     except CheckpointError:
@@ -66,7 +66,7 @@ def _is_own(path: Path) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Pretrain into the file that is named; the exit code."""
+    """Train into the file that the arguments name; return the exit code."""
     if len(arguments) != 1 or Path(arguments[0]).suffix != ".safetensors":
         sys.stderr.write(f"{USAGE}\n")
         return 2

@@ -1,23 +1,13 @@
-"""The errors that a user can mend; each says where, what was found and what would be right.
+"""The errors that a user can fix. Each says where it is, what was found, and what would be right.
 
-SlimmerError                 exit code 2 ├── RecipeError              a recipe, an option or a unit
-that can't be read ├── ModelError               an architecture that is not known, can't be built or
-can't be traced ├── CheckpointError          a file of weights that is missing, broken, hostile or
-of another architecture ├── DataError                a data set that is missing, empty, mislabelled
-or not the model's ├── BudgetError              a budget that can't be met ├── TrainingError
-training that came to nothing: a loss that is not a number ├── TrustError               code that a
-file names and the user does not ├── RunError                 a run directory that is none, is
-another recipe's, or is not finished ├── ExportError              a network that can't be exported,
-or whose export computes something else ├── RuntimeUnavailableError  an execution provider that was
-asked for and is not active └── PluginError              an installed package that adds to slimmer
-and can't be used
+All are a `SlimmerError`, with exit code 2.
 """
 
 LONGEST = 20_000  # characters of a message
 
 
 class SlimmerError(Exception):
-    """Something that the user can mend: `where` it is, what was `found`, what would be `right`."""
+    """An error that the user can fix: `where` it is, what was `found`, what would be `right`."""
 
     exit_code = 2
 
@@ -29,18 +19,23 @@ class SlimmerError(Exception):
 
 
 def readable(text: str) -> str:
-    r"""A text as a message may have it: what can't be shown is written as Python writes it, and its
-    end is left out.
+    r"""A text that is safe to print: unprintable characters are escaped, and long texts are cut.
 
-    Names of files and what is in them may hold anything, also what a terminal would obey.
+    File names and file contents may contain anything, including terminal control sequences.
 
     >>> readable("a\x1b[31mb\udcff\n\u202ec"), len(readable("x" * 10**6))
     ('a\\x1b[31mb\\udcff\n\\u202ec', 20001)
     """
-    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    return "".join(
-        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in cut
-    )
+    cut = text
+    if len(text) > LONGEST:
+        cut = f"{text[:LONGEST]}…"
+    return "".join(map(_escaped, cut))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return ascii(character)[1:-1]
 
 
 def number(count: int, what: str) -> str:
@@ -55,7 +50,7 @@ def number(count: int, what: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    r"""The first line of what an error says, or its kind where it says nothing.
+    r"""The first line of an error's message, or the name of its class if it has none.
 
     >>> first_line(ValueError("batch is\n  fixed")), first_line(KeyError())
     ('batch is', 'KeyError')
@@ -64,29 +59,28 @@ def first_line(error: BaseException) -> str:
 
 
 _NO_MEMORY = (
-    "can't allocate memory",  # torch, on the CPU
-    "out of memory",  # torch, on a GPU, and CUDA's own
+    "can't allocate memory",  # torch on the CPU
+    "out of memory",  # torch on a GPU, and CUDA itself
     "not enough memory",
     "cannot allocate memory",
     "failed to allocate memory",  # ONNX Runtime
     "bad_alloc",
     "bad allocation",
-    "failed to map segment",  # a library that finds no room, under `ulimit -v`
+    "failed to map segment",  # loading a library under `ulimit -v`
 )
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that there is no memory left; whichever
-    library raised it.
+    """Whether an error or one of its causes, from any library, means that memory ran out.
 
-    >>> lacks_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."))
+    >>> lacks_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."))
     True
     >>> lacks_memory(ValueError("batch is fixed"))
     False
     """
     each: BaseException | None = error
     seen: set[int] = set()
-    while each is not None and id(each) not in seen:  # `raise error from error` makes a ring
+    while each is not None and id(each) not in seen:  # `raise error from error` makes a cycle
         seen.add(id(each))
         text = str(each).lower()
         if isinstance(each, MemoryError) or any(part in text for part in _NO_MEMORY):
@@ -96,23 +90,23 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 class RecipeError(SlimmerError):
-    """A recipe, an option or a unit that can't be read."""
+    """A recipe, an option or an amount that is not valid."""
 
 
 class ModelError(SlimmerError):
-    """An architecture that is not known, can't be built or can't be traced."""
+    """An architecture that is unknown, can't be built or can't be traced."""
 
 
 class UntraceableError(ModelError):
-    """A network that torch.export can't follow as a whole; parts of it may be traced."""
+    """A network that torch.export can't trace as a whole; parts of it may be traceable."""
 
 
 class CheckpointError(SlimmerError):
-    """A file of weights that is missing, broken, hostile or of another architecture."""
+    """A weights file that is missing, damaged, unsafe or of another architecture."""
 
 
 class DataError(SlimmerError):
-    """A data set that is missing, empty, mislabelled or not the model's."""
+    """A data set that is missing, empty, mislabelled or does not match the model."""
 
 
 class BudgetError(SlimmerError):
@@ -120,24 +114,24 @@ class BudgetError(SlimmerError):
 
 
 class TrainingError(SlimmerError):
-    """Training that came to nothing."""
+    """Training that failed, such as a loss that is not a number."""
 
 
 class TrustError(SlimmerError):
-    """Code that a file names, and the user has not."""
+    """Python code that a file names, although the user did not."""
 
 
 class RunError(SlimmerError):
-    """A run directory that is none, belongs to another recipe, or is not finished."""
+    """A run directory that is not a run, belongs to another recipe, or is not finished."""
 
 
 class ExportError(SlimmerError):
-    """A network that can't be exported, or whose export computes something else."""
+    """A network that can't be exported, or whose exported file has different outputs."""
 
 
 class RuntimeUnavailableError(SlimmerError):
-    """An execution provider that was asked for and is not active."""
+    """An execution provider that was requested but is not active."""
 
 
 class PluginError(SlimmerError):
-    """An installed package that adds to slimmer by an entry point, and can't be used."""
+    """An installed package whose entry point for slimmer can't be used."""

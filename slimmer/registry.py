@@ -1,6 +1,4 @@
-"""A registry: name -> value, no duplicates, near names in the error; other packages add to it by
-entry points.
-"""
+"""Registries: names and their values, with suggestions for unknown names, and entry points."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -14,7 +12,7 @@ T = TypeVar("T")
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """What would be right in place of `name`: the nearest known name, or all of them.
+    """A suggestion for an unknown name: the nearest known name, and all known names.
 
     >>> hint("cifar_resnet21", ["cifar_resnet20", "vgg"])
     "did you mean 'cifar_resnet20'? known: cifar_resnet20, vgg"
@@ -24,11 +22,13 @@ def hint(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = get_close_matches(name, known, n=1)
     listed = "known: " + ", ".join(known)
-    return f"did you mean {near[0]!r}? {listed}" if near else listed
+    if not near:
+        return listed
+    return f"did you mean {near[0]!r}? {listed}"
 
 
 def plugin_names(group: str) -> list[str]:
-    """The names that installed packages enter in an entry-point group, sorted; none is loaded.
+    """The names in an entry-point group of all installed packages, sorted. Loads none of them.
 
     >>> plugin_names("slimmer.nothing")
     []
@@ -37,7 +37,7 @@ def plugin_names(group: str) -> list[str]:
 
 
 def load(function: str | Callable[..., Any]) -> Callable[..., Any]:
-    """A function, or the one that "package.module:name" names. Raises PluginError where that fails.
+    """The function itself, or the one at "package.module:name". Raises PluginError if that fails.
 
     >>> load("math:floor")(2.5)
     2
@@ -49,17 +49,17 @@ def load(function: str | Callable[..., Any]) -> Callable[..., Any]:
         found: Callable[..., Any] = getattr(import_module(module), name)
     except Exception as error:
         said = f"can't be loaded: {type(error).__name__}: {first_line(error)}"
-        right = "an entry names its function as package.module:function"
+        right = "give the function as package.module:function"
         raise PluginError(function, said, right) from error
     return found
 
 
 class Registry(Mapping[str, T]):
-    """Names and what they stand for; `error` is raised for a name that is not known.
+    """A mapping from names to values. Unknown names raise `error`.
 
-    With `entry_points`, the name of a group such as "slimmer.costs", what installed packages
-    enter there is added on the first lookup. Each entry must be a `kind`. An entry that has a
-    `name` must be registered under it. PluginError says which package is at fault.
+    `entry_points` is an entry-point group, such as "slimmer.costs". The entries of installed
+    packages are loaded at the first lookup. Each must be an instance of `kind`; if it has a `name`,
+    that must be the name of its entry point. Otherwise PluginError names the package.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Registry(Mapping[str, T]):
         self._kind = kind
 
     def add(self, name: str, value: T) -> T:
-        """Enter `value` under `name`; a name taken twice is a programming error."""
+        """Add `value` under `name`, and return it. Raises ValueError if the name is taken."""
         if name in self._entries:
             raise ValueError(f"{self._what} {name!r} is registered twice")
         self._entries[name] = value
@@ -99,8 +99,8 @@ class Registry(Mapping[str, T]):
         return name in self._loaded()
 
     def _loaded(self) -> dict[str, T]:
-        """All entries, those of other packages too; they are added whole or not at all."""
-        group, self._group = self._group, None  # a plugin that looks up a name itself sees the rest
+        """All entries, including those of other packages, which are added all or none."""
+        group, self._group = self._group, None  # a plug-in may look up names while it loads
         if group is None:
             return self._entries
         try:
@@ -115,14 +115,16 @@ class Registry(Mapping[str, T]):
         owners = dict.fromkeys(self._entries, "slimmer")
         for point in sorted(entry_points(group=group), key=lambda each: (each.name, _owner(each))):
             if point.name in owners:
-                taken = f"{point.name!r} is also a {self._what} of {owners[point.name]}"
-                raise PluginError(_place(point), taken, "rename one of the two, or uninstall one")
+                taken = f"{point.name!r} is also the name of a {self._what} of {owners[point.name]}"
+                raise PluginError(
+                    _place(point), taken, "rename one of them, or uninstall one of the packages"
+                )
             owners[point.name] = _owner(point)
             found[point.name] = self._checked(point)
         return found
 
     def _checked(self, point: EntryPoint) -> T:
-        right = f"mend the package {_owner(point)}, or uninstall it"
+        right = f"fix the package {_owner(point)}, or uninstall it"
         try:
             value = point.load()
         except Exception as error:
@@ -133,14 +135,16 @@ class Registry(Mapping[str, T]):
             raise PluginError(_place(point), found, right)
         own = getattr(value, "name", point.name)
         if own != point.name:
-            found = f"{point.value!r} calls itself {own!r}, its entry point {point.name!r}"
+            found = f"{point.value!r} has the name {own!r}, but its entry point is {point.name!r}"
             raise PluginError(_place(point), found, right)
         return cast("T", value)
 
 
 def _owner(point: EntryPoint) -> str:
     """The package that an entry point comes from, with its version."""
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+    if not point.dist:
+        return "an unknown package"
+    return f"{point.dist.name} {point.dist.version}"
 
 
 def _place(point: EntryPoint) -> str:

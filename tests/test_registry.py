@@ -136,7 +136,7 @@ def test_a_package_that_looks_up_a_name_while_it_is_loaded_sees_slimmers_own(num
         (
             "class Named(int): name = 'deux'\nTWO = Named(2)",
             "more:TWO",
-            "'more:TWO' calls itself 'deux', its entry point 'two'",
+            "'more:TWO' has the name 'deux', but its entry point is 'two'",
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_package_that_cannot_be_used_is_one_error_that_names_it_at_every_use(
             registry["one"]
         assert refused.value.where == "more 1.0, entry point slimmer.numbers:two"
         assert refused.value.found.startswith(found)
-        assert refused.value.right == "mend the package more 1.0, or uninstall it"
+        assert refused.value.right == "fix the package more 1.0, or uninstall it"
 
 
 @pytest.mark.parametrize(("name", "other"), [("one", "slimmer"), ("two", "more 1.0")])
@@ -161,8 +161,8 @@ def test_a_name_that_two_packages_take_is_one_error_that_names_both(numbers, nam
     with pytest.raises(PluginError) as refused:
         list(registry)
     assert refused.value.where == f"most 1.0, entry point slimmer.numbers:{name}"
-    assert refused.value.found == f"{name!r} is also a number of {other}"
-    assert refused.value.right == "rename one of the two, or uninstall one"
+    assert refused.value.found == f"{name!r} is also the name of a number of {other}"
+    assert refused.value.right == "rename one of them, or uninstall one of the packages"
 
 
 def test_nothing_of_a_package_is_added_where_one_of_its_entries_cannot_be_used(numbers):

@@ -102,7 +102,7 @@ def test_a_value_of_any_size_is_a_short_message(text, tmp_path):
 
 
 def test_what_is_no_plain_file_is_not_opened(tmp_path):
-    with pytest.raises(RecipeError, match="is no regular file"):
+    with pytest.raises(RecipeError, match="is not a regular file"):
         read_recipe(Path("/dev/zero"))
     (tmp_path / "large.yaml").write_text("#" * ((1 << 20) + 1))
     with pytest.raises(RecipeError, match="is larger than 1,048,576 bytes"):

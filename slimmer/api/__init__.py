@@ -1,4 +1,4 @@
-"""The commands as calls: the same work on modules and tensors, with values in place of tables."""
+"""The public calls: the commands in Python, for modules and tensors. They return values."""
 
 from slimmer.api.make_runs import Result, finish, prune
 from slimmer.api.use_runs import compare, export, load, profile

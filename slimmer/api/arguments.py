@@ -1,6 +1,7 @@
-"""What calls are given, checked."""
+"""Checks of the arguments of public calls."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,11 +14,31 @@ from slimmer.models.accept_model import accept
 
 def accepted(model: nn.Module | None) -> nn.Module | None:
     """The module, checked; None if there is none."""
-    return None if model is None else accept(model)
+    if model is None:
+        return None
+    return accept(model)
 
 
 def made_data(data: Data | Sequence[Any]) -> Data:
-    """The data set, checked."""
-    made = data if isinstance(data, Data) else from_value("data", data)
+    """The data set, checked. Raises DataError."""
+    made = data
+    if not isinstance(made, Data):
+        made = from_value("data", made)
     data_sets.check(made)
     return made
+
+
+def place_or_data(data: Data | Sequence[Any] | str | Path | None) -> Data | str | None:
+    """A name or path as text; a data set checked. Raises DataError."""
+    if isinstance(data, str | Path):
+        return str(data)
+    if data is None:
+        return None
+    return made_data(data)
+
+
+def path_or_none(path: str | Path | None) -> Path | None:
+    """The argument as a path."""
+    if path is None:
+        return None
+    return Path(path)

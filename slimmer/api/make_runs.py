@@ -10,7 +10,7 @@ from weakref import finalize
 
 from torch import nn
 
-from slimmer.api.arguments import accepted, made_data
+from slimmer.api.arguments import accepted, path_or_none, place_or_data
 from slimmer.data import Data
 from slimmer.errors import RunError
 from slimmer.models.copying import duplicate
@@ -19,7 +19,7 @@ from slimmer.pipeline.finish_run import finish_run
 from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
-from slimmer.recipe import SHORT, data_at, find_recipe, read_recipe
+from slimmer.recipe import SHORT, Recipe, data_at, find_recipe, read_recipe
 from slimmer.recipe.costs import budgets_on
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
@@ -28,16 +28,14 @@ from slimmer.runs.open_run import open_run
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A slim network in eval mode on the CPU, the plan that made it, all that was measured, and its
-    run if kept.
-    """
+    """A slim network, in eval mode on the CPU, with its plan, its report and its run directory."""
 
     model: nn.Module
     plan: Plan
     report: Mapping[str, Any]
     run: Path | None
-    files: Path = field(repr=False)  # the run's directory; without a run it goes with the result
-    dense: nn.Module | None = field(repr=False)  # the module that was given
+    files: Path = field(repr=False)  # the run directory; if temporary, deleted with the result
+    dense: nn.Module | None = field(repr=False)  # the module given
 
 
 @undisturbed()
@@ -54,24 +52,25 @@ def prune(
     trust_code: bool = False,
     **settings: Any,
 ) -> Result:
-    """The slim network of a dense module or checkpoint, exactly inside the budgets.
+    """Prune a module or checkpoint to its budgets, and fine-tune it if there are data.
 
     Args:
-        model: an `nn.Module`, which is left as it is, or a file of weights.
-        data: a `Data`; a name or path as for `slimmer prune --data`; or (train, test), each a pair of images
-            (N, C, H, W), uint8 or float, and int64 labels (N,). Without data nothing is trained.
-        flops: what may remain of the FLOPs (1 per multiply-add): 0.5, "50%" or "1.8G".
-        params: what may remain of the parameters.
-        budgets: what may remain of other costs, by the names that packages registered them under.
-        out: the run directory, new or empty; without it nothing stays on disk after the result.
-        recipe: a YAML recipe, or the name of one of slimmer's, that everything else is laid over.
-        observe: hears every event of the run, a dictionary with its kind under "event".
-        trust_code: take an architecture that is code and named by a file of slimmer's, not by you.
-        settings: epochs, seed, device, arch, input_size, keep, only, trace, rewrite, round_to; and any other setting by
-            its name in a recipe, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
+        model: an `nn.Module`, which is not modified, or a weights file.
+        data: a `Data`; a name or path, as for `slimmer prune --data`; or (train, test), each a pair
+            of images (N, C, H, W), uint8 or float, and int64 labels (N,).
+        flops: maximum FLOPs (multiply-adds for one image) after pruning: 0.5, "50%" or "1.8G".
+        params: maximum number of parameters after pruning.
+        budgets: maximum of other costs after pruning, by the names of the costs.
+        out: the run directory, new or empty. Without it, files are deleted with the result.
+        recipe: a YAML recipe or the name of a built-in recipe; the other arguments override it.
+        observe: called with every event, a dictionary with its kind under "event".
+        trust_code: run Python code that a file names, although you have not named it.
+        settings: epochs, seed, device, arch, input_size, keep, only, trace, rewrite, round_to, and
+            any other recipe key, as in `**{"finetune.lr": 0.01}`. A module without data needs
+            input_size.
 
     Raises:
-        SlimmerError: the network, the data and the budgets do not fit together, or can't be read.
+        SlimmerError: the network, the data and the budgets don't fit together or can't be read.
 
     >>> import slimmer
     >>> from slimmer.models import build
@@ -83,27 +82,40 @@ def prune(
     ('CifarResNet', None)
     """
     given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
-    given += [
-        (SHORT.get(key, key), _plain(value)) for key, value in settings.items() if value is not None
-    ]
-    own = None if isinstance(model, str | Path) else accepted(model)
-    if own is None:
+    given += _settings(settings)
+    own = None
+    if isinstance(model, str | Path):
         given.append(("model.checkpoint", str(model)))
-    made = None
-    if isinstance(data, str | Path):
-        given += data_at(str(data))
-    elif data is not None:
-        made = made_data(data)
-    resolved = read_recipe(None if recipe is None else find_recipe(str(recipe), "recipe"), given)
+    else:
+        own = accepted(model)
+    made = place_or_data(data)
+    if isinstance(made, str):
+        given += data_at(made)
+        made = None
+    file = find_recipe(str(recipe), "recipe") if recipe is not None else None
+    return _pruned(
+        read_recipe(file, given), path_or_none(out), observe, own, made, trust_code=trust_code
+    )
+
+
+def _pruned(
+    recipe: Recipe,
+    out: Path | None,
+    observe: Observe | None,
+    own: nn.Module | None,
+    data: Data | None,
+    *,
+    trust_code: bool,
+) -> Result:
+    """The result of a new run; without `out`, of a run in a temporary folder."""
     scratch = Path(mkdtemp(prefix="slimmer-")) if out is None else None
-    place = Path(str(out)) if scratch is None else scratch / "run"
     try:
         run, report = stages.start(
-            resolved,
-            place,
+            recipe,
+            out or Path(str(scratch), "run"),
             observe or (lambda _: None),
-            model=None if own is None else duplicate(own),
-            data=made,
+            model=duplicate(own) if own is not None else None,
+            data=data,
             latest=out is not None,
             trust_code=trust_code,
         )
@@ -112,7 +124,7 @@ def prune(
     except BaseException:
         _clear(scratch)
         raise
-    kept = None if out is None else run.path
+    kept = run.path if out is not None else None
     report = {**report, "run": kept and str(kept)}
     result = Result(slim, plan, report, kept, run.path, own)
     finalize(result, _clear, scratch)
@@ -163,7 +175,8 @@ def finish(
     """
     if isinstance(pruned, Result):
         source, dense = Run(pruned.files), pruned.dense
-        trained = pruned.model if trained is None else trained
+        if trained is None:
+            trained = pruned.model
     else:
         source, dense = open_run(Path(pruned)), accepted(model)
     if trained is None:
@@ -173,13 +186,9 @@ def finish(
     run, report = finish_run(
         source,
         trained if isinstance(trained, nn.Module) else Path(trained),
-        None if out is None else Path(out),
+        path_or_none(out),
         model=dense,
-        data=str(data)
-        if isinstance(data, str | Path)
-        else None
-        if data is None
-        else made_data(data),
+        data=place_or_data(data),
         entry=entry,
         observe=observe or (lambda _: None),
         trust_code=trust_code,
@@ -194,6 +203,13 @@ def _clear(folder: Path | None) -> None:
         rmtree(folder, ignore_errors=True)
 
 
-def _plain(value: Any) -> Any:
-    """Paths as the text that a recipe holds."""
-    return str(value) if isinstance(value, Path) else value
+def _settings(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The recipe keys and values of keyword arguments; a value of None is left out."""
+    pairs = []
+    for name, value in settings.items():
+        key = SHORT.get(name, name)
+        if isinstance(value, Path):
+            pairs.append((key, str(value)))
+        elif value is not None:
+            pairs.append((key, value))
+    return pairs
