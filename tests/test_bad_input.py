@@ -64,7 +64,7 @@ class Hostile:
 
 
 def missing():
-    return "no such file"
+    return "does not exist"
 
 
 def a_directory():
@@ -394,7 +394,7 @@ def test_an_opset_that_is_too_old(main_job, tmp_path):
 @pytest.mark.parametrize("command", ["export", "profile", "prune --resume"])
 def test_a_run_that_is_none(command):
     Path("folder").mkdir()
-    assert "is no run" in refused(*command.split(), "folder")
+    assert "is not a run" in refused(*command.split(), "folder")
     assert "does not exist" in refused(*command.split(), "nowhere")
     assert "precious.txt" in refused(*command.split(), "precious.txt")
 

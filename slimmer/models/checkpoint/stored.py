@@ -73,7 +73,7 @@ def file_of(path: Path) -> Path:
     except OSError as error:
         raise CheckpointError(str(path), f"can't be read: {error.strerror}", NAME_ONE) from error
     listed = ", ".join(held[:8]) or "nothing"
-    kind = "this directory is neither a run nor from the Hugging Face hub"
+    kind = "this is a directory, but neither a run nor from the Hugging Face hub"
     right = f"{NAME_ONE}, which contains {' or '.join(HUB[:4])}"
     raise CheckpointError(str(path), f"{kind}; it contains {listed}", right)
 
