@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from slimmer.errors import SlimmerError
 from slimmer.models.checkpoint import save_weights
 from slimmer.models.checksum import CHECKSUM, sealed
-from slimmer.pipeline.export_run import earlier, tell_report
+from slimmer.pipeline.export_listing import earlier, tell_report
 from slimmer.pipeline.stages import resume, start
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network

@@ -154,9 +154,8 @@ def _listing(root: Path) -> Listing:
 def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    return sorted(
-        entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir()
-    )
+    visible = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
+    return sorted(filter(Path.is_dir, visible))
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -98,7 +98,8 @@ def guess(path: str | Path) -> str:
     place = Path(path)
     if is_reference(str(path)):
         return str(path)
-    found = [source.name for source in SOURCES.values() if place.exists() and _is_of(source, place)]
+    sources = SOURCES.values() if place.exists() else ()
+    found = [source.name for source in sources if _is_of(source, place)]
     if len(found) > 1:
         several = f"can be read as {' and as '.join(found)}"
         right = "choose one with data.name, and give the path with data.path"

@@ -52,7 +52,7 @@ def complete(
     compared.
     """
     weights = _unwrapped(own, weights)
-    body = [key for key in own if not key.endswith(OPTIONAL)]
+    body = _required(own)
     if head is not None:
         body = [key for key in body if key.rpartition(".")[0] != head]
     found: list[Named] = []
@@ -65,6 +65,11 @@ def complete(
                 found.append(named)
     bare = [each for each in found if not each.prefix]
     return bare or found
+
+
+def _required(own: Mapping[str, Tensor]) -> list[str]:
+    """The keys that a complete set of weights must have."""
+    return [key for key in own if not key.endswith(OPTIONAL)]
 
 
 def nearest_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Named:
@@ -115,7 +120,7 @@ def _take(
     belong to the network have the prefix too.
     """
     inner, outer = _split(weights, prefix)
-    missing = [key for key in own if key not in inner and not key.endswith(OPTIONAL)]
+    missing = [key for key in _required(own) if key not in inner]
     if missing:
         place = None if head is None else _head_elsewhere(own, outer, head)
         if place is None:

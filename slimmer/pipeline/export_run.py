@@ -1,39 +1,36 @@
 """The export of a finished run's networks to files that other programs can run."""
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from slimmer.atomic_files import write_json, write_text
 from slimmer.data import Data
-from slimmer.errors import DataError, ExportError, RecipeError, RunError
+from slimmer.errors import DataError, ExportError, RecipeError
 from slimmer.exporting.fp16 import write_fp16
 from slimmer.exporting.int8 import calibration, write_int8
 from slimmer.exporting.onnx import export_onnx, read_metadata
 from slimmer.exporting.onnx_file import bytes_of, remove, sums_of
-from slimmer.exporting.staged import put, staged, take_places
+from slimmer.exporting.staged import put, staged
 from slimmer.exporting.torch_program import read_program_metadata, write_program
 from slimmer.exporting.variants import NETWORKS, Variant, variants
 from slimmer.models.checkpoint import read_metadata as read_notes
+from slimmer.pipeline.export_job import ExportJob, check_asked, program_for
+from slimmer.pipeline.export_listing import earlier, take_listed_places, tell_report, write_listing
 from slimmer.pipeline.export_metadata import provenance, weights_of
 from slimmer.pipeline.job import check_fit, load_data
 from slimmer.pipeline.profiled_forms import said_by_profile
-from slimmer.pipeline.verify_export import ExportJob, check_asked, judge, measure, program_for
+from slimmer.pipeline.verify_export import judge, measure
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.recipe.costs import costs_in
 from slimmer.recipe.sections import DataSection
-from slimmer.reports.run_report import to_markdown
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.runs.trust import check_code, is_gone, remember
-
-FORMAT = 2
 
 
 def export_run(
@@ -78,7 +75,7 @@ def export_run(
         name: load_network(weights_of(run, name), model, trust_code=trust_code) for name in NETWORKS
     }
     with claimed(run.path, "slimmer"):
-        _take_places(run)
+        take_listed_places(run)
         known = earlier(run, report)
         job = ExportJob(run, recipe, report, _data(run, recipe, data, observe), networks, known)
         check_asked(job)
@@ -102,77 +99,11 @@ def _export_all(job: ExportJob, observe: Observe) -> dict[str, Any]:
     except BaseException:
         gone = [each for each in job.known.values() if not Path(each["file"]).is_file()]
         if done or gone:  # after an error the list still shows the files that exist
-            _list(job, done)
+            write_listing(job, done)
             tell_report(job.run)
         raise
-    found = _list(job, done)
+    found = write_listing(job, done)
     tell_report(job.run)
-    return found
-
-
-def _take_places(run: Run) -> None:
-    """Finish the work of a killed export: move the files that it had listed but not moved to their
-    places, and delete what else it left.
-
-    So every file is listed, and every listed file is the one that was checked.
-    """
-    try:
-        listed = run.read_exported()
-    except RunError:  # damaged; this export writes it again
-        listed = None
-    sums = {}
-    if listed is not None:
-        for entry in listed["networks"].values():
-            sums[Path(entry["file"]).name] = entry["sha256"]
-    take_places(run.path, sums)
-
-
-def tell_report(run: Run) -> None:
-    """Write report.md again, with the export and the profile as far as they exist."""
-    write_text(
-        run.text,
-        to_markdown(run.read_report(), run.read_exported(), run.read_profile(PROFILE_SCHEMA)),
-    )
-
-
-def earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of export.json for the run's present networks, by name, whose files are
-    unchanged.
-    """
-    try:
-        listed = run.read_exported()
-    except RunError:  # damaged; this export writes it again
-        return {}
-    wanted = (FORMAT, report["recipe_hash"], report["plan_hash"])
-    if listed is None or wanted != tuple(
-        listed[key] for key in ("format", "recipe_hash", "plan_hash")
-    ):
-        return {}
-    same = {}
-    for name, entry in listed["networks"].items():
-        path = run.path / Path(entry["file"]).name  # the run may have been moved
-        if path.is_file() and sums_of(path) == entry["sha256"]:
-            same[name] = {**entry, "file": str(path), "reused": True}
-    return same
-
-
-def _list(job: ExportJob, done: Mapping[str, Any]) -> dict[str, Any]:
-    """Write export.json and return it: the files of this export, and those of earlier exports that
-    still exist.
-    """
-    networks = dict(done)
-    for name, entry in job.known.items():
-        if Path(entry["file"]).is_file():
-            networks.setdefault(name, entry)
-    found = {
-        "format": FORMAT,
-        "slimmer": version("slimmer"),
-        "run": str(job.run.path),
-        "recipe_hash": job.report["recipe_hash"],
-        "plan_hash": job.report["plan_hash"],
-        "networks": networks,
-    }
-    write_json(job.run.exported, found)
     return found
 
 
@@ -215,7 +146,7 @@ def _export(
         "notes": notes,
     }
     if not current:
-        _list(job, {**done, variant.name: entry})
+        write_listing(job, {**done, variant.name: entry})
         put(made, job.run.path)
     return entry
 

@@ -71,11 +71,7 @@ def inspect(
         rewrite=rewrite,
         trace=tuple(trace),
     )
-    if isinstance(named, str):
-        remember(arch)
-        source = load_model(section, trust_code=trust_code)
-    else:
-        source = Source(named, name_module(named, section, data=None))
+    source = _source(named, section, trust_code=trust_code)
     given, identity = source.network, source.identity
     check_again(identity, rewrite=rewrite)
     network, graph, costs, _, scope = examine(given, identity, section)
@@ -92,6 +88,14 @@ def inspect(
         "layers": layers,
         "groups": [_group(group, graph) for group in graph.groups],
     }
+
+
+def _source(model: nn.Module | str, section: ModelSection, *, trust_code: bool) -> Source:
+    """The network of a module or of a checkpoint's path."""
+    if isinstance(model, str):
+        remember(section.arch)
+        return load_model(section, trust_code=trust_code)
+    return Source(model, name_module(model, section, data=None))
 
 
 def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:

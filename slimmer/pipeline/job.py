@@ -2,7 +2,7 @@
 costs and budgets.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -93,11 +93,7 @@ def prepare(
         given, identity, recipe.model, recipe.budget.amounts()
     )
     limits = _limits(graph, recipe.budget)
-    by_name = {cost.name: cost for cost in costs}
-    budgets = tuple(
-        Budget(by_name[name], amount.of(by_name[name].dense))
-        for name, amount in recipe.budget.amounts().items()
-    )
+    budgets = _budgets(costs, recipe.budget)
     narrowing = _narrowing(recipe)
     whole = not (recipe.model.rewrite or recipe.model.trace or identity.plan)
     rewritten = partial(_rewritten, given, identity, recipe) if whole else None
@@ -112,6 +108,16 @@ def prepare(
     except BudgetError as error:
         raise for_budget(error, given, budgets, rewritten) from None
     return PruningJob(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
+
+
+def _budgets(costs: Sequence[Cost], section: BudgetSection) -> tuple[Budget, ...]:
+    """The budgets of a recipe, with absolute limits."""
+    by_name = {cost.name: cost for cost in costs}
+    found = []
+    for name, amount in section.amounts().items():
+        cost = by_name[name]
+        found.append(Budget(cost, amount.of(cost.dense)))
+    return tuple(found)
 
 
 def _limits(graph: ChannelGraph, section: BudgetSection) -> Limits:

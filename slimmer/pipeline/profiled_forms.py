@@ -3,6 +3,7 @@ that are exported.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ def forms_to_time(listed: Mapping[str, Any], section: ProfileSection) -> list[Ne
     """
     if section.runtimes != (DEFAULT,) or section.strict or section.cuda_graph:
         return []
-    names = [Variant(network, form).name for network in NETWORKS for form in FORMS]
-    fitting = [name for name in names if name in listed and listed[name]["precision_io"] == FULL]
-    return [Network(name, Path(listed[name]["file"])) for name in fitting]
+    found = []
+    for network, form in product(NETWORKS, FORMS):
+        name = Variant(network, form).name
+        if name in listed and listed[name]["precision_io"] == FULL:
+            found.append(Network(name, Path(listed[name]["file"])))
+    return found
 
 
 def said_by_profile(

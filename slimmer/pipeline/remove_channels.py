@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from slimmer.methods import Method
 from slimmer.models.copying import set_mode_
 from slimmer.pipeline.choose_plan import (
     choose_method,
@@ -74,9 +75,18 @@ def remove_channels(
             observe=tell,
             save=keep,
         )
+    return _project(context, method, learner, network)
+
+
+def _project(
+    context: Context, method: Method, learner: Learner, network: Masked
+) -> tuple[Plan, Learner, dict[str, float] | None]:
+    """The plan, the slim network and what the masks left, from the network under its masks."""
+    job = context.job
     plan = target_plan(job, context.recipe, method.scores(network.variables))
     set_mode_(network, training=False)
-    before = remaining(job, network.mask().cpu() > 0) if stop and method.has_masks else None
+    trained = sparsify_steps(context.recipe, job, context.training) > 0
+    before = remaining(job, network.mask().cpu() > 0) if trained and method.has_masks else None
     if method.trains_masks:
         fold_(job.model, job.graph, network.mask())
     number = context.recipe.finetune.recalibrate if job.data is not None else 0

@@ -48,10 +48,8 @@ _BESIDE_COSTS: tuple[type[BaseModel], ...] = (
     *(Measured, ReportFile, ExportedFile, BudgetSection),
     *KINDS.values(),
 )
-_FIELDS = (
-    frozenset(key for each in _BESIDE_COSTS for key in each.model_fields) - Left.model_fields.keys()
-)
-TAKEN = _FIELDS.union(_METADATA, _INSPECTION, _ROW)
+_FIELDS = frozenset[str]().union(*(each.model_fields for each in _BESIDE_COSTS))
+TAKEN = (_FIELDS - Left.model_fields.keys()).union(_METADATA, _INSPECTION, _ROW)
 """Keys that are used next to those of costs in a run's files and results; no cost may have such a
 name.
 """
