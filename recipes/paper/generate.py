@@ -18,7 +18,10 @@ TRAINING = (
     "drops, batch 64 and "
     "decay 1e-4 are those of Network Slimming (Liu et al. 2017)."
 )
-MASKS = "Masks are trained for the first three quarters; the last quarter trains the network that is left."
+MASKS = (
+    "Masks are trained for the first three quarters; "
+    "the last quarter trains the network that is left."
+)
 UNKNOWN = "Expected: not measured yet, and the paper's own figures for this table are not at hand."
 NO_ACCURACY = "Expected: not measured yet; the paper's accuracy for this variant is not at hand."
 EXPECTED = {
@@ -39,7 +42,7 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the tables: its names, and table 4's multipliers (m, v) and epochs of warm-up."""
+    """A network of the tables: its names, table 4's multipliers (m, v) and warm-up epochs."""
 
     title: str
     arch: str
@@ -58,7 +61,10 @@ NETWORKS = {
     ),
 }
 FROM_SCRATCH = "epochs: 160|batch_size: 64|lr: 0.1|drops: [0.5, 0.75]|warmup: 0.0|distill: 0.0"
-AFTER_L1 = "epochs: 40|batch_size: 64|lr: 0.001|drops: [0.999999]  # a constant rate|warmup: 0.0|distill: 0.0"
+AFTER_L1 = (
+    "epochs: 40|batch_size: 64|lr: 0.001|drops: [0.999999]  # a constant rate|"
+    "warmup: 0.0|distill: 0.0"
+)
 AFTER_BAR = (
     "epochs: 130|batch_size: 64|lr: 0.01|drops: [0.5, 0.75]|weight_decay: 5.0e-4|warmup: 0.0"
 )
@@ -77,7 +83,8 @@ def recipes() -> Iterator[tuple[str, str]]:
 
 
 def _dense(key: str, network: Network) -> tuple[str, str]:
-    title = f"{network.title} on CIFAR-10, dense: the baseline of tables 1 and 4, and where L1 and BAR start from."
+    title = f"{network.title} on CIFAR-10, dense: the baseline of tables 1 and 4, "
+    title += "and where L1 and BAR start from."
     source = f"{TRAINING} A budget of all FLOPs removes nothing."
     method = "name: magnitude|compensate: false"
     return _recipe(
@@ -89,7 +96,8 @@ def _maskconvnet(key: str, network: Network, target: str) -> tuple[str, str]:
     m, v = network.flops if target == "f" else network.params
     title = f"{network.title} on CIFAR-10, MaskConvNet-{target.upper()} (tables 1 and 4): "
     title += f"{TARGETS[target]} removed, from scratch."
-    source = f"Multipliers {m} and {v} and {network.warmup} epochs of warm-up are the paper's (table 4). "
+    source = f"Multipliers {m} and {v} and {network.warmup} epochs of warm-up "
+    source += "are the paper's (table 4). "
     source += f"{TRAINING} {MASKS} {NOT_AT_HAND}"
     method = _masks(network, [m], [v])
     file = f"table1/{key}_maskconvnet_{target}"
@@ -100,8 +108,9 @@ def _both_targets(key: str, network: Network) -> tuple[str, str]:
     (m, v), (m_flops, v_flops) = network.params, network.flops
     title = f"{network.title} on CIFAR-10, MaskConvNet-PF (table 4): "
     title += f"{TARGETS['f']} and {TARGETS['p']} removed, from scratch."
-    source = f"Multipliers {m} and {v} (parameters), {m_flops} and {v_flops} (FLOPs) and {network.warmup} epochs of "
-    source += f"warm-up are the paper's; FLOPs come first here. {TRAINING} {MASKS} {NOT_AT_HAND}"
+    source = f"Multipliers {m} and {v} (parameters), {m_flops} and {v_flops} (FLOPs) "
+    source += f"and {network.warmup} epochs of warm-up are the paper's; FLOPs come first here. "
+    source += f"{TRAINING} {MASKS} {NOT_AT_HAND}"
     method = _masks(network, [m_flops, m], [v_flops, v])
     budget = f"{_budget('f')}|{_budget('p')}"
     file = f"table4/{key}_maskconvnet_pf"
@@ -165,7 +174,8 @@ def _budget(target: str) -> str:
 
 def _masks(network: Network, m: list[int], v: list[int]) -> str:
     lambdas = f"lambda_m: {[float(each) for each in m]}|lambda_v: {[float(each) for each in v]}"
-    return f"name: maskconvnet|sparsify: 0.75|{lambdas}|warmup: {float(network.warmup)}|mask_start: 0.0"
+    warmup = float(network.warmup)
+    return f"name: maskconvnet|sparsify: 0.75|{lambdas}|warmup: {warmup}|mask_start: 0.0"
 
 
 def _recipe(

@@ -26,7 +26,9 @@ def sealed(content: bytes) -> bytes:
 
 
 def is_sound(content: bytes) -> bool:
-    """Whether a safetensors file is unchanged since it was sealed; True for one without a checksum."""
+    """Whether a safetensors file is unchanged since it was sealed; True for one without a
+    checksum.
+    """
     start, header = _header(content)
     wanted = header.get(_METADATA, {}).get(CHECKSUM)
     return wanted is None or wanted == _checksum(header, content[start:])

@@ -35,7 +35,9 @@ class Identified:
 
 @dataclass(frozen=True)
 class Match:
-    """A built-in architecture in the sizes that the weights imply, and the remaining differences."""
+    """A built-in architecture in the sizes that the weights imply, and the remaining
+    differences.
+    """
 
     architecture: Architecture
     num_classes: int

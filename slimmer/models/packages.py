@@ -62,7 +62,9 @@ def _torchvision(arch: str, name: str, torchvision: Any) -> Architecture:
 
 
 def _segmentation(arch: str, name: str, auxiliary: str, models: Any) -> Architecture:
-    """A segmentation network of torchvision, with its auxiliary head if `auxiliary` is not empty."""
+    """A segmentation network of torchvision, with its auxiliary head if `auxiliary` is not
+    empty.
+    """
     special: dict[str, Any] = {"weights_backbone": None}  # otherwise they are downloaded
     others: tuple[str, ...] = ()
     if "aux_loss" in signature(models.get_model_builder(name)).parameters:

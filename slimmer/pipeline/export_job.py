@@ -1,4 +1,6 @@
-"""The state of a run's export, and the check that its network and data allow the requested files."""
+"""The state of a run's export, and the check that its network and data allow the requested
+files.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -153,7 +153,9 @@ def _section(recipe: Path | None, settings: dict[str, Any]) -> ProfileSection:
 
 
 def _export(run: Run, model: nn.Module | None, observe: Observe, *, trust_code: bool) -> None:
-    """Export the run unless it has checked ONNX files. Raises ExportError if they can't be timed."""
+    """Export the run unless it has checked ONNX files. Raises ExportError if they can't be
+    timed.
+    """
     report = run.read_report()
     if not report["input_size"]:
         found = "its network uses example_inputs, and only networks that take one image are timed"

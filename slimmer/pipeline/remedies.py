@@ -85,7 +85,9 @@ def _try(rewritten: Rewritten | None) -> Look | None:
 
 
 def _spectral_norms(model: nn.Module) -> dict[str, str]:
-    """The layers under spectral normalisation of either form, each with the code that removes it."""
+    """The layers under spectral normalisation of either form, each with the code that removes
+    it.
+    """
     found = {}
     for name, module in model.named_modules():
         hooks = module._forward_pre_hooks.values()  # noqa: SLF001 - where the old form lives

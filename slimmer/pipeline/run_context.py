@@ -97,7 +97,9 @@ def slim_network(context: Context, plan: Plan) -> nn.Module:
 
 @contextmanager
 def fitting(run: Run) -> Iterator[None]:
-    """A block that restores a state; raises RunError if the state does not fit the run's network."""
+    """A block that restores a state; raises RunError if the state does not fit the run's
+    network.
+    """
     try:
         yield
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

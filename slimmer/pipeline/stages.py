@@ -1,4 +1,6 @@
-"""The stages of a run in their order: network, channel groups, masks, plan, slim network, report."""
+"""The stages of a run in their order: network, channel groups, masks, plan, slim network,
+report.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -193,7 +195,9 @@ def _standing(run: Run, context: Context, measured: Mapping[str, Any]) -> tuple[
 
 
 def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, plan: Plan) -> None:
-    """Fine-tune the slim network to the end of the run, and report its accuracy after each epoch."""
+    """Fine-tune the slim network to the end of the run, and report its accuracy after each
+    epoch.
+    """
     total, per_epoch = context.training.steps(data), steps(data.train, context.training.batch_size)
     keep = partial(context.saved.maybe, "slim", learner, {}, plan.hash)
     while learner.step < total:

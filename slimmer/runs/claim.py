@@ -17,7 +17,9 @@ MARK: Final = b"slimmer, process "
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder that this process alone uses until `claimed` ends; `descriptor` is the lock file's."""
+    """A folder that this process alone uses until `claimed` ends; `descriptor` is the lock
+    file's.
+    """
 
     folder: Path
     descriptor: int

@@ -19,5 +19,7 @@ def stage(text: str) -> Event:
 
 
 def loading_pytorch() -> Event:
-    """The first stage of every command, reported before any module that imports PyTorch is loaded."""
+    """The first stage of every command, reported before any module that imports PyTorch is
+    loaded.
+    """
     return stage("loading PyTorch")

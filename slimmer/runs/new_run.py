@@ -108,7 +108,9 @@ def _holds_something(path: Path) -> bool:
 
 @contextmanager
 def all_or_nothing(run: Run) -> Iterator[None]:
-    """A block that turns a new directory into a run; if it fails, the files it wrote are deleted."""
+    """A block that turns a new directory into a run; if it fails, the files it wrote are
+    deleted.
+    """
     try:
         yield
     except BaseException:

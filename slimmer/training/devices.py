@@ -66,8 +66,8 @@ def place_(fabric: Fabric, network: nn.Module, call: Sequence[Any] = ()) -> nn.M
     """The network on the engine's device, with the weights of 2-D convolutions in the channels-last
     memory format, which trains fastest.
 
-    `call` are the arguments of one call of the network. If its code fails with that format (`x.view`
-    of a channels-last map), the weights keep their format.
+    `call` are the arguments of one call of the network. If its code fails with that format (for
+    example `x.view` of a channels-last map), the weights keep their format.
 
     Source: https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     """

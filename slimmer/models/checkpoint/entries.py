@@ -93,7 +93,9 @@ def name_one(example: str) -> str:
 
 
 def _named(where: str, entries: list[Entry], found: list[Entry], wanted: str) -> tuple[Entry, str]:
-    """The entry at the place `wanted`; or an entry around it, and the rest of `wanted` as a prefix."""
+    """The entry at the place `wanted`; or an entry around it, and the rest of `wanted` as a
+    prefix.
+    """
     around = [entry for entry in entries if wanted == entry.place]
     around += [entry for entry in entries if _within(entry, f"{wanted}.")]
     if not around:

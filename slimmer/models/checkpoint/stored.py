@@ -109,7 +109,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(index: Path) -> tuple[dict[str, Any], int]:
-    """The weights of all files in an index, which are in the same folder, and their size in bytes."""
+    """The weights of all files in an index, which are in the same folder, and their size in
+    bytes.
+    """
     shards = _shards(index)
     weights: dict[str, Any] = {}
     total = 0

@@ -22,7 +22,9 @@ _SMALL = 1 << 20  # bytes that tensors may always have, whatever the size of the
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """The weights of a checkpoint, by key, on the CPU; where they were found, and what was skipped."""
+    """The weights of a checkpoint, by key, on the CPU; where they were found, and what was
+    skipped.
+    """
 
     weights: dict[str, Tensor]
     entry: str

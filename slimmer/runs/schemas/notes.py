@@ -20,7 +20,9 @@ def _number(text: Any) -> int:
 
 
 def _sides(text: Any) -> JsonValue:
-    """The sizes of an image from JSON text. Raises ValueError if it has too many elements in all."""
+    """The sizes of an image from JSON text. Raises ValueError if it has too many elements in
+    all.
+    """
     found = parse_json(text) if isinstance(text, str) else text
     if not isinstance(found, list) or any(type(side) is not int or side < 1 for side in found):
         raise ValueError("is not a list of whole numbers above 0")
