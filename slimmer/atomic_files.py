@@ -95,7 +95,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a regular file in UTF-8. Raises OSError, as `read_bytes`, or UnicodeDecodeError."""
+    """The text of a regular UTF-8 file. Raises OSError, as `read_bytes`, or UnicodeDecodeError."""
     return read_bytes(path, most).decode("utf-8")
 
 

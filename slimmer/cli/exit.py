@@ -45,7 +45,7 @@ class Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Exit codes: 2 for an error of the user, 130 for Ctrl-C, 143 for SIGTERM."""
+        """Run the command. Exit codes: 2 for errors to fix, 130 for Ctrl-C, 143 for SIGTERM."""
         try:
             with _terminating():
                 return super().invoke(ctx)

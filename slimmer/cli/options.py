@@ -87,8 +87,8 @@ equal_splits = network(
 trust_code = options_under(OTHER)(
     "--trust-code",
     is_flag=True,
-    help="Run Python code (FILE.py:FUNC) that is named in the given file or run, not on the command "
-    "line.",
+    help="Run Python code (FILE.py:FUNC) that is named in the given file or run, not on the "
+    "command line.",
 )
 as_json = output("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 

@@ -129,11 +129,9 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     console.print(groups)
     layers = _table("layers", "", "channels", "FLOPs", "group, or why channels are kept")
     for row in found["layers"]:
-        stays = [f"{each['channels']} kept: {each['reason']}" for each in row["stays"]]
+        kept = [f"{each['channels']} kept: {each['reason']}" for each in row["stays"]]
         share = f"{row['flops'] / max(1, found['flops']['dense']):.1%}"
-        layers.add_row(
-            row["name"], str(row["channels"]), share, "\n".join([*row["groups"], *stays])
-        )
+        layers.add_row(row["name"], str(row["channels"]), share, "\n".join([*row["groups"], *kept]))
     console.print(layers)
     if found["flops"]["least_ratio"] > HALF:
         say(
@@ -145,10 +143,8 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
                 "; ".join(holder["reasons"])
                 or "other layers keep the channels that it reads or writes"
             )
-            say(
-                console,
-                f"  {holder['module'] or 'the network itself'}: {holder['ratio']:.1%} of dense ({why})",
-            )
+            module = holder["module"] or "the network itself"
+            say(console, f"  {module}: {holder['ratio']:.1%} of dense ({why})")
 
 
 def show_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:

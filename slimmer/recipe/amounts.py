@@ -37,8 +37,7 @@ class Amount:
 
 
 def parse_amount(text: str | float, where: str, units: Mapping[str, float] = NO_UNITS) -> Amount:
-    """The amount that may remain: a ratio up to 1, a percentage, or an absolute number, with K, M, G
-    or T.
+    """The amount that may remain: a ratio up to 1, a percentage, or a number with K, M, G or T.
 
     `units` are further units of the cost, each with its factor; case is ignored.
 

@@ -38,14 +38,14 @@ class BudgetSection(Section):
     )
     max_sparsity: float | dict[str, float] = Field(
         1.0,
-        description="maximum share of a group's channels to remove; one number, or by layer pattern: "
-        "{layer4: 0.5}",
+        description="maximum share of a group's channels to remove; one number, or by layer "
+        "pattern: {layer4: 0.5}",
     )
     round_to: int | None = Field(
         None,
         ge=1,
-        description="make channel counts multiples of this; by default of 8 in groups of 64 channels or "
-        "more",
+        description="make channel counts multiples of this; by default of 8 in groups of 64 "
+        "channels or more",
     )
 
     others: dict[str, str | float | None] = Field({}, alias=OTHERS, repr=False)

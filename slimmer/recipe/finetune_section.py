@@ -29,13 +29,13 @@ class FinetuneSection(Section):
     lr: float = Field(
         0.02,
         gt=0,
-        description="peak learning rate, with cosine decay to 0 or the steps of `drops`; for optimizers "
-        "other than sgd, the default is that of torch.optim",
+        description="peak learning rate, with cosine decay to 0 or the steps of `drops`; for "
+        "optimizers other than sgd, the default is that of torch.optim",
     )
     drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (),
-        description="fractions of training after which the learning rate is divided by 10, instead of "
-        "cosine decay",
+        description="fractions of training after which the learning rate is divided by 10, "
+        "instead of cosine decay",
     )
     momentum: float = Field(
         0.9,
@@ -46,8 +46,8 @@ class FinetuneSection(Section):
     weight_decay: float = Field(
         1e-4,
         ge=0,
-        description="weight decay, not applied to biases and normalisation layers; for optimizers other "
-        "than sgd, the default is that of torch.optim",
+        description="weight decay, not applied to biases and normalisation layers; for optimizers "
+        "other than sgd, the default is that of torch.optim",
     )
     warmup: float = Field(
         0.03, ge=0, le=1, description="fraction of the steps used for learning-rate warm-up"

@@ -1,4 +1,4 @@
-"""Recipes as flat mappings of dotted keys: short names, labels, and the keys in which they differ."""
+"""Recipes as flat mappings of dotted keys: short names, labels, and differences."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -42,7 +42,7 @@ class MethodOptions(Section):
         return 0.0
 
     def sensitivity_batches(self) -> int:
-        """The number of batches to measure the sensitivity of groups on; 0 if it is not measured."""
+        """The number of batches for measuring the sensitivity of groups; 0 for none."""
         return 0
 
     def own_cut(self) -> str | None:

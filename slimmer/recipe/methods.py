@@ -84,9 +84,9 @@ class Taylor(Measured):
     batches: int = Field(64, ge=1, description="number of batches for the first scores")
     order: Literal["taylor", "magnitude"] = Field(
         "magnitude",
-        description="which channels of a group are removed first, while the scores decide how many: "
-        "those with the lowest scores (taylor) or the smallest weights (magnitude); not used under "
-        "masks",
+        description="which channels of a group are removed first, while the scores decide how "
+        "many: those with the lowest scores (taylor) or the smallest weights (magnitude); not "
+        "used under masks",
     )
 
     def share_under_masks(self) -> float:
@@ -95,9 +95,7 @@ class Taylor(Measured):
 
 
 class Magnitude(MethodOptions):
-    """Weight magnitudes, ranked within each group, so that all groups are pruned uniformly. Needs no
-    data.
-    """
+    """Weight magnitudes, ranked in each group: all groups are pruned uniformly. Needs no data."""
 
     name: Literal["magnitude"]
     compensate: bool = Field(
@@ -108,8 +106,8 @@ class Magnitude(MethodOptions):
 
 
 class L1(Measured):
-    """L1 filter pruning (Li et al. 2016): the sum of absolute weights of each filter, compared within
-    a layer or across layers.
+    """L1 filter pruning (Li et al. 2016): the sum of absolute weights of each filter, compared
+    within a layer or across layers.
     """
 
     name: Literal["l1"]
@@ -128,7 +126,8 @@ class L1(Measured):
     def _one_of_them(self) -> Self:
         if self.sensitivity and self.ratios is not None:
             raise ValueError(
-                "method.ratios sets the share to remove, method.sensitivity measures it; give only one"
+                "method.ratios sets the share to remove, method.sensitivity measures it; give only "
+                "one"
             )
         return self
 
@@ -178,19 +177,20 @@ class MaskConvNet(Masks):
     )
     controller: Literal["proportional", "dual"] = Field(
         "proportional",
-        description="multipliers are the gap to the target (proportional), or its sum since the target "
-        "was last met (dual ascent)",
+        description="multipliers are the gap to the target (proportional), or its sum since the "
+        "target was last met (dual ascent)",
     )
     forward: Literal["soft", "hard"] = Field(
         "soft",
-        description="masks in the forward pass: as they are, or rounded, with the gradient of soft masks",
+        description="masks in the forward pass: as they are, or rounded with the gradient of soft "
+        "masks",
     )
     pull: Literal["even", "cost"] = Field(
         "even", description="weights of the masks in their mean: equal, or by cost"
     )
 
     def check(self, epochs: float, budgets: int) -> None:
-        """Raise ValueError if the multipliers don't match the budgets or the warm-up is too long."""
+        """Raise ValueError if multipliers don't match the budgets or the warm-up is too long."""
         for key, values in (("lambda_m", self.lambda_m), ("lambda_v", self.lambda_v)):
             if budgets and len(values) not in (1, budgets):
                 raise ValueError(
@@ -200,8 +200,8 @@ class MaskConvNet(Masks):
         under_masks = self.sparsify * epochs
         if self.warmup >= under_masks > 0:
             raise ValueError(
-                f"method.warmup is {self.warmup:g} epochs, but only {under_masks:g} are under masks, "
-                "so the masks never move; shorten the warm-up, or raise finetune.epochs"
+                f"method.warmup is {self.warmup:g} epochs, but only {under_masks:g} are under "
+                "masks, so the masks never move; shorten the warm-up, or raise finetune.epochs"
             )
 
 

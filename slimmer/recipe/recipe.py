@@ -145,7 +145,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises RecipeError if the file can't be read or is no mapping."""
+    """The mapping in a YAML file. Raises RecipeError if it can't be read or is not a mapping."""
     try:
         data = parse_yaml(read_text(path, MOST_BYTES))
     except (OSError, UnicodeDecodeError) as error:

@@ -55,12 +55,13 @@ class ModelSection(Section):
     )
     trace: tuple[str, ...] = Field(
         (),
-        description="modules to trace and prune, such as 'backbone', if the whole network can't be traced",
+        description="modules to trace and prune, such as 'backbone', if the whole network can't "
+        "be traced",
     )
     equal_splits: bool = Field(
         False,
-        description="where the code splits channels into equal parts, as x.split(self.c, 1) does, prune "
-        "all parts equally and update the number",
+        description="where the code splits channels into equal parts, as x.split(self.c, 1) does, "
+        "prune all parts equally and update the number",
     )
     rewrite: bool = Field(
         False,
@@ -74,8 +75,8 @@ class DataSection(Section):
 
     name: str | None = Field(
         None,
-        description="digits, cifar10, folder, path/to/file.py:function, or the name of a source that an "
-        "installed package adds",
+        description="digits, cifar10, folder, path/to/file.py:function, or the name of a source "
+        "that an installed package adds",
     )
     path: str | None = Field(
         None, description="path of the files; without `name`, their kind is detected"
@@ -167,12 +168,13 @@ class ProfileSection(Section):
     precision: float = Field(
         0.015,
         gt=0,
-        description="measure, in up to four times as many blocks, until the 95 % interval of the speedup "
-        "is within +/- this fraction of it; 1 turns this off",
+        description="measure, in up to four times as many blocks, until the 95 % interval of the "
+        "speedup is within +/- this fraction of it; 1 turns this off",
     )
     image_size: tuple[Positive, Positive] | None = Field(
         None,
-        description="image height and width, for files with dynamic sizes; the file's default if left out",
+        description="image height and width, for files with dynamic sizes; the file's default if "
+        "left out",
     )
     strict: bool = Field(False, description="fail if nodes fall back to the CPU provider")
     cuda_graph: bool = Field(False, description="capture a CUDA graph and replay it")

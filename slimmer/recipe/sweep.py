@@ -29,9 +29,9 @@ Settings = Sequence[tuple[str, Any]]
 class SweepFile(Section):
     """A sweep file: a recipe, and the settings of its rows.
 
-    A key of a setting is a dotted key of a recipe; a section, whose value is a mapping that replaces
-    the section; or `recipe`, whose value is the recipe to start from. Paths of recipes are relative
-    to the sweep file.
+    A key of a setting is a dotted key of a recipe; a section, whose value is a mapping that
+    replaces the section; or `recipe`, whose value is the recipe to start from. Paths of recipes are
+    relative to the sweep file.
     """
 
     version: Literal[1] = Field(VERSION, description="version of the format")
@@ -107,7 +107,7 @@ def _messages(error: RecipeError) -> list[str]:
 
 
 def read_sweep(path: Path) -> SweepFile:
-    """The sweep file at `path`. Raises RecipeError with all errors at once, or if it has no rows."""
+    """The sweep file at `path`. Raises RecipeError with all errors, also if it has no rows."""
     data = read_yaml(path)
     try:
         found = SweepFile.model_validate(data)
