@@ -1,4 +1,4 @@
-"""What a set of widths costs: exact for a finished plan, differentiable for a mask."""
+"""The cost of a network at given widths: exact for a plan, differentiable for masks."""
 
 from slimmer.costs.closed_form import ClosedForm, Term, closed_form
 from slimmer.costs.cost import ArrayCost, Budget, Cost

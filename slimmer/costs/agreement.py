@@ -1,5 +1,5 @@
-"""Two counts of a network's multiply-adds, layer by layer: where they differ, no budget on FLOPs
-could hold.
+"""Compare two counts of a network's multiply-adds, layer by layer: if they differ, a FLOPs budget can't
+be relied on.
 """
 
 from collections import Counter
@@ -15,10 +15,9 @@ from slimmer.graph import Inputs
 
 
 def agreed_counts(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
-    """Fvcore's FLOPs by (module, operation), once torch.utils.flop_counter has the same
-    multiply-adds of every layer.
+    """Fvcore's FLOPs by (module, operation), confirmed by torch.utils.flop_counter for every layer.
 
-    Raises ModelError with the first layer where the two differ, and both counts.
+    Raises ModelError with the first layer for which the two counts differ, and both counts.
     """
     counts = count_by_module(model, inputs)
     check_agreement(type(model).__name__, counts, multiply_adds(model, inputs))
@@ -26,11 +25,11 @@ def agreed_counts(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
 
 
 def check_agreement(network: str, counts: Mapping[Place, int], seen: Mapping[str, int]) -> None:
-    """Nothing; raises ModelError with the first module where fvcore's `counts` and PyTorch's
-    (`seen`) differ.
+    """Raise ModelError with the first module for which fvcore's `counts` and PyTorch's (`seen`)
+    differ.
 
-    `counts` are by (module, operation) and hold norms and the like too, which PyTorch does not
-    count; `seen` are multiply-adds by module.
+    `counts` are by (module, operation) and include norms, which PyTorch does not count; `seen` are
+    multiply-adds by module.
     """
     counted: Counter[str] = Counter()
     for (module, kind), count in counts.items():

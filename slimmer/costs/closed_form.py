@@ -26,8 +26,8 @@ class Term:
 class Quadratic(Generic[Array]):
     """`constant` + `linear` @ w + w @ `products` @ w / 2, for widths w (groups,).
 
-    `products` (groups, groups) is symmetric. The arrays are PyTorch's or NumPy's, and so are the
-    widths. All are whole numbers in float64, so the value of whole widths is exact below 2^52.
+    `products` (groups, groups) is symmetric. Arrays and widths are both of PyTorch or both of NumPy.
+    All are integers in float64, so the value of integer widths is exact below 2^52.
     """
 
     products: Array
@@ -45,7 +45,7 @@ class Quadratic(Generic[Array]):
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm(Cost):
-    """A cost that is known as a formula: `form` of the widths, with `dense` of it at full width."""
+    """A cost with a closed form: `form` of the widths, which is `dense` at full width."""
 
     name: str
     form: Quadratic[Tensor]
@@ -69,14 +69,17 @@ class ClosedForm(Cost):
 def closed_form(
     name: str, graph: ChannelGraph, terms: Sequence[Term], constant: int = 0
 ) -> ClosedForm:
-    """The cost that `terms` add up to, in the widths of `graph.groups`.
+    """The sum of `terms` as a function of the widths of `graph.groups`.
 
-    An axis has the width `members` @ w + `rest`: what one unit of each group takes of it, and what
-    stays. The product of two such widths is multiplied out.
+    The width of an axis is `members` @ w + `rest`: the positions of one unit of each group, and the
+    positions that are not pruned. The product of two such widths is expanded.
     """
     members, rest, rows = _axes(graph, terms)
     one = len(rows)  # an axis of width 1, for terms of one axis
-    pairs = [[*(rows[axis] for axis in term.axes), one, one][:2] for term in terms]
+    pairs = []
+    for term in terms:
+        numbers = [rows[axis] for axis in term.axes]
+        pairs.append([*numbers, one, one][:2])
     first, second = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
     factor = torch.tensor([float(term.factor) for term in terms], dtype=torch.float64)
     products = (factor[:, None] * members[first]).T @ members[second]
@@ -88,7 +91,7 @@ def closed_form(
 
 
 def _axes(graph: ChannelGraph, terms: Sequence[Term]) -> tuple[Tensor, Tensor, dict[Axis, int]]:
-    """`members` (axes, groups) and `rest` (axes,), the last axis of width 1; and the axes' rows."""
+    """`members` (axes, groups) and `rest` (axes,), with a last axis of width 1; and the row of each axis."""
     rows: dict[Axis, int] = {}
     for term in terms:
         for axis in term.axes:

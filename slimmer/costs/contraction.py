@@ -1,6 +1,4 @@
-"""Multiply-adds of products of several tensors, from their shapes: in index notation, and chains of
-matrices.
-"""
+"""Multiply-adds of products of several tensors, from their shapes: einsum and chains of matrices."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -15,14 +13,16 @@ def einsum_of_shapes(
 ) -> int:
     """The multiply-adds of an einsum that is contracted two operands at a time, as PyTorch does.
 
-    `path` names the pairs one after the other, as opt_einsum does; without it they go from left to
-    right. What only one of a pair holds and nothing later needs is summed beforehand; a pair that
-    sums over nothing is an element-wise product, and no multiply-add. A sum over one entry counts
-    as any other, though PyTorch multiplies there: so the count is a product of widths, whatever is
-    left of them.
+    `path` lists the pairs in order, as opt_einsum does; without it they are contracted from left to
+    right. Axes that only one of a pair has and nothing later needs are summed beforehand. A pair
+    that sums over nothing is an element-wise product and has no multiply-adds. A sum over one entry
+    counts like any other, although PyTorch multiplies there: so the count stays a product of
+    widths.
 
-    >>> einsum_of_shapes("bij,jk->bik", [(1, 3, 8), (8, 2)]), einsum_of_shapes("bij,jk->bk", [(1, 3, 8), (8, 2)])
-    (48, 16)
+    >>> einsum_of_shapes("bij,jk->bik", [(1, 3, 8), (8, 2)])
+    48
+    >>> einsum_of_shapes("bij,jk->bk", [(1, 3, 8), (8, 2)])
+    16
     >>> einsum_of_shapes("i,j->ij", [(3,), (4,)])
     0
     """
@@ -30,8 +30,8 @@ def einsum_of_shapes(
 
 
 def sums_over_one(equation: str, shapes: Sequence[Sequence[int]]) -> int:
-    """Those of an einsum's multiply-adds, from left to right, in which PyTorch has nothing to add
-    up and multiplies.
+    """The multiply-adds of an einsum, from left to right, in which PyTorch sums over a single entry
+    and only multiplies.
 
     >>> sums_over_one("bj,jk->bk", [(1, 1), (1, 2)]), sums_over_one("bj,jk->bk", [(1, 3), (3, 2)])
     (2, 0)
@@ -42,24 +42,25 @@ def sums_over_one(equation: str, shapes: Sequence[Sequence[int]]) -> int:
 def _pairs(
     equation: str, shapes: Sequence[Sequence[int]], path: Sequence[int] | None
 ) -> Iterator[tuple[int, int]]:
-    """The multiply-adds of each pair, and the longest axis that it sums over (0 where none)."""
+    """The multiply-adds of each pair, and the longest axis that it sums over (0 if none)."""
     terms, result = letters_of(equation, [len(shape) for shape in shapes])
     operands = [_sizes(term, shape) for term, shape in zip(terms, shapes, strict=True)]
     steps = list(path) if path else [0, 1] * (len(operands) - 1)
     for first, second in zip(steps[::2], steps[1::2], strict=True):
-        right, left = (operands.pop(index) for index in sorted((first, second), reverse=True))
-        needed = {*result, *(letter for operand in operands for letter in operand)}
-        summed = [
-            left[letter]
-            for letter in left
-            if letter not in needed and left[letter] == right.get(letter)
-        ]
-        sizes = {
-            letter: max(left.get(letter, 1), right.get(letter, 1)) for letter in {**left, **right}
-        }
-        product = {letter: size for letter, size in sizes.items() if letter in needed}
+        right = operands.pop(max(first, second))
+        left = operands.pop(min(first, second))
+        needed = set(result).union(*operands)
+        summed, product = [], {}
+        for letter in {**left, **right}:
+            if letter in needed:
+                product[letter] = max(left.get(letter, 1), right.get(letter, 1))
+            elif letter in left and left[letter] == right.get(letter):
+                summed.append(left[letter])
         operands.insert(len(operands) if path else 0, product)
-        yield (prod(product.values()) * prod(summed) if summed else 0), max(summed, default=0)
+        if summed:
+            yield prod(product.values()) * prod(summed), max(summed)
+        else:
+            yield 0, 0
 
 
 def _sizes(term: str, shape: Sequence[int]) -> Sizes:
@@ -67,8 +68,8 @@ def _sizes(term: str, shape: Sequence[int]) -> Sizes:
 
 
 def chain_of_products(shapes: Sequence[Sequence[int]]) -> int:
-    """The multiply-adds of a product of matrices, in the order that needs the fewest; ends may be
-    vectors.
+    """The multiply-adds of a product of matrices, in the order that needs the fewest; the first and
+    last may be vectors.
 
     >>> chain_of_products([(3, 8), (8, 2), (2, 4)])
     72

@@ -1,4 +1,4 @@
-"""What every cost of a network can say, and a budget on one."""
+"""The interface of a cost, and a budget on a cost."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ class ArrayCost(Protocol):
         """The cost of `widths` (groups,)."""
 
     def marginal(self, widths: Floats, /) -> Floats:
-        """What one more unit of each group costs at `widths`, (groups,)."""
+        """The cost of one more unit of each group at `widths`, (groups,)."""
 
 
 @runtime_checkable
 class Cost(Protocol):
     """A cost of one network as a function of the widths of its channel groups.
 
-    A subclass has `name`, `dense` and `value`; the rest follows from these unless it knows better.
-    A narrower group never costs more: the search for widths relies on it.
+    A subclass defines `name`, `dense` and `value`; the other methods follow from these and may be
+    overridden. A narrower group must never cost more: the search for widths relies on it.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Cost(Protocol):
         """The cost of real `widths` (groups,), in the cost's unit: one number, differentiable."""
 
     def marginal(self, widths: Tensor) -> Tensor:
-        """What one more unit of each group costs at `widths`: the gradient of `value`, (groups,)."""
+        """The cost of one more unit of each group at `widths`: the gradient of `value`, (groups,)."""
         point = widths.detach().to(torch.float64).requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(self.value(point), point)
         return gradient
 
     def exact(self, widths: Sequence[int]) -> int:
-        """The cost of whole widths, to the unit."""
+        """The cost of integer widths, rounded to the unit."""
         return round(float(self.value(torch.tensor(widths, dtype=torch.float64))))
 
     def share(self, value: float) -> float:
-        """A value of this cost as a share of dense; 1 where the whole network costs nothing."""
+        """A value of this cost relative to dense; 1 if the dense network costs nothing."""
         return value / self.dense if self.dense else 1.0
 
     def arrays(self) -> ArrayCost:
@@ -73,7 +73,7 @@ class _ThroughTorch:
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """A cost and what may remain of it, in its unit. Raises BudgetError where the dense cost is 0."""
+    """A cost and its limit, in the unit of the cost. Raises BudgetError if the dense cost is 0."""
 
     cost: Cost
     limit: float
@@ -86,5 +86,5 @@ class Budget:
 
     @property
     def ratio(self) -> float:
-        """What may remain, as a share of dense."""
+        """The limit relative to dense."""
         return self.cost.share(self.limit)

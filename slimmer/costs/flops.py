@@ -1,4 +1,4 @@
-"""FLOPs (fvcore's: one per multiply-add) as a closed form, from fvcore's count of every layer."""
+"""FLOPs (one per multiply-add, that is MACs) as a closed form, from fvcore's count of every layer."""
 
 from torch import nn
 
@@ -24,14 +24,14 @@ __all__ = [
 
 
 def build(subject: Subject) -> ClosedForm:
-    """The FLOPs of what is traced of a network. Raises ModelError as `flops_cost` does."""
+    """The FLOPs of the traced part of a network. Raises ModelError as `flops_cost` does."""
     return flops_cost(subject.traced, subject.graph, subject.inputs)
 
 
 def count(subject: Subject) -> dict[str, int]:
-    """The FLOPs by fvcore, and by torch.utils.flop_counter, which counts two a multiply-add.
+    """The FLOPs by fvcore, and by torch.utils.flop_counter, which counts two per multiply-add.
 
-    Raises ModelError where these differ in a layer.
+    Raises ModelError if the two differ in a layer.
     """
     counts = count_by_module(subject.traced, subject.inputs)
     by_torch = multiply_adds(subject.traced, subject.inputs)
@@ -40,12 +40,12 @@ def count(subject: Subject) -> dict[str, int]:
 
 
 def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ClosedForm:
-    """The FLOPs of one image of (C, H, W), or of one call with the given inputs, in the widths of
-    `graph.groups`.
+    """The FLOPs of one image of (C, H, W), or of one call with the given inputs, as a function of
+    the widths of `graph.groups`.
 
-    Every count is fvcore's own, taken once on the dense model and confirmed layer by layer by
-    torch.utils.flop_counter; what fvcore counts and no group touches is a constant. Raises
-    ModelError where the two differ, and where a count can't be told apart by layer.
+    Every count is fvcore's, taken once on the dense model and confirmed layer by layer by
+    torch.utils.flop_counter. Counts that no group affects are constant. Raises ModelError if the
+    two differ, or if a count can't be divided among several layers.
     """
     counts = placed(agreed_counts(model, inputs), graph)
     terms: list[Term] = []
@@ -62,15 +62,14 @@ def flops_cost(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> ClosedF
         for operation in operations if count else []:
             factor, rest = divmod(count * operation.volume, sum(parts))
             if rest:
-                raise ModelError(
-                    place[0] or "the top module",
-                    f"{count} FLOPs of {place[1]} don't divide by its widths",
-                    "put each of these operations into its own module",
-                )
+                where = place[0] or "the top module"
+                found = f"its {count} FLOPs of {place[1]} are not a multiple of its widths"
+                right = "put each of these operations into its own module"
+                raise ModelError(where, found, right)
             terms.append(Term(factor, operation.axes))
     return closed_form("flops", graph, terms, constant + sum(counts.values()))
 
 
 def count_by_operation(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> dict[Place, int]:
-    """As `count_by_module`, the places being those of the graph's operations."""
+    """As `count_by_module`, but by the modules and operations of the graph."""
     return placed(count_by_module(model, inputs), graph)

@@ -1,5 +1,5 @@
 """Fvcore's count of a network, with handlers for what it skips: by module and operation, and in
-all.
+total.
 """
 
 import warnings
@@ -33,7 +33,7 @@ CHEAP = (
     "aten::linalg_vecdot",
     "aten::linalg_cross",
 )
-OWN = ("aten::", "prim::", "profiler::")  # PyTorch's operations; all others come from a library
+OWN = ("aten::", "prim::", "profiler::")  # PyTorch's operations; others come from libraries
 
 
 def count_by_module(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
@@ -56,20 +56,23 @@ def count_flops(model: nn.Module, inputs: Inputs) -> int:
 
 
 def uncounted(model: nn.Module, inputs: Inputs) -> list[str]:
-    """The operations of a network that compute and that no counter knows, with how often each is
-    called, for people.
+    """The operations of a network whose FLOPs no counter knows, with the number of calls, as text.
 
-    These are Fourier transforms, decompositions and distances, and what other libraries bring
+    These are Fourier transforms, decompositions, distances, and operations of other libraries
     (deformable convolution).
     """
     skipped = _analyse(model, inputs).unsupported_ops()
-    known = [name for name in skipped if name.startswith(COMPUTING) or not name.startswith(OWN)]
-    return [f"{name} ({skipped[name]}x)" for name in sorted(known) if name not in CHEAP]
+    found = []
+    for name in sorted(skipped):
+        computes = name.startswith(COMPUTING) or not name.startswith(OWN)
+        if computes and name not in CHEAP:
+            found.append(f"{name} ({skipped[name]}x)")
+    return found
 
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """A block in which PyTorch's attention modules run as separate operations, which counters know."""
+    """A block in which PyTorch's attention modules run as separate, countable operations."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -96,7 +99,7 @@ def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
         tracing(),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # torch.jit.trace is deprecated; fvcore still stands on it
+        warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, but fvcore uses it
         try:
             return counted()
         except (
@@ -114,8 +117,8 @@ def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
 
 @contextmanager
 def tensors_alone(model: nn.Module) -> Iterator[None]:
-    """A block in which a network answers with its tensors alone: torch.jit can't trace numbers in
-    between.
+    """A block in which a network returns only the tensors of its output: torch.jit can't trace
+    other values.
     """
     hook = model.register_forward_hook(_tensors_of)
     try:
@@ -130,8 +133,10 @@ def _tensors_of(_model: nn.Module, _inputs: Any, answer: Any) -> Any:
 
 def _children(name: str, nested: Mapping[str, object]) -> list[str]:
     prefix = f"{name}." if name else ""
-    return [
-        other
-        for other in nested
-        if other and other.startswith(prefix) and "." not in other[len(prefix) :] and other != name
-    ]
+    children = []
+    for other in nested:
+        rest = other.removeprefix(prefix)
+        is_inside = other.startswith(prefix) and other != name
+        if is_inside and rest and "." not in rest:
+            children.append(other)
+    return children

@@ -1,9 +1,8 @@
-"""What fvcore does not count by itself, or counts wrong: handlers for it, one FLOP per
-multiply-add.
+"""Handlers for operations that fvcore does not count, or counts wrong; one FLOP per multiply-add.
 
-A handler takes an operation's inputs and outputs in a trace of torch.jit and returns its FLOPs.
-Products that are not added up (outer products, element-wise ones) are no multiply-adds, and count
-nothing, as in fvcore.
+A handler gets the inputs and outputs of an operation in a torch.jit trace and returns its FLOPs.
+Products without a sum (outer or element-wise products) are not multiply-adds and count nothing, as
+in fvcore.
 """
 
 from collections import Counter
@@ -17,8 +16,8 @@ Handle = Callable[[Sequence[Any], Sequence[Any]], Any]
 
 
 def _convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
-    """A convolution whose padding is a word: positions of the output times the whole weight (out,
-    in/groups, ...).
+    """A convolution whose padding is a string: the positions of the output times the whole weight
+    (out, in/groups, ...).
     """
     batch, _, *places = _shape(outputs[0])
     return Counter(conv=batch * prod(places) * prod(_shape(inputs[1])))
@@ -31,8 +30,8 @@ def _time_first_convolution(inputs: Sequence[Any], outputs: Sequence[Any]) -> Co
 
 
 def _product(first: int) -> Handle:
-    """Matrix products of any ranks, their left side being argument `first`: each output is a sum
-    over its last axis.
+    """Matrix products of any ranks: each output is a sum over the last axis of the left side, which
+    is argument `first`.
     """
 
     def handle(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
@@ -42,20 +41,18 @@ def _product(first: int) -> Handle:
 
 
 def _batches_added(inputs: Sequence[Any], _outputs: Sequence[Any]) -> int:
-    """`torch.addbmm`: the products of all pairs of matrices (b, n, m) and (b, m, p), added up."""
+    """`torch.addbmm`: the sum of the products of all pairs of matrices (b, n, m) and (b, m, p)."""
     return prod(_shape(inputs[1])) * _shape(inputs[2])[-1]
 
 
 def _inner(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """`torch.inner`: sums over the last axis of both; the plain product where one is a single
-    number.
-    """
+    """`torch.inner`: sums over the last axis of both; a plain product if one is a scalar."""
     left, right = _shape(inputs[0]), _shape(inputs[1])
     return prod(_shape(outputs[0])) * left[-1] if left and right else 0
 
 
 def _tensordot(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """`torch.tensordot`: sums over the axes that are named for the left side."""
+    """`torch.tensordot`: sums over the given axes of the left side."""
     left = _shape(inputs[0])
     axes: list[int] = [axis.toIValue() for axis in inputs[2].node().inputs()]
     return prod(_shape(outputs[0])) * prod(left[axis] for axis in axes)
@@ -67,8 +64,8 @@ def _bilinear(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
 
 
 def _attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """Scaled dot product attention: (..., queries, keys) sums over the keys' width, then the
-    values' by these.
+    """Scaled dot product attention: (..., queries, keys) sums over the keys' width, then sums over
+    the keys for the values' width.
     """
     keys, width = _shape(inputs[1])[-2:]
     *heads, queries, wide = _shape(outputs[0])
@@ -78,9 +75,8 @@ def _attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
 def _recurrent(inputs: Sequence[Any], _outputs: Sequence[Any]) -> int:
     """An LSTM, GRU or RNN: every matrix of its weights at every step of every sequence."""
     *steps, _ = _shape(inputs[0])
-    *_, weights = [
-        shapes for shapes in map(_shapes, inputs[1:4]) if shapes
-    ]  # the states, if a list, come before
+    # the weights are the last list; the states may be a list before them
+    weights = [shapes for shapes in map(_shapes, inputs[1:4]) if shapes][-1]
     return prod(steps) * sum(prod(shape) for shape in weights if len(shape) == 2)
 
 
@@ -95,7 +91,7 @@ def _chain(inputs: Sequence[Any], _outputs: Sequence[Any]) -> int:
 
 
 def _shape(value: Any) -> list[int]:
-    """The shape of a traced tensor. Raises ValueError where the trace does not hold it."""
+    """The shape of a traced tensor. Raises ValueError if the trace does not contain it."""
     if not value.isCompleteTensor():
         raise ValueError(f"the shape of {value.debugName()} is not known")
     return list(value.type().sizes())
@@ -103,11 +99,10 @@ def _shape(value: Any) -> list[int]:
 
 def _shapes(listed: Any) -> list[list[int]]:
     """The shapes of a traced list of tensors; none for anything else."""
-    return (
-        [_shape(value) for value in listed.node().inputs()]
-        if listed.node().kind() == "prim::ListConstruct"
-        else []
-    )
+    node = listed.node()
+    if node.kind() != "prim::ListConstruct":
+        return []
+    return [_shape(value) for value in node.inputs()]
 
 
 HANDLERS: dict[str, Handle] = {

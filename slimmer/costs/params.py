@@ -1,4 +1,4 @@
-"""Parameters as a closed form in the groups' widths."""
+"""The number of parameters as a closed form in the groups' widths."""
 
 from torch import nn
 
@@ -8,18 +8,18 @@ from slimmer.graph import Axis, ChannelGraph
 
 
 def build(subject: Subject) -> ClosedForm:
-    """The parameters of a whole network, also where parts of it alone are traced."""
+    """The parameters of the whole network, even if only parts of it are traced."""
     return params_cost(subject.model, subject.graph)
 
 
 def count(subject: Subject) -> dict[str, int]:
-    """The parameters that PyTorch lists."""
+    """The number of parameters, counted by PyTorch."""
     return {"parameters": sum(parameter.numel() for parameter in subject.model.parameters())}
 
 
 def params_cost(model: nn.Module, graph: ChannelGraph) -> ClosedForm:
-    """The number of elements of all parameters (buffers not counted, shared ones once), in the
-    widths of the groups.
+    """The number of elements of all parameters (without buffers, shared ones counted once), as a
+    function of the widths of the groups.
     """
     known = {part.axis for group in graph.groups for part in group.slices}
     terms, constant = [], 0

@@ -1,9 +1,9 @@
-"""Fvcore's counts brought to the places of the graph's operations, where the two say differently
-which module ran them.
+"""Assign fvcore's counts to the modules of the graph's operations, if the two disagree about which
+module ran an operation.
 
-A program (`slimmer.pruning.rewrite`) runs the operations of all modules in one place, and
-torch.export can take one module for another where several share a part and `forward` was assigned
-to the modules themselves (fused networks).
+A program (`slimmer.pruning.rewrite`) runs the operations of all modules in one module. And
+torch.export may confuse modules that share a submodule if `forward` was assigned to the instances
+(fused networks).
 """
 
 from collections import Counter
@@ -18,10 +18,10 @@ from slimmer.graph import ChannelGraph, Operation
 def placed(counts: Mapping[Place, int], graph: ChannelGraph) -> dict[Place, int]:
     """Fvcore's `counts` by the graph's (module, operation).
 
-    An operation's volume times its widths is what fvcore counts of it, times the number of images
-    that the graph was traced with. Places where that is so stay. The others of a kind are put
-    together, and if their sum is right, each operation gets what its volume says; if it is not,
-    these stay too.
+    An operation's volume times its widths is fvcore's count times the number of images with which
+    the graph was traced. Counts for which this holds are kept. The others of a kind are added up;
+    if their sum is right, each operation gets the count that follows from its volume, otherwise
+    they are kept too.
     """
     volumes: dict[Place, int] = {}
     for operation in graph.operations:
@@ -31,9 +31,8 @@ def placed(counts: Mapping[Place, int], graph: ChannelGraph) -> dict[Place, int]
     found = dict(counts)
     for kind in sorted({kind for _, kind in volumes}):
         places = [place for place in {**volumes, **counts} if place[1] == kind]
-        wrong = [
-            place for place in places if volumes.get(place, 0) != images * counts.get(place, 0)
-        ]
+        expected = {place: images * counts.get(place, 0) for place in places}
+        wrong = [place for place in places if volumes.get(place, 0) != expected[place]]
         shares = {place: volumes.get(place, 0) / images for place in wrong}
         whole = all(share.denominator == 1 for share in shares.values())
         if whole and sum(shares.values()) == sum(counts.get(place, 0) for place in wrong):
@@ -42,10 +41,10 @@ def placed(counts: Mapping[Place, int], graph: ChannelGraph) -> dict[Place, int]
 
 
 def _images(counts: Mapping[Place, int], volumes: Mapping[Place, int]) -> Fraction:
-    """How many images the graph was traced with for each that fvcore counted: what most kinds of
-    operations say.
+    """The number of images with which the graph was traced, relative to fvcore's count: the most
+    frequent ratio.
 
-    A kind says it by what it has in all, since single places may be wrong.
+    The ratios are those of the kinds' totals, since single modules may be wrong, and of modules.
     """
 
     def by_kind(table: Mapping[Place, int]) -> Counter[str]:

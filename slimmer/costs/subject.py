@@ -1,4 +1,4 @@
-"""What a cost is computed or counted of."""
+"""The network of which a cost is computed or counted."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from slimmer.graph import ChannelGraph, Inputs
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network, dense or slim, and how it is called.
+    """A network, dense or slim, and its inputs.
 
     Args:
         model: the whole network.
-        traced: what of it is traced and pruned: all of it, or the parts that the user named.
-        inputs: what `traced` takes: (channels, height, width) of one image, or a call's arguments.
+        traced: what is traced and pruned: the whole network, or the parts that the user named.
+        inputs: the inputs of `traced`: (channels, height, width) of one image, or a call's arguments.
         graph: the channel groups of the dense network.
-        with_widths: the network cut to so many units of each group, in the order of the graph's
-            groups; for a cost that is measured on real networks.
+        with_widths: returns the network pruned to the given number of units of each group, in the
+            order of the graph's groups; for costs that are measured on real networks.
     """
 
     model: nn.Module

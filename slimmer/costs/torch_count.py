@@ -1,6 +1,4 @@
-"""PyTorch's own count of a network's multiply-adds (two FLOPs each), as a second reading beside
-fvcore's.
-"""
+"""PyTorch's own count of a network's multiply-adds (two FLOPs each), to confirm fvcore's."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,17 +20,17 @@ Shape = Sequence[int]
 
 
 def count_conv_linear(model: nn.Module, inputs: Inputs) -> int:
-    """torch.utils.flop_counter's count of one image: two per multiply-add, products of matrices and
-    the like only.
+    """torch.utils.flop_counter's FLOPs of one image: two per multiply-add, only for convolutions and
+    matrix products.
     """
     return 2 * sum(multiply_adds(model, inputs).values())
 
 
 def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
-    """Multiply-adds by module as torch.utils.flop_counter sees them, each module's own share
-    without its children's.
+    """Multiply-adds by module, counted by torch.utils.flop_counter, without those of the module's
+    children.
 
-    Raises ModelError where the network can't be run under it.
+    Raises ModelError if the network can't be run under the counter.
     """
     example = example_inputs(model, inputs, images=1)
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
@@ -54,12 +52,13 @@ def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
             AttributeError,
             IndexError,
         ) as error:
-            found = f"torch.utils.flop_counter can't count its FLOPs, {place_of(model, counted)}: {first_line(error)}"
+            place = place_of(model, counted)
+            found = f"torch.utils.flop_counter can't count its FLOPs, {place}: {first_line(error)}"
             raise ModelError(type(model).__name__, found, "give inputs that it accepts") from error
 
 
 class _Whole:
-    """Stands in for PyTorch's ModuleTracker, which fails on parameters that enter a module without
+    """Replaces PyTorch's ModuleTracker, which fails on parameters that enter a module without
     gradients.
     """
 
@@ -73,7 +72,7 @@ class _Whole:
 
 
 class _SumsOverOne(TorchFunctionMode):
-    """Adds to a counter what an einsum sums over a single channel, where PyTorch multiplies and
+    """Adds the sums of an einsum over a single channel to a counter; PyTorch multiplies there and
     counts nothing.
     """
 
@@ -82,23 +81,19 @@ class _SumsOverOne(TorchFunctionMode):
         self._counter = counter
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What `func` gives, unchanged."""
-        if (
-            getattr(func, "__name__", "").partition(".")[0] == "einsum"
-            and args
-            and isinstance(args[0], str)
-        ):
+        """The result of `func`, unchanged."""
+        name = getattr(func, "__name__", "").partition(".")[0]
+        if name == "einsum" and args and isinstance(args[0], str):
             shapes = [tensor.shape for tensor in tensors_in(args[1:])]
-            self._counter.flop_counts["Global"][torch.ops.aten.einsum] += 2 * sums_over_one(
-                args[0], shapes
-            )
+            counts = self._counter.flop_counts["Global"]
+            counts[torch.ops.aten.einsum] += 2 * sums_over_one(args[0], shapes)
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def _by_module(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[str]]:
-    """A block in which what `counter` has seen is booked to the module that runs, whenever another
-    begins or ends.
+    """A block in which the counts of `counter` are assigned to the running module, whenever a
+    module's call begins or ends.
     """
     own: Counter[str] = Counter()
     inside = [""]
@@ -120,8 +115,8 @@ def _by_module(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[s
 
 
 def _every_number(operand: int) -> Callable[..., int]:
-    """The formula of a product with a vector: each number of the other operand is multiplied and
-    added once.
+    """The formula for a product with a vector: each element of the other operand is one
+    multiply-add.
     """
 
     def formula(*shapes: Shape, **_: Any) -> int:
@@ -135,7 +130,7 @@ def _batches_added(_added: Shape, left: Shape, right: Shape, **_: Any) -> int:
 
 
 def _trilinear(left: Shape, weight: Shape, *_: Any, **_also: Any) -> int:
-    """Of a bilinear layer: its whole weight at every position."""
+    """A bilinear layer: its whole weight at every position."""
     return 2 * left[0] * prod(weight)
 
 
@@ -146,7 +141,7 @@ def _time_first_convolution(
 
 
 def _layer_of_lstm(entering: Shape, by_input: Shape, by_state: Shape, *_: Any, **_also: Any) -> int:
-    """Of one layer in one direction: both matrices at every step of every sequence."""
+    """One layer in one direction: both matrices at every step of every sequence."""
     return 2 * prod(entering[:-1]) * (prod(by_input) + prod(by_state))
 
 
@@ -155,11 +150,11 @@ def _layers_on_a_gpu(entering: Shape, weights: Sequence[Shape], *_: Any, **_also
 
 
 def _attention(queries: Shape, keys: Shape, values: Shape, *_: Any, **_also: Any) -> int:
-    """Queries by keys, and what comes out by values."""
+    """Queries with keys, and the result with values."""
     return 2 * prod(queries[:-1]) * keys[-2] * (keys[-1] + values[-1])
 
 
-# What PyTorch's counter passes over. Its formulas get shapes in place of tensors.
+# Operations that PyTorch's counter skips. Formulas get shapes instead of tensors.
 PASSED_OVER: dict[str, Callable[..., int]] = {
     "mv": _every_number(0),
     "addmv": _every_number(1),

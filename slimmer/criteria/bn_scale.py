@@ -17,12 +17,11 @@ def bn_scale(request: ScoreRequest[MethodOptions]) -> Tensor:
 
 
 def bn_scale_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
-    """The magnitude of each unit's batch-norm scales, their mean where it has several; (units,),
-    float64.
+    """The magnitude of each unit's batch-norm scale, or the mean of several; (units,), float64.
 
-    Units of a group without a batch norm, which the paper does not know, get the largest score that
-    there is: they go last. Raises ModelError where no group has one, or a scale is not a finite
-    number.
+    Units of a group without a batch norm, which the paper does not cover, get the largest score, so
+    they are removed last. Raises ModelError if no group has a batch norm, or if a scale is NaN or
+    infinite.
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (2017),
     section 3.
@@ -53,7 +52,7 @@ def normed_groups(model: nn.Module, graph: ChannelGraph) -> frozenset[str]:
 
 
 def _scales(model: nn.Module, group: ChannelGroup) -> list[ChannelSlice]:
-    """Where the group lies on batch-norm scales."""
+    """The slices of a group on batch-norm scales."""
     names = set(_batch_norms(model))
     return [part for part in group.slices if part.axis.tensor in names]
 

@@ -1,4 +1,4 @@
-"""Scores by the norms of the filters that make a channel."""
+"""Scores by the norms of the filters that produce a channel."""
 
 import torch
 from torch import Tensor, nn
@@ -26,44 +26,42 @@ def cut(request: ScoreRequest[L1], scores: Tensor) -> Plan:
 
 
 def filter_norm_scores(model: nn.Module, graph: ChannelGraph, order: int) -> Tensor:
-    """The norm of the filters that make each unit, 1 being an average filter of its layer;
+    """The norm of the filters that produce each unit, relative to the average filter of the layer;
     (units,), float64.
 
-    A filter is the slice of a convolution's or linear layer's weight that one output channel is
-    made by; the layers that read the channel have no say (`magnitude_scores` asks them too). Li et
-    al. compare filters of one layer only. So that layers can be compared, each norm is divided by
-    the mean of its layer, which also takes out what a batch norm behind it undoes; a unit that
-    several filters make (a residual sum, a grouped convolution) has the mean of theirs, and one
-    that no weight makes by itself (a grouped transposed convolution's) counts as average. Filters
-    are scored independently: inputs that go in the same cut still count.
+    A filter is the slice of a convolution's or linear layer's weight that produces one output
+    channel; the layers that read the channel are ignored (`magnitude_scores` includes them). Li et
+    al. compare only filters of one layer. To make layers comparable, each norm is divided by the
+    mean of its layer, which also removes what a following batch norm undoes. A unit that several
+    filters produce (a residual sum, a grouped convolution) gets their mean, and a unit without a
+    filter of its own (in a grouped transposed convolution) counts as average. Filters are scored
+    independently: inputs that are removed by the same plan still count.
 
     Args:
-        model: its weights are read.
+        model: the network whose weights are read.
         graph: its channel groups.
         order: 1 for sums of magnitudes, 2 for Euclidean norms.
 
     Raises:
-        ModelError: a weight is not a finite number.
+        ModelError: a weight is NaN or infinite.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets (2016), section 3.1; the mean over
-    what is tied is DepGraph's (Fang et al. 2023), who add the weights that read a channel.
+    tied filters is that of DepGraph (Fang et al. 2023), which also adds the weights that read a
+    channel.
     """
     weights = model.state_dict()
     made = {layer.out_axis for layer in graph.layers if layer.out_axis.tensor in weights}
     norms = {}
     for axis in made:
-        norm = torch.linalg.vector_norm(
-            weights[axis.tensor].abs().double().cpu().movedim(axis.dim, 0).flatten(1), order, 1
-        )
+        filters = weights[axis.tensor].abs().double().cpu().movedim(axis.dim, 0).flatten(1)
+        norm = torch.linalg.vector_norm(filters, order, 1)
         norms[axis] = norm / norm.mean().clamp_min(1e-300)
     parts = []
     for group in graph.groups:
-        filters = [
-            norms[part.axis][torch.tensor(part.index)] for part in group.slices if part.axis in made
-        ]
-        parts.append(
-            torch.cat(filters, 1).mean(1)
-            if filters
-            else torch.ones(group.size, dtype=torch.float64)
-        )
+        own = [part for part in group.slices if part.axis in made]
+        if own:
+            found = [norms[part.axis][torch.tensor(part.index)] for part in own]
+            parts.append(torch.cat(found, 1).mean(1))
+        else:
+            parts.append(torch.ones(group.size, dtype=torch.float64))
     return joined(parts)

@@ -14,11 +14,11 @@ def magnitude(request: ScoreRequest[MethodOptions]) -> Tensor:
 
 
 def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
-    """The rank of each unit in its group by the L2 norm of all weights that touch it, in (0, 1];
-    shape (units,).
+    """The rank of each unit in its group, in (0, 1], by the L2 norm of all weights that produce or
+    read it; (units,).
 
-    Norms can't be compared between groups, ranks can: as scores they keep the same share of every
-    group. Source: Li et al., Pruning Filters for Efficient ConvNets (2016), with the norm taken
+    Norms of different groups are not comparable, but ranks are: as scores they keep the same share
+    of every group. Source: Li et al., Pruning Filters for Efficient ConvNets (2016), with the norm taken
     over the whole group as in Fang et al., DepGraph (2023).
     """
     weights = dict(model.named_parameters())
@@ -27,20 +27,10 @@ def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
         squares = torch.zeros(group.size, dtype=torch.float64)
         for part in group.slices:
             weight = weights.get(part.axis.tensor)
-            if (
-                weight is None or weight.dim() < 2
-            ):  # norms and biases scale with what lies before them
+            if weight is None or weight.dim() < 2:  # norms and biases scale with the layer before
                 continue
-            flat = (
-                weight.detach()
-                .abs()
-                .double()
-                .cpu()
-                .movedim(part.axis.dim, 0)
-                .flatten(1)
-                .square()
-                .sum(1)
-            )
+            by_position = weight.detach().abs().double().cpu().movedim(part.axis.dim, 0)
+            flat = by_position.flatten(1).square().sum(1)
             squares += flat[torch.tensor(part.index)].sum(1)
         ranks = torch.empty(group.size, dtype=torch.float64)
         ranks[squares.argsort(stable=True)] = torch.arange(1, group.size + 1, dtype=torch.float64)
@@ -49,11 +39,11 @@ def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
 
 
 def deal(scores: Tensor, order: Tensor, graph: ChannelGraph) -> Tensor:
-    """The scores (units,) of every group dealt out anew to its units in the order of another
-    criterion's (units,).
+    """The scores (units,) of every group, reassigned to its units in the order of another
+    criterion's scores (units,).
 
-    So one criterion says how many units a group keeps, by what its curve of scores is worth beside
-    the others', and the other which. Units that are alike in `order` stay in their places.
+    So one criterion decides how many units of each group are kept, and the other decides which.
+    Units with equal values in `order` keep their relative positions.
 
     >>> from slimmer.graph import ChannelGroup
     >>> graph = ChannelGraph((ChannelGroup("a", 3, ()),), (), (), (), ())

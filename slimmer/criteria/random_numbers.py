@@ -1,4 +1,4 @@
-"""Random scores, which any criterion has to beat."""
+"""Random scores: the baseline of all criteria."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ def random(request: ScoreRequest[MethodOptions]) -> Tensor:
 
 
 def random_scores(graph: ChannelGraph, seed: int) -> Tensor:
-    """Uniform numbers in [0, 1) from `seed`: what any criterion has to beat; (units,), float64."""
+    """Uniform random numbers in [0, 1) from `seed`, (units,), float64: the baseline of all criteria."""
     return torch.rand(
         graph.units, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
     )

@@ -1,4 +1,4 @@
-"""What a criterion is asked, and how it answers."""
+"""The request that a criterion gets, and the scores that it returns."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ Options = TypeVar("Options", bound=MethodOptions)
 
 @dataclass(frozen=True, eq=False)
 class ScoreRequest(Generic[Options]):
-    """Score every unit of `graph`, in the order of its groups: the answer is (units,), float64,
-    higher stays longer.
+    """A request to score every unit of `graph`, in the order of its groups. The scores are (units,),
+    float64; units with low scores are removed first.
 
-    `options` is the recipe's method section. `images(n)` gives the first n batches of training
+    `options` is the recipe's method section. `images(n)` returns the first n batches of training
     images (N, C, H, W); only a criterion whose entry says `needs_data` may call it. `under_masks`
-    tells that training goes on under masks, where the scores are running ones.
+    says that the network is trained under masks, with running scores.
     """
 
     model: nn.Module
@@ -33,8 +33,8 @@ class ScoreRequest(Generic[Options]):
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """The scores of all groups in one tensor (units,). Raises ModelError where one is not a finite
-    number.
+    """The scores of all groups in one tensor (units,). Raises ModelError if one is NaN or
+    infinite.
     """
     scores = torch.cat([*parts, torch.zeros(0, dtype=torch.float64)])
     if not scores.isfinite().all():

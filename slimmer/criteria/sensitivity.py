@@ -1,4 +1,4 @@
-"""Scores from what cutting each channel group alone does to the answers."""
+"""Sensitivity: scores from the effect of pruning each channel group alone."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,8 +14,8 @@ from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.masks import Masked
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-MOST = 100.0  # nats by which one image counts at most
-TIE = 1e-6  # of the largest score: what tells units apart that lose the same
+MOST = 100.0  # nats: the largest divergence of one image
+TIE = 1e-6  # of the largest score: separates units with equal scores
 
 
 def sensitivity_scores(
@@ -25,18 +25,18 @@ def sensitivity_scores(
     images: Sequence[Tensor],
     tell: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """How far each unit moves the answers when its group alone is cut, least `ranks` first;
+    """How much each unit changes the outputs when only its group is pruned, lowest `ranks` first;
     (units,), float64.
 
-    Each group is cut by tenths under a mask, all others whole, and the divergence
-    (Kullback-Leibler) of the classes' probabilities from the dense network's is measured on batches
-    of `images`, batch norms going by each batch's own statistics. It becomes a curve that never
-    falls and never flattens (the largest convex one below it), so that what an allocator adds up
-    unit by unit is the curve again. Fisher scores are its first, quadratic piece.
+    Each group is masked in steps of a tenth, with all others whole. On batches of `images`, with
+    batch norms using the statistics of each batch, the Kullback-Leibler divergence of the class
+    probabilities from the dense network's is measured. It is replaced by the largest convex
+    nondecreasing curve below it, so that scores that are added up unit by unit give this curve.
+    Fisher scores are its quadratic approximation at the dense network.
 
-    Li et al. look at such curves, of the accuracy, and choose a share for all layers of a stage by
-    hand; here each channel group goes its own way, and a budget decides how far. `tell` hears how
-    many groups are done. Raises ModelError for outputs that are not numbers.
+    Li et al. plot such curves of the accuracy and choose one share for all layers of a stage by
+    hand; here every channel group has its own share, which the budget decides. `tell` gets the
+    number of finished groups. Raises ModelError if outputs are NaN or infinite.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets (2016), section 3.2.
     """
@@ -70,11 +70,11 @@ def sensitivity_scores(
 
 
 def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list[float]:
-    """What each of `size` units adds, the first to go first, where `counts` of them together add
-    `rises`.
+    """What each of `size` units adds, in the order of their removal, if the first `counts` units
+    together add `rises`.
 
-    Never negative, never falling: the slopes of the largest convex curve below the running maximum
-    of `rises`, by isotonic regression. Behind the last count the slope stays as it is.
+    The values are nonnegative and nondecreasing: the slopes of the largest convex curve below the
+    running maximum of `rises`, by isotonic regression. After the last count the slope is constant.
 
     >>> increments([2, 4], [1.0, 5.0], 5)
     [0.5, 0.5, 2.0, 2.0, 2.0]
@@ -91,7 +91,7 @@ def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list
 
 
 def _answers(masked: Masked, images: Sequence[Tensor]) -> Tensor:
-    """The logarithms of the classes' probabilities for all images."""
+    """The log probabilities of the classes for all images."""
     device = masked.variables.device
     return torch.cat(
         [log_softmax(logits(masked(batch.to(device))).double(), dim=1) for batch in images]
@@ -99,6 +99,6 @@ def _answers(masked: Masked, images: Sequence[Tensor]) -> Tensor:
 
 
 def _divergence(dense: Tensor, cut: Tensor) -> float:
-    """The mean over images, none above MOST: a cut may well give no numbers at all."""
+    """The mean divergence over images, each at most MOST: a pruned network may return NaN."""
     of_images = kl_div(cut, dense, reduction="none", log_target=True).flatten(1).sum(1)
     return float(of_images.nan_to_num(nan=MOST, posinf=MOST).clamp(max=MOST).mean())

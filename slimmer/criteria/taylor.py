@@ -1,4 +1,4 @@
-"""Scores from data: what the loss loses when a channel goes, to first order and squared."""
+"""Scores from data: squared gradients of the loss by the masks (Fisher information)."""
 
 from collections.abc import Iterable
 
@@ -15,11 +15,11 @@ from slimmer.recipe.methods import Taylor
 
 
 def taylor(request: ScoreRequest[Taylor]) -> Tensor:
-    """Squared gradients say how many units a group keeps; which go first, they or the magnitude of
-    their weights.
+    """Scores whose values are squared gradients and whose order within a group is, by default, that
+    of the magnitudes.
 
-    See `taylor_scores` and `deal`. Under masks the scores are running ones and keep their own
-    order.
+    See `taylor_scores` and `deal`. During training under masks the scores are running ones and keep
+    their own order.
     """
     images = request.images(request.options.batches)
     scores = taylor_scores(request.model, request.graph, images, request.seed)
@@ -34,10 +34,10 @@ def taylor_scores(
     """The sum over batches of the squared gradient of the loss by each unit's mask, at masks of
     one; (units,).
 
-    The labels are drawn from the network's own outputs, so that the squares are the diagonal of its
-    Fisher information: the loss that removing a unit costs, to second order. Where outputs are no
-    class scores (batch, classes), the scores mean nothing. Raises ModelError for outputs that are
-    not numbers.
+    The labels are drawn from the network's own outputs, so the squares are the diagonal of its
+    Fisher information: the increase of the loss when a unit is removed, to second order. The scores
+    are meaningless if the outputs are not class scores (batch, classes). Raises ModelError if
+    outputs are NaN.
 
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning (2019), equation 8;
     Theis et al., Faster gaze prediction with dense networks and Fisher pruning (2018), equation 7.

@@ -1,4 +1,4 @@
-"""Published methods as compositions: what a mask is, what pulls it, and which scores it ends with."""
+"""Trained methods: the mask, the penalty that moves it, and the scores at the end."""
 
 from slimmer.methods.bar import Bar
 from slimmer.methods.maskconvnet import MaskConvNet

@@ -1,4 +1,4 @@
-"""Budget-aware regularization (BAR): hard-concrete gates that a barrier drives into a falling
+"""Budget-aware regularization (BAR): hard-concrete gates that a barrier function keeps within a falling
 budget.
 """
 
@@ -13,21 +13,18 @@ from slimmer.methods.method import MethodSetup
 from slimmer.methods.metric import Metric
 from slimmer.recipe import methods as options
 
-BETA, GAMMA, ZETA = (
-    0.667,
-    -0.1,
-    1.1,
-)  # temperature and borders of the stretched concrete distribution
-SLACK = 0.01  # the budget starts this far above what the dense network takes
-FLOOR = 1e-4  # the barrier acts from this far below the budget, as a share of its start
-CEILING = 1e10  # of the barrier
-LONGEST = 5.0  # a metric's pull on all gates, as a norm
+# temperature and bounds of the stretched concrete distribution
+BETA, GAMMA, ZETA = 0.667, -0.1, 1.1
+SLACK = 0.01  # the budget starts this far above the dense cost
+FLOOR = 1e-4  # the barrier starts this far below the budget, relative to the initial budget
+CEILING = 1e10  # the largest value of the barrier
+LONGEST = 5.0  # the largest norm of a metric's gradient on all gates
 SCALE = 1e4  # of the penalty, see Bar
 
 
 @dataclass(frozen=True, eq=False)
 class Barrier:
-    """A metric and the share of dense that may remain of it."""
+    """A metric and its budget, relative to dense."""
 
     metric: Metric
     limit: float
@@ -36,24 +33,24 @@ class Barrier:
 class Bar:
     """Gates z = clip(s (zeta - gamma) + gamma, 0, 1) under L = L_task + sum over metrics of c f C.
 
-    While training s is sigmoid((logit(u) + ln alpha) / beta) with u uniform in 0..1, drawn for
+    During training, s is sigmoid((logit(u) + ln alpha) / beta) with u uniform in 0..1, drawn for
     every unit and step; in evaluation it is sigmoid(ln alpha), not divided by beta, as Louizos'
-    code and the known implementation have it. C is the sum of P(z > 0) = sigmoid(ln alpha - beta
+    code and the known implementation do. C is the sum of P(z > 0) = sigmoid(ln alpha - beta
     ln(-gamma / zeta)) over all units, each times its price: what one more unit of its group costs
-    at the widths that those chances add up to, as a share of dense. f is the barrier: 0 while the
-    gates that evaluation leaves open cost less than the final budget, and beyond all bounds toward
-    the budget of the moment, which falls to the final one along a sigmoid.
+    at the widths that these probabilities add up to, relative to dense. f is the barrier: 0 while
+    the gates that are open in evaluation cost less than the final budget, and unbounded toward the
+    current budget, which falls to the final one along a sigmoid.
 
-    c is strength * 10,000. The published term is lambda / batch times the number of activations
-    that live, and a CIFAR network has 5e5 to 1e6 of them at batches of 64; so with C a share of
-    dense, `strength` is on the scale of the published lambda. As f has a pole, c decides only how
-    near to the budget of the moment the gates stay.
+    c is strength * 10,000. The published term is lambda / batch times the number of active
+    activations, of which a CIFAR network has 5e5 to 1e6 at batches of 64; since C is relative to
+    dense, `strength` has the scale of the published lambda. As f has a pole, c only decides how
+    close to the current budget the gates stay.
 
-    Beside the publication: c f is capped so that a metric's pull on all gates has a norm of at most
-    5. Otherwise the ceiling of f, 1e10, ends training at any step that leaves the cost above the
-    budget of the moment; the known implementation clips the gradients of all weights at that norm.
-    And the final gates are folded into the weights as they are, not rounded up to 1, so that the
-    network that is left computes what the gates computed.
+    Differences from the publication: c f is capped, so that the gradient of a metric on all gates
+    has a norm of at most 5. Otherwise the ceiling of f, 1e10, would end training at any step that
+    leaves the cost above the current budget; the known implementation clips the gradients of all
+    weights at that norm. And the final gates are folded into the weights as they are, not rounded
+    up to 1, so that the slim network computes what the gates computed.
 
     Source: Lemaire et al., Structured Pruning of Neural Networks with Budget-Aware Regularization
     (2019); gates by Louizos et al., Learning Sparse Neural Networks through L0 Regularization
@@ -75,9 +72,7 @@ class Bar:
         steepness: float,
         start: float,
     ) -> None:
-        """`start` is the first ln alpha; `steps` the ones over which the budget falls, with
-        `steepness`.
-        """
+        """`start` is the initial ln alpha; the budget falls over `steps` steps, with `steepness`."""
         self._units = units
         self._barriers = tuple(barriers)
         self._steps = steps
@@ -87,15 +82,15 @@ class Bar:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Nothing: where the budget is follows from the step."""
+        """Empty: the current budget follows from the step."""
         return {}
 
     def start(self) -> Tensor:
-        """Every ln alpha at its start."""
+        """The initial ln alpha of every unit."""
         return torch.full((self._units,), self._start, dtype=torch.float32)
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
-        """Gates drawn from their distribution while training, else the ones that stand for it."""
+        """Gates drawn from their distribution in training; deterministic gates in evaluation."""
         if training:
             u = torch.rand_like(variables).clamp(1e-7, 1 - 1e-7)
             s = ((u.log() - (-u).log1p() + variables) / BETA).sigmoid()
@@ -104,7 +99,7 @@ class Bar:
         return (s * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
     def penalty(self, variables: Tensor, step: int) -> Tensor:
-        """The sum of the metrics' barriers on the cost of what is expected to live."""
+        """The sum over metrics of the barrier times the cost of the gates expected to be open."""
         alive = chance(variables)
         open_gates = self.gate(variables.detach(), training=False) > 0
         total = alive.new_zeros(())
@@ -121,15 +116,15 @@ class Bar:
         return total
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
-        """Nothing: the optimizer moves ln alpha."""
+        """Do nothing: the optimizer updates ln alpha."""
 
     def scores(self, variables: Tensor) -> Tensor:
-        """The values of ln alpha, which order units as their chances do."""
+        """The values of ln alpha, which have the same order as the probabilities."""
         return variables.detach().double().cpu()
 
 
 def chance(variables: Tensor) -> Tensor:
-    """P(z > 0) of every gate (units,), of ln alpha.
+    """P(z > 0) of every gate, (units,), from ln alpha.
 
     >>> round(float(chance(torch.tensor(0.0))), 3)
     0.832
@@ -138,8 +133,8 @@ def chance(variables: Tensor) -> Tensor:
 
 
 def falling_budget(limit: float, way: float, steepness: float) -> float:
-    """The budget a share `way` (0..1) of the way from a little above dense (1.01) to `limit`, as a
-    share of dense.
+    """The budget after the share `way` (0..1) of its fall from slightly above dense (1.01) to
+    `limit`, relative to dense.
 
     >>> [round(falling_budget(0.5, way, 10.0), 3) for way in (0.0, 0.5, 1.0)]
     [1.01, 0.755, 0.5]
@@ -150,11 +145,11 @@ def falling_budget(limit: float, way: float, steepness: float) -> float:
 
 
 def barrier_of(cost: float, limit: float, now: float) -> float:
-    """The barrier f = r^2 / (1 - r) of a cost on its way from under `limit` (0) to the budget `now`
-    (1e10).
+    """The barrier f = r^2 / (1 - r) of a cost: 0 below `limit`, and 1e10 from the current budget
+    `now` on.
 
-    All are shares of dense. r is where the cost lies between a little under the final limit and the
-    budget now.
+    All arguments are relative to dense. r is the position of the cost between slightly below the
+    final limit (0) and the current budget (1).
 
     >>> barrier_of(0.4, 0.5, 0.8), round(barrier_of(0.65, 0.5, 0.8), 2), barrier_of(0.8, 0.5, 0.8)
     (0.0, 0.5, 10000000000.0)
@@ -165,7 +160,7 @@ def barrier_of(cost: float, limit: float, now: float) -> float:
 
 
 def build(setup: MethodSetup[options.Bar]) -> Bar:
-    """One barrier a budget, which falls over all steps under gates."""
+    """One barrier for each budget, which falls over all steps with gates."""
     pairs = zip(setup.metrics(), setup.budgets, strict=True)
     return Bar(
         setup.graph.units,

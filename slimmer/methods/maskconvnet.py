@@ -1,5 +1,5 @@
-"""MaskConvNet as reconstructed: trainable masks, pulled to their target by multipliers that follow
-the gap.
+"""MaskConvNet, reconstructed: trainable masks under a penalty whose multipliers follow the gap to the
+target.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from slimmer.errors import RecipeError
 from slimmer.methods.method import MethodSetup
 from slimmer.recipe import methods as options
 
-DUAL_PACE = 4.0  # a multiplier reaches a gap that lasts within a quarter of the steps
+DUAL_PACE = 4.0  # a multiplier reaches the size of a lasting gap within a quarter of the steps
 Sparsity = Callable[[Tensor], float]
 Price = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Target:
-    """One metric: how much of it to remove, how much of it a mask (units,) removes, and its base
+    """One metric: the share to remove, the share that a mask (units,) removes, and the base
     multipliers.
 
-    `price` gives what each unit costs at a mask (units,), on any scale; without one, units count
-    alike.
+    `price` returns the cost of each unit at a mask (units,), on any scale; without it, all units
+    count equally.
     """
 
     sparsity: float
@@ -34,20 +34,19 @@ class Target:
 
 
 class MaskConvNet:
-    """Trainable masks M = clip(v + 0.5, 0, 1) under a loss that pulls them to their targets.
+    """Trainable masks M = clip(v + 0.5, 0, 1) under a penalty that moves them to their targets.
 
     L = L_task + sum over metrics of k [lambda_m mean(M) - lambda_v var(M) / mean(M)]. The
-    multiplier k is the gap S* - S, where S is a running mean of the sparsity that the masks above
-    zero have; its sign turns the pull round after an overshoot. Mask decay pulls v to 0, that is M
-    to one half, and brings dead channels back.
+    multiplier k is the gap S* - S, where S is a running mean of the sparsity of the masks; its sign
+    reverses the penalty after an overshoot. Mask decay moves v to 0, that is M to one half, and
+    reactivates removed channels.
 
     Three options go beyond that. With `rise` above 0, k is the sum of rise * (S* - S) over the
-    steps since the target was last met, S being that of the step: dual ascent with restarts, which
-    goes on pulling until the target is met and no further (Gallego-Posada et al., Controlled
-    Sparsity via Constrained Optimization, 2022). `hard` rounds masks at one half on the way forward
-    and keeps the gradient of the soft ones (straight-through; Bengio et al. 2013). A target's
-    `price` weighs the mean by what units cost, since a plain mean can't tell one metric from
-    another.
+    steps since the target was last met, with the S of each step: dual ascent with restarts, which
+    acts until the target is met and no longer (Gallego-Posada et al., Controlled Sparsity via
+    Constrained Optimization, 2022). `hard` rounds masks at one half in the forward pass and keeps
+    the gradient of the soft masks (straight-through; Bengio et al. 2013). A target's `price`
+    weights the mean by the costs of units, since a plain mean does not distinguish metrics.
 
     Source: MaskConvNet (ICLR 2020 submission, openreview.net/forum?id=S1gyl6Vtvr), abstract and
     tables only; the formula is a reconstruction, see docs/decisions.md.
@@ -67,7 +66,7 @@ class MaskConvNet:
         rise: float = 0.0,
         hard: bool = False,
     ) -> None:
-        """`start` is the first value of v, `warmup` the steps without a mask term."""
+        """`start` is the initial v; the first `warmup` steps have no penalty."""
         self._units = units
         self._start = start
         self._targets = tuple(targets)
@@ -84,7 +83,7 @@ class MaskConvNet:
         return {"sparsity": self._sparsity, "multiplier": self._multiplier}
 
     def start(self) -> Tensor:
-        """Every v at its start: 0.5 is a mask of one, at the edge of its gradient."""
+        """The initial v of every unit; 0.5 is a mask of one, at the edge of its gradient."""
         return torch.full((self._units,), self._start, dtype=torch.float32)
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
@@ -97,7 +96,7 @@ class MaskConvNet:
         return soft + ((soft >= 0.5).to(soft) - soft).detach() if self._hard else soft
 
     def penalty(self, variables: Tensor, step: int) -> Tensor | None:
-        """The mask term of the loss, or nothing while warming up."""
+        """The penalty on the masks, or None during warm-up."""
         if step < self._warmup:
             return None
         mask = _soft(variables)
@@ -112,16 +111,14 @@ class MaskConvNet:
         return total
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
-        """Nothing: the optimizer moves the variables."""
+        """Do nothing: the optimizer updates the variables."""
 
     def scores(self, variables: Tensor) -> Tensor:
-        """The variables themselves: among masks of zero or one they still tell which is nearer to
-        the middle.
-        """
+        """The variables themselves: they rank units even if all masks are zero or one."""
         return variables.detach().double().cpu()
 
     def _follow(self, number: int, wanted: float, now: float) -> None:
-        """Move a metric's running sparsity, and its multiplier by the gap."""
+        """Update the running sparsity of a metric, and its multiplier from the gap."""
         self._sparsity[number] = self._memory * self._sparsity[number] + (1 - self._memory) * now
         if not self._rise:
             self._multiplier[number] = wanted - self._sparsity[number]
@@ -140,9 +137,9 @@ def _weighted_mean(mask: Tensor, weights: Tensor) -> Tensor:
 
 
 def build(setup: MethodSetup[options.MaskConvNet]) -> MaskConvNet:
-    """One target a budget, each with its own base multipliers.
+    """One target for each budget, each with its own base multipliers.
 
-    Raises RecipeError where the warm-up takes all the steps.
+    Raises RecipeError if the warm-up takes all steps.
     """
     section, number = setup.options, len(setup.budgets)
     lambdas_m = section.lambda_m * number if len(section.lambda_m) == 1 else section.lambda_m

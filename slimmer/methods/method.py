@@ -1,4 +1,4 @@
-"""The seam between the training loop and a method."""
+"""The interface between the training loop and a trained method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Options = TypeVar("Options", bound=MethodOptions)
 
 @dataclass(frozen=True, eq=False)
 class MethodSetup(Generic[Options]):
-    """What a method is built for: train the masks of `model` for `steps` steps, toward `budgets`.
+    """The setting of a method: it trains the masks of `model` for `steps` steps toward `budgets`.
 
-    `options` is the recipe's method section, `epoch_steps` the steps of one epoch. A `resumed` run
-    gets its state back afterwards, so nothing is to be changed in the network.
+    `options` is the recipe's method section, `epoch_steps` the number of steps of one epoch. The
+    state of a `resumed` run is restored afterwards, so the method must not change the network.
     """
 
     model: nn.Module
@@ -31,15 +31,15 @@ class MethodSetup(Generic[Options]):
     resumed: bool = False
 
     def metrics(self) -> list[Metric]:
-        """The costs of the budgets as masks see them."""
+        """The costs of the budgets as functions of masks."""
         sizes = tuple(group.size for group in self.graph.groups)
         return [Metric(budget.cost, sizes) for budget in self.budgets]
 
 
 class Method(Protocol):
-    """How masks move while a network is trained under them.
+    """How masks change while a network is trained under them.
 
-    `has_masks` is whether they move at all; `trains_masks`, whether the optimizer moves them.
+    `has_masks`: the masks change at all; `trains_masks`: the optimizer updates them.
     """
 
     has_masks: bool
@@ -47,27 +47,25 @@ class Method(Protocol):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Tensors that a resumed run has to put back, by name; the training loop copies into them."""
+        """Tensors that a resumed run must restore, by name; the training loop copies into them."""
         ...
 
     def start(self) -> Tensor:
-        """The first mask variables (units,)."""
+        """The initial mask variables (units,)."""
         ...
 
     def gate(self, variables: Tensor, *, training: bool) -> Tensor:
-        """The mask (units,), in 0..1, that the variables (units,) stand for; it may be drawn while
-        training.
-        """
+        """The mask (units,), in 0..1, of the variables (units,); in training it may be random."""
         ...
 
     def penalty(self, variables: Tensor, step: int) -> Tensor | None:
-        """What is added to the loss at `step`."""
+        """The penalty that is added to the loss at `step`, if any."""
         ...
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
-        """Called with the gradients of `step`, before the weights move."""
+        """Called after the backward pass of `step`, before the weights are updated."""
         ...
 
     def scores(self, variables: Tensor) -> Tensor:
-        """What the exact projection at the end ranks units by (units,)."""
+        """The scores (units,) by which the final projection into the budgets ranks units."""
         ...

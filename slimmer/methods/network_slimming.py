@@ -1,4 +1,4 @@
-"""Network Slimming: batch-norm scales under an L1 penalty, which then rank the channels."""
+"""Network Slimming: batch-norm scales are trained under an L1 penalty and then rank the channels."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,12 +17,11 @@ from slimmer.recipe import methods as options
 
 
 class NetworkSlimming:
-    """L = L_task + strength * sum of |gamma| over the batch-norm scales; no masks, they stay at
-    one.
+    """L = L_task + strength * sum of |gamma| over the batch-norm scales; the masks stay at one.
 
-    Nothing but that penalty acts on the scales: the optimizer has no weight decay on vectors, where
-    the published code has one beside it, and only on those whose channels can go. The budget takes
-    the place of the published threshold over all |gamma|.
+    Only this penalty acts on the scales: unlike the published code, the optimizer has no weight
+    decay on vectors. It acts only on scales whose channels can be pruned. A budget replaces the
+    published threshold over all |gamma|.
 
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming (2017),
     github.com/Eric-mingjie/network-slimming.
@@ -38,8 +37,8 @@ class NetworkSlimming:
         strength: float,
         measure: Callable[[], Tensor],
     ) -> None:
-        """`scales` are the batch norms' weights; `measure` gives the scores (units,) that they
-        amount to by then.
+        """`scales` are the batch norms' weights; `measure` returns the scores (units,) of their
+        current values.
         """
         self._units = units
         self._scales = tuple(scales)
@@ -48,7 +47,7 @@ class NetworkSlimming:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Nothing: the scales are the network's own."""
+        """Empty: the scales are part of the network."""
         return {}
 
     def start(self) -> Tensor:
@@ -61,33 +60,34 @@ class NetworkSlimming:
         return variables
 
     def penalty(self, variables: Tensor, step: int) -> Tensor:
-        """The scales' magnitudes, whose gradient is the published subgradient, strength *
-        sign(gamma).
+        """The sum of the scales' magnitudes times strength; its gradient is the published
+        subgradient, strength * sign(gamma).
         """
         del variables, step
         return self._strength * torch.cat(self._scales).abs().sum()
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
-        """Nothing: the optimizer moves the scales."""
+        """Do nothing: the optimizer updates the scales."""
 
     def scores(self, variables: Tensor) -> Tensor:
-        """The magnitudes of each unit's scales as they are now."""
+        """The current magnitudes of each unit's scales."""
         del variables
         return self._measure()
 
 
 def find_scales(model: nn.Module, graph: ChannelGraph) -> list[nn.Parameter]:
-    """The weights of the batch norms whose channels are in a group. Raises ModelError where there
-    is none.
+    """The weights of the batch norms whose channels are in a group. Raises ModelError if there are
+    none.
     """
-    touched = {part.axis.tensor for group in graph.groups for part in group.slices}
-    scales = [
-        module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm)
-        and module.affine
-        and f"{name}.weight".removeprefix(".") in touched
-    ]
+    touched: set[str] = set()
+    for group in graph.groups:
+        touched.update(part.axis.tensor for part in group.slices)
+    scales = []
+    for name, module in model.named_modules():
+        if not isinstance(module, _BatchNorm) or not module.affine:
+            continue
+        if f"{name}.weight".removeprefix(".") in touched:
+            scales.append(module.weight)
     if not scales:
         raise ModelError(
             "model", "has no batch norm on prunable channels", "use another method.name"
@@ -96,8 +96,8 @@ def find_scales(model: nn.Module, graph: ChannelGraph) -> list[nn.Parameter]:
 
 
 def build(setup: MethodSetup[options.NetworkSlimming]) -> NetworkSlimming:
-    """The network's scales under their penalty; set anew at a fresh start, left to the saved state
-    on resuming.
+    """The method for the network's scales; they are set to `scale_start`, if given, unless the run
+    is resumed.
     """
     section = setup.options
     scales = find_scales(setup.model, setup.graph)

@@ -1,4 +1,4 @@
-"""Hard masks held on a falling budget by projection, ranked by a running Taylor score."""
+"""Hard masks that are projected into a falling budget, ranked by a running Taylor score."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ Project = Callable[[Tensor, float], Tensor]
 
 
 class Taylor:
-    """Masks of zeros and ones; every `interval` steps the best of them inside the budget of the
-    moment.
+    """Masks of zeros and ones; every `interval` steps they are set to the best ones inside the
+    current budget.
 
-    The gradient reaches masks of zero too, so a channel that is missed comes back. The budget falls
-    from dense to the target along 1 - (1 - t)^3 (Zhu and Gupta, To prune, or not to prune, 2017).
+    Masks of zero get gradients too, so an important channel returns. The budget falls from dense to
+    the target along 1 - (1 - t)^3 (Zhu and Gupta, To prune, or not to prune, 2017).
     """
 
     has_masks = True
@@ -28,8 +28,8 @@ class Taylor:
         interval: int = 20,
         memory: float = 0.98,
     ) -> None:
-        """`scores` (units,) to start from; `project` gives the mask for scores at a share (0..1) of
-        the way.
+        """`scores` (units,) are the initial ones; `project` returns the mask of given scores after
+        a share (0..1) of the budget's fall.
         """
         self._project = project
         self._steps = steps
@@ -53,7 +53,7 @@ class Taylor:
         return variables
 
     def penalty(self, variables: Tensor, step: int) -> None:
-        """Nothing: the budget is held by projection."""
+        """No penalty: the projection meets the budget."""
 
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
         """Add the step's squared gradients to the scores; project every `interval` steps."""

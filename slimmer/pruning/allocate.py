@@ -1,4 +1,4 @@
-"""Scores, costs and budgets into a plan that is inside every budget."""
+"""Turn scores, costs and budgets into a plan that meets every budget."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ __all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 
 
 def reachable(cost: Cost, graph: ChannelGraph, limits: Limits = FREE) -> tuple[int, int]:
-    """The least and the most that a plan can cost: every group at its floor, and the dense network."""
+    """The least and the greatest cost of a plan: every group at its minimum width, and the dense network."""
     return cost.exact([floor_of(group, limits) for group in graph.groups]), cost.dense
 
 
@@ -27,9 +27,9 @@ def check_reachable(
     limits: Limits = FREE,
     settings: Sequence[str] = (),
 ) -> None:
-    """Raise BudgetError, with the reachable range of every budget, where one of them can't be met.
+    """Raise BudgetError, with the reachable range of every budget, if one of them can't be met.
 
-    `settings` are those that narrow the range, which are named.
+    `settings` are the names of the settings that narrow the range, for the message.
     """
     ranges = [(budget, *reachable(budget.cost, graph, limits)) for budget in budgets]
     if all(least <= budget.limit for budget, least, _ in ranges):
@@ -41,11 +41,9 @@ def check_reachable(
         f"{b.cost.name} {least:,} to {most:,} ({least / most:.1%} to 100 %)"
         for b, least, most in ranges
     )
-    held = (
-        f", with {', '.join(settings)}"
-        if settings
-        else "; `slimmer inspect` shows why the rest can't be pruned"
-    )
+    held = "; `slimmer inspect` shows why the rest can't be pruned"
+    if settings:
+        held = f", with {', '.join(settings)}"
     raise BudgetError("budget", f"{asked} can't be met", f"reachable: {reach}{held}")
 
 
@@ -59,33 +57,31 @@ def allocate(
 ) -> Plan:
     """The plan that keeps the units with the highest scores inside every budget.
 
-    Units go one after the other, the one with the least score for what it costs first (for what one
-    unit of its group costs at the widths of that moment, summed over the budgets not yet met, each
-    as a share of dense); then units come back, the most valuable first, as long as they fit.
-    Residual streams that have to stay give way where the plan would lie further below the budgets
-    for it.
+    Units are removed one by one, the one with the lowest score per cost first. Its cost is that of
+    one unit of its group at the current widths, summed over the budgets that are not met yet, each
+    relative to the dense cost. Then units are added back, the most valuable first, as long as they
+    fit. If keeping residual streams wide would leave the plan further below the budgets, they are
+    not kept wide.
 
     Args:
         scores: (units,), in the order of the graph's groups.
         graph: the channel groups.
         budgets: at least one; each is met by the plan.
-        limits: floors and multiples of widths.
-        priced: False compares bare scores, whatever a unit costs.
+        limits: minimum widths and multiples of widths.
+        priced: False compares the scores alone, regardless of costs.
 
     Raises:
-        BudgetError: the budgets can't be met, with the reachable range of each.
+        BudgetError: the budgets can't be met; the message has the reachable range of each.
     """
     check_reachable(budgets, graph, limits)
     search = _searched(scores, graph, budgets, limits, priced=priced)
     if limits.stream and graph.streams and search.gap() > TOLERANCE:
         freer = _searched(scores, graph, budgets, replace(limits, stream=0.0), priced=priced)
         search = min(search, freer, key=Search.gap)
-    kept = {
-        group.name: np.sort(order[group.size - width :]).tolist()
-        for group, order, width in zip(
-            graph.groups, search.orders, search.widths.astype(int).tolist(), strict=True
-        )
-    }
+    kept = {}
+    widths = search.widths.astype(int).tolist()
+    for group, order, width in zip(graph.groups, search.orders, widths, strict=True):
+        kept[group.name] = np.sort(order[group.size - width :]).tolist()
     return make_plan(graph, kept)
 
 

@@ -1,4 +1,4 @@
-"""A model and a plan into a new, smaller model; the input stays untouched."""
+"""Remove channels: a model and a plan give a new, smaller model. The given model is not changed."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,18 +14,18 @@ from slimmer.graph import Axis
 from slimmer.models.copying import duplicate
 from slimmer.pruning.plan import Plan
 
+NORM_AXES = ("weight.0", "bias.0", "running_mean.0", "running_var.0", "#num_features")
 Cut = Callable[[nn.Module, Plan], nn.Module]
-"""A model and a plan into the slim model: `prune` below, or a rewritten program's."""
+"""A function that returns the slim model of a model and a plan: `prune` below, or that of a program."""
 
 
 def prune(model: nn.Module, plan: Plan) -> nn.Module:
-    """A copy of `model` that holds only the channels that `plan` keeps; modules' own attributes
-    stay true.
+    """A copy of `model` with only the channels that `plan` keeps; the modules' attributes are
+    updated.
 
-    torch-pruning's layer-wise functions remove the channels; `requires_grad` and train or eval mode
-    are as in `model`, and weights whose channels lie last in memory stay so. The full plan gives
-    back an equal model. Raises RunError where the plan counts by an attribute that the model has
-    not.
+    torch-pruning's layer-wise functions remove the channels. `requires_grad`, training mode and the
+    memory format of weights are as in `model`. The full plan returns an equal model. Raises
+    RunError if the plan changes an attribute that the model does not have.
     """
     slim = duplicate(model)
     given = dict(model.named_parameters())
@@ -38,7 +38,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     done = set()
     for name, gone in by_module.items():
         module = slim.get_submodule(name)
-        if module not in done:  # one that hangs in two places is named twice
+        if module not in done:  # a module that is registered twice has two names
             _cut_(module, gone)
             done.add(module)
     for name, number in plan.attributes:
@@ -50,7 +50,7 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
 
 
 def _set_(model: nn.Module, place: str, number: int) -> None:
-    """Set `module#attribute`, a whole number that has to be there and can't grow. Raises RunError."""
+    """Set the integer `module#attribute`. Raises RunError if it is missing or would grow."""
     path, _, name = place.partition("#")
     held = dict(model.named_modules()).get(path)
     old = vars(held).get(name) if held is not None else None
@@ -61,7 +61,7 @@ def _set_(model: nn.Module, place: str, number: int) -> None:
 
 
 def _laid_like(given: Tensor, kept: Tensor) -> Tensor:
-    """What was kept of a tensor, its channels last in memory where they were in the given one."""
+    """The `kept` tensor, in channels-last memory format if the `given` tensor has it."""
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(given.dim())
     if last is None or given.is_contiguous() or not given.is_contiguous(memory_format=last):
         return kept
@@ -69,8 +69,8 @@ def _laid_like(given: Tensor, kept: Tensor) -> Tensor:
 
 
 def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
-    """What `plan` keeps of tensors that have the shapes and names of the model's own (optimizer
-    state, gradients).
+    """The slices that `plan` keeps of tensors with the shapes and names of the model's own
+    (optimizer state, gradients).
     """
     removed: dict[str, dict[int, list[int]]] = {}
     for axis, positions in plan.removed().items():
@@ -78,13 +78,13 @@ def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor
     kept = {}
     for name, tensor in tensors.items():
         for dim, positions in removed.get(name, {}).items():
-            tensor = _without(tensor, dim, positions)  # noqa: PLW2901 - sliced along one axis after the other
+            tensor = _without(tensor, dim, positions)  # noqa: PLW2901 - sliced axis by axis
         kept[name] = _laid_like(tensors[name], tensor)
     return kept
 
 
 def _place(axis: Axis) -> tuple[str | None, str]:
-    """The module that an axis belongs to, and what of it: `weight.0`, `gamma.1`, `#groups`; None
+    """The module that an axis belongs to, and its axis there: `weight.0`, `gamma.1`, `#groups`; None
     for an activation.
     """
     if axis.tensor.startswith("@"):
@@ -99,14 +99,13 @@ def _place(axis: Axis) -> tuple[str | None, str]:
 def _cut_(module: nn.Module, gone: dict[str, list[int]]) -> None:
     for kind, cut in _CUTS.items():
         if isinstance(module, kind):
-            cut(module, gone)  # takes out of `gone` what it cuts
+            cut(module, gone)  # removes from `gone` what it handles
     for what, positions in gone.items():
-        if what.startswith("#"):  # a count that the module holds
+        if what.startswith("#"):  # an attribute that counts channels
             setattr(module, what[1:], getattr(module, what[1:]) - len(positions))
             continue
-        name, _, dim = what.rpartition(
-            "."
-        )  # parameters and buffers that a module of the user's own holds
+        # a parameter or buffer of a user's own module
+        name, _, dim = what.rpartition(".")
         tensor = getattr(module, name)
         kept = _without(tensor.data, int(dim), positions)
         if isinstance(tensor, nn.Parameter):
@@ -118,11 +117,10 @@ def _cut_(module: nn.Module, gone: dict[str, list[int]]) -> None:
 
 def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
     if not {"weight.0", "weight.1"}.intersection(gone):
-        return  # its weight is computed from parameters that lie elsewhere
+        return  # its weight is computed from parameters stored elsewhere
     if module.transposed:
-        if (
-            module.groups > 1
-        ):  # its weight's first axis holds the inputs; its other counts go by their own names
+        if module.groups > 1:
+            # The weight's first axis holds the inputs; the other counts are attributes in `gone`.
             module.in_channels -= len(gone["weight.0"])
             return
         out, entering = gone.pop("weight.1", []), gone.pop("weight.0", [])
@@ -131,9 +129,8 @@ def _cut_conv_(module: _ConvNd, gone: dict[str, list[int]]) -> None:
     gone.pop("bias.0", None)
     if module.groups > 1:
         made, read = module.out_channels // module.groups, module.in_channels // module.groups
-        whole = sum(
-            count == made for count in Counter(position // made for position in out).values()
-        )
+        by_group = Counter(position // made for position in out)
+        whole = sum(count == made for count in by_group.values())
         if out:
             tp.prune_conv_out_channels(module, out)
         if entering:
@@ -159,10 +156,7 @@ def _cut_linear_(module: nn.Linear, gone: dict[str, list[int]]) -> None:
 
 
 def _cut_norm_(module: _NormBase, gone: dict[str, list[int]]) -> None:
-    own = [
-        gone.pop(what, [])
-        for what in ("weight.0", "bias.0", "running_mean.0", "running_var.0", "#num_features")
-    ]
+    own = [gone.pop(what, []) for what in NORM_AXES]
     positions = max(own, key=len)
     if positions:
         tp.prune_batchnorm_out_channels(module, positions)

@@ -1,5 +1,5 @@
-"""Which channel groups are at fault where a slim network fails: those of the module that fails,
-else by halving.
+"""Find the channel groups that make a slim network fail: first in the failing module, then by
+bisection.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,15 +11,13 @@ from slimmer.pruning.plan import Plan, make_plan
 
 @dataclass(frozen=True)
 class Failure:
-    """How a slim network fails, and the innermost module that it failed in, where it did not run
-    through.
-    """
+    """How a slim network fails, and the innermost module in which its call failed, if it did."""
 
     says: str
     inside: str = ""
 
 
-FEW = 4  # groups of a module that are tried one by one
+FEW = 4  # groups of a module that are tested one by one
 Check = Callable[[Plan], Failure | None]
 
 
@@ -29,10 +27,10 @@ def at_fault(
     kept_units: Callable[[int], range],
     differ: Check,
 ) -> dict[str, str]:
-    """Groups among `suspects` that fail by themselves, with how they fail; not all of them, but one
-    if there are any.
+    """Groups among `suspects` that fail by themselves, and how; not all of them, but at least one
+    if there is one.
 
-    Those in the module that the slim network fails in are tried first, one by one.
+    The groups in the failing module are tested first, one by one.
     """
     if not suspects:
         return {}
@@ -46,16 +44,14 @@ def at_fault(
         if alone := at_fault(graph, [group], kept_units, differ):
             return alone
     half = len(suspects) // 2
-    parts = (
-        at_fault(graph, part, kept_units, differ) for part in (suspects[:half], suspects[half:])
-    )
-    found = {name: reason for part in parts for name, reason in part.items()}
+    found = at_fault(graph, suspects[:half], kept_units, differ)
+    found |= at_fault(graph, suspects[half:], kept_units, differ)
     return found or {group.name: fault.says for group in suspects}  # they fail only together
 
 
 def _near(suspects: Sequence[ChannelGroup], module: str) -> list[ChannelGroup]:
-    """The groups that lie in a module, or in the nearest around it that has any: those that lie in
-    it alone first.
+    """The groups in a module, or in the nearest module around it that has any, sorted by how much
+    of them is in it.
     """
     while module:
         inside = [_share(group, module) for group in suspects]
@@ -67,5 +63,5 @@ def _near(suspects: Sequence[ChannelGroup], module: str) -> list[ChannelGroup]:
 
 
 def _share(group: ChannelGroup, module: str) -> float:
-    """How much of what a group touches lies in a module."""
+    """The share of a group's slices that are in a module."""
     return sum(is_inside(part.axis.tensor, module) for part in group.slices) / len(group.slices)

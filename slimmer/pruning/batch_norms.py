@@ -1,4 +1,4 @@
-"""Batch norms whose channels are masked or gone: statistics taken anew, or each batch's own."""
+"""Batch norms after channels are masked or removed: recalibration, or statistics of each batch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
     with evaluating(model), torch.no_grad():
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # PyTorch's word for a cumulative average
+            norm.momentum = None  # for PyTorch, a cumulative average
             norm.training = True
         for batch in images:
             model(batch.to(device))
@@ -33,11 +33,11 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
 
 @contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode but for its batch norms, which go by each batch's own statistics;
-    nothing of it stays.
+    """A block in which the model is in eval mode, except that batch norms use the statistics of each
+    batch; afterwards it is as before.
 
-    So a network under masks is seen as recalibration would leave it, without a pass over the data
-    for every mask.
+    This shows a masked network as recalibration would leave it, without a pass over the data for
+    every mask.
     """
     with evaluating(model):
         norms = _tracking(model)

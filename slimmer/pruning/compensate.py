@@ -1,5 +1,5 @@
-"""What removed channels said is handed to those that stay: least squares on the dense network's own
-activations.
+"""Update the remaining weights to compensate for the removed channels: least squares on the dense
+network's activations.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,31 +12,28 @@ from torch.overrides import TorchFunctionMode
 from slimmer.graph import Axis, ChannelGraph, evaluating
 from slimmer.pruning.plan import Plan
 
-WIDEST = (
-    4096  # input axes; wider ones (behind a flatten) would need gigabytes and are left as they are
-)
+WIDEST = 4096  # input channels; wider layers (after a flatten) would need gigabytes and are skipped
 READS = {
     "linear": 1,
     **{f"conv{n}d": 1 for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": 0 for n in (1, 2, 3)},
 }
 POSITIONS = 16  # along each spatial axis, at most
-RIDGE = 1e-3  # of the mean square, so that nearly dead channels are not blown up
+RIDGE = 1e-3  # of the mean square, so that nearly dead channels get no large weights
 
 
 def compensate_(
     model: nn.Module, graph: ChannelGraph, plan: Plan, images: Iterable[Tensor]
 ) -> None:
-    """Change the weights that read kept channels so that they stand in for the removed ones.
+    """Update the weights that read kept channels, so that they compensate for the removed ones.
 
     Each removed channel is predicted, position by position, from the kept channels of the same
-    layer input and a constant; the prediction is folded into the weights of the layer that reads
-    them (the constant is left to the batch norm behind it). The plan's other channels are not
-    touched, so masked and slim network stay equal.
+    layer input and a constant. The prediction is folded into the weights of the layer that reads
+    them; the constant is left to the batch norm after it. Only weights of kept channels change, so
+    the masked and the slim network stay equal.
 
     Source: the idea of He et al., Channel Pruning for Accelerating Very Deep Neural Networks
-    (2017), with the regression taken over channels at a position in place of whole receptive
-    fields.
+    (2017), with the regression over the channels at a position instead of whole receptive fields.
     """
     removed = plan.removed()
     readers = {layer.in_axis: layer for layer in graph.layers if layer.in_axis in removed}
@@ -54,13 +51,13 @@ def compensate_(
                 model(batch.to(device))
         for axis in readers:
             if axis in moments:
-                weight = weights[axis].movedim(axis.dim, 1)  # the same numbers, outputs first
-                _hand_on_(weight, moments[axis], removed[axis])
+                weight = weights[axis].movedim(axis.dim, 1)  # a view, outputs first
+                _fold_prediction_(weight, moments[axis], removed[axis])
 
 
 class _Watch(TorchFunctionMode):
-    """Notes what convolutions and linear layers read, whether modules or a program call them; told
-    by their weight.
+    """Observes the inputs of convolutions and linear layers, which it recognizes by their weights,
+    in modules and in programs.
     """
 
     def __init__(
@@ -70,26 +67,26 @@ class _Watch(TorchFunctionMode):
         self._watched, self._moments = watched, moments
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What `func` gives, unchanged."""
+        """The result of `func`, unchanged."""
         kind = getattr(func, "__name__", "").partition(".")[0]
-        if (
-            kind in READS
-            and len(args) > 1
-            and isinstance(args[1], nn.Parameter)
-            and not args[1].is_complex()
-        ):
-            axis = self._watched.get((args[1], READS[kind]))
-            channels = args[0].shape[-1 if kind == "linear" else 1]
-            if (
-                axis is not None and channels == args[1].shape[axis.dim]
-            ):  # not one of several groups, cut alike
-                _observe(self._moments, axis, args[0], channels_last=kind == "linear")
+        if kind in READS and len(args) > 1 and isinstance(args[1], nn.Parameter):
+            self._read(kind, args[0], args[1])
         return func(*args, **(kwargs or {}))
+
+    def _read(self, kind: str, entering: Tensor, weight: nn.Parameter) -> None:
+        """Observe one call, unless it is complex or a grouped convolution that keeps its groups."""
+        axis = self._watched.get((weight, READS[kind]))
+        if axis is None or weight.is_complex():
+            return
+        channels_last = kind == "linear"
+        channels = entering.shape[-1 if channels_last else 1]
+        if channels == weight.shape[axis.dim]:
+            _observe(self._moments, axis, entering, channels_last=channels_last)
 
 
 def _observe(moments: dict[Axis, Tensor], axis: Axis, x: Tensor, *, channels_last: bool) -> None:
     """Add the second moments of a layer's input channels and a constant to `moments`, (channels +
-    1) squared.
+    1, channels + 1).
     """
     if not channels_last:
         strides = [slice(None, None, -(-size // POSITIONS)) for size in x.shape[2:]]
@@ -100,7 +97,7 @@ def _observe(moments: dict[Axis, Tensor], axis: Axis, x: Tensor, *, channels_las
     moments[axis] = moments[axis] + total if axis in moments else total
 
 
-def _hand_on_(weight: Tensor, moments: Tensor, removed: Sequence[int]) -> None:
+def _fold_prediction_(weight: Tensor, moments: Tensor, removed: Sequence[int]) -> None:
     """Fold the least-squares prediction of the removed inputs from the kept ones into `weight`
     (out, in, ...).
     """
@@ -111,12 +108,8 @@ def _hand_on_(weight: Tensor, moments: Tensor, removed: Sequence[int]) -> None:
     known = stays.nonzero().flatten()
     if len(known) == 1:
         return
-    ridge = (
-        RIDGE
-        * moments.diagonal().mean()
-        * torch.eye(len(known), dtype=moments.dtype, device=weight.device)
-    )
-    share = torch.linalg.solve(moments[known][:, known] + ridge, moments[known][:, gone])[:-1].to(
-        weight.dtype
-    )
+    identity = torch.eye(len(known), dtype=moments.dtype, device=weight.device)
+    ridge = RIDGE * moments.diagonal().mean() * identity
+    shares = torch.linalg.solve(moments[known][:, known] + ridge, moments[known][:, gone])
+    share = shares[:-1].to(weight.dtype)
     weight[:, known[:-1]] += torch.einsum("og...,gk->ok...", weight[:, gone], share.T)

@@ -1,32 +1,32 @@
-"""Two plans, one after the other, as one."""
+"""Compose two successive plans into one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, count
+from itertools import chain
 
 from slimmer.graph import Axis, ChannelGroup, ChannelSlice
 from slimmer.pruning.plan import Plan
 
 
 def compose(first: Plan, second: Plan) -> Plan:
-    """The plan that removes at once what `first` removes and then `second`, a plan of the network
-    that `first` left.
+    """The plan that removes what `first` removes and then `second`, a plan of the network that
+    `first` left.
 
-    A group of `second` that is what is left of one of `first` narrows it; another is a group of its
-    own, with its positions in the unpruned network.
+    A group of `second` that is the rest of a group of `first` narrows that group. Any other becomes
+    a group of its own, with its positions in the unpruned network.
 
     >>> from slimmer.graph import Axis, ChannelGroup, ChannelSlice
     >>> def one(size):
-    ...     return (ChannelGroup("a", size, (ChannelSlice(Axis("w", 0), tuple((n,) for n in range(size))),)),)
+    ...     index = tuple((n,) for n in range(size))
+    ...     return (ChannelGroup("a", size, (ChannelSlice(Axis("w", 0), index),)),)
     >>> compose(Plan(one(5), ((0, 2, 3),)), Plan(one(3), ((1, 2),))).keep
     ((2, 3),)
     """
     gone = first.removed()
-    units = {
-        _held(group, unit): (place, unit)
-        for place, group in enumerate(first.groups)
-        for unit in first.keep[place]
-    }
+    units = {}
+    for place, group in enumerate(first.groups):
+        for unit in first.keep[place]:
+            units[_held(group, unit)] = (place, unit)
     groups, keep = list(first.groups), [set(kept) for kept in first.keep]
     for group, kept in zip(second.groups, second.keep, strict=True):
         moved = _moved(group, gone)
@@ -47,13 +47,13 @@ def compose(first: Plan, second: Plan) -> Plan:
 
 
 def _held(group: ChannelGroup, unit: int) -> frozenset[tuple[Axis, tuple[int, ...]]]:
-    """Where a group's unit lies: its positions on every axis."""
+    """The positions of a group's unit on every axis."""
     return frozenset((part.axis, part.index[unit]) for part in group.slices)
 
 
 def _moved(group: ChannelGroup, gone: Mapping[Axis, Sequence[int]]) -> ChannelGroup:
-    """A group of a pruned network by its positions in the unpruned one, of which `gone` are no
-    longer there.
+    """A group of a pruned network, with its positions in the unpruned one, of which `gone` were
+    removed.
     """
     slices = []
     for part in group.slices:
@@ -66,7 +66,10 @@ def _moved(group: ChannelGroup, gone: Mapping[Axis, Sequence[int]]) -> ChannelGr
 
 
 def _free(name: str, groups: Sequence[ChannelGroup]) -> str:
-    """The name, with a number where a group has it already."""
+    """The name; with a number if a group already has it."""
     taken = {group.name for group in groups}
-    numbered = (f"{name} ({number})" for number in count(2))
-    return next(each for each in chain([name], numbered) if each not in taken)
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free

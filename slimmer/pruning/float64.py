@@ -1,4 +1,4 @@
-"""Computing in float64, whatever types a network's code names."""
+"""Compute in float64, even if a network's code names narrower types."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,18 +19,16 @@ WIDE = {
 
 
 class _Widened(TorchDispatchMode):
-    """Every operation is given float64 where it names a narrower floating-point type, or is handed
-    a tensor of one.
+    """Replaces narrower floating-point types by float64 in the arguments of every operation.
 
-    A narrower tensor, which the network holds without registering it, has one copy in float64 for
-    the whole block, so that what is written to it is read again.
+    A narrower tensor that the network has without registering it gets one float64 copy for the
+    whole block, so that values written to it are read back.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._copies: dict[
-            int, tuple[Tensor, Tensor]
-        ] = {}  # by identity: the tensor, so that it lives, and its copy
+        # by id: the tensor itself, which keeps the id valid, and its copy
+        self._copies: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tree_map(self._wide, (args, kwargs or {}))
@@ -39,25 +37,27 @@ class _Widened(TorchDispatchMode):
     def _wide(self, value: Any) -> Any:
         if isinstance(value, Tensor) and value.dtype in WIDE:
             return self._copies.setdefault(id(value), (value, value.to(WIDE[value.dtype])))[1]
-        return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+        if isinstance(value, torch.dtype):
+            return WIDE.get(value, value)
+        return value
 
 
 def widen_(model: Network) -> Network:
-    """The network itself, its parameters and buffers in float64, or complex128 where they are
+    """The network itself, with its parameters and buffers in float64, or complex128 if they are
     complex.
 
     >>> {value.dtype for value in widen_(nn.Conv2d(3, 4, 1, dtype=torch.complex64)).parameters()}
     {torch.complex128}
     """
-    apply: Callable[[Callable[[Tensor], Tensor]], Any] = model._apply  # noqa: SLF001 - what .double() stands on
+    apply: Callable[[Callable[[Tensor], Tensor]], Any] = model._apply  # noqa: SLF001 - the method behind .double()
     apply(lambda tensor: tensor.to(WIDE.get(tensor.dtype, tensor.dtype)))
     return model
 
 
 @contextmanager
 def in_double() -> Iterator[None]:
-    """A block in which a network of float64 weights stays in float64: `x.float()` and new tensors
-    give that too.
+    """A block in which a network with float64 weights computes in float64: `x.float()` and new
+    tensors are float64 too.
 
     >>> with in_double():
     ...     torch.ones(2, dtype=torch.float64).half().dtype, torch.zeros(2).dtype

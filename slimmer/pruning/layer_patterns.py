@@ -1,8 +1,6 @@
-"""What the user says of layers by pattern: which stay whole, which alone may go, how narrow a group
-may get.
-"""
+"""Layer patterns: which layers are kept, which alone are pruned, and how narrow a group may become."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -16,16 +14,16 @@ Number = TypeVar("Number", int, float)
 
 
 def is_named(layer: str, pattern: str) -> bool:
-    """Whether `pattern` names a layer, by its own path or by that of a module that holds it.
+    """Whether `pattern` matches the path of a layer, or of a module that contains it.
 
-    >>> is_named("layer4.0.conv1", "layer4"), is_named("layer4.0.conv1", "*.conv?"), is_named("layer4.0.conv1", "conv1")
-    (True, True, False)
+    >>> [is_named("layer4.0.conv1", each) for each in ("layer4", "*.conv?", "conv1")]
+    [True, True, False]
     """
     return fnmatchcase(layer, pattern) or fnmatchcase(layer, f"{pattern}.*")
 
 
 def layers_named(graph: ChannelGraph, pattern: str, where: str) -> list[Layer]:
-    """The layers that `pattern` names. Raises ModelError, naming the setting `where`, if there is
+    """The layers that `pattern` matches. Raises ModelError, with the setting `where`, if there are
     none.
     """
     found = [layer for layer in graph.layers if is_named(layer.name, pattern)]
@@ -35,8 +33,8 @@ def layers_named(graph: ChannelGraph, pattern: str, where: str) -> list[Layer]:
 
 
 def groups_named(graph: ChannelGraph, pattern: str, where: str) -> list[ChannelGroup]:
-    """The groups that hold outputs of the layers that `pattern` names. Raises ModelError where no
-    channel can go.
+    """The groups that contain outputs of the layers that `pattern` matches. Raises ModelError if
+    none of their channels can be pruned.
     """
     axes = {layer.out_axis for layer in layers_named(graph, pattern, where)}
     found = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
@@ -47,10 +45,11 @@ def groups_named(graph: ChannelGraph, pattern: str, where: str) -> list[ChannelG
 
 
 def keep_layers(graph: ChannelGraph, keep: Iterable[str], only: Iterable[str] = ()) -> ChannelGraph:
-    """The graph without the groups that touch outputs of a layer named in `keep`, or of one not
-    named in `only`.
+    """The graph without the groups that contain outputs of a layer matched by `keep`, or of a layer
+    not matched by `only`.
 
-    An empty `only` leaves all to be pruned. Raises ModelError for a pattern that names no layer.
+    With an empty `only`, all layers may be pruned. Raises ModelError for a pattern that matches no
+    layer.
     """
     for pattern in keep:
         named = {layer.name for layer in layers_named(graph, pattern, "model.keep")}
@@ -58,7 +57,9 @@ def keep_layers(graph: ChannelGraph, keep: Iterable[str], only: Iterable[str] = 
     asked = {pattern: layers_named(graph, pattern, "model.only") for pattern in only}
     if not asked:
         return graph
-    inside = {layer.name for layers in asked.values() for layer in layers}
+    inside: set[str] = set()
+    for layers in asked.values():
+        inside.update(layer.name for layer in layers)
     outside = {layer.name for layer in graph.layers}.difference(inside)
     return _hold(graph, outside, f"not selected by {' or '.join(map(repr, asked))}")
 
@@ -68,46 +69,45 @@ def group_floors(
     min_width: int | Mapping[str, int],
     max_sparsity: float | Mapping[str, float],
 ) -> dict[str, int]:
-    """The least width of every group, by its name.
+    """The minimum width of every group, by its name.
 
-    Both are numbers for all groups or numbers by layer pattern, of which later ones win.
-    `max_sparsity` is the largest share of a group's channels that may go. Raises ModelError for a
-    pattern that names no layer whose channels can go.
+    Both settings are one number for all groups, or numbers by layer pattern; later patterns win.
+    `max_sparsity` is the largest share of a group's channels that may be removed. Raises ModelError
+    for a pattern that matches no prunable layer.
     """
     widths = dict.fromkeys((group.name for group in graph.groups), 1)
     shares = dict.fromkeys(widths, 1.0)
     for pattern, width in _by_pattern(min_width).items():
-        named = (
-            graph.groups if pattern is None else groups_named(graph, pattern, "budget.min_width")
-        )
-        widths |= {group.name: width for group in named}
+        widths |= {group.name: width for group in _matched(graph, pattern, "budget.min_width")}
     for pattern, share in _by_pattern(max_sparsity).items():
-        named = (
-            graph.groups if pattern is None else groups_named(graph, pattern, "budget.max_sparsity")
-        )
-        shares |= {group.name: share for group in named}
-    # less a grain, since 10 * (1 - 0.9) is above 1
-    least = {
-        group.name: ceil(group.size * (1 - shares[group.name]) - 1e-9) for group in graph.groups
-    }
-    return {
-        group.name: min(group.size, max(1, widths[group.name], least[group.name]))
-        for group in graph.groups
-    }
+        shares |= {group.name: share for group in _matched(graph, pattern, "budget.max_sparsity")}
+    floors = {}
+    for group in graph.groups:
+        # minus a small number, since 10 * (1 - 0.9) is above 1
+        least = ceil(group.size * (1 - shares[group.name]) - 1e-9)
+        floors[group.name] = min(group.size, max(1, widths[group.name], least))
+    return floors
+
+
+def _matched(graph: ChannelGraph, pattern: str | None, where: str) -> Sequence[ChannelGroup]:
+    """The groups that a pattern matches; all groups for None."""
+    return graph.groups if pattern is None else groups_named(graph, pattern, where)
 
 
 def _by_pattern(value: Number | Mapping[str, Number]) -> dict[str | None, Number]:
-    """A number for all groups under None."""
+    """The numbers by pattern; a number for all groups has the key None."""
     if isinstance(value, Mapping):
         return {pattern: each for pattern, each in value.items()}  # noqa: C416 - a key may be None
     return {None: value}
 
 
 def _hold(graph: ChannelGraph, held: AbstractSet[str], why: str) -> ChannelGraph:
-    """The graph without the groups that touch outputs of a layer whose name is in `held`."""
+    """The graph without the groups that contain outputs of a layer in `held`."""
     axes = {layer.out_axis for layer in graph.layers if layer.name in held}
     out = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
-    rows = [row for group in out for row in _rows(graph, group, held, why)]
+    rows: list[Fixed] = []
+    for group in out:
+        rows += _rows(graph, group, held, why)
     groups = tuple(group for group in graph.groups if group not in out)
     return replace(graph, groups=groups, fixed=(*graph.fixed, *rows))
 
@@ -115,19 +115,15 @@ def _hold(graph: ChannelGraph, held: AbstractSet[str], why: str) -> ChannelGraph
 def _rows(
     graph: ChannelGraph, group: ChannelGroup, held: AbstractSet[str], why: str
 ) -> list[Fixed]:
-    """For each layer whose output the group is part of, why it stays: for itself, or for one that
-    it goes with.
+    """For every layer whose outputs the group contains, why it is kept: for itself, or for a layer
+    that it is tied to.
     """
     touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
     sizes = dict(graph.sizes)
     layers = [layer for layer in graph.layers if layer.out_axis in touched]
     first = next(layer.name for layer in layers if layer.name in held)
-    return [
-        Fixed(
-            layer.name,
-            touched[layer.out_axis],
-            sizes[layer.out_axis],
-            why if layer.name in held else f"tied to {first}, {why}",
-        )
-        for layer in layers
-    ]
+    rows = []
+    for layer in layers:
+        reason = why if layer.name in held else f"tied to {first}, {why}"
+        rows.append(Fixed(layer.name, touched[layer.out_axis], sizes[layer.out_axis], reason))
+    return rows

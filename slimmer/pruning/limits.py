@@ -1,6 +1,4 @@
-"""What every group's width has to respect, whatever its scores: the floors under the search for
-widths.
-"""
+"""Limits on the widths of groups, independent of scores: minimum widths and multiples."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,21 +10,23 @@ from slimmer.graph import ChannelGraph, ChannelGroup
 
 Floats = NDArray[np.float64]
 Inside = Callable[[Floats], bool]
-ROUNDED, ROUNDED_FROM = (
-    8,
-    64,
-)  # where nothing is asked: a coarser cut costs little in wide groups, odd widths much
-SPARED = 0.5  # of the even cut: what the other groups are left, however wide residual streams stay
+# The default: multiples of 8 in groups of 64 or more, where coarse steps cost little accuracy and
+# other widths cost much speed.
+ROUNDED, ROUNDED_FROM = 8, 64
+SPARED = 0.5  # of uniform pruning: what other groups keep, however wide residual streams stay
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What every group's width has to respect.
+    """Limits on the width of every group.
 
-    Multiples of `round_to` (None: of 8 in groups of 64 units or more, as far as floors let it);
-    `stream` of a residual stream's width, less where the even cut of the other groups would fall
-    below half of what it is without; `even` times what an even cut into the same budgets leaves of
-    the group; and the units in `floors` for the groups named there.
+    Args:
+        round_to: widths are multiples of this; None: of 8 in groups of 64 units or more, as far as
+            minimum widths allow.
+        stream: minimum width of residual streams, relative to dense; lower if uniform pruning of
+            the other groups would keep less than half of what it keeps without this limit.
+        even: minimum width of every group, relative to uniform pruning into the same budgets.
+        floors: minimum number of units, by group.
     """
 
     round_to: int | None = 1
@@ -39,29 +39,23 @@ FREE = Limits()
 
 
 def multiple_of(group: ChannelGroup, limits: Limits) -> int:
-    """What the group's widths are multiples of, where they are neither its floor nor the whole
-    group.
-    """
+    """The number of which a group's widths are multiples, except its minimum and its full width."""
     if limits.round_to is not None:
         return limits.round_to
     return ROUNDED if group.size >= ROUNDED_FROM else 1
 
 
 def floor_of(group: ChannelGroup, limits: Limits) -> int:
-    """The least width of a group that no budget changes: a multiple of the `round_to` asked for, or
+    """The minimum width of a group, independent of budgets: a multiple of the given `round_to`, or
     the whole group.
     """
-    multiple = (
-        limits.round_to or 1
-    )  # a multiple that nobody asked for must put no budget out of reach
+    multiple = limits.round_to or 1  # the default multiple must not make a budget unreachable
     least = -(-limits.floors.get(group.name, 1) // multiple) * multiple
     return min(group.size, least)
 
 
 def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
-    """The least width of every group (groups,), where `inside` says whether widths meet the
-    budgets.
-    """
+    """The minimum width of every group, (groups,); `inside` says whether widths meet the budgets."""
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
     multiples = np.array([multiple_of(group, limits) for group in graph.groups], dtype=np.float64)
@@ -86,23 +80,26 @@ def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
 
 
 def _rounded(widths: Floats, sizes: Floats, multiples: Floats) -> Floats:
-    """The widths (groups,), down to their multiples; a whole group stays whole."""
+    """The widths (groups,), rounded down to multiples; a full width stays."""
     return widths - np.where(widths < sizes, widths % multiples, 0)
 
 
 def even_share(floors: Floats, sizes: Floats, inside: Inside) -> float:
-    """The share that the even cut that just meets the budgets leaves of every group, none below its
-    floor.
+    """The share of every group that uniform pruning keeps when it just meets the budgets, with no
+    group below its minimum.
     """
     return _largest(lambda share: inside(np.maximum(floors, np.floor(share * sizes))))
 
 
 def _largest(holds: Callable[[float], bool]) -> float:
-    """The largest share for which `holds`, or 0; what holds for one holds for all smaller ones."""
+    """The largest share for which `holds` is true, or 0; it must be true for all smaller shares too."""
     if holds(1.0):
         return 1.0
     low, high = 0.0, 1.0
     for _ in range(40):
         share = (low + high) / 2
-        low, high = (share, high) if holds(share) else (low, share)
+        if holds(share):
+            low = share
+        else:
+            high = share
     return low

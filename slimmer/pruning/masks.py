@@ -1,4 +1,4 @@
-"""Masks, one value per unit of every channel group, on the weights that read the group's channels."""
+"""Masks with one value per unit of every channel group, applied to the weights that read the channels."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,19 +12,17 @@ from slimmer.pruning.plan import Plan
 
 
 class Gate(Protocol):
-    """Variables (units,) into a mask (units,)."""
+    """A function from variables (units,) to a mask (units,)."""
 
     def __call__(self, variables: Tensor, *, training: bool) -> Tensor: ...  # noqa: D102
 
 
 class Masked(nn.Module):
-    """A model whose consumers' weights are multiplied by a mask, gathered by the groups' index
-    maps.
+    """A model whose weights are multiplied by a mask, where they read the channels of a group.
 
-    `variables` (units,) are the mask's own, in the order of the graph's groups. The mask is what
-    `gate` makes of them, which is told whether the network is training; by default they themselves.
-    A mask of zeros and ones computes what the pruned network computes, whatever stands between (see
-    docs/decisions.md).
+    `variables` (units,) are in the order of the graph's groups. The mask is `gate` of the variables
+    and of the training mode; by default it is the variables themselves. With a mask of zeros and
+    ones, the model computes what the pruned network computes (see docs/decisions.md, 6).
     """
 
     gather: Tensor
@@ -44,27 +42,24 @@ class Masked(nn.Module):
 
     def mask(self) -> Tensor:
         """The mask's values (units,), in 0..1."""
-        return (
-            self.variables
-            if self._gate is None
-            else self._gate(self.variables, training=self.training)
-        )
+        if self._gate is None:
+            return self.variables
+        return self._gate(self.variables, training=self.training)
 
     def forward(self, *inputs: Any) -> Tensor:
-        """(N, C, H, W), or whatever the model takes -> the model's output under the mask."""
+        """The model's output under the mask, for (N, C, H, W) or whatever inputs the model takes."""
         weights = masked_weights(
             self.model, self.mask(), list(self._layers), self.gather, self._lengths
         )
-        # untied: PyTorch would put a module that hangs in two places back with the masked weight in
-        # it
+        # Not tied: PyTorch would leave the masked weight in a module that is registered twice.
         return functional_call(self.model, weights, inputs, tie_weights=False)  # type: ignore[no-any-return]
 
 
 def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
-    """For every consumer's input axis, the unit that each position of it belongs to.
+    """For every layer's input axis, the unit that each position belongs to.
 
-    Units are counted through the graph's groups; the number of all units stands for a channel that
-    stays.
+    Units are numbered through the graph's groups; the total number of units stands for a channel
+    that is not pruned.
     """
     sizes = dict(graph.sizes)
     consumers = {layer.in_axis: None for layer in graph.layers if layer.in_axis is not None}
@@ -84,23 +79,22 @@ def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
 def masked_weights(
     model: nn.Module, mask: Tensor, axes: Sequence[Axis], gather: Tensor, lengths: Sequence[int]
 ) -> dict[str, Tensor]:
-    """The consumers' weights under `mask` (units,), by their names in the model; `axes` are their
-    input axes.
+    """The masked weights, by their names in the model; `axes` are the input axes on which `mask`
+    (units,) acts.
     """
     spread = torch.cat([mask, mask.new_ones(1)])[gather].split(list(lengths))
     weights: dict[str, Tensor] = {}
     for axis, values in zip(axes, spread, strict=True):
-        weight = weights.get(
-            axis.tensor, model.get_parameter(axis.tensor)
-        )  # read along both axes, masked on both
+        # a weight that is read along both axes is masked on both
+        weight = weights.get(axis.tensor, model.get_parameter(axis.tensor))
         shape = [-1 if dim == axis.dim else 1 for dim in range(weight.dim())]
         weights[axis.tensor] = weight * values.to(weight.dtype).view(shape)
     return weights
 
 
 def fold_(model: nn.Module, graph: ChannelGraph, mask: Tensor) -> None:
-    """Multiply the mask into the consumers' weights, so that the model alone computes what it
-    computed under it.
+    """Multiply the mask into the weights, so that the model itself computes what it computed under
+    the mask.
     """
     layers = consumer_index(graph)
     gather = torch.cat([*layers.values(), torch.zeros(0, dtype=torch.int64)])

@@ -1,4 +1,4 @@
-"""Which channels stay: a plan, its canonical JSON and its hash."""
+"""The pruning plan: which channels are kept, its canonical JSON, and its hash."""
 
 import hashlib
 import json
@@ -14,17 +14,17 @@ from slimmer.graph import Axis, ChannelGraph, ChannelGroup, ChannelSlice
 from slimmer.runs.schemas import PlanFile, PlanGroup, check
 
 FORMAT = 1
-LONGEST = 100  # characters of a text from a file in a message
+LONGEST = 100  # characters that a message quotes from a file
 MOST_POSITIONS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Channel groups, and for each the units that stay (ascending). Replayable on its own: no graph
-    is traced again.
+    """Channel groups, and for each the units that are kept (ascending). A plan is self-contained:
+    applying it traces nothing.
 
-    `attributes` are the numbers of the user's modules that name a width: `module#name` and what it
-    becomes.
+    `attributes` are integer attributes of the user's modules, as `module#name`, and their new
+    values.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -33,54 +33,39 @@ class Plan:
 
     @property
     def widths(self) -> list[int]:
-        """How many units of each group stay."""
+        """The number of kept units of each group."""
         return [len(units) for units in self.keep]
 
     @property
     def gone(self) -> dict[str, int]:
-        """How many units of each group go, by its name."""
-        return {
-            group.name: group.size - width
-            for group, width in zip(self.groups, self.widths, strict=True)
-        }
+        """The number of removed units of each group, by its name."""
+        pairs = zip(self.groups, self.widths, strict=True)
+        return {group.name: group.size - width for group, width in pairs}
 
     def removed(self) -> dict[Axis, list[int]]:
-        """The positions that go, ascending, for every axis that loses any."""
+        """The removed positions, ascending, of every axis that loses any."""
         gone: dict[Axis, list[int]] = {}
         for group, kept in zip(self.groups, self.keep, strict=True):
             out = sorted(set(range(group.size)).difference(kept))
-            for part in group.slices if out else ():
-                gone.setdefault(part.axis, []).extend(
-                    chain.from_iterable(part.index[unit] for unit in out)
-                )
+            if not out:
+                continue
+            for part in group.slices:
+                positions = chain.from_iterable(part.index[unit] for unit in out)
+                gone.setdefault(part.axis, []).extend(positions)
         return {axis: sorted(positions) for axis, positions in gone.items()}
 
     def to_json(self) -> str:
-        """Canonical JSON: the same plan has the same bytes. Index lists are written as ranges,
+        """Canonical JSON: equal plans have equal bytes. Index lists are written as ranges,
         `0:8,12`.
         """
-        groups = [
-            {
-                "name": group.name,
-                "size": group.size,
-                "keep": _ranges(kept),
-                "slices": [
-                    [
-                        part.axis.tensor,
-                        part.axis.dim,
-                        part.multiplicity,
-                        _ranges(chain.from_iterable(part.index)),
-                    ]
-                    for part in group.slices
-                ],
-            }
-            for group, kept in zip(self.groups, self.keep, strict=True)
-        ]
-        numbers = {"attributes": dict(self.attributes)} if self.attributes else {}
-        return (
-            json.dumps({"format": FORMAT, "groups": groups, **numbers}, indent=1, sort_keys=True)
-            + "\n"
-        )
+        pairs = zip(self.groups, self.keep, strict=True)
+        data: dict[str, object] = {
+            "format": FORMAT,
+            "groups": [_entry(group, kept) for group, kept in pairs],
+        }
+        if self.attributes:
+            data["attributes"] = dict(self.attributes)
+        return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
     @property
     def hash(self) -> str:
@@ -89,7 +74,7 @@ class Plan:
 
     @staticmethod
     def from_json(text: str, where: str = "plan") -> "Plan":
-        """The plan that `to_json` wrote. Raises RunError where the text is no plan."""
+        """The plan that `to_json` wrote. Raises RunError if the text is not a plan."""
         right = "give the plan.json of a slimmer run"
         try:
             data = parse_json(text)
@@ -102,10 +87,10 @@ class Plan:
                 f"this slimmer reads format {FORMAT}",
             )
         filed = check(PlanFile, data, where, right)
-        if (
-            sum(group.size * sum(part[2] for part in group.slices) for group in filed.groups)
-            > MOST_POSITIONS
-        ):
+        positions = 0
+        for group in filed.groups:
+            positions += group.size * sum(part[2] for part in group.slices)
+        if positions > MOST_POSITIONS:
             raise RunError(
                 where, f"is not a plan (of more than {MOST_POSITIONS:,} positions)", right
             )
@@ -117,14 +102,14 @@ class Plan:
                 where, f"is not a plan ({first_line(error)[:LONGEST]})", right
             ) from error
         _check_disjoint(groups, where, right)
-        for group, kept in zip(groups, keep, strict=True):
-            _check(group, kept, where)
+        for whole, kept in zip(groups, keep, strict=True):
+            _check(whole, kept, where)
         return Plan(groups, keep, tuple(sorted(filed.attributes.items())))
 
 
 def read_plan(path: Path, right: str = "give the plan.json of a slimmer run") -> Plan:
-    """The plan in a file. Raises RunError, with what would be `right`, where it is missing, damaged
-    or no plan.
+    """The plan in a file. Raises RunError, with the remedy `right`, if the file is missing, damaged
+    or not a plan.
     """
     try:
         return Plan.from_json(read_text(path), str(path))
@@ -135,9 +120,9 @@ def read_plan(path: Path, right: str = "give the plan.json of a slimmer run") ->
 
 
 def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
-    """The plan that keeps `keep[group]` of each group; a group that is not named stays whole.
+    """The plan that keeps the units `keep[group]` of each group; other groups are kept whole.
 
-    Raises RunError where a group is unknown, empty, or a unit is out of range.
+    Raises RunError if a group is unknown or empty, or a unit is out of range.
     """
     unknown = set(keep).difference(group.name for group in graph.groups)
     if unknown:
@@ -158,7 +143,7 @@ def full_plan(graph: ChannelGraph) -> Plan:
 
 
 def _followed(graph: ChannelGraph, kept: Sequence[Sequence[int]]) -> tuple[tuple[str, int], ...]:
-    """The attributes of which all that they may name has become one other width."""
+    """The attributes whose possible widths all become one other width, and that width."""
     gone = Plan(graph.groups, tuple(map(tuple, kept))).gone
     found = []
     for each in graph.attributes:
@@ -166,6 +151,15 @@ def _followed(graph: ChannelGraph, kept: Sequence[Sequence[int]]) -> tuple[tuple
         if len(widths) == 1 and widths[0] not in {None, each.value}:
             found.append((f"{each.module}#{each.name}", widths[0]))
     return tuple(sorted(found))
+
+
+def _entry(group: ChannelGroup, kept: Sequence[int]) -> dict[str, object]:
+    """A group in JSON."""
+    slices = []
+    for part in group.slices:
+        index = _ranges(chain.from_iterable(part.index))
+        slices.append([part.axis.tensor, part.axis.dim, part.multiplicity, index])
+    return {"name": group.name, "size": group.size, "keep": _ranges(kept), "slices": slices}
 
 
 def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:
@@ -177,30 +171,30 @@ def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:
 def _group(entry: PlanGroup) -> ChannelGroup:
     slices = []
     for tensor, dim, multiplicity, ranges in entry.slices:
-        flat = _positions(ranges, entry.size * multiplicity)
-        if (
-            len(flat) != entry.size * multiplicity
-            or len(set(flat)) != len(flat)
-            or min(flat, default=0) < 0
-        ):
-            raise ValueError(
-                f"{tensor}[{dim}] holds {len(flat)} positions for {entry.size} units of {multiplicity}"
-            )
+        number = entry.size * multiplicity
+        flat = _positions(ranges, number)
+        complete = len(flat) == len(set(flat)) == number
+        if not complete or min(flat, default=0) < 0:
+            needed = f"{entry.size} units of {multiplicity}"
+            raise ValueError(f"{tensor}[{dim}] holds {len(flat)} positions for {needed}")
         index = tuple(tuple(flat[k : k + multiplicity]) for k in range(0, len(flat), multiplicity))
         slices.append(ChannelSlice(Axis(tensor, dim), index))
     return ChannelGroup(entry.name, entry.size, tuple(slices))
 
 
 def _check_disjoint(groups: Sequence[ChannelGroup], where: str, right: str) -> None:
-    """Raise RunError where a group is there twice, or two groups hold the same channel of a tensor."""
+    """Raise RunError if a group is there twice, or if two groups contain the same channel."""
     names = Counter(group.name for group in groups)
     twice = [name for name, number in names.items() if number > 1]
     taken: dict[Axis, set[int]] = {}
     for group in groups:
-        for part in (each for each in group.slices if not each.axis.tensor.startswith("@")):
+        for part in group.slices:
+            if part.axis.tensor.startswith("@"):
+                continue
             positions = set(chain.from_iterable(part.index))
             known = taken.setdefault(part.axis, set())
-            twice += [group.name] if positions & known else []
+            if positions & known:
+                twice.append(group.name)
             known |= positions
     if twice:
         raise RunError(
@@ -216,11 +210,15 @@ def _ranges(numbers: Iterable[int]) -> str:
             runs[-1][1] += 1
         else:
             runs.append([number, number + 1])
-    return ",".join(str(start) if stop == start + 1 else f"{start}:{stop}" for start, stop in runs)
+    texts = []
+    for start, stop in runs:
+        single = stop == start + 1
+        texts.append(str(start) if single else f"{start}:{stop}")
+    return ",".join(texts)
 
 
 def _positions(ranges: str, most: int) -> list[int]:
-    """The integers that `_ranges` wrote; ValueError where they are none, or more than `most`."""
+    """The integers that `_ranges` wrote. Raises ValueError if they are not integers, or more than `most`."""
     numbers: list[int] = []
     for run in ranges.split(",") if ranges else ():
         start, _, stop = run.partition(":")

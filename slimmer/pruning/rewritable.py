@@ -1,4 +1,4 @@
-"""What a network must be for `--rewrite` to make a program of it."""
+"""The conditions under which `--rewrite` can turn a network into its program."""
 
 from typing import Any
 
@@ -11,17 +11,12 @@ from slimmer.errors import ModelError
 from slimmer.graph import Inputs, example_inputs, several_images, tensors_in
 from slimmer.models.copying import duplicate, set_mode_
 
-PLAIN = {
-    list,
-    tuple,
-    dict,
-    immutable_list,
-    immutable_dict,
-}  # what a program writes as [], () and {}
+# types that a program writes as [], () and {}
+PLAIN = {list, tuple, dict, immutable_list, immutable_dict}
 
 
 def check_rewritable(model: nn.Module, inputs: Inputs) -> None:
-    """Raise ModelError for inputs and names that a graph module can't have."""
+    """Raise ModelError for inputs or names that a graph module can't have."""
     where, right = type(model).__name__, "rename it, or prune without --rewrite"
     if not all(isinstance(value, Tensor) for value in example_inputs(model, inputs, images=1)):
         raise ModelError(where, "takes inputs that are not tensors", "prune without --rewrite")
@@ -36,22 +31,22 @@ def check_rewritable(model: nn.Module, inputs: Inputs) -> None:
 
 
 def check_gradients(model: nn.Module, inputs: Inputs) -> None:
-    """Raise ModelError where the code says how gradients pass (`autograd.Function`): its program
-    forgets that.
+    """Raise ModelError if the code defines its own backward pass (`autograd.Function`), which its
+    program would lose.
     """
     network = set_mode_(duplicate(model), training=True)
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        answers = tensors_in(
-            network(*several_images(model, example_inputs(model, inputs, images=2)))
-        )
+        drawn = several_images(model, example_inputs(model, inputs, images=2))
+        answers = tensors_in(network(*drawn))
     waiting: list[Any] = [answer.grad_fn for answer in answers if answer.grad_fn is not None]
     seen = set(waiting)
     while waiting:
         function = waiting.pop()
         if isinstance(function, torch.autograd.function.BackwardCFunction):
-            found = f"has a custom backward pass ({type(function).__name__}), which its program would lose"
+            name = type(function).__name__
+            found = f"has a custom backward pass ({name}), which its program would lose"
             raise ModelError(type(model).__name__, found, "prune without --rewrite")
         behind = {other for other, _ in function.next_functions if other is not None} - seen
         seen |= behind
@@ -59,7 +54,7 @@ def check_gradients(model: nn.Module, inputs: Inputs) -> None:
 
 
 def check_answer(model: nn.Module, graph: Graph) -> None:
-    """Raise ModelError where the program's answer is of a class that its code can't name."""
+    """Raise ModelError if the program's output is of a class that its code can't construct."""
     waiting: list[Any] = list(graph.output_node().args)
     while waiting:
         part = waiting.pop()

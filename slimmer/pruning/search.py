@@ -1,4 +1,4 @@
-"""The search for widths inside every budget: shrink to fit, fill, trade."""
+"""The search for widths inside every budget: shrink until they fit, fill up, exchange."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +10,11 @@ from slimmer.costs import Budget
 from slimmer.graph import ChannelGraph
 from slimmer.pruning.limits import Floats, Limits, floors_in, multiple_of
 
-TOLERANCE = 0.003  # of dense: a plan that lies less below the tightest budget is near enough
+TOLERANCE = 0.003  # relative to dense: a smaller gap below the tightest budget is accepted
 
 
 class Search:
-    """Widths on their way into the budgets; a class because its parts share a dozen arrays."""
+    """Widths while they are searched; a class, because the steps share a dozen arrays."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class Search:
         self.widths = self.sizes.copy()
         parts = scores.detach().double().cpu().split([group.size for group in graph.groups])
         self.orders = [torch.sort(part, stable=True).indices.numpy() for part in parts]
-        # cumulated[g][k]: the score of the k least units of group g
+        # cumulated[g][k]: the score of the k lowest units of group g
         self.cumulated = [
             np.concatenate([[0.0], np.cumsum(np.sort(part.numpy()))]) for part in parts
         ]
 
     def excess(self, widths: Floats) -> Floats:
-        """How far each budget is exceeded, as a share of dense (negative: room left)."""
+        """How far each budget is exceeded, relative to dense (negative: room left)."""
         return np.array(
             [
                 (cost.value(widths) - limit) / dense
@@ -50,7 +50,7 @@ class Search:
         )
 
     def gap(self) -> float:
-        """How far the widths lie below the tightest budget, as a share of dense."""
+        """The gap between the widths and the tightest budget, relative to dense."""
         return float(-self.excess(self.widths).max())
 
     def inside(self, widths: Floats) -> bool:
@@ -69,12 +69,12 @@ class Search:
         return float(min(width - width % multiple + multiple, self.sizes[group]))
 
     def lost(self, group: int, width: float) -> float:
-        """The score that goes where `group` has `width`."""
+        """The score that is lost if `group` has `width`."""
         return float(self.cumulated[group][int(self.sizes[group] - width)])
 
     def price(self, weights: Floats) -> Floats:
-        """What one unit of each group costs, the budgets weighted by `weights`, as a share of
-        dense.
+        """The cost of one unit of each group, relative to dense, summed over the budgets with
+        `weights`.
         """
         if not self.priced:
             return np.ones_like(self.widths)
@@ -86,8 +86,8 @@ class Search:
         return np.maximum(total, 1e-30)
 
     def shrink_(self) -> None:
-        """Take the cheapest loss, unit by unit, until every budget is met or all groups are at
-        their floors.
+        """Remove the unit with the lowest score per cost, one by one, until every budget is met or
+        all groups have their minimum width.
         """
         groups = range(len(self.widths))
         narrower = np.array([self.down(g) for g in groups])
@@ -106,7 +106,7 @@ class Search:
             loss[best] = self.lost(best, narrower[best]) - self.lost(best, self.widths[best])
 
     def fill_(self) -> None:
-        """Give units back, the best score for its cost first, as long as every budget holds."""
+        """Add units back, the highest score per cost first, as long as every budget is met."""
         while True:
             price = self.price(np.ones(len(self.costs)))
             candidates = []
@@ -114,28 +114,27 @@ class Search:
                 wider = self.up(group)
                 if wider > self.widths[group] and self.fits({group: wider}):
                     value = self.lost(group, self.widths[group]) - self.lost(group, wider)
-                    candidates.append(
-                        (value / (price[group] * (wider - self.widths[group])), group, wider)
-                    )
+                    cost = price[group] * (wider - self.widths[group])
+                    candidates.append((value / cost, group, wider))
             if not candidates:
                 return
             _, group, wider = max(candidates)
             self.widths[group] = wider
 
     def fits(self, changed: Mapping[int, float]) -> bool:
-        """Whether every budget holds with the widths in `changed`."""
+        """Whether every budget is met with the widths in `changed`."""
         widths = self.widths.copy()
         for group, width in changed.items():
             widths[group] = width
         return self.inside(widths)
 
     def exchange_(self, tolerance: float = TOLERANCE, rounds: int = 50) -> None:
-        """Close the gap under the tightest budget to `tolerance` of dense by trading units between
-        groups.
+        """Exchange units between groups until the gap below the tightest budget is at most
+        `tolerance`, relative to dense.
 
-        One group gets narrower by a step, another wider, as long as that fills the tightest budget
-        further; of the trades that close the gap best, within a tenth of the best one, the one that
-        keeps most score is taken.
+        In each round one group gets a step narrower and another a step wider, if that reduces the
+        gap. Of the exchanges that reduce it most, within a tenth of the best one, the one that
+        keeps the most score is chosen.
         """
         for _ in range(rounds):
             gap = self.gap()
@@ -145,26 +144,24 @@ class Search:
             if not trades:
                 return
             least = min(trade[0] for trade in trades)
-            _, _, source, target = min(
-                (t for t in trades if t[0] <= least + 0.1 * gap), key=lambda t: t[1]
-            )
+            good = [trade for trade in trades if trade[0] <= least + 0.1 * gap]
+            _, _, source, target = min(good, key=lambda trade: trade[1])
             self.widths[source], self.widths[target] = self.down(source), self.up(target)
             self.fill_()
 
     def regain_(self, tolerance: float = TOLERANCE, rounds: int = 10) -> None:
-        """Close a gap that no trade of one step for another closes: widen one group, and shrink
-        others until all fits.
+        """Close a gap that no single exchange closes: widen one group, and shrink others until the
+        budgets are met.
 
-        This is where a step of the group that was cut costs more than a step of any other group.
+        This is needed if a step of the narrowed group costs more than a step of any other group.
         """
         for _ in range(rounds):
             gap = self.gap()
             if gap <= tolerance:
                 return
+            groups = range(len(self.widths))
             found = [
-                self._widened(group)
-                for group in range(len(self.widths))
-                if self.up(group) > self.widths[group]
+                self._widened(group) for group in groups if self.up(group) > self.widths[group]
             ]
             better = [each for each in found if 0 <= each[0] < gap - 1e-12]
             if not better:
@@ -173,8 +170,8 @@ class Search:
             self.exchange_(tolerance)
 
     def _widened(self, group: int) -> tuple[float, float, Floats]:
-        """(gap left, score lost, widths) with `group` a step wider and the others shrunk to pay for
-        it.
+        """(remaining gap, lost score, widths) with `group` a step wider and the others shrunk to
+        fit.
         """
         widths, floors = self.widths.copy(), self.floors.copy()
         self.widths[group] = self.floors[group] = self.up(group)
@@ -186,7 +183,7 @@ class Search:
         return found
 
     def _trades(self, gap: float) -> "list[tuple[float, float, int, int]]":
-        """(gap left, score lost, source, target) of every trade that fits and leaves a smaller gap."""
+        """(remaining gap, lost score, source, target) of every exchange that reduces the gap."""
         found = []
         for source in range(len(self.widths)):
             narrower = self.down(source)

@@ -1,4 +1,4 @@
-"""A slim network as one file: architecture, plan and weights; rebuilt, never unpickled."""
+"""A slim network in one file: architecture, plan and weights; it is rebuilt, never unpickled."""
 
 import json
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ FORMAT = "slimmer-1"
 
 @dataclass(frozen=True)
 class Identity:
-    """What it takes to build a network again; `arch` is empty for a module that came from Python.
+    """What is needed to rebuild a network; `arch` is empty for a module that was given in Python.
 
-    `input_size` is (channels, height, width) of one image, and empty for a network with
-    `example_inputs` of its own. `plan` is that of a network which was pruned before, and
-    `rewritten` says that it then became its program.
+    `input_size` is (channels, height, width) of one image, and empty for a network with its own
+    `example_inputs`. `plan` is the plan of a network that was pruned before; `rewritten` says that
+    it is its program (`--rewrite`).
     """
 
     arch: str
@@ -38,15 +38,15 @@ class Identity:
     rewritten: bool = False
 
     def inputs(self, model: nn.Module) -> Inputs:
-        """What the network is traced, counted and checked with: an image's size, or its own example
-        inputs.
+        """The inputs with which the network is traced, counted and checked: the size of an image,
+        or its own example inputs.
         """
         own = None if self.input_size else own_inputs(model)
         return self.input_size if own is None else own
 
     def build(self) -> nn.Module:
-        """The unpruned network with random weights. Raises ModelError, or CheckpointError where it
-        has no name.
+        """The unpruned network with random weights. Raises ModelError, or CheckpointError if it has
+        no architecture name.
         """
         if not self.arch:
             raise CheckpointError(
@@ -58,7 +58,7 @@ class Identity:
         return build(self.arch, num_classes=self.num_classes or None, in_channels=in_channels)
 
     def pruned(self, model: nn.Module) -> nn.Module:
-        """What its plan leaves of the unpruned network."""
+        """The network that its plan leaves of the unpruned `model`."""
         if self.plan is None:
             return model
         if self.rewritten:
@@ -67,9 +67,9 @@ class Identity:
         return prune(model, self.plan)
 
     def after(self, plan: Plan | None, *, rewritten: bool) -> "Identity":
-        """That of the network which `plan` leaves of this one.
+        """The identity of the network that `plan` leaves of this one.
 
-        Raises ModelError where a pruned network is rewritten: its program has channels of other
+        Raises ModelError if a pruned network is rewritten: the channels of its program have other
         names.
         """
         if plan is None:
@@ -81,18 +81,21 @@ class Identity:
 
     def to_metadata(self) -> dict[str, str]:
         """As strings, for a file's metadata."""
-        return {
+        metadata = {
             "arch": self.arch,
             "num_classes": str(self.num_classes),
             "input_size": json.dumps(self.input_size),
-            **({} if self.plan is None else {"plan": self.plan.to_json()}),
-            **({"rewrite": "true"} if self.rewritten else {}),
         }
+        if self.plan is not None:
+            metadata["plan"] = self.plan.to_json()
+        if self.rewritten:
+            metadata["rewrite"] = "true"
+        return metadata
 
     @staticmethod
     def from_metadata(metadata: Mapping[str, str], where: str) -> "Identity":
-        """What `to_metadata` gave. Raises CheckpointError where it is not there, RunError where the
-        plan is none.
+        """The identity in the metadata of a file. Raises CheckpointError if there is none, RunError
+        if its plan is not a plan.
         """
         right = "give a file that slimmer wrote"
         if "arch" not in metadata:
@@ -109,9 +112,7 @@ class Identity:
 
 
 def check_again(identity: Identity, *, rewrite: bool) -> None:
-    """Check that a network may be pruned so: not to its program, where it was pruned before. Raises
-    ModelError.
-    """
+    """Raise ModelError if a network that was pruned before is to be rewritten."""
     if rewrite and identity.plan is not None:
         found = "the network was pruned before and can't be rewritten now"
         raise ModelError(
@@ -120,7 +121,7 @@ def check_again(identity: Identity, *, rewrite: bool) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is one of slimmer's networks. Raises CheckpointError where it can't be read."""
+    """Whether slimmer wrote a file of weights. Raises CheckpointError if it can't be read."""
     return path.suffix == ".safetensors" and read_metadata(path).get("format") == FORMAT
 
 
@@ -133,10 +134,10 @@ def save_network(
     *,
     rewritten: bool = False,
 ) -> None:
-    """Write a network, whole or not at all: the one of `identity` (`plan` None), or what `plan`
+    """Write a network atomically: the one of `identity` if `plan` is None, otherwise what `plan`
     leaves of it.
 
-    `rewritten` says that `plan` is one of its program. The file loads from the unpruned
+    `rewritten` says that `plan` is a plan of its program. The file loads from the unpruned
     architecture.
     """
     own = identity.after(plan, rewritten=rewritten)
@@ -146,15 +147,15 @@ def save_network(
 def load_network(
     path: Path, dense: nn.Module | None = None, *, arch: str | None = None, trust_code: bool = False
 ) -> nn.Module:
-    """The network that `save_network` wrote, in eval mode; from a copy of `dense` where its
+    """The network that `save_network` wrote, in eval mode; built from a copy of `dense` if its
     architecture has no name.
 
-    One that was pruned with `rewrite` is the program of its architecture again, traced anew: the
-    file holds no code. An architecture of a Python file is taken where the user named it when the
-    network was pruned, names it now (`arch`), or trusts the file.
+    A network that was pruned with `rewrite` is traced again, since the file contains no code. An
+    architecture in a Python file is used if the user named it when the network was pruned, names it
+    now (`arch`), or trusts the file.
 
-    Raises CheckpointError for a file that is missing, damaged or not slimmer's, and TrustError for
-    one that names code.
+    Raises CheckpointError if the file is missing, damaged or not slimmer's, and TrustError if it
+    refers to code that is not trusted.
     """
     return load_identified(path, dense, arch=arch, trust_code=trust_code)[0]
 
@@ -162,7 +163,7 @@ def load_network(
 def load_identified(
     path: Path, dense: nn.Module | None = None, *, arch: str | None = None, trust_code: bool = False
 ) -> tuple[nn.Module, Identity]:
-    """The network that `load_network` gives, and how to build it again."""
+    """The network that `load_network` returns, and its identity."""
     if dense is not None:
         check_is_network(dense)
     identity = Identity.from_metadata(read_metadata(path), str(path))
@@ -180,7 +181,7 @@ def load_identified(
         model = identity.pruned(model)
     except SlimmerError:
         raise
-    except Exception as error:  # a plan of another network names what this one has not
+    except Exception as error:  # a plan of another network refers to missing parts
         found = f"its plan does not fit its architecture ({first_line(error)[:200]})"
         raise CheckpointError(str(path), found, "prune the network again") from error
     load_weights_(model, weights, str(path))
@@ -188,7 +189,7 @@ def load_identified(
 
 
 def _check_sizes(identity: Identity, weights: Mapping[str, Tensor], where: str) -> None:
-    """Raise CheckpointError before a network is built that is larger than what the file holds."""
+    """Raise CheckpointError before building a network that is larger than the file's contents."""
     most = sum(tensor.numel() for tensor in weights.values())
     for what, number in (
         ("classes", identity.num_classes),
@@ -200,8 +201,8 @@ def _check_sizes(identity: Identity, weights: Mapping[str, Tensor], where: str) 
 
 
 def absolute(arch: str) -> str:
-    """`path/to/file.py:factory` with the path made absolute, so that a run can be loaded from
-    elsewhere.
+    """`path/to/file.py:factory` with an absolute path, so that a run can be loaded from another
+    directory.
     """
     path, colon, factory = arch.rpartition(":")
     return f"{Path(path).resolve()}{colon}{factory}" if path.endswith(".py") else arch

@@ -1,4 +1,4 @@
-"""What of a network is traced, counted and checked: all of it, or the parts that the user names."""
+"""The scope of pruning: the whole network, or the parts that the user names."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -28,20 +28,21 @@ from slimmer.graph import (
 from slimmer.models.copying import duplicate
 from slimmer.pruning.apply import Cut, prune
 from slimmer.pruning.float64 import in_double, widen_
+from slimmer.pruning.masked_comparison import FAULTS, told
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import Plan
-from slimmer.pruning.self_check import FAULTS, check_same, enliven_, example, probe, told
+from slimmer.pruning.self_check import check_same, enliven_, example, probe
 
-NEAR = 1e-6  # of the output's scale: the whole network may go through narrower types on its way
-NUDGE = 1e-12  # of the inputs: what this changes beyond NEAR is decided by rounding
+NEAR = 1e-6  # of the output's scale: the whole network may use narrower types
+NUDGE = 1e-12  # of the inputs: outputs that this changes beyond NEAR are decided by rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """All of a network, or `parts` of it with the calls that these get in one real call of the
-    whole.
+    """The whole network, or `parts` of it with their calls in one real call of the network.
 
-    `inputs` are what is traced, counted and checked with; `whole` what the whole network takes.
+    `inputs` are those with which the scope is traced, counted and checked; `whole` are the inputs
+    of the whole network.
     """
 
     inputs: Inputs
@@ -50,31 +51,33 @@ class Scope:
     calls: tuple[Call, ...] = ()
 
     def of(self, model: nn.Module) -> nn.Module:
-        """What is traced, counted and checked of `model`, dense or slim: itself, or its parts."""
+        """The part of `model`, dense or slim, that is traced, counted and checked: itself or its parts."""
         return Parts(model, self.calls) if self.parts else model
 
     @property
     def described(self) -> str:
-        """What the FLOPs are those of, for people."""
+        """What the FLOPs are counted of, as text."""
         return f"{self.named} in {shapes(self.whole)}" if self.parts else shapes(self.whole)
 
     @property
     def named(self) -> str:
-        """The parts by name, for people."""
-        return f"the traced part{'s' * (len(self.parts) > 1)} {' and '.join(self.parts)}"
+        """The names of the parts, as text."""
+        noun = "parts" if len(self.parts) > 1 else "part"
+        return f"the traced {noun} {' and '.join(self.parts)}"
 
 
 def scope_of(model: nn.Module, inputs: Inputs, parts: Sequence[str] = ()) -> Scope:
-    """The scope of a network that takes `inputs`, traced as a whole or in the submodules named
-    `parts`.
+    """The scope of a network that takes `inputs`: the whole network, or the submodules `parts`.
 
-    Raises ModelError for a part that is none, is not called, or shares parameters with what is not
-    traced.
+    Raises ModelError if a part does not exist, is not called, or shares parameters with modules
+    that are not traced.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
     >>> scope = scope_of(net, (3, 4, 4), ["1"])
-    >>> [tuple(x.shape) for x in scope.inputs], [name for name, _ in scope.of(net).named_parameters()]
-    ([(1, 8, 4, 4)], ['1.weight', '1.bias'])
+    >>> [tuple(x.shape) for x in scope.inputs]
+    [(1, 8, 4, 4)]
+    >>> [name for name, _ in scope.of(net).named_parameters()]
+    ['1.weight', '1.bias']
     """
     if not parts:
         return Scope(inputs, inputs)
@@ -83,10 +86,11 @@ def scope_of(model: nn.Module, inputs: Inputs, parts: Sequence[str] = ()) -> Sco
 
 
 def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> ChannelGraph:
-    """The channel groups of what is traced; layers outside are listed as fixed. See `build_graph`
-    for `equal_splits`.
+    """The channel groups of the scope; layers outside are listed as fixed. See `build_graph` for
+    `equal_splits`.
 
-    Raises ModelError where it can't be traced; of a whole network with the parts that could be.
+    Raises ModelError if the scope can't be traced; for a whole network, the message lists the parts
+    that could be.
     """
     try:
         graph = build_graph(scope.of(model), scope.inputs, equal_splits=equal_splits)
@@ -96,8 +100,8 @@ def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> C
         found = traceable(model, example(model, scope.inputs, images=1))
         if not found:
             raise
-        listed = ",".join(found)
-        right = f"{error.right}; or prune the parts that can be traced: --trace {listed} (model.trace, in Python trace=)"
+        setting = f"--trace {','.join(found)} (model.trace, in Python trace=)"
+        right = f"{error.right}; or prune the parts that can be traced: {setting}"
         raise ModelError(error.where, error.found, right) from error
     if not scope.parts:
         return graph
@@ -107,7 +111,7 @@ def graph_of(model: nn.Module, scope: Scope, *, equal_splits: bool = False) -> C
 
 
 def _of_part(row: Fixed) -> Fixed:
-    """Why a layer stays, in the words that are right for parts."""
+    """A fixed layer with its reason in terms of parts."""
     said = row.reason.replace("the network's output", "the output of a traced part")
     return replace(row, reason=said.replace("the network's input", "the input of a traced part"))
 
@@ -123,7 +127,7 @@ def _outside(model: nn.Module, known: set[str], scope: Scope) -> Iterator[Fixed]
 def probe_scope(
     model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut = prune
 ) -> ChannelGraph:
-    """As `probe`, of what is traced; groups that the whole network can't do without are fixed too."""
+    """As `probe`, for the scope; groups whose removal makes the whole network fail are fixed too."""
     also: Callable[[Plan], str | None] = lambda _: None  # noqa: E731 - the name is the type's
     if scope.parts:
         lively = duplicate(model)
@@ -135,24 +139,24 @@ def probe_scope(
 def check_scope(
     model: nn.Module, graph: ChannelGraph, plan: Plan, scope: Scope, cut: Cut = prune
 ) -> None:
-    """Raise ModelError where the slim network is not the masked one, in what is traced and in the
+    """Raise ModelError if the slim network does not match the masked one, in the scope or as a
     whole.
     """
     check_same(scope.of(model), graph, plan, scope.inputs, cut)
     fault = _fault_of_whole(model, graph, scope, plan) if scope.parts else None
     if fault is not None:
-        right = "code outside the traced parts may read their weights or stored values; keep those layers (--keep)"
+        cause = "code outside the traced parts may read their weights or stored values"
+        right = f"{cause}; keep those layers (--keep)"
         raise ModelError(type(model).__name__, f"with {scope.named} pruned, {fault}", right)
 
 
 @torch.no_grad()
 def _fault_of_whole(model: nn.Module, graph: ChannelGraph, scope: Scope, plan: Plan) -> str | None:
-    """How the whole slim network fails where the masked one does not, or what else it gives; None
-    where it is right.
+    """How the whole slim network fails or differs from the masked one; None if it is right.
 
-    Outputs that rounding decides (which of two equal boxes comes first) are not compared: those of
-    the masked network that a nudge to its inputs changes, too. What can't run in float64 is only
-    run.
+    Outputs that rounding decides (which of two equal boxes comes first) are not compared: a nudge
+    to the inputs changes them in the masked network too. A network that can't run in float64 is run
+    but not compared.
     """
     mode: Callable[[], Any] = in_double
     network = widen_(duplicate(model))
@@ -179,7 +183,7 @@ def _masked(model: nn.Module, graph: ChannelGraph, plan: Plan) -> Masked:
 def _answer(
     network: nn.Module, args: tuple[Any, ...], mode: Callable[[], Any]
 ) -> list[Tensor] | str:
-    """The tensors that a network gives in eval mode, or how it fails."""
+    """The tensors that a network returns in eval mode, or how it fails."""
     try:
         with evaluating(network), mode():
             return tensors_in(network(*args))
@@ -188,15 +192,19 @@ def _answer(
 
 
 def _alike(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
-    """Whether two answers have the same tensors, up to NEAR of each one's scale."""
+    """Whether two outputs have the same tensors, up to NEAR relative to the scale of each."""
     if [each.shape for each in ours] != [each.shape for each in theirs]:
         return False
-    pairs = [(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True) if a.numel()]
-    return all(
-        float((a - b).abs().max()) <= NEAR * max(NEAR, float(b.abs().max())) for a, b in pairs
-    )
+    for our, their in zip(ours, theirs, strict=True):
+        if not our.numel():
+            continue
+        a, b = our.double(), their.double()
+        # `not <=`, so that NaN is a difference
+        if not float((a - b).abs().max()) <= NEAR * max(NEAR, float(b.abs().max())):
+            return False
+    return True
 
 
 def _nudged(args: tuple[Any, ...]) -> Any:
-    """The same arguments, every floating-point number in them larger by a share of NUDGE."""
+    """The same arguments, with every floating-point number scaled by 1 + NUDGE."""
     return tree_map_only(Tensor, lambda x: x * (1 + NUDGE) if x.is_floating_point() else x, args)
