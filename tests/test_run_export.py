@@ -554,8 +554,8 @@ def test_fp16_io_needs_fp16(main_job):
     before = tree(main_job.run.path)
     result = slimmer("export", main_job.run.path, "--fp16-io")
     assert result.exit_code == 2
-    assert "ask for fp16 (--fp16) too" in result.stderr
-    with pytest.raises(RecipeError, match="ask for one, such as fp16"):
+    assert "set fp16 (--fp16) too" in result.stderr
+    with pytest.raises(RecipeError, match="set one, such as fp16"):
         package.export(main_job.run.path, dense=True)
     for options in (["--batch", "0"], ["--int8-drop", "1.5"], ["--int8-images", "none"]):
         assert slimmer("export", main_job.run.path, *options).exit_code == 2
