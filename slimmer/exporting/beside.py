@@ -10,7 +10,7 @@ from slimmer.errors import ExportError
 
 
 def check_beside(file: onnx.ModelProto, path: Path) -> None:
-    """Raise ExportError if the file at `path` reads weights from anywhere but itself and its folder."""
+    """Raise ExportError if the file at `path` reads weights from outside its folder."""
     for tensor in _tensors(file):
         if not uses_external_data(tensor):
             continue

@@ -66,7 +66,7 @@ def calibration(data: Data, number: int, *, seed: int, batch: int | None) -> Ite
 
 
 def _computing() -> list[str]:
-    """The operations that ONNX Runtime's quantizer supports, except those that only move numbers."""
+    """The operations that ONNX Runtime's quantizer supports, except those in `MOVES`."""
     return sorted({*QDQRegistry, *QLinearOpsRegistry} - MOVES)
 
 

@@ -107,15 +107,19 @@ def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onn
     """
     # A network may also return None (an auxiliary head in eval mode), which ONNX leaves out.
     outputs = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
+    input_names, taken = None, set(program.graph_signature.user_inputs)
+    if is_image(inputs):
+        input_names, taken = [INPUT], {INPUT}
     names = [OUTPUT, *(f"output_{index}" for index in range(1, len(outputs)))]
-    taken = {INPUT} if is_image(inputs) else set(program.graph_signature.user_inputs)
-    names = [f"{name}_out" if name in taken else name for name in names]
+    for index, name in enumerate(names):
+        if name in taken:
+            names[index] = f"{name}_out"
     converted = torch.onnx.export(
         program,
         (),
         dynamo=True,
         verbose=False,
-        input_names=[INPUT] if is_image(inputs) else None,
+        input_names=input_names,
         output_names=names,
         opset_version=opset,
         external_data=False,

@@ -39,13 +39,13 @@ def bytes_of(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove the ONNX file at `path`, then its external weights, so that no file lacks its weights."""
+    """Remove the ONNX file at `path`, then its weights, so that no file is without weights."""
     path.unlink(missing_ok=True)
     beside(path).unlink(missing_ok=True)
 
 
 def write_onnx(file: onnx.ModelProto, path: Path) -> None:
-    """Check `file` and write it to `path` atomically; weights above ONE_FILE bytes go to `path`.data.
+    """Check `file` and write it to `path` atomically; weights above ONE_FILE go to `path`.data.
 
     In that case `file` loses its weights. Raise the errors of ONNX's checker and of the system.
     Source: https://onnx.ai/onnx/repo-docs/ExternalData.html

@@ -17,7 +17,7 @@ from slimmer.exporting.torch_program import eval_copy
 from slimmer.graph import shapes, tensors_in
 
 TOLERANCE = 1e-4  # relative to an output's largest magnitude, for float32
-# fp16 numbers have 11 significant bits, so the outputs of a deep network differ by some thousandths.
+# fp16 numbers have 11 significant bits, so outputs of a deep network differ by some thousandths.
 # The error of int8 depends on the network, so its accuracy is measured, and only NaN fails here.
 TOLERANCES = {"fp32": TOLERANCE, "torch": TOLERANCE, "fp16": 2e-2, "int8": 1e9}
 

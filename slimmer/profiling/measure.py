@@ -164,7 +164,7 @@ def _names(networks: Sequence[Network]) -> list[str]:
 
 
 def _check_modules(networks: Sequence[Network], conditions: Conditions) -> None:
-    """Raise RuntimeUnavailableError if a runtime needs modules and a network is only an ONNX file."""
+    """Raise RuntimeUnavailableError if a runtime needs modules and a network is an ONNX file."""
     needing = [name for name in conditions.runtimes if RUNTIMES[name].open_module is not None]
     without = [str(network.path) for network in networks if network.module is None]
     if needing and without:

@@ -25,7 +25,16 @@ def threads_told(number: int | None) -> str:
     """A number of threads in words; None is one per core."""
     if number is None:
         return "one thread per core"
-    return "1 thread" if number == 1 else f"{number} threads"
+    return plural(number, "thread")
+
+
+def plural(number: int, word: str) -> str:
+    """A number with its noun.
+
+    >>> plural(1, "block"), plural(2, "block")
+    ('1 block', '2 blocks')
+    """
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def load_note(machine: Mapping[str, object]) -> Iterator[str]:
@@ -42,24 +51,25 @@ def timing_notes(timings: Sequence[Timing], networks: int) -> Iterator[str]:
     """Notes on too few samples or blocks, drift and noise; one sentence for each."""
     few = [one for one in timings if one.p99_ms is None]
     if few:
-        least, told = min(one.samples for one in few), _cases(few, timings)
-        yield f"No p99 below {statistics.P99_NEEDS} samples (fewest: {least}): {told}."
+        least, cases = min(one.samples for one in few), _cases(few, timings)
+        yield f"No p99 below {statistics.P99_NEEDS} samples (fewest: {least}): {cases}."
     restless = [one for one in timings if not one.settled]
     if restless:
         yield f"Run times were still changing when the warm-up ended: {_cases(restless, timings)}."
     moving = [one for one in timings if one.drift_verdict in ("slight drift", "drifting")]
     if moving:
         drifts = [f"{_case(one)} ({one.drift_verdict}, {one.drift:.1%})" for one in moving]
-        yield f"Median run times changed from one third of the samples to the next: {_some(drifts)}."
+        cases = _some(drifts)
+        yield f"Median run times changed from one third of the samples to the next: {cases}."
     noisy = [one for one in timings if one.variation > statistics.NOISY]
     if noisy:
-        yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {_cases(noisy, timings)}."
+        cases = _cases(noisy, timings)
+        yield f"Standard deviation above {statistics.NOISY:.1%} of the mean: {cases}."
     blocks = min(len(one.block_medians_ms) for one in timings)
     if blocks < statistics.FEW_BLOCKS and networks > 1:
-        told = "1 block" if blocks == 1 else f"{blocks} blocks"
         yield (
-            f"{told}: too few for an interval. Below {statistics.FEW_BLOCKS} blocks, an interval "
-            "contains the true speedup less than 95 times in 100."
+            f"{plural(blocks, 'block')}: too few for an interval. Below {statistics.FEW_BLOCKS} "
+            "blocks, an interval contains the true speedup less than 95 times in 100."
         )
 
 
@@ -67,10 +77,10 @@ def busy_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     """A note on comparisons whose wall time can't be used because the machine was too busy."""
     busy = [one for one in comparisons if one.undisturbed is False]
     if busy:
-        told = _some([f"{_pair(one)} {one.wall.speedup:.2f}" for one in busy])
+        cases = _some([f"{_pair(one)} {one.wall.speedup:.2f}" for one in busy])
         yield (
             "The machine was too busy to use wall time: other processes interrupt long runs and "
-            f"spare short ones. Speedup by wall time: {told}."
+            f"spare short ones. Speedup by wall time: {cases}."
         )
     if any(one.threads != 1 for one in busy):
         yield (
@@ -84,34 +94,36 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     quoted = [one for one in comparisons if one.undisturbed is not False]
     apart = [one for one in quoted if abs(one.of_medians / one.speedup - 1) > APART]
     if apart:
-        told = [
+        cases = [
             f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} quoted"
             for one in apart
         ]
         yield (
-            "Something disturbed the runs, and did not affect all networks equally. Quoted speedups "
-            "use the quickest runs in the quietest blocks; medians over all runs differ: "
-            f"{_some(told)}."
+            "Something disturbed the runs, and did not affect all networks equally. Quoted "
+            "speedups use the quickest runs in the quietest blocks; medians over all runs differ: "
+            f"{_some(cases)}."
         )
 
 
 def precision_notes(precision: float, comparisons: Sequence[Comparison]) -> Iterator[str]:
     """A note on intervals that are wider than requested."""
-    told = []
+    cases = []
     for one in comparisons:
         if one.low is None or one.high is None:
             continue
         if statistics.reach(one.speedup, one.low, one.high) > precision:
-            told.append(f"{_pair(one)} {one.low:.2f} to {one.high:.2f}")
-    if told and precision < 1:
-        yield f"Intervals still wider than ±{precision:.1%} of their speedup after all blocks: {_some(told)}."
+            cases.append(f"{_pair(one)} {one.low:.2f} to {one.high:.2f}")
+    if cases and precision < 1:
+        wide = _some(cases)
+        limit = f"±{precision:.1%}"
+        yield f"Intervals still wider than {limit} of their speedup after all blocks: {wide}."
 
 
 def first_use_notes(lost: Sequence[Case]) -> Iterator[str]:
     """A note on cases whose first use was not measured."""
     if lost:
-        told = _some([f"{case.model}, batch {case.batch}" for case in lost])
-        yield f"No figures for the first use, because its process failed or took too long: {told}."
+        cases = _some([f"{case.model}, batch {case.batch}" for case in lost])
+        yield f"No figures for the first use, because its process failed or took too long: {cases}."
 
 
 def gpu_notes(conditions: Conditions, gpu: Mapping[str, GpuState | None]) -> Iterator[str]:
@@ -164,12 +176,13 @@ def width_notes(
         if not odd:
             continue
         worst = min(found, key=lambda one: one.efficiency or 1)
+        efficiency = worst.efficiency or 1
         yield (
             f"{model}: {len(odd)} of {len(inner)} layers have a number of output channels that is "
-            f"not a multiple of {multiple}, which kernels are optimised for here, and {_case(worst)} "
-            f"realises {100 * (worst.efficiency or 1):.0f} % of its FLOP reduction as speedup. "
+            f"not a multiple of {multiple}, which kernels are optimised for here, and "
+            f"{_case(worst)} realises {100 * efficiency:.0f} % of its FLOP reduction as speedup. "
             f"`slimmer prune … --round-to {multiple}` may be faster at the same budget, by up to "
-            f"{1 / (worst.efficiency or 1):.2f}x; `slimmer profile RUN ROUNDED_RUN` measures it."
+            f"{1 / efficiency:.2f}x; `slimmer profile RUN ROUNDED_RUN` measures it."
         )
 
 
@@ -178,9 +191,13 @@ def _list(value: object) -> list[object]:
 
 
 def _case(one: Case) -> str:
-    threads = "" if one.threads is None else f", {threads_told(one.threads)}"
-    runtime = "" if one.runtime == DEFAULT else f" in {one.runtime}"
-    return f"{one.model}{runtime}, batch {one.batch}{threads}"
+    words = [one.model]
+    if one.runtime != DEFAULT:
+        words = [f"{one.model} in {one.runtime}"]
+    words.append(f"batch {one.batch}")
+    if one.threads is not None:
+        words.append(threads_told(one.threads))
+    return ", ".join(words)
 
 
 def _pair(one: Comparison) -> str:
@@ -194,6 +211,6 @@ def _cases(found: Sequence[Case], every: Sequence[Case]) -> str:
     return _some([_case(one) for one in found])
 
 
-def _some(told: Sequence[str]) -> str:
-    rest = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    return "; ".join(told[:_SHOWN]) + rest
+def _some(cases: Sequence[str]) -> str:
+    rest = f"; and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else ""
+    return "; ".join(cases[:_SHOWN]) + rest

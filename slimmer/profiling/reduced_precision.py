@@ -39,10 +39,12 @@ class NotFaster:
     def __str__(self) -> str:
         """One sentence.
 
-        >>> one = NotFaster("slim.int8", "slim", "slim", "int8", None, "CPUExecutionProvider", 8, 1, 0.5, 0.49, 0.51)
+        >>> speedup = (0.5, 0.49, 0.51)
+        >>> names = ("slim.int8", "slim", "slim", "int8", None)
+        >>> one = NotFaster(*names, "CPUExecutionProvider", 8, 1, *speedup)
         >>> str(one)  # doctest: +NORMALIZE_WHITESPACE
-        'slim.int8 is slower than float32: it runs at 0.50 times the speed of slim (95 % interval 0.49 to 0.51),
-        CPUExecutionProvider, batch 8, 1 thread.'
+        'slim.int8 is slower than float32: it runs at 0.50 times the speed of slim
+        (95 % interval 0.49 to 0.51), CPUExecutionProvider, batch 8, 1 thread.'
         """
         verdict = "is not measurably faster than float32"
         if self.high is not None and self.high < 1:
@@ -50,19 +52,20 @@ class NotFaster:
         interval = "no interval"
         if self.low is not None:
             interval = f"95 % interval {self.low:.2f} to {self.high:.2f}"
+        place = f"{self.provider}, batch {self.batch}, {threads_told(self.threads)}"
         return (
-            f"{self.model} {verdict}: it runs at {self.speedup:.2f} times the speed of {self.against} "
-            f"({interval}), {self.provider}, batch {self.batch}, {threads_told(self.threads)}."
+            f"{self.model} {verdict}: it runs at {self.speedup:.2f} times the speed of "
+            f"{self.against} ({interval}), {place}."
         )
 
 
 def not_faster(found: Mapping[str, Any]) -> list[NotFaster]:
-    """The reduced-precision files of a profile (as in profile.json) that are not clearly faster than
-    float32.
+    """The reduced-precision files of a profile (as in profile.json) that are not clearly faster
+    than float32.
 
-    A file is clearly faster if the whole interval of its speedup is above 1 or, without an interval,
-    if the speedup is. Only files that ONNX Runtime ran, and whose metadata name the same network,
-    are compared.
+    A file is clearly faster if the whole interval of its speedup is above 1 or, without an
+    interval, if the speedup is. Only files that ONNX Runtime ran, and whose metadata name the same
+    network, are compared.
     """
     subjects = {each["name"]: each for each in found["subjects"] if each["runtime"] == DEFAULT}
     slow = {}

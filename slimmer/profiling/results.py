@@ -50,14 +50,14 @@ class Conditions:
 
 
 def _each_once(where: str, numbers: tuple[int | None, ...]) -> None:
-    too_small = [number for number in numbers if number is not None and number < 1]
-    if not numbers or too_small or len(set(numbers)) < len(numbers):
+    given = [number for number in numbers if number is not None]
+    if not numbers or min(given, default=1) < 1 or len(set(numbers)) < len(numbers):
         raise RecipeError(where, str(list(numbers)), "numbers of 1 or more, each once")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One network in one runtime: its ONNX file, the runtime, and how long the session took to open.
+    """One network in one runtime: its ONNX file, the runtime, and how long opening took.
 
     `flops` (of one image), `params` and `precision` are from the file's metadata, None if missing;
     `flops` is also None if the file takes images of any size. `origin` holds the metadata on where

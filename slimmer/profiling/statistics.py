@@ -209,7 +209,7 @@ def _resampled(samples: Samples, share: float, times: int, draw: np.random.Gener
 
 
 def _places(uniforms: Samples, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The indices of `uniforms` in `size` sorted samples; rounding may give 1.0, hence the limit."""
+    """The indices of `uniforms` in `size` sorted samples; a uniform may be rounded to 1.0."""
     return np.minimum((uniforms * size).astype(np.int64), size - 1)
 
 

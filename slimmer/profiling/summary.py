@@ -112,7 +112,7 @@ def is_undisturbed(
         return None if agree else False
     if waited > WAITED:
         return False
-    return True if agree else None
+    return agree or None
 
 
 def to_quote(

@@ -113,13 +113,17 @@ def time_in_turns(
     most = MOST * effort.blocks
     if most < FEW_BLOCKS:
         most = effort.blocks
+    shown = names[0]
+    if len(names) > 1:
+        shown = f"{names[0]} and {len(names) - 1} more"
     for number in range(most):
         asked = number < effort.blocks
         if not asked and precise(list(map(_recorded, firsts, settled, blocks))):
             break
-        told = effort.blocks if asked else f"at most {most}: the interval is still wide"
-        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        tell(f"{names[0]}{others}: block {number + 1} of {told}", int(asked))
+        limit = str(effort.blocks)
+        if not asked:
+            limit = f"at most {most}: the interval is still wide"
+        tell(f"{shown}: block {number + 1} of {limit}", int(asked))
         taken = _block(runs, lengths, effort, clocks, backwards=number % 2 == 1)
         for mine, latest in zip(blocks, taken, strict=True):
             mine.append(latest)

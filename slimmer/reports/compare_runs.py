@@ -40,7 +40,7 @@ def compare_runs(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def partition(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """The entries grouped by network and data, so that each group can be compared; order is kept."""
+    """The entries grouped by network and data, so that each group can be compared, in order."""
     parts: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         parts.setdefault((entry.data, entry.dense), []).append(entry)

@@ -12,7 +12,7 @@ from slimmer.atomic_files import read_json, write_json, write_text
 from slimmer.errors import RunError
 from slimmer.recipe.costs import costs_in
 from slimmer.recipe.keys import flat, label
-from slimmer.reports.comparison_columns import Row, columns
+from slimmer.reports.comparison_columns import Column, Row, columns
 from slimmer.reports.figures import draw_runs
 from slimmer.reports.figures.tradeoff import draw_tradeoff
 from slimmer.reports.markdown import plain
@@ -51,7 +51,7 @@ def to_markdown(
     found = columns(comparison)
     lines = [f"## {plain(title(comparison))}", ""]
     lines.append(_line(" ".join(each.head) for each in found))
-    lines.append(_line("---:" if each.right else "---" for each in found))
+    lines.append(_line(_rule(each) for each in found))
     rows = zip(*(each.cells for each in found), strict=True)
     lines += [_line(map(plain, cells)) for cells in rows]
     lines += ["", *(f"- {text}" for text in legend(comparison)), ""]
@@ -173,6 +173,10 @@ def _name(row: Row) -> str:
 def _budgets(row: Row) -> str:
     limited = [kind for kind in costs_in(row) if row[kind.name]["budget"] is not None]
     return ", ".join(f"{kind.short_head} {row[kind.name]['budget']}" for kind in limited)
+
+
+def _rule(column: Column) -> str:
+    return "---:" if column.right else "---"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from slimmer.profiling.notes import threads_told
+from slimmer.profiling.notes import plural, threads_told
 from slimmer.reports.latency_limits import CPU, ON_CPU, Profile, Row, versions
-from slimmer.reports.latency_words import block_counts, plural
+from slimmer.reports.latency_words import block_counts
 
 # Settings of ONNX Runtime and PyTorch that change a timing on a GPU.
 TELLING = (
@@ -68,7 +68,7 @@ def _whereabouts(provider: str) -> str:
 
 
 def _in_effect(subjects: Sequence[Row]) -> Iterator[str]:
-    """For each runtime, its values of the `TELLING` settings, whether set or left at the default."""
+    """Each runtime's values of the `TELLING` settings, whether set or left at the default."""
     by_runtime = {one["runtime"]: one["settings"] for one in reversed(subjects)}
     for runtime, settings in by_runtime.items():
         shown = {}

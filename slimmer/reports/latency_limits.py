@@ -1,6 +1,6 @@
 """Tables that explain a latency: where time is spent, where nodes run, which widths are slow."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def key(row: Row) -> tuple[Any, ...]:
 
 
 def where(found: Profile) -> Part:
-    """Each operation's share of the time, in percent and milliseconds, at the largest batch size."""
+    """Each operation's share of the time, in percent and milliseconds, at the largest batch."""
     largest = max(one["batch"] for one in found["traces"])
     traced = [one for one in found["traces"] if one["batch"] == largest]
     medians = {key(row): row["median_ms"] for row in found["timings"]}
@@ -124,18 +124,26 @@ def widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
             inner[name] = hidden
     if not inner:
         return
-    rows = []
-    for name, layers in inner.items():
-        counts = [sum(one["multiple"] < least for one in layers) for least in MULTIPLES]
-        rows.append((name, str(len(layers)), *map(str, counts)))
     heads = ("network", "layers", "not a multiple of 8", "of 16", "of 32")
+    rows = [_width_counts(name, layers) for name, layers in inner.items()]
     yield Part("Widths", heads, tuple(rows))
-    by_name = {name: {one["name"]: one for one in layers} for name, layers in inner.items()}
+    by_name = {name: _by_name(layers) for name, layers in inner.items()}
     odd = _odd_layers(by_name)
     if every_layer and odd:
         title = "Layers whose width is not a multiple of 32 in at least one network"
         table = [_layer_row(layer, by_name) for layer in odd]
         yield Part(title, ("layer", *by_name), tuple(table))
+
+
+def _width_counts(name: str, layers: Sequence[Row]) -> tuple[str, ...]:
+    """A network, its number of layers, and how many widths miss each multiple."""
+    multiples = [one["multiple"] for one in layers]
+    missed = [sum(multiple < least for multiple in multiples) for least in MULTIPLES]
+    return (name, str(len(layers)), *map(str, missed))
+
+
+def _by_name(layers: Sequence[Row]) -> dict[str, Row]:
+    return {one["name"]: one for one in layers}
 
 
 def _odd_layers(by_name: Mapping[str, Mapping[str, Row]]) -> list[str]:

@@ -40,7 +40,7 @@ def headline(found: Profile) -> list[str]:
 
 
 def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
-    """The tables of a profile, most important first; `every_layer` adds the widths of each layer."""
+    """Tables of a profile, most important first; `every_layer` adds the width of each layer."""
     yield _latency(found)
     crossed = [one for one in found["comparisons"] if not _in_one_runtime(one)]
     if crossed:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slimmer.profiling.notes import threads_told
+from slimmer.profiling.notes import plural, threads_told
 from slimmer.reports.latency_limits import Profile, Row, names_runtimes, several
 
 
@@ -73,15 +73,6 @@ def wall_cell(one: Row) -> str:
 def realised(one: Row) -> str:
     """How much of the FLOP reduction the speedup realises, in percent."""
     return f"{100 * one['efficiency']:.0f} %"
-
-
-def plural(number: int, word: str) -> str:
-    """A number with its noun.
-
-    >>> plural(1, "block"), plural(2, "block")
-    ('1 block', '2 blocks')
-    """
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def block_counts(found: Profile) -> list[int]:

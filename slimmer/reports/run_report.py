@@ -115,7 +115,7 @@ def attribute_notes(found: Mapping[str, Any] | None) -> list[str]:
         for row in found.get("followed", ())
     ]
     for row in found.get("stayed", ()):
-        widths = ", ".join("unknown" if width is None else str(width) for width in row["widths"])
+        widths = ", ".join(map(_known, row["widths"]))
         notes.append(
             f"`{row['attribute']}` is still {row['dense']}, but the widths it may stand for are "
             f"now {widths}. forward does not read it; methods that do may fail."
@@ -139,6 +139,10 @@ def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
         top1 = _percent(parity["top1_agreement"]), _percent(entry["accuracy"])
         rows.append([form, f"{entry['bytes'] / 1e6:.2f}", images, *errors, *top1])
     return rows
+
+
+def _known(width: int | None) -> str:
+    return "unknown" if width is None else str(width)
 
 
 def _percent(share: float | None) -> str:
@@ -171,10 +175,11 @@ def _before_projection(left: Mapping[str, float] | None) -> list[str]:
 
 def _accuracy(accuracy: Mapping[str, float] | None) -> list[str]:
     if accuracy is None:
-        return [
-            "No data given: accuracy is unknown, and batch norm keeps the dense network's statistics.",
-            "",
-        ]
+        text = (
+            "No data given: accuracy is unknown, and batch norm keeps the statistics of the dense "
+            "network."
+        )
+        return [text, ""]
     table = [f"| {label} | {accuracy[key]:.2%} |" for key, label in ACCURACY_ROWS.items()]
     return ["| top-1 on the test images | |", "|---|---|", *table, ""]
 

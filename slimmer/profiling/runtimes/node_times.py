@@ -64,9 +64,10 @@ def trace_network(
         session.close()
     found = read_trace(events, first_choice(provider))
     if options.strict and (found.on_cpu or found.memcpy):
+        on_cpu, copying = listed(found.on_cpu), listed(found.memcpy)
         raise RuntimeUnavailableError(
             f"{path} on {provider}, strictly",
-            f"left to the CPU: {listed(found.on_cpu)}; copies between devices: {listed(found.memcpy)}",
+            f"left to the CPU: {on_cpu}; copies between devices: {copying}",
             "operations that the provider supports, or leave --strict out",
         )
     return found

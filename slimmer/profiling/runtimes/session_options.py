@@ -1,4 +1,4 @@
-"""Options of a session in addition to provider and threads; unset ones keep the runtime's default."""
+"""Options of a session in addition to provider and threads."""
 
 from dataclasses import dataclass, fields
 

@@ -53,7 +53,7 @@ def draw_run(events: Sequence[Event], report: Report, folder: Path) -> list[Path
 
 
 def masks_figure(events: Sequence[Event]) -> "Figure | None":
-    """A histogram of mask values: bars at the end of training under masks, lines at earlier times."""
+    """A histogram of mask values: bars at the end of mask training, lines at earlier times."""
     moments = mask_moments(events)
     if not moments:
         return None
@@ -92,7 +92,7 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
 
 
 def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
-    """Sparsity of every cost under the masks and, after removal, of the slim network; with targets."""
+    """Sparsity of every cost, under the masks and after channel removal, with targets."""
     kinds = [kind for kind in costs_in(report) if sparsity(events, kind.name).epochs]
     if not kinds:
         return None
