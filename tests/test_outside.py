@@ -55,12 +55,12 @@ def test_an_onnx_file_takes_no_weights_from_elsewhere(tmp_path, location, inside
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "link").symlink_to("../secret")
     external(tmp_path / "run" / "net.onnx", location, inside=inside)
-    with pytest.raises(ExportError, match=re.escape("takes the weights of 'w' from")):
+    with pytest.raises(ExportError, match=re.escape("reads the weights of 'w' from")):
         load_file(tmp_path / "run" / "net.onnx", weights=weights)
     if not (inside or weights):
         done = command("profile", tmp_path / "run" / "net.onnx")
         assert done.exit_code == 2
-        assert "takes the weights of 'w' from" in done.output
+        assert "reads the weights of 'w' from" in done.output
 
 
 def test_an_onnx_file_takes_weights_that_lie_beside_it(tmp_path):

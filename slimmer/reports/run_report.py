@@ -8,6 +8,7 @@ from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.limits import ROUNDED
 from slimmer.recipe.costs import CostKind, cost_kinds, costs_in
 from slimmer.reports.latency_tables import headline, parts
+from slimmer.reports.latency_words import cell_or_empty
 from slimmer.reports.markdown import plain
 
 FIGURES = {
@@ -136,17 +137,14 @@ def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
     for kind, parity in entry["parity"].items():
         images = kind if parity["images"] is None else f"{parity['images']} {kind}"
         errors = f"{parity['max_abs']:.1e}", f"{parity['max_rel']:.1e}"
-        top1 = _percent(parity["top1_agreement"]), _percent(entry["accuracy"])
-        rows.append([form, f"{entry['bytes'] / 1e6:.2f}", images, *errors, *top1])
+        same, top1 = parity["top1_agreement"], entry["accuracy"]
+        shares = cell_or_empty(same, ".2%"), cell_or_empty(top1, ".2%")
+        rows.append([form, f"{entry['bytes'] / 1e6:.2f}", images, *errors, *shares])
     return rows
 
 
 def _known(width: int | None) -> str:
     return "unknown" if width is None else str(width)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
 
 
 def _recounted(report: Mapping[str, Any]) -> str:
