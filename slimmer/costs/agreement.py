@@ -1,5 +1,5 @@
-"""Compare two counts of a network's multiply-adds, layer by layer: if they differ, a FLOPs budget can't
-be relied on.
+"""Compare two counts of a network's multiply-adds, layer by layer: if they differ, a FLOPs budget
+can't be relied on.
 """
 
 from collections import Counter

@@ -91,7 +91,9 @@ def closed_form(
 
 
 def _axes(graph: ChannelGraph, terms: Sequence[Term]) -> tuple[Tensor, Tensor, dict[Axis, int]]:
-    """`members` (axes, groups) and `rest` (axes,), with a last axis of width 1; and the row of each axis."""
+    """`members` (axes, groups) and `rest` (axes,), with a last axis of width 1; and the row of each
+    axis.
+    """
     rows: dict[Axis, int] = {}
     for term in terms:
         for axis in term.axes:

@@ -20,8 +20,8 @@ Shape = Sequence[int]
 
 
 def count_conv_linear(model: nn.Module, inputs: Inputs) -> int:
-    """torch.utils.flop_counter's FLOPs of one image: two per multiply-add, only for convolutions and
-    matrix products.
+    """torch.utils.flop_counter's FLOPs of one image: two per multiply-add, only for convolutions
+    and matrix products.
     """
     return 2 * sum(multiply_adds(model, inputs).values())
 

@@ -1,4 +1,6 @@
-"""Importance scores of channels, (units,), in the order of the graph's groups; one file per criterion."""
+"""Importance scores of channels, (units,), in the order of the graph's groups; one file per
+criterion.
+"""
 
 from slimmer.criteria.bn_scale import bn_scale_scores, normed_groups
 from slimmer.criteria.filter_norm import filter_norm_scores

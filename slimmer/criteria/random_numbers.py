@@ -14,7 +14,9 @@ def random(request: ScoreRequest[MethodOptions]) -> Tensor:
 
 
 def random_scores(graph: ChannelGraph, seed: int) -> Tensor:
-    """Uniform random numbers in [0, 1) from `seed`, (units,), float64: the baseline of all criteria."""
+    """Uniform random numbers in [0, 1) from `seed`, (units,), float64: the baseline of all
+    criteria.
+    """
     return torch.rand(
         graph.units, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
     )

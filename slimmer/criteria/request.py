@@ -16,8 +16,8 @@ Options = TypeVar("Options", bound=MethodOptions)
 
 @dataclass(frozen=True, eq=False)
 class ScoreRequest(Generic[Options]):
-    """A request to score every unit of `graph`, in the order of its groups. The scores are (units,),
-    float64; units with low scores are removed first.
+    """A request to score every unit of `graph`, in the order of its groups. The scores are
+    (units,), float64; units with low scores are removed first.
 
     `options` is the recipe's method section. `images(n)` returns the first n batches of training
     images (N, C, H, W); only a criterion whose entry says `needs_data` may call it. `under_masks`

@@ -129,7 +129,9 @@ def _ways(graph: ChannelGraph) -> dict[Axis, Width]:
 
 
 def _parts(graph: ChannelGraph, path: str, value: int) -> dict[Width | None, None]:
-    """The widths of the parts of `value` channels into which the code of a module splits, each once."""
+    """The widths of the parts of `value` channels into which the code of a module splits, each
+    once.
+    """
     kept = {group.name for group in graph.groups}  # the others can't be pruned
     found: dict[Width | None, None] = {}
     for split in graph.splits:

@@ -52,8 +52,8 @@ def detached() -> Iterator[None]:
 
 @contextmanager
 def checks() -> Iterator[None]:
-    """A block in which PyTorch's checks of sizes accept tensors, which is what torch.jit.trace makes
-    of a size (unpooling).
+    """A block in which PyTorch's checks of sizes accept tensors, which is what torch.jit.trace
+    makes of a size (unpooling).
     """
     whole: Any = torch
     known = whole._check_with  # noqa: SLF001 - the only name by which PyTorch calls it

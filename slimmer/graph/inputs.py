@@ -15,8 +15,8 @@ from slimmer.graph.nested import tensors_in
 from slimmer.models.copying import duplicate, set_mode_
 
 Inputs = tuple[int, ...] | tuple[Any, ...] | Mapping[str, Any]
-"""(C, H, W) of one image; or positional arguments (tensors, or dictionaries of tensors); or arguments
-by name.
+"""(C, H, W) of one image; or positional arguments (tensors, or dictionaries of tensors); or
+arguments by name.
 """
 
 ORDER = "wrap it in a module whose forward takes all arguments in order"

@@ -87,7 +87,9 @@ class LabelBook:
         return label.view([1] * len(shape)).expand(tuple(shape))
 
     def fix(self, labels: Tensor, reason: str) -> None:
-        """Fix every label in `labels`: its channel is not pruned. The first reason of a label counts."""
+        """Fix every label in `labels`: its channel is not pruned. The first reason of a label
+        counts.
+        """
         for label in distinct(labels):
             self.reasons.setdefault(label, reason)
 
@@ -96,7 +98,9 @@ class LabelBook:
         return self.reasons.get(int(labels[(0,) * labels.dim()])) if labels.numel() else None
 
     def tie(self, first: Tensor, second: Tensor) -> None:
-        """Tie labels at the same positions (of equal or broadcastable shapes): they are pruned together."""
+        """Tie labels at the same positions (of equal or broadcastable shapes): they are pruned
+        together.
+        """
         first, second = torch.broadcast_tensors(reduced(first), reduced(second))
         pairs = torch.stack([first.reshape(-1), second.reshape(-1)])
         self.pairs.append(pairs[:, pairs[0] != pairs[1]].numpy())

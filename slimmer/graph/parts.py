@@ -1,5 +1,5 @@
-"""Parts of a network that are traced on their own, each with the inputs that it gets in one real call
-of the whole network.
+"""Parts of a network that are traced on their own, each with the inputs that it gets in one real
+call of the whole network.
 """
 
 from collections.abc import Iterator, Sequence

@@ -43,8 +43,8 @@ class Computed:
 
 
 Counts = dict[str, Tensor | list[Tensor | None]]
-"""The arguments of a node that count channels, with the labels that each counts. An argument that is
-a list has one entry for each of its numbers, None for a number that counts no channels.
+"""The arguments of a node that count channels, with the labels that each counts. An argument that
+is a list has one entry for each of its numbers, None for a number that counts no channels.
 """
 
 

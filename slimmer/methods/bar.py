@@ -1,5 +1,5 @@
-"""Budget-aware regularization (BAR): hard-concrete gates that a barrier function keeps within a falling
-budget.
+"""Budget-aware regularization (BAR): hard-concrete gates that a barrier function keeps within a
+falling budget.
 """
 
 from collections.abc import Sequence

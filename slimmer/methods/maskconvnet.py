@@ -1,5 +1,5 @@
-"""MaskConvNet, reconstructed: trainable masks under a penalty whose multipliers follow the gap to the
-target.
+"""MaskConvNet, reconstructed: trainable masks under a penalty whose multipliers follow the gap to
+the target.
 """
 
 from collections.abc import Callable, Sequence

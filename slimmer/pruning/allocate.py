@@ -17,7 +17,9 @@ __all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 
 
 def reachable(cost: Cost, graph: ChannelGraph, limits: Limits = FREE) -> tuple[int, int]:
-    """The least and the greatest cost of a plan: every group at its minimum width, and the dense network."""
+    """The least and the greatest cost of a plan: every group at its minimum width, and the dense
+    network.
+    """
     return cost.exact([floor_of(group, limits) for group in graph.groups]), cost.dense
 
 

@@ -16,7 +16,9 @@ from slimmer.pruning.plan import Plan
 
 NORM_AXES = ("weight.0", "bias.0", "running_mean.0", "running_var.0", "#num_features")
 Cut = Callable[[nn.Module, Plan], nn.Module]
-"""A function that returns the slim model of a model and a plan: `prune` below, or that of a program."""
+"""A function that returns the slim model of a model and a plan: `prune` below, or that of a
+program.
+"""
 
 
 def prune(model: nn.Module, plan: Plan) -> nn.Module:
@@ -84,8 +86,8 @@ def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor
 
 
 def _place(axis: Axis) -> tuple[str | None, str]:
-    """The module that an axis belongs to, and its axis there: `weight.0`, `gamma.1`, `#groups`; None
-    for an activation.
+    """The module that an axis belongs to, and its axis there: `weight.0`, `gamma.1`, `#groups`;
+    None for an activation.
     """
     if axis.tensor.startswith("@"):
         return None, ""

@@ -33,8 +33,8 @@ def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
 
 @contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """A block in which the model is in eval mode, except that batch norms use the statistics of each
-    batch; afterwards it is as before.
+    """A block in which the model is in eval mode, except that batch norms use the statistics of
+    each batch; afterwards it is as before.
 
     This shows a masked network as recalibration would leave it, without a pass over the data for
     every mask.

@@ -92,7 +92,9 @@ def even_share(floors: Floats, sizes: Floats, inside: Inside) -> float:
 
 
 def _largest(holds: Callable[[float], bool]) -> float:
-    """The largest share for which `holds` is true, or 0; it must be true for all smaller shares too."""
+    """The largest share for which `holds` is true, or 0; it must be true for all smaller shares
+    too.
+    """
     if holds(1.0):
         return 1.0
     low, high = 0.0, 1.0

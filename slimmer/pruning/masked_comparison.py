@@ -21,8 +21,8 @@ FAULTS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, Attri
 
 
 def answer(model: nn.Module, network: nn.Module, drawn: tuple[Any, ...]) -> list[Tensor]:
-    """The outputs of `network`, which is `model` itself or `model` under a mask. Raises ModelError if
-    it can't be run.
+    """The outputs of `network`, which is `model` itself or `model` under a mask. Raises ModelError
+    if it can't be run.
     """
     try:
         with evaluating(model), torch.no_grad(), in_double():

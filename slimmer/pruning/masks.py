@@ -1,4 +1,6 @@
-"""Masks with one value per unit of every channel group, applied to the weights that read the channels."""
+"""Masks with one value per unit of every channel group, applied to the weights that read the
+channels.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

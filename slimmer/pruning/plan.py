@@ -218,7 +218,9 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 def _positions(ranges: str, most: int) -> list[int]:
-    """The integers that `_ranges` wrote. Raises ValueError if they are not integers, or more than `most`."""
+    """The integers that `_ranges` wrote. Raises ValueError if they are not integers, or more than
+    `most`.
+    """
     numbers: list[int] = []
     for run in ranges.split(",") if ranges else ():
         start, _, stop = run.partition(":")

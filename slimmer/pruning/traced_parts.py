@@ -51,7 +51,9 @@ class Scope:
     calls: tuple[Call, ...] = ()
 
     def of(self, model: nn.Module) -> nn.Module:
-        """The part of `model`, dense or slim, that is traced, counted and checked: itself or its parts."""
+        """The part of `model`, dense or slim, that is traced, counted and checked: itself or its
+        parts.
+        """
         return Parts(model, self.calls) if self.parts else model
 
     @property

@@ -1,5 +1,5 @@
-"""Products of two tensors whose axes are named by letters, as in einsum: an activation with a weight,
-or two activations.
+"""Products of two tensors whose axes are named by letters, as in einsum: an activation with a
+weight, or two activations.
 """
 
 from collections.abc import Sequence

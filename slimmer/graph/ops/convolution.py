@@ -1,5 +1,5 @@
-"""Convolutions: dense ones produce labels, depthwise ones keep them; grouped ones lose whole groups, or
-the same channels in every group.
+"""Convolutions: dense ones produce labels, depthwise ones keep them; grouped ones lose whole
+groups, or the same channels in every group.
 """
 
 from collections.abc import Sequence

@@ -89,7 +89,9 @@ def stretched(labels: Tensor, varying: Iterable[int], rank: int) -> bool:
 
 
 def _fix_both(walk: Walk, node: Node, lead: Tensor, other: Tensor) -> None:
-    """Fix operands whose labels vary along different axes; if one is fixed already, its reason is used."""
+    """Fix operands whose labels vary along different axes; if one is fixed already, its reason is
+    used.
+    """
     known = walk.book.reason_of(other)
     reason = known or walk.reason(node, "channels of two different axes are combined")
     walk.book.fix(lead, reason)

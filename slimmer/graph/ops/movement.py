@@ -147,8 +147,8 @@ def _together(walk: Walk, operands: Sequence[Tensor]) -> Tensor:
 
 
 def windows(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; channels along that
-    axis are fixed.
+    """`x.unfold(dim, size, step)`: windows along an axis, which becomes shorter; channels along
+    that axis are fixed.
     """
     labels: Tensor = args[0]
     dim = argument(node, args, kwargs, "dimension") % labels.dim()

@@ -17,7 +17,9 @@ from slimmer.models.channel_pad import ChannelPad
 
 
 def pad(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -> Tensor:
-    """Labels after `pad(x, [before, after of the last axis, before, after of the axis before, ...])`."""
+    """Labels after `pad(x, [before, after of the last axis, before, after of the axis before,
+    ...])`.
+    """
     labels, amounts = args[0], [int(amount) for amount in args[1]]
     shape = shape_of(node)
     padded = set()

@@ -125,7 +125,9 @@ def reduction(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any
 
 
 def in_order(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Labels after a softmax, a sort or a running sum along one axis; along channels they are fixed."""
+    """Labels after a softmax, a sort or a running sum along one axis; along channels they are
+    fixed.
+    """
     labels: Tensor = args[0]
     shape, results = shape_of(node), node.meta["val"]
     dim = argument(node, args, kwargs, "dim")
