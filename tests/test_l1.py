@@ -318,8 +318,8 @@ def test_a_recipe_that_does_not_say_one_cut_is_refused_with_nothing_written(
     [
         ({"method.ratios": {"conv1": 1.5}}, "less than or equal to 1"),
         ({"method.ratios": {"conv1": -0.1}}, "greater than or equal to 0"),
-        ({"method.ratios": {"conv1": 0.5}, "method.sensitivity": 2}, "give one of them"),
-        ({"method.ratio": 0.5}, "network_slimming has"),
+        ({"method.ratios": {"conv1": 0.5}, "method.sensitivity": 2}, "give only one"),
+        ({"method.ratio": 0.5}, "belongs to network_slimming"),
     ],
 )
 def test_a_cut_that_makes_no_sense_is_refused_as_it_is_read(settings, found):
