@@ -26,8 +26,8 @@ class Term:
 class Quadratic(Generic[Array]):
     """`constant` + `linear` @ w + w @ `products` @ w / 2, for widths w (groups,).
 
-    `products` (groups, groups) is symmetric. Arrays and widths are both of PyTorch or both of NumPy.
-    All are integers in float64, so the value of integer widths is exact below 2^52.
+    `products` (groups, groups) is symmetric. Arrays and widths are both of PyTorch or both of
+    NumPy. All are integers in float64, so the value of integer widths is exact below 2^52.
     """
 
     products: Array

@@ -1,4 +1,6 @@
-"""Multiply-adds of products of several tensors, from their shapes: einsum and chains of matrices."""
+"""Multiply-adds of products of several tensors, from their shapes: einsum and chains of
+matrices.
+"""
 
 from collections.abc import Iterator, Sequence
 from math import prod

@@ -41,7 +41,9 @@ class Cost(Protocol):
         """The cost of real `widths` (groups,), in the cost's unit: one number, differentiable."""
 
     def marginal(self, widths: Tensor) -> Tensor:
-        """The cost of one more unit of each group at `widths`: the gradient of `value`, (groups,)."""
+        """The cost of one more unit of each group at `widths`: the gradient of `value`,
+        (groups,).
+        """
         point = widths.detach().to(torch.float64).requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(self.value(point), point)

@@ -1,4 +1,6 @@
-"""FLOPs (one per multiply-add, that is MACs) as a closed form, from fvcore's count of every layer."""
+"""FLOPs (one per multiply-add, that is MACs) as a closed form, from fvcore's count of every
+layer.
+"""
 
 from torch import nn
 

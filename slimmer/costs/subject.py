@@ -15,7 +15,7 @@ class Subject:
     Args:
         model: the whole network.
         traced: what is traced and pruned: the whole network, or the parts that the user named.
-        inputs: the inputs of `traced`: (channels, height, width) of one image, or a call's arguments.
+        inputs: those of `traced`: (channels, height, width) of one image, or a call's arguments.
         graph: the channel groups of the dense network.
         with_widths: returns the network pruned to the given number of units of each group, in the
             order of the graph's groups; for costs that are measured on real networks.

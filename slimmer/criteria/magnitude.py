@@ -18,8 +18,8 @@ def magnitude_scores(model: nn.Module, graph: ChannelGraph) -> Tensor:
     read it; (units,).
 
     Norms of different groups are not comparable, but ranks are: as scores they keep the same share
-    of every group. Source: Li et al., Pruning Filters for Efficient ConvNets (2016), with the norm taken
-    over the whole group as in Fang et al., DepGraph (2023).
+    of every group. Source: Li et al., Pruning Filters for Efficient ConvNets (2016), with the norm
+    taken over the whole group as in Fang et al., DepGraph (2023).
     """
     weights = dict(model.named_parameters())
     parts = []

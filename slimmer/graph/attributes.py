@@ -1,4 +1,6 @@
-"""Integer attributes of the user's modules that state a width, and which of them a plan may change."""
+"""Integer attributes of the user's modules that state a width, and which of them a plan may
+change.
+"""
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet

@@ -1,4 +1,6 @@
-"""The end of a walk: shared tensors, tensors that no program reads, and tensors with several names."""
+"""The end of a walk: shared tensors, tensors that no program reads, and tensors with several
+names.
+"""
 
 from collections.abc import Mapping
 

@@ -40,7 +40,8 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
 
     >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), (3, 8, 8), images=2)]
     [(2, 3, 8, 8)]
-    >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), {"input": torch.zeros(1, 3, 5, 5)}, images=2)]
+    >>> named = {"input": torch.zeros(1, 3, 5, 5)}
+    >>> [tuple(x.shape) for x in example_inputs(nn.Conv2d(3, 4, 1), named, images=2)]
     [(1, 3, 5, 5)]
     """
     parameter = _first(model)

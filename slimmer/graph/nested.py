@@ -11,7 +11,8 @@ def tensors_in(value: Any) -> list[Tensor]:
     """The tensors in a value, in order; dictionaries, tuples and registered pytree classes are
     opened.
 
-    >>> [tuple(each.shape) for each in tensors_in({"out": Tensor(2, 3), "aux": (None, Tensor(2, 5))})]
+    >>> value = {"out": Tensor(2, 3), "aux": (None, Tensor(2, 5))}
+    >>> [tuple(each.shape) for each in tensors_in(value)]
     [(2, 3), (2, 5)]
     """
     if isinstance(value, Tensor):

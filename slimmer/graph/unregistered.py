@@ -36,7 +36,8 @@ def check_registered(model: nn.Module, called: list[tuple[str, str]]) -> None:
     kind = type(vars(model.get_submodule(path))[name])
     wanted = "nn.ModuleDict" if issubclass(kind, dict) else "nn.ModuleList"
     place = f"{path}.{name}".removeprefix(".")
-    found = f"keeps layers in a plain {kind.__name__}, {place}, where PyTorch does not find their weights"
+    where = "where PyTorch does not find their weights"
+    found = f"keeps layers in a plain {kind.__name__}, {place}, {where}"
     raise ModelError(
         type(model).__name__, found, f"use {wanted}: self.{name} = {wanted}(self.{name})"
     )

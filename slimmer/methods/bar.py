@@ -72,7 +72,9 @@ class Bar:
         steepness: float,
         start: float,
     ) -> None:
-        """`start` is the initial ln alpha; the budget falls over `steps` steps, with `steepness`."""
+        """`start` is the initial ln alpha; the budget falls over `steps` steps, with
+        `steepness`.
+        """
         self._units = units
         self._barriers = tuple(barriers)
         self._steps = steps

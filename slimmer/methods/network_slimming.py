@@ -1,4 +1,6 @@
-"""Network Slimming: batch-norm scales are trained under an L1 penalty and then rank the channels."""
+"""Network Slimming: batch-norm scales are trained under an L1 penalty and then rank the
+channels.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -110,6 +112,8 @@ def build(setup: MethodSetup[options.NetworkSlimming]) -> NetworkSlimming:
 
 
 def cut(request: ScoreRequest[options.NetworkSlimming], scores: Tensor) -> Plan:
-    """The plan that removes the published share of all channels, `method.ratio`, by one threshold."""
+    """The plan that removes the published share of all channels, `method.ratio`, by one
+    threshold.
+    """
     share = request.options.ratio or 0.0
     return cut_by_share(scores, request.graph, share, normed_groups(request.model, request.graph))

@@ -1,4 +1,6 @@
-"""Layer patterns: which layers are kept, which alone are pruned, and how narrow a group may become."""
+"""Layer patterns: which layers are kept, which alone are pruned, and how narrow a group may
+become.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet

@@ -55,7 +55,9 @@ def floor_of(group: ChannelGroup, limits: Limits) -> int:
 
 
 def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
-    """The minimum width of every group, (groups,); `inside` says whether widths meet the budgets."""
+    """The minimum width of every group, (groups,); `inside` says whether widths meet the
+    budgets.
+    """
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
     multiples = np.array([multiple_of(group, limits) for group in graph.groups], dtype=np.float64)

@@ -49,7 +49,9 @@ class Masked(nn.Module):
         return self._gate(self.variables, training=self.training)
 
     def forward(self, *inputs: Any) -> Tensor:
-        """The model's output under the mask, for (N, C, H, W) or whatever inputs the model takes."""
+        """The model's output under the mask, for (N, C, H, W) or whatever inputs the model
+        takes.
+        """
         weights = masked_weights(
             self.model, self.mask(), list(self._layers), self.gather, self._lengths
         )

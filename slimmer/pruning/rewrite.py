@@ -142,8 +142,8 @@ def read_program(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False
     split may become unequal; with `equal_splits`, equal parts stay equal.
 
     Raises:
-        ModelError: the network can't be traced, does something else in training than in eval mode, or
-            has a custom backward pass.
+        ModelError: the network can't be traced, does something else in training than in eval
+            mode, or has a custom backward pass.
     """
     check_rewritable(model, inputs)
     evaluated = export_program(model, inputs, any_batch=True)

@@ -1,4 +1,6 @@
-"""The self-check: run slim networks against masked ones, and fix the groups that can't be pruned."""
+"""The self-check: run slim networks against masked ones, and fix the groups that can't be
+pruned.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

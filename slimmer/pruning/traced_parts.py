@@ -129,7 +129,9 @@ def _outside(model: nn.Module, known: set[str], scope: Scope) -> Iterator[Fixed]
 def probe_scope(
     model: nn.Module, graph: ChannelGraph, scope: Scope, cut: Cut = prune
 ) -> ChannelGraph:
-    """As `probe`, for the scope; groups whose removal makes the whole network fail are fixed too."""
+    """As `probe`, for the scope; groups whose removal makes the whole network fail are fixed
+    too.
+    """
     also: Callable[[Plan], str | None] = lambda _: None  # noqa: E731 - the name is the type's
     if scope.parts:
         lively = duplicate(model)

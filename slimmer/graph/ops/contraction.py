@@ -133,7 +133,9 @@ def _with_weight(
 def _fix_others(
     walk: Walk, node: Node, weight: Stored | Computed, letters: str, followed: str
 ) -> None:
-    """Fix the axes of a weight that are not followed here: something else may read it along them."""
+    """Fix the axes of a weight that are not followed here: something else may read it along
+    them.
+    """
     if isinstance(weight, Computed):
         return  # its rows and columns are followed or fixed where they are read
     for dim, letter in enumerate(letters):
@@ -145,7 +147,9 @@ def _fix_others(
 
 
 def _passed(walk: Walk, node: Node, kind: str, labels: Tensor, dim: int, total: int) -> Tensor:
-    """Labels that are kept along `dim` of the result, on whose width the operation's FLOPs depend."""
+    """Labels that are kept along `dim` of the result, on whose width the operation's FLOPs
+    depend.
+    """
     _count(walk, node, kind, (labelled(walk, node, dim, labels),), total)
     return spread(labels, dim, shape_of(node))
 

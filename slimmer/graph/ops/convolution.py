@@ -102,7 +102,9 @@ def argument_shape(node: Node) -> tuple[int, ...]:
 
 
 def _by_group(walk: Walk, read: Tensor, groups: int) -> Tensor:
-    """One label for each group of a grouped convolution, (groups,); the inputs of a group are tied."""
+    """One label for each group of a grouped convolution, (groups,); the inputs of a group are
+    tied.
+    """
     return _tied(walk, read.reshape(groups, -1), 1)
 
 

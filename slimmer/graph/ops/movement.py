@@ -1,4 +1,6 @@
-"""Data movement: the same operation on the labels. Hard-coded channel counts tie or fix channels."""
+"""Data movement: the same operation on the labels. Hard-coded channel counts tie or fix
+channels.
+"""
 
 from collections.abc import Sequence
 from typing import Any

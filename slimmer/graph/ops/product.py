@@ -1,4 +1,6 @@
-"""Products of tensors, as in attention and in weights without a layer, with letters for their axes."""
+"""Products of tensors, as in attention and in weights without a layer, with letters for their
+axes.
+"""
 
 import string
 from collections.abc import Sequence

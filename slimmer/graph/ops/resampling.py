@@ -1,4 +1,6 @@
-"""Exchange of space and channels (pixel shuffle, unfold, fold), and sampling at computed positions."""
+"""Exchange of space and channels (pixel shuffle, unfold, fold), and sampling at computed
+positions.
+"""
 
 from collections.abc import Sequence
 from math import prod
@@ -36,7 +38,9 @@ def pixel_unshuffle(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[s
 def windows_as_channels(
     walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]
 ) -> Tensor:
-    """(N, C, H, W) -> (N, C * k * k, L): each channel becomes the k * k positions of its windows."""
+    """(N, C, H, W) -> (N, C * k * k, L): each channel becomes the k * k positions of its
+    windows.
+    """
     labels, shape = args[0], shape_of(node)
     dim = labels.dim() - 3
     return spread(walk.read(labels, dim, node).repeat_interleave(prod(args[1])), dim, shape)
