@@ -175,17 +175,12 @@ def finish(
     """
     if isinstance(pruned, Result):
         source, dense = Run(pruned.files), pruned.dense
-        if trained is None:
-            trained = pruned.model
+        trained = pruned.model if trained is None else trained
     else:
         source, dense = open_run(Path(pruned)), accepted(model)
-    if trained is None:
-        raise RunError(
-            str(source.path), "has no trained network", "give the network or its weights"
-        )
     run, report = finish_run(
         source,
-        trained if isinstance(trained, nn.Module) else Path(trained),
+        _network_or_file(trained, source),
         path_or_none(out),
         model=dense,
         data=place_or_data(data),
@@ -195,6 +190,14 @@ def finish(
     )
     slim = load_network(run.slim, dense, trust_code=trust_code)
     return Result(slim, read_plan(run.plan), report, run.path, run.path, dense)
+
+
+def _network_or_file(trained: nn.Module | str | Path | None, run: Run) -> nn.Module | Path:
+    """The trained network, or the file of its weights. Raises RunError if there is neither."""
+    if trained is None:
+        found, right = "has no trained network", "give the network or its weights"
+        raise RunError(str(run.path), found, right)
+    return trained if isinstance(trained, nn.Module) else Path(trained)
 
 
 def _clear(folder: Path | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from slimmer.criteria.request import ScoreRequest, joined
 from slimmer.errors import ModelError
@@ -59,5 +60,5 @@ def _scales(model: nn.Module, group: ChannelGroup) -> list[ChannelSlice]:
 
 def _batch_norms(model: nn.Module) -> Iterator[str]:
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:  # noqa: SLF001 - the public base
+        if isinstance(module, _BatchNorm) and module.affine:
             yield f"{name}.weight" if name else "weight"

@@ -19,7 +19,7 @@ def digits(wanted: Wanted) -> Data:
     Raises DataError for a size below 8x8, and for an augmentation that mirrors images.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998).
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415  (a second to import; most runs read other data)
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - a second to import
 
     size = wanted.size or SIZE
     if min(size) < 8:

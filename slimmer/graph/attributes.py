@@ -190,7 +190,7 @@ def _read_by_forward(
         try:
             with quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
                 watched(*drawn)
-        except Exception:  # noqa: BLE001 - some networks can't be called in training; keep what was recorded
+        except Exception:  # noqa: BLE001 - some can't be called in training
             if not training:
                 return {(each.module, each.name) for each in attributes}
     return seen

@@ -151,14 +151,15 @@ def _weight(ends: Sequence[Node]) -> Weight:
 def _operation(node: Node) -> str:
     """The ATen name of a node's operation; empty if it is not an operation on tensors."""
     target = node.target
-    return target._opname if isinstance(target, torch._ops.OpOverload) else ""  # noqa: SLF001 - no public name
+    return target._opname if isinstance(target, torch._ops.OpOverload) else ""  # noqa: SLF001
 
 
 def _is_pure(node: Node) -> bool:
     """Whether a node returns the same at every call and has no side effects."""
     if node.target in (getattr, operator.getitem):
         return True
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001
+    overload = torch._ops.OpOverload  # noqa: SLF001
+    if node.op != "call_function" or not isinstance(node.target, overload):
         return False
     in_place = node.target._schema.is_mutable  # noqa: SLF001
     changes = in_place or argument(node, node.args, node.kwargs, "running_mean") is not None

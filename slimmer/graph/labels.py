@@ -107,7 +107,7 @@ class LabelBook:
 
     def components(self) -> np.ndarray:
         """The number of the set of tied labels that each label belongs to."""
-        from scipy.sparse import coo_array  # noqa: PLC0415  (0.4 s to import, and loading a slim network needs no labels)
+        from scipy.sparse import coo_array  # noqa: PLC0415 - 0.4 s; a slim file needs no labels
         from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
         pairs = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self.pairs], axis=1)

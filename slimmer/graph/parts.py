@@ -138,7 +138,7 @@ def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterato
         if isinstance(module, ScriptModule) or module in known:
             continue
         known.add(module)
-        enters = lambda _, args, kwargs, path=path: enter(path, args, kwargs)  # noqa: E731 - two hooks, two lines
+        enters = lambda _, args, kwargs, path=path: enter(path, args, kwargs)  # noqa: E731
         hooks.append(module.register_forward_pre_hook(enters, prepend=True, with_kwargs=True))
         hooks.append(module.register_forward_hook(leave, always_call=True))
     try:

@@ -66,7 +66,8 @@ class CifarPreResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> logits (N, num_classes)."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.linear(adaptive_avg_pool2d(relu(self.bn(x)), 1).flatten(1))  # type: ignore[no-any-return]
+        scores: Tensor = self.linear(adaptive_avg_pool2d(relu(self.bn(x)), 1).flatten(1))
+        return scores
 
 
 def _stage(entering: int, width: int, blocks: int, *, stride: int) -> nn.Sequential:

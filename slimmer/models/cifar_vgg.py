@@ -31,7 +31,8 @@ class CifarVGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W), H and W at least 16 -> logits (N, num_classes)."""
-        return self.classifier(adaptive_avg_pool2d(self.features(x), 1).flatten(1))  # type: ignore[no-any-return]
+        scores: Tensor = self.classifier(adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+        return scores
 
 
 def _features(convolutions: tuple[int, ...], in_channels: int) -> Iterator[nn.Module]:

@@ -72,7 +72,8 @@ class WideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> logits (N, num_classes)."""
         x = self.block3(self.block2(self.block1(self.conv1(x))))
-        return self.fc(adaptive_avg_pool2d(relu(self.bn1(x)), 1).flatten(1))  # type: ignore[no-any-return]
+        scores: Tensor = self.fc(adaptive_avg_pool2d(relu(self.bn1(x)), 1).flatten(1))
+        return scores
 
 
 ARCHITECTURES = tuple(

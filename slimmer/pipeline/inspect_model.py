@@ -17,7 +17,7 @@ from slimmer.pipeline.sources import Source, load_model, name_module
 from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.allocate import Limits, reachable
 from slimmer.pruning.plan import make_plan
-from slimmer.pruning.slim_file import check_again
+from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.recipe.costs import COSTS
 from slimmer.recipe.sections import ModelSection
 from slimmer.runs.trust import remember
@@ -50,9 +50,8 @@ def inspect(
     `equal_splits` and `rewrite` mean the same as for `slimmer prune`. If `trace` names submodules,
     only these are traced: FLOPs are theirs, and parameters are those of the whole network. `entry`
     chooses one of several sets of weights, and `trust_code` allows an architecture that one of
-    slimmer's own files names as code. `notes` say what was skipped in the checkpoint, and whether
-    the image size is a guess. Raises SlimmerError if the checkpoint can't be read or the network
-    can't be traced.
+    slimmer's own files names as code. `notes` say what was skipped, and whether the image size is a
+    guess. Raises SlimmerError if the checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
     >>> found = inspect(build("cifar_resnet8"), input_size=(3, 32, 32))
@@ -72,14 +71,13 @@ def inspect(
         trace=tuple(trace),
     )
     source = _source(named, section, trust_code=trust_code)
-    given, identity = source.network, source.identity
-    check_again(identity, rewrite=rewrite)
-    network, graph, costs, _, scope = examine(given, identity, section)
+    check_again(source.identity, rewrite=rewrite)
+    network, graph, costs, _, scope = examine(source.network, source.identity, section)
     layers, held = _where_flops_go(scope.of(network), scope.inputs, graph)
     return {
         "format": 1,
-        "arch": identity.arch or type(given).__name__,
-        "classes": (identity.num_classes or None) if identity.input_size else None,
+        "arch": source.identity.arch or type(source.network).__name__,
+        "classes": _classes(source.identity),
         "inputs": scope.described,
         "notes": list(source.notes),
         **{cost.name: _range(cost, graph) for cost in costs},
@@ -88,6 +86,11 @@ def inspect(
         "layers": layers,
         "groups": [_group(group, graph) for group in graph.groups],
     }
+
+
+def _classes(identity: Identity) -> int | None:
+    """The number of classes, if the network takes images and it is known."""
+    return (identity.num_classes or None) if identity.input_size else None
 
 
 def _source(model: nn.Module | str, section: ModelSection, *, trust_code: bool) -> Source:

@@ -26,7 +26,8 @@ def undisturbed() -> Iterator[None]:
     >>> bool((torch.get_rng_state() == before).all())
     True
     """
-    drawn, python, numbers = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    drawn, python = torch.get_rng_state(), random.getstate()
+    numbers = np.random.get_state()  # noqa: NPY002
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
         with ExitStack() as inside:

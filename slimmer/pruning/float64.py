@@ -49,7 +49,7 @@ def widen_(model: Network) -> Network:
     >>> {value.dtype for value in widen_(nn.Conv2d(3, 4, 1, dtype=torch.complex64)).parameters()}
     {torch.complex128}
     """
-    apply: Callable[[Callable[[Tensor], Tensor]], Any] = model._apply  # noqa: SLF001 - the method behind .double()
+    apply: Callable[[Callable[[Tensor], Tensor]], Any] = model._apply  # noqa: SLF001
     apply(lambda tensor: tensor.to(WIDE.get(tensor.dtype, tensor.dtype)))
     return model
 

@@ -56,7 +56,8 @@ class Masked(nn.Module):
             self.model, self.mask(), list(self._layers), self.gather, self._lengths
         )
         # Not tied: PyTorch would leave the masked weight in a module that is registered twice.
-        return functional_call(self.model, weights, inputs, tie_weights=False)  # type: ignore[no-any-return]
+        answer: Tensor = functional_call(self.model, weights, inputs, tie_weights=False)
+        return answer
 
 
 def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:

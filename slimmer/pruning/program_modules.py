@@ -34,7 +34,7 @@ def fill_(
             continue
         copy.training = module.training
         _hold_(copy, module, tensors)
-        for name, child in module._modules.items():  # noqa: SLF001 - named_children() skips the second registration of a module
+        for name, child in module._modules.items():  # noqa: SLF001 - named_children() skips aliases
             if child is not None:
                 copy.add_module(name, copies[child])
 

@@ -193,7 +193,7 @@ def _correct_(node: Node, numbers: Mapping[str, Any]) -> None:
         node.args, node.kwargs = (node.args[0], list(numbers["split_sizes"]), dim), {}
         return
     target: Any = node.target
-    schema = [known.name for known in target._schema.arguments]  # noqa: SLF001 - a schema has no public name
+    schema = [known.name for known in target._schema.arguments]  # noqa: SLF001
     for name, number in numbers.items():
         old = argument(node, node.args, node.kwargs, name)
         new = number

@@ -55,7 +55,8 @@ def repeat(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) 
     if offset < 0 or not plain:
         return walk.refuse(node, args, "an unsupported repetition")
     still = [dim for dim in range(labels.dim()) if small.shape[dim] == 1]
-    repeated: Tensor = node.target(small, *args[1:], **kwargs)  # type: ignore[operator,unused-ignore]
+    repeat: Any = node.target
+    repeated: Tensor = repeat(small, *args[1:], **kwargs)
     for dim in [*range(offset), *(dim + offset for dim in still)]:
         repeated = repeated.narrow(dim, 0, 1)
     return repeated.expand(shape)
