@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slimmer.errors import DataError
+from slimmer.graph import top1_hits
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # ONNX Runtime's names of all types except float32.
@@ -91,7 +92,7 @@ def judged(
             logits = answer(given)
         else:
             [logits] = in_batches(lambda x: [answer(x)], given, batch)
-        right.append(logits.argmax(axis=1) == np.asarray(labels))
+        right.append(top1_hits(logits, np.asarray(labels)))
         margins.append(_margins(logits))
         largest = max(largest, float(np.abs(logits).max()))
     if not right:

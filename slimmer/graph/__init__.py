@@ -23,7 +23,7 @@ from slimmer.graph.inputs import (
     several_images,
     shapes,
 )
-from slimmer.graph.nested import logits, tensors_in
+from slimmer.graph.nested import logits, tensors_in, top1_hits
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
 from slimmer.graph.program import evaluating, following_calls, own_line, place_of, quiet, tracing
 from slimmer.graph.trace import build_graph
@@ -62,6 +62,7 @@ __all__ = [
     "shapes",
     "slim_width",
     "tensors_in",
+    "top1_hits",
     "traceable",
     "tracing",
 ]

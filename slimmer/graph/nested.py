@@ -1,10 +1,14 @@
 """The tensors in the inputs or outputs of a network, in any nesting."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+
+Array = TypeVar("Array", Tensor, NDArray[np.generic])
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -34,3 +38,14 @@ def logits(value: Any) -> Tensor:
     after the main one.
     """
     return tensors_in(value)[0]
+
+
+def top1_hits(scores: Array, labels: Array) -> Any:
+    """Whether each row of `scores` (N, classes) is highest at its label (N,), as booleans (N,).
+
+    Both are tensors or both are NumPy arrays, and so is the result. Top-1 accuracy is its mean.
+
+    >>> top1_hits(Tensor([[0.1, 0.9], [0.8, 0.2]]), Tensor([1, 1])).tolist()
+    [True, False]
+    """
+    return scores.argmax(1) == labels

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from slimmer.graph import evaluating, logits
+from slimmer.graph import evaluating, logits, top1_hits
 
 
 def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
@@ -16,7 +16,7 @@ def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> floa
     right = seen = 0
     with evaluating(model), torch.no_grad():
         for images, labels in batches:
-            predicted = logits(model(images.to(device))).argmax(1).cpu()
-            right += int((predicted == labels).sum())
+            scores = logits(model(images.to(device))).cpu()
+            right += int(top1_hits(scores, labels).sum())
             seen += len(labels)
     return right / max(1, seen)

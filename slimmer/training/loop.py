@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from slimmer.data import Batch, Data, batches, steps
 from slimmer.data.batches import held
 from slimmer.errors import TrainingError
-from slimmer.graph import logits
+from slimmer.graph import logits, top1_hits
 from slimmer.methods import Method
 from slimmer.models.copying import set_mode_
 from slimmer.pruning.masks import Masked
@@ -159,7 +159,7 @@ def train_(
                 "steps": total,
                 "epoch": learner.step / per_epoch,
                 "loss": value,
-                "batch_accuracy": float((answer.argmax(1) == labels).float().mean()),
+                "batch_accuracy": float(top1_hits(answer, labels).float().mean()),
                 "images_per_s": seen / (time.perf_counter() - began),
             }
         )
