@@ -621,7 +621,7 @@ def test_a_plan_of_another_network_is_refused():
     _, other = zoo.program("Res2")
     model, program = zoo.program("Swapped")
     plan = make_plan(other.channels, {"conv1#3": [0]})
-    with pytest.raises(RunError, match="which the program does not know"):
+    with pytest.raises(RunError, match="which the program does not have"):
         program.prune(model, plan)
 
 

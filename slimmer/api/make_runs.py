@@ -13,6 +13,7 @@ from torch import nn
 from slimmer.api.arguments import accepted, path_or_none, place_or_data
 from slimmer.data import Data
 from slimmer.errors import RunError
+from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate
 from slimmer.pipeline import stages
 from slimmer.pipeline.finish_run import finish_run
@@ -87,7 +88,7 @@ def prune(
     if isinstance(model, str | Path):
         given.append(("model.checkpoint", str(model)))
     else:
-        own = accepted(model)
+        own = accept(model)
     made = place_or_data(data)
     if isinstance(made, str):
         given += data_at(made)
