@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from slimmer.errors import DataError
-from slimmer.graph import top1_hits
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # ONNX Runtime's names of all types except float32.
@@ -85,6 +84,8 @@ def judged(
     `batches` are (images (N, C, H, W) float32, labels (N,)), tensors on the CPU or arrays; `batch`
     is the batch size that `answer` takes, if it is fixed. Raise DataError if there is no image.
     """
+    from slimmer.graph import top1_hits  # noqa: PLC0415 - files are timed without PyTorch
+
     right, margins, largest = [], [], 0.0
     for images, labels in batches:
         given = np.asarray(images)
