@@ -1,15 +1,12 @@
 """A slim network that was fine-tuned outside slimmer, as a run like any other."""
 
-import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from slimmer.atomic_files import write_json, write_text
 from slimmer.data import Data
 from slimmer.errors import CheckpointError, RunError
 from slimmer.models.accept_model import accept
@@ -23,10 +20,9 @@ from slimmer.pipeline.run_context import test_top1
 from slimmer.pruning.plan import read_plan
 from slimmer.pruning.slim_file import load_identified
 from slimmer.recipe import Recipe, data_at, make_recipe
-from slimmer.runs.claim import NAME as LOCK
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe, stage
-from slimmer.runs.new_run import new_run
+from slimmer.runs.new_run import all_or_nothing, new_run, write_beginning
 from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
 
@@ -78,17 +74,14 @@ def finish_run(
     observe(stage("measuring the fine-tuned network"))
     measured["accuracy_slim"] = test_top1(slim, job.data)
     report = make_report(run, recipe, job, plan, slim, measured)
-    with new_run(out, identity.arch) as (made, _), _all_or_nothing(made):
+    with new_run(out, identity.arch) as (made, _), all_or_nothing(made):
         report |= {"run": str(made.path), "fine_tuned_outside": where}
         for file in (run.dense, run.plan, run.events):
             if file.exists():
                 shutil.copyfile(file, made.path / file.name)
         written = write_results(made, recipe, job, plan, slim, report)
-        text = recipe.to_yaml()
-        measured["recipe_sha256"] = hashlib.sha256(text.encode()).hexdigest()
         del measured["accuracy_slim"]
-        write_json(made.measured, measured)
-        write_text(made.recipe_file, text)  # last: it makes the directory a run
+        write_beginning(made, recipe, measured)
         mark_latest(made)
     return made, written
 
@@ -145,23 +138,3 @@ def _measured(
         measured["accuracy_dense"] = test_top1(job.model, job.data)
         measured["accuracy_removed"] = test_top1(removed, job.data)
     return measured
-
-
-@contextmanager
-def _all_or_nothing(run: Run) -> Iterator[None]:
-    """A block that fills a new directory; if it fails, what it wrote is removed."""
-    try:
-        yield
-    except BaseException:
-        for file in run.path.iterdir():
-            if file.name != LOCK:
-                _remove(file)
-        raise
-
-
-def _remove(file: Path) -> None:
-    with suppress(OSError):
-        if file.is_dir():
-            shutil.rmtree(file)
-        else:
-            file.unlink()

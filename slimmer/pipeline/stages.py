@@ -2,7 +2,6 @@
 report.
 """
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -38,7 +37,7 @@ from slimmer.recipe import Recipe
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe, stage
-from slimmer.runs.new_run import all_or_nothing, new_run, old_run
+from slimmer.runs.new_run import all_or_nothing, new_run, old_run, write_beginning
 from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
 from slimmer.training.devices import make_engine
@@ -81,11 +80,8 @@ def start(
         if fabric.global_rank == 0:
             with all_or_nothing(run):
                 save_network(run.dense, job.given, job.identity, None, {})
-                text = recipe.to_yaml()
-                measured["recipe_sha256"] = hashlib.sha256(text.encode()).hexdigest()
                 measured["dense_sha256"] = digest(run.dense)
-                write_json(run.measured, measured)
-                write_text(run.recipe_file, text)  # last: it makes the directory a run
+                measured = write_beginning(run, recipe, measured)
                 if latest:
                     mark_latest(run)
         fabric.barrier()

@@ -1,12 +1,16 @@
 """The directories of new and of resumed runs, claimed for one process."""
 
-from collections.abc import Iterator
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from slimmer.atomic_files import written_part
+from slimmer.atomic_files import write_json, write_text, written_part
 from slimmer.errors import RunError
+from slimmer.recipe import Recipe
 from slimmer.runs.claim import NAME as LOCK
 from slimmer.runs.claim import Claim, claimed, is_marked
 from slimmer.runs.directory import LATEST, Run
@@ -97,8 +101,11 @@ def _check_free(path: Path) -> None:
 
 
 def _clear_beginning(path: Path) -> None:
+    """Delete all files in a new directory, except the lock."""
     for file in path.iterdir():
-        if file.name != LOCK:
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name != LOCK:
             file.unlink()
 
 
@@ -114,6 +121,17 @@ def all_or_nothing(run: Run) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for file in (run.recipe_file, run.dense, run.measured):
-            file.unlink(missing_ok=True)
+        _clear_beginning(run.path)
         raise
+
+
+def write_beginning(run: Run, recipe: Recipe, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `measured` with the hash of the recipe, then the recipe; return what dense.json holds.
+
+    The recipe is last: it makes the directory a run.
+    """
+    text = recipe.to_yaml()
+    written = {**measured, "recipe_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    write_json(run.measured, written)
+    write_text(run.recipe_file, text)
+    return written
