@@ -60,7 +60,7 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "prune", "finish", "export", "profile", "inspect", "sweep", "compare"]
+    "command", ["", "prune", "adopt", "export", "profile", "inspect", "sweep", "compare"]
 )
 def test_help_is_the_golden_text(command):
     """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
@@ -83,7 +83,7 @@ def test_every_option_has_a_help_text():
     ]
     assert set(main.commands) == {
         "prune",
-        "finish",
+        "adopt",
         "export",
         "profile",
         "inspect",
@@ -108,11 +108,11 @@ def test_commands_are_listed_in_the_order_of_use():
     listed = re.findall(
         r"^  (\w+)  ", slimmer("--help").stdout.partition("Commands:")[2], re.MULTILINE
     )
-    assert listed == ["inspect", "prune", "finish", "export", "profile", "sweep", "compare"]
+    assert listed == ["inspect", "prune", "adopt", "export", "profile", "sweep", "compare"]
 
 
 @pytest.mark.parametrize(
-    "command", ["", "prune", "finish", "export", "profile", "inspect", "sweep", "compare"]
+    "command", ["", "prune", "adopt", "export", "profile", "inspect", "sweep", "compare"]
 )
 def test_help_imports_nothing_heavy(command):
     code = (

@@ -104,7 +104,7 @@ def test_a_checkpoint_of_the_users_own_is_taken_from_the_command_line(form, run,
     torch.save(weights, tmp_path / "last.pth")
     entry = ["--entry", "model_ema"] if form == "ema" else []
     with chdir(tmp_path):
-        result = command("finish", run, "last.pth", *entry)
+        result = command("adopt", run, "last.pth", *entry)
         assert result.exit_code == 0, result.output
         assert result.stdout.splitlines()[-1] == "next: slimmer export runs/cifar_resnet8-1"
         found = slimmer.load()  # the latest
@@ -164,11 +164,11 @@ def test_a_run_on_data_from_python_asks_for_them(checkpoint, digits, tmp_path):
     load_weights_(model, read_weights(checkpoint), "checkpoint")
     slimmer.prune(model, digits, flops=0.5, epochs=0, out=tmp_path / "run", arch="cifar_resnet8")
     torch.save(slimmer.load(tmp_path / "run").state_dict(), tmp_path / "last.pth")
-    result = command("finish", tmp_path / "run", tmp_path / "last.pth", "--out", tmp_path / "mine")
+    result = command("adopt", tmp_path / "run", tmp_path / "last.pth", "--out", tmp_path / "mine")
     assert result.exit_code == 2
     assert "its data were passed from Python" in result.stderr
     with_data = ("--data", "digits", "--out", tmp_path / "mine")
-    assert command("finish", tmp_path / "run", tmp_path / "last.pth", *with_data).exit_code == 0
+    assert command("adopt", tmp_path / "run", tmp_path / "last.pth", *with_data).exit_code == 0
     assert Path(tmp_path / "mine" / "recipe.yaml").read_text().count("path: digits") == 1
     with pytest.raises(RunError, match="has no trained network"):
         slimmer.finish(tmp_path / "run")

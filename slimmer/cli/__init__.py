@@ -2,9 +2,9 @@
 
 import click
 
+from slimmer.cli.adopt import adopt
 from slimmer.cli.exit import Commands
 from slimmer.cli.export_profile import export, profile
-from slimmer.cli.finish import finish
 from slimmer.cli.prune_inspect import inspect, prune
 from slimmer.cli.sweep_compare import compare, sweep
 
@@ -17,5 +17,5 @@ def main() -> None:
     """Prune a pretrained PyTorch convnet to a FLOP and parameter budget."""
 
 
-for command in (inspect, prune, finish, export, profile, sweep, compare):  # the order of use
+for command in (inspect, prune, adopt, export, profile, sweep, compare):  # the order of use
     main.add_command(command)

@@ -128,12 +128,21 @@ def infer_sizes(
     )
 
 
-def by_own_names(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> Named:
-    """The weights under the network's own names; the nearest set if none is complete."""
+def by_own_names(
+    model: nn.Module, weights: Mapping[str, Tensor], where: str, *, sized: bool = False
+) -> Named:
+    """The weights under the network's own names; the nearest set if none is complete.
+
+    With `sized`, sets of other shapes (a dense teacher's) are left out if one set has the network's
+    own shapes. Raises CheckpointError if the weights contain the network more than once.
+    """
     own, last = model.state_dict(), head(model)
     found = complete(own, weights, None if last is None else last[0])
     if not found:
         return nearest_names(own, weights)
+    alike = [each for each in found if not compare(own, each.weights)]
+    if sized and alike:
+        found = alike
     prefix = _only_prefix(found, where)
     return next(each for each in found if each.prefix == prefix)
 

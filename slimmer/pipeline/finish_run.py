@@ -1,7 +1,7 @@
 """A slim network that was fine-tuned outside slimmer, as a run like any other."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from slimmer.models.match import compare
 from slimmer.pipeline.job import PruningJob, prepare
 from slimmer.pipeline.make_report import make_report, write_results
 from slimmer.pipeline.run_context import test_top1
+from slimmer.pipeline.sources import skipped_note
 from slimmer.pruning.plan import read_plan
 from slimmer.pruning.slim_file import load_identified
 from slimmer.recipe import Recipe, data_at, make_recipe
@@ -68,7 +69,9 @@ def finish_run(
     plan = read_plan(run.plan, "prune the network again")
     slim = set_mode_(job.cut(job.model, plan), training=False)
     where = MODULE if isinstance(trained, nn.Module) else str(trained)
-    weights = _weights(trained, slim, where, entry)
+    weights, notes = _weights(trained, slim, where, entry)
+    for note in notes:
+        observe({"event": "note", "text": note})
     measured = _measured(run, job, model, trust_code=trust_code)
     slim.load_state_dict(dict(weights), strict=False)
     observe(stage("measuring the fine-tuned network"))
@@ -104,23 +107,35 @@ def _with_data(recipe: Recipe, data: Data | str | None, run: Run, *, trust_code:
 
 def _weights(
     trained: nn.Module | Path, slim: nn.Module, where: str, entry: str | None
-) -> Mapping[str, Tensor]:
-    """The trained weights by the slim network's names, from whatever they were wrapped in.
+) -> tuple[Mapping[str, Tensor], Sequence[str]]:
+    """The trained weights by the slim network's names, from whatever they were wrapped in; and
+    notes on what was skipped.
 
     Raises CheckpointError if they are not those of the slim network, or not finite.
     """
     if isinstance(trained, nn.Module):
         state: Mapping[str, Tensor] = accept(trained).state_dict()
         check_finite(where, state)
+        skipped: Sequence[str] = ()
+        place = ""
     else:
-        state = read_entry(trained, entry).weights
-    weights = by_own_names(slim, state, where).weights
-    difference = compare(slim.state_dict(), weights)
+        held = read_entry(trained, entry)
+        state, skipped, place = held.weights, held.passed, held.entry
+    named = by_own_names(slim, state, where, sized=True)
+    difference = compare(slim.state_dict(), named.weights)
     if difference:
         found = f"does not have the weights of the slim network:\n{difference}"
         right = "train the network that slimmer.load(RUN) returns, and give its weights"
         raise CheckpointError(where, found, right)
-    return weights
+    return named.weights, _notes(trained, place, [*named.passed, *skipped])
+
+
+def _notes(trained: nn.Module | Path, place: str, passed: Sequence[str]) -> list[str]:
+    """The note on the parts of a checkpoint that were skipped; none for a module."""
+    if isinstance(trained, nn.Module):
+        return []
+    option = ("--set model.entry=", "--entry ")
+    return [note.replace(*option) for note in skipped_note(trained, place, passed)]
 
 
 def _measured(

@@ -86,7 +86,7 @@ def _from_weights(path: Path, section: ModelSection, size: tuple[int, ...] | Non
     found, own = _identified(path, held.weights, section.arch)
     model = build(found.arch, num_classes=found.num_classes, in_channels=found.in_channels)
     load_weights_(model, found.weights, str(path))
-    notes = _told(path, held.entry, [*found.passed, *held.passed])
+    notes = skipped_note(path, held.entry, [*found.passed, *held.passed])
     if size is None and own_inputs(model) is not None:
         size = ()
     elif size is None:
@@ -109,7 +109,7 @@ def guessed(size: Sequence[int]) -> str:
     )
 
 
-def _told(path: Path, entry: str, passed: Sequence[str]) -> list[str]:
+def skipped_note(path: Path, entry: str, passed: Sequence[str]) -> list[str]:
     """A note on the entries of a checkpoint that were skipped; empty if there are none."""
     if not passed:
         return []

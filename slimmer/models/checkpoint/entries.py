@@ -88,7 +88,7 @@ def name_one(example: str) -> str:
     """How to choose one of several sets of weights in a file."""
     return (
         f"choose one: `slimmer prune … --set model.entry={example}`, "
-        f"`slimmer inspect … --entry {example}`"
+        f"`slimmer inspect … --entry {example}`, `slimmer adopt … --entry {example}`"
     )
 
 

@@ -25,9 +25,11 @@ _SILENT = ("BINPUT", "LONG_BINPUT", "MARK")  # may occur between two nested tupl
 _UNBOUNDED = ("builtins bytearray", "__builtin__ bytearray")
 _SAVE_MODULE = (
     "if you trust the file, load it yourself and save only its weights:\n"
-    "    model = torch.load({path!r}, map_location='cpu', weights_only=False)\n"
+    "    model = {load}\n"
     "    torch.save(model.state_dict(), 'weights.pth')"
 )
+_LOAD = "torch.load({path!r}, map_location='cpu', weights_only=False)"
+_LOAD_YOLO = "ultralytics.YOLO({path!r}).model"  # its files hold a network in a dict
 
 
 def read_pickled(path: Path) -> Any:
@@ -65,7 +67,9 @@ def _refused(path: Path, error: Exception, *, zipped: bool) -> CheckpointError:
     named = re.search(r"GLOBAL (\w[\w.]{0,200}\w)", str(error))
     what = f"{named[1]}, which is not a tensor" if named else "pickled objects that are not tensors"
     found = f"it contains {what}; slimmer does not load it, since such an object can run code"
-    return CheckpointError(where, found, _SAVE_MODULE.format(path=where))
+    load = _LOAD_YOLO if named and named[1].startswith("ultralytics.") else _LOAD
+    right = _SAVE_MODULE.format(load=load.format(path=where))
+    return CheckpointError(where, found, right)
 
 
 def _check_pickle(path: Path, *, zipped: bool) -> None:

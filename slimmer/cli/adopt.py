@@ -1,4 +1,4 @@
-"""The command for networks that were fine-tuned outside slimmer: finish."""
+"""The command for networks that were fine-tuned outside slimmer: adopt."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs, so that --help does not wait for torch
 
@@ -26,7 +26,7 @@ from slimmer.runs.events import loading_pytorch
 )
 @trust_code
 @as_json
-def finish(
+def adopt(
     run: Path,
     weights: Path,
     data: str | None,
