@@ -14,6 +14,7 @@ from slimmer.errors import RunError
 from slimmer.recipe.costs import costs_in
 from slimmer.reports.comparison_rows import make_row, telling_settings
 from slimmer.reports.finished_runs import Entry, find_runs, read_entry, short_path
+from slimmer.reports.rows import column
 
 MACHINE = ("cpu", "gpu")
 SHOWN = 3  # runs that an error lists of each kind
@@ -30,7 +31,7 @@ def compare_runs(paths: Sequence[Path]) -> dict[str, Any]:
     finished, and for runs with different networks or data.
     """
     found, unfinished = find_runs(paths)
-    entries = [read_entry(path) for path in found]
+    entries = list(map(read_entry, found))
     if not entries:
         where = ", ".join(map(str, paths)) or "compare"
         raise RunError(where, "no finished run found", "give runs that `slimmer prune` finished")
@@ -61,7 +62,7 @@ def merge(entries: Sequence[Entry], notes: Sequence[str] = ()) -> dict[str, Any]
             dense.setdefault(kind.name, entry.report[kind.name]["dense"])
             conventions.setdefault(kind.name, entry.report[kind.name].get("convention", ""))
         machine = entry.report.get("environment") or {}
-        machines.add(tuple(machine.get(key) for key in MACHINE))
+        machines.add(tuple(map(machine.get, MACHINE)))
     found = [*notes, *_repeated_seeds(groups)]
     if len(machines) > 1:
         found.append("the runs come from different machines: do not compare their seconds")
@@ -100,7 +101,8 @@ def _repeated_seeds(groups: Sequence[Sequence[Entry]]) -> list[str]:
     notes = []
     for group in groups:
         runs = ", ".join(short_path(entry.run.path) for entry in group)
-        for seed, number in Counter(entry.report["seed"] for entry in group).items():
+        seeds = column((entry.report for entry in group), "seed")
+        for seed, number in Counter(seeds).items():
             if number > 1:
                 notes.append(f"seed {seed} occurs {number} times in one row: {runs}")
     return notes

@@ -7,6 +7,7 @@ from typing import Any
 from slimmer.recipe.costs import cost_kinds, costs_in
 from slimmer.recipe.keys import differing
 from slimmer.reports.finished_runs import Entry, short_path
+from slimmer.reports.rows import column
 from slimmer.reports.run_latencies import latencies
 
 STAGES = ("dense", "removed", "slim")
@@ -25,12 +26,12 @@ def make_row(group: Sequence[Entry], settings: Mapping[str, Any]) -> dict[str, A
         "method": reports[0]["method"],
         "settings": settings,
         "runs": [short_path(entry.run.path) for entry in group],
-        "seeds": [report["seed"] for report in reports],
+        "seeds": column(reports, "seed"),
         **costs,
         "masks_left": _masks_left(reports),
         "accuracy": _accuracy(group),
         "epochs": reports[0]["epochs"],
-        "seconds": _stat([report["seconds"] for report in reports]),
+        "seconds": _stat(column(reports, "seconds")),
         "latency": _latency(group),
     }
 
@@ -45,20 +46,31 @@ def telling_settings(entry: Entry, groups: Sequence[Sequence[Entry]]) -> dict[st
         every.append(group[0].settings)
         if group[0].report["method"] == entry.report["method"]:
             alike.append(group[0].settings)
-    own = [key for key in differing(alike) if key.startswith("method.")]
-    others = [key for key in differing(every) if not key.startswith("method.")]
-    elsewhere = {*NOT_SETTINGS, *(f"budget.{kind.name}" for kind in cost_kinds())}
-    return {key: entry.settings.get(key) for key in [*own, *others] if key not in elsewhere}
+    own, others = [], []
+    for key in differing(alike):
+        if key.startswith("method."):
+            own.append(key)
+    for key in differing(every):
+        if not key.startswith("method."):
+            others.append(key)
+    elsewhere = set(NOT_SETTINGS)
+    for kind in cost_kinds():
+        elsewhere.add(f"budget.{kind.name}")
+    telling = {}
+    for key in (*own, *others):
+        if key not in elsewhere:
+            telling[key] = entry.settings.get(key)
+    return telling
 
 
 def _accuracy(group: Sequence[Entry]) -> dict[str, Any] | None:
     """Top-1 of each stage, or None without data."""
-    reports = [entry.report for entry in group]
-    if reports[0]["accuracy"] is None:
+    stages = column((entry.report for entry in group), "accuracy")
+    if stages[0] is None:
         return None
     found: dict[str, Any] = {}
     for stage in STAGES:
-        found[stage] = _stat([report["accuracy"][stage] for report in reports])
+        found[stage] = _stat(column(stages, stage))
     if group[0].recipe.model.scratch:  # an untrained dense network is no baseline
         found["dense"] = None
     return found
@@ -82,15 +94,15 @@ def _cost(
     name: str, reports: Sequence[Mapping[str, Any]], budget: str | float | None
 ) -> dict[str, Any]:
     costs = [report[name] for report in reports if name in report]
-    limit = costs[0]["limit_ratio"]
+    ratios, limit = column(costs, "ratio"), costs[0]["limit_ratio"]
     miss = None
     if limit is not None:
-        miss = _stat([limit - cost["ratio"] for cost in costs])
+        miss = _stat([limit - ratio for ratio in ratios])
     return {
         "budget": budget,
         "limit_ratio": limit,
-        "ratio": _stat([cost["ratio"] for cost in costs]),
-        "sparsity": _stat([cost["sparsity"] for cost in costs]),
+        "ratio": _stat(ratios),
+        "sparsity": _stat(column(costs, "sparsity")),
         "miss": miss,
     }
 

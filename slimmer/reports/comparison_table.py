@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,8 @@ from slimmer.recipe.keys import flat, label
 from slimmer.reports.comparison_columns import Column, Row, columns
 from slimmer.reports.figures import draw_runs
 from slimmer.reports.figures.tradeoff import draw_tradeoff
-from slimmer.reports.markdown import plain
+from slimmer.reports.markdown import bullets, plain, table_row
+from slimmer.reports.rows import column
 from slimmer.runs.directory import Run
 
 WRITTEN = ("compare.md", "compare.csv", "compare.json", "compare*.png", "masks*")
@@ -34,9 +35,9 @@ def legend(comparison: Mapping[str, Any]) -> list[str]:
     conventions = comparison["conventions"]
     lines = [f"{kind.label}: {conventions[kind.name]}." for kind in costs_in(conventions)]
     lines.append("Left: remaining share of the dense network. Miss: the limit minus what is left.")
-    if any(row["masks_left"] for row in comparison["rows"]):
+    if any(column(comparison["rows"], "masks_left")):
         lines.append("Masks: what the trained masks left, before the exact projection.")
-    if any(len(row["runs"]) > 1 for row in comparison["rows"]):
+    if max(map(len, column(comparison["rows"], "runs"))) > 1:
         lines.append("Runs that differ only in their seed share a row: mean ± standard deviation.")
     return [*lines, *comparison["notes"]]
 
@@ -50,11 +51,11 @@ def to_markdown(
     """
     found = columns(comparison)
     lines = [f"## {plain(title(comparison))}", ""]
-    lines.append(_line(" ".join(each.head) for each in found))
-    lines.append(_line(_rule(each) for each in found))
-    rows = zip(*(each.cells for each in found), strict=True)
-    lines += [_line(map(plain, cells)) for cells in rows]
-    lines += ["", *(f"- {text}" for text in legend(comparison)), ""]
+    lines.append(table_row(" ".join(each.head) for each in found))
+    lines.append(table_row(map(_rule, found)))
+    for cells in zip(*(each.cells for each in found), strict=True):
+        lines.append(table_row(map(plain, cells)))
+    lines += ["", *bullets(legend(comparison)), ""]
     for text, figure in figures.items():
         lines += [f"![{text}]({figure})", ""]
     for row in comparison["rows"]:
@@ -71,15 +72,18 @@ def to_csv(comparisons: Sequence[Mapping[str, Any]]) -> str:
     for comparison in comparisons:
         shared = {key: comparison[key] for key in ("arch", "data")}
         shared |= flat({"dense": comparison["dense"]})
-        rows += [shared | _flat_row(row) for row in comparison["rows"]]
+        for row in comparison["rows"]:
+            rows.append(shared | _flat_row(row))
     names: dict[str, None] = {}
     for row in rows:
-        names |= dict.fromkeys(name for name, value in row.items() if value != {})
+        for name, value in row.items():
+            if value != {}:
+                names[name] = None
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        writer.writerow(_csv_cell(row.get(name)) for name in names)
+        writer.writerow(map(_csv_cell, map(row.get, names)))
     return file.getvalue()
 
 
@@ -114,13 +118,13 @@ def write_comparison(
     write_text(stem.with_suffix(".md"), "\n".join([*head, *texts]))
     write_text(stem.with_suffix(".csv"), to_csv(comparisons))
     write_json(stem.with_suffix(".json"), json.loads(json.dumps(comparisons)))
-    return [*(stem.with_suffix(suffix) for suffix in (".md", ".csv", ".json")), *figures]
+    return [*map(stem.with_suffix, (".md", ".csv", ".json")), *figures]
 
 
 def _draw(folder: Path, comparison: Mapping[str, Any], end: str) -> dict[str, Path]:
     """The figures of one comparison by title; `end` distinguishes their names from the others'."""
     drawn = {}
-    if any(row["accuracy"] for row in comparison["rows"]):
+    if any(column(comparison["rows"], "accuracy")):
         drawn["top-1 against FLOPs"] = draw_tradeoff(comparison, folder / f"compare{end}.png")
     masked = _masked(comparison)
     if len(masked) > 1:
@@ -160,7 +164,7 @@ def _masked(
     for row in comparison["rows"]:
         run = Run(Path(row["runs"][0]))
         events, report = run.read_events(), run.read_report()
-        if any(each["event"] == "masks" for each in events):
+        if "masks" in column(events, "event"):
             found[_name(row)] = events, report
     return found
 
@@ -171,13 +175,13 @@ def _name(row: Row) -> str:
 
 
 def _budgets(row: Row) -> str:
-    limited = [kind for kind in costs_in(row) if row[kind.name]["budget"] is not None]
-    return ", ".join(f"{kind.short_head} {row[kind.name]['budget']}" for kind in limited)
+    budgets = []
+    for kind in costs_in(row):
+        amount = row[kind.name]["budget"]
+        if amount is not None:
+            budgets.append(f"{kind.short_head} {amount}")
+    return ", ".join(budgets)
 
 
 def _rule(column: Column) -> str:
     return "---:" if column.right else "---"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -79,7 +79,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     for path in paths:
         for run in _runs_at(path):
             found.setdefault(run.resolve())
-    given = {path.resolve() for path in paths}
+    given = set(map(Path.resolve, paths))
     finished, unfinished = [], []
     for path in found:
         if path in given or Run(path).report.is_file():

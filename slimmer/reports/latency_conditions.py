@@ -45,7 +45,7 @@ def conditions(found: Profile) -> Iterator[str]:
 def _effort(found: Profile) -> str:
     asked = found["conditions"]
     effort, size = asked["effort"], "x".join(map(str, asked["input_size"]))
-    threads = ", ".join(threads_told(number) for number in asked["threads"])
+    threads = ", ".join(map(threads_told, asked["threads"]))
     return (
         f"{_blocks(found)}; in each block the networks take turns until each has at least "
         f"{effort['seconds']:g} s and {effort['runs']} runs, back to back after a warm-up; "

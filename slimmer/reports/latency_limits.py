@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 from slimmer.profiling.notes import threads_told
 from slimmer.recipe.runtimes import DEFAULT, OWN
+from slimmer.reports.rows import by_key, column
 
 CPU = "CPUExecutionProvider"
 ON_CPU = (CPU, "cpu")  # the names that ONNX Runtime and PyTorch use
@@ -33,7 +35,7 @@ def several(found: Profile, condition: str) -> bool:
 
 def names_runtimes(found: Profile) -> bool:
     """Whether tables name the runtime: always, except if ONNX Runtime alone ran the networks."""
-    return several(found, "runtimes") or {row["runtime"] for row in found["timings"]} != {DEFAULT}
+    return several(found, "runtimes") or set(column(found["timings"], "runtime")) != {DEFAULT}
 
 
 def versions(found: Profile) -> Iterator[str]:
@@ -54,11 +56,13 @@ def key(row: Row) -> tuple[Any, ...]:
 
 def where(found: Profile) -> Part:
     """Each operation's share of the time, in percent and milliseconds, at the largest batch."""
-    largest = max(one["batch"] for one in found["traces"])
+    largest = max(column(found["traces"], "batch"))
     traced = [one for one in found["traces"] if one["batch"] == largest]
     medians = {key(row): row["median_ms"] for row in found["timings"]}
-    shares = {one["model"]: one["trace"]["shares"] for one in traced}
-    totals = {one["model"]: medians[key(one)] for one in traced}
+    shares, totals = {}, {}
+    for one in traced:
+        shares[one["model"]] = one["trace"]["shares"]
+        totals[one["model"]] = medians[key(one)]
     rows = []
     for name, each in _by_operation(shares).items():
         rows.append((name, *_operation_cells(each, totals)))
@@ -74,11 +78,11 @@ def where(found: Profile) -> Part:
 
 def _by_operation(shares: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """The shares by operation, then by network: largest first, the small ones added up last."""
-    large: dict[str, float] = {}
+    largest: dict[str, float] = {}
     for each in shares.values():
         for name, share in each.items():
-            if share >= _LEAST_SHARE:
-                large.setdefault(name, max(other.get(name, 0) for other in shares.values()))
+            largest[name] = max(share, largest.get(name, 0))
+    large = {name: share for name, share in largest.items() if share >= _LEAST_SHARE}
     found = {}
     for name in sorted(large, key=lambda name: -large[name]):
         found[name] = {model: each.get(name, 0.0) for model, each in shares.items()}
@@ -101,9 +105,8 @@ def _operation_cells(shares: Mapping[str, float], totals: Mapping[str, float]) -
 
 def nodes(found: Profile) -> Part:
     """On which provider each network's nodes run, and which nodes fell back to the CPU or copy."""
-    traces = {one["model"]: one["trace"] for one in found["traces"]}
     rows = []
-    for name, trace in traces.items():
+    for name, trace in by_key(found["traces"], "model", "trace").items():
         counts = ", ".join(f"{provider} {number}" for provider, number in trace["nodes"].items())
         fallen = "; ".join(trace["on_cpu"]) or "none"
         copying = "; ".join(trace["memcpy"]) or "none"
@@ -125,9 +128,8 @@ def widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
     if not inner:
         return
     heads = ("network", "layers", "not a multiple of 8", "of 16", "of 32")
-    rows = [_width_counts(name, layers) for name, layers in inner.items()]
-    yield Part("Widths", heads, tuple(rows))
-    by_name = {name: _by_name(layers) for name, layers in inner.items()}
+    yield Part("Widths", heads, tuple(starmap(_width_counts, inner.items())))
+    by_name = dict(zip(inner, map(_by_name, inner.values()), strict=True))
     odd = _odd_layers(by_name)
     if every_layer and odd:
         title = "Layers whose width is not a multiple of 32 in at least one network"
@@ -137,8 +139,10 @@ def widths(found: Profile, *, every_layer: bool) -> Iterator[Part]:
 
 def _width_counts(name: str, layers: Sequence[Row]) -> tuple[str, ...]:
     """A network, its number of layers, and how many widths miss each multiple."""
-    multiples = [one["multiple"] for one in layers]
-    missed = [sum(multiple < least for multiple in multiples) for least in MULTIPLES]
+    multiples = column(layers, "multiple")
+    missed = []
+    for least in MULTIPLES:
+        missed.append(sum(multiple < least for multiple in multiples))
     return (name, str(len(layers)), *map(str, missed))
 
 
@@ -152,7 +156,7 @@ def _odd_layers(by_name: Mapping[str, Mapping[str, Row]]) -> list[str]:
     for layers in by_name.values():
         for name, layer in layers.items():
             every[name] = every.get(name, False) or layer["multiple"] < max(MULTIPLES)
-    return [name for name, odd in every.items() if odd]
+    return list(filter(every.get, every))
 
 
 def _layer_row(layer: str, by_name: Mapping[str, Mapping[str, Row]]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from slimmer.reports.latency_words import (
     verdict,
     wall_cell,
 )
+from slimmer.reports.rows import by_key, column
 
 SPEEDUP = "speedup (95 % interval)"
 PERCENTILES = ("p5_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
@@ -48,7 +49,7 @@ def parts(found: Profile, *, every_layer: bool) -> Iterator[Part]:
     yield _runs(found)
     if found["fresh"]:
         yield _first_use(found)
-    if any(one["trace"]["shares"] for one in found["traces"]):
+    if any(column(column(found["traces"], "trace"), "shares")):
         yield where(found)
     if found["provider"] not in ON_CPU and found["traces"]:
         yield nodes(found)
@@ -65,7 +66,7 @@ def _in_one_runtime(one: Row) -> bool:
 def _latency(found: Profile) -> Part:
     """Median times and speedups; columns of CPU time only if it was measured."""
     compared = {key(one): one for one in found["comparisons"] if _in_one_runtime(one)}
-    with_cpu = any(row["cpu_median_ms"] is not None for row in found["timings"])
+    with_cpu = set(column(found["timings"], "cpu_median_ms")) != {None}
     rows = []
     for row in found["timings"]:
         one = compared.get(key(row))
@@ -139,8 +140,8 @@ def _runs(found: Profile) -> Part:
 
 
 def _first_use(found: Profile) -> Part:
-    sizes = {one["name"]: one["size_bytes"] for one in found["subjects"]}
-    on_gpu = any(one["cost"]["device_bytes"] is not None for one in found["fresh"])
+    sizes = by_key(found["subjects"], "name", "size_bytes")
+    on_gpu = set(column(column(found["fresh"], "cost"), "device_bytes")) != {None}
     rows = []
     for one in found["fresh"]:
         cost = one["cost"]

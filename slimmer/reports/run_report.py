@@ -9,7 +9,7 @@ from slimmer.pruning.limits import ROUNDED
 from slimmer.recipe.costs import CostKind, cost_kinds, costs_in
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.latency_words import cell_or_empty
-from slimmer.reports.markdown import plain
+from slimmer.reports.markdown import bullets, plain, table_row
 
 FIGURES = {
     "masks": "Values of the masks",
@@ -42,11 +42,12 @@ def to_markdown(
     )
     lines = [f"# {plain(report['arch'] or 'module')}, pruned", "", origin, ""]
     lines += ["| | dense | slim | remaining | sparsity | budget |", "|---|---|---|---|---|---|"]
-    lines += [_cost_row(kind, report[kind.name]) for kind in costs_in(report)]
+    for kind in costs_in(report):
+        lines.append(_cost_row(kind, report[kind.name]))
     counted = [*convention_hint(report), f"Counted for {report['inputs']}", _recounted(report)]
     if report.get("fine_tuned_outside"):
         counted.append(f"Fine-tuned outside slimmer, weights from {report['fine_tuned_outside']}")
-    lines += ["", *(f"- {plain(text)}" for text in counted), ""]
+    lines += ["", *bullets(map(plain, counted)), ""]
     for text in uncounted_hint(report):
         lines += [text, ""]
     for text in traced_hint(report):
@@ -110,11 +111,9 @@ def width_hint(report: Mapping[str, Any]) -> list[str]:
 
 def attribute_notes(found: Mapping[str, Any] | None) -> list[str]:
     """Sentences on width attributes and unequal parts; `found` is from `attribute_report`."""
-    found = found or {}
-    notes = [
-        f"`{row['attribute']}` changed from {row['dense']} to {row['slim']}."
-        for row in found.get("followed", ())
-    ]
+    found, notes = found or {}, []
+    for row in found.get("followed", ()):
+        notes.append(f"`{row['attribute']}` changed from {row['dense']} to {row['slim']}.")
     for row in found.get("stayed", ()):
         widths = ", ".join(map(_known, row["widths"]))
         notes.append(
@@ -178,8 +177,10 @@ def _accuracy(accuracy: Mapping[str, float] | None) -> list[str]:
             "network."
         )
         return [text, ""]
-    table = [f"| {label} | {accuracy[key]:.2%} |" for key, label in ACCURACY_ROWS.items()]
-    return ["| top-1 on the test images | |", "|---|---|", *table, ""]
+    lines = ["| top-1 on the test images | |", "|---|---|"]
+    for key, label in ACCURACY_ROWS.items():
+        lines.append(f"| {label} | {accuracy[key]:.2%} |")
+    return [*lines, ""]
 
 
 def _latency(profile: Mapping[str, Any]) -> list[str]:
@@ -200,13 +201,12 @@ def _latency(profile: Mapping[str, Any]) -> list[str]:
 
 
 def _list(texts: Sequence[str]) -> list[str]:
-    return [*(f"- {text}" for text in texts), ""] if texts else []
+    return [*bullets(texts), ""] if texts else []
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return [*lines, ""]
+    rule = f"|{'|'.join(['---'] * len(heads))}|"
+    return [table_row(heads), rule, *map(table_row, rows), ""]
 
 
 def _exported(exported: Mapping[str, Any]) -> list[str]:
@@ -214,8 +214,10 @@ def _exported(exported: Mapping[str, Any]) -> list[str]:
     rows, notes = [], []
     for entry in exported["networks"].values():
         file = plain(entry["file"])
-        rows += [(file, *cells) for cells in export_rows(entry)]
-        notes += [f"{file}: {note}" for note in entry["notes"]]
+        for cells in export_rows(entry):
+            rows.append((file, *cells))
+        for note in entry["notes"]:
+            notes.append(f"{file}: {note}")
     title = "## Exported files, compared with PyTorch"
     return [title, "", *_table(("file", *EXPORT_HEADS), rows), *_list(notes)]
 
@@ -231,9 +233,13 @@ def _figures(files: Sequence[str]) -> list[str]:
 
 
 def _widths(report: Mapping[str, Any]) -> list[str]:
-    rows = [(plain(row["name"]), str(row["dense"]), str(row["slim"])) for row in report["groups"]]
-    hints = [f"{hint}\n" for hint in width_hint(report)]
-    return ["## Widths", "", *hints, *_table(("channel group", "dense", "slim"), rows)]
+    rows = []
+    for row in report["groups"]:
+        rows.append((plain(row["name"]), str(row["dense"]), str(row["slim"])))
+    lines = ["## Widths", ""]
+    for hint in width_hint(report):
+        lines += [hint, ""]
+    return [*lines, *_table(("channel group", "dense", "slim"), rows)]
 
 
 def _attributes(found: Mapping[str, Any] | None) -> list[str]:

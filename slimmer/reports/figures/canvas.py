@@ -1,6 +1,6 @@
 """The style of every figure (colours, axes, legends, names of channel groups), and saving it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +72,22 @@ def legend(figure: "Figure", axes: "Sequence[Axes]") -> None:
     )
 
 
+def percent(shares: Iterable[float]) -> list[float]:
+    """The shares in percent.
+
+    >>> percent([0.5, 1])
+    [50.0, 100]
+    """
+    return [100 * share for share in shares]
+
+
 def name_groups(axes: "Axes", names: Sequence[str]) -> None:
     """Label the channel groups at 0, 1, 2, … of the x axis; if there are too many, only every
     second, third, ….
     """
     every = -(-len(names) // LABELS)
     shown = range(0, len(names), every)
-    labels = [shorten(names[place]) for place in shown]
+    labels = list(map(shorten, names[::every]))
     axes.set_xticks(list(shown), labels, rotation=90, fontsize=7)
     axes.set_xlim(-0.7, len(names) - 0.3)
     axes.tick_params(axis="x", length=2)
@@ -91,7 +100,7 @@ def name_groups(axes: "Axes", names: Sequence[str]) -> None:
 
 def names_height(names: Sequence[str]) -> float:
     """The height in inches of the channel groups' labels below the axis."""
-    return 0.06 * max(len(shorten(name)) for name in names)
+    return 0.06 * max(map(len, map(shorten, names)))
 
 
 def shorten(name: str) -> str:

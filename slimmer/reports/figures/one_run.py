@@ -16,6 +16,7 @@ from slimmer.reports.figures.canvas import (
     name_groups,
     names_height,
     new_figure,
+    percent,
     save_all,
     style,
 )
@@ -27,6 +28,7 @@ from slimmer.reports.figures.series import (
     running_mean,
     sparsity,
 )
+from slimmer.reports.rows import column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +64,7 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
     number = sum(last["histogram"])
     bins = len(last["histogram"])
     edges = [place / bins for place in range(bins + 1)]
-    shares = [100 * count / number for count in last["histogram"]]
+    shares = percent(count / number for count in last["histogram"])
     label = f"epoch {round(last['epoch'], 2):g}, at the end"
     axes.bar(
         edges[:-1],
@@ -77,7 +79,7 @@ def masks_figure(events: Sequence[Event]) -> "Figure | None":
     for event, colour, dash in zip(
         earlier, (ORANGE, VERMILION, BLACK), (":", "--", "-"), strict=False
     ):
-        heights = [100 * count / number for count in event["histogram"]]
+        heights = percent(count / number for count in event["histogram"])
         label = f"epoch {round(event['epoch'], 2):g}"
         axes.stairs(heights, edges, color=colour, linestyle=dash, linewidth=1.1, label=label)
     dead = 1 - sum(last["widths"]) / number
@@ -102,9 +104,9 @@ def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
         cost, label, (colour, _) = kind.name, kind.label, style(number)
         epochs, values = sparsity(events, cost)
         end = max(epochs[-1], report["epochs"])
-        percent = [100 * value for value in [*values, values[-1]]]
-        axes.plot([*epochs, end], percent, color=colour, linewidth=1.6, label=label)
-        top = max(top, *percent)
+        heights = percent([*values, values[-1]])
+        axes.plot([*epochs, end], heights, color=colour, linewidth=1.6, label=label)
+        top = max(top, *heights)
         limit = report[cost]["limit_ratio"]
         if limit is not None:
             target = 100 * (1 - limit)
@@ -135,7 +137,7 @@ def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
     slim = f"slim {report['accuracy']['slim']:.2%} at the end"
     above.plot(
         top1.epochs,
-        [100 * v for v in top1.values],
+        percent(top1.values),
         color=BLUE,
         marker=marker,
         ms=4,
@@ -168,9 +170,9 @@ def widths_figure(report: Report) -> "Figure | None":
     groups = report["groups"]
     if not groups:
         return None
-    names = [group["name"] for group in groups]
+    names = column(groups, "name")
     figure, (axes,) = new_figure(3.0 + names_height(names))
-    dense, slim = [group["dense"] for group in groups], [group["slim"] for group in groups]
+    dense, slim = column(groups, "dense"), column(groups, "slim")
     places = range(len(groups))
     share = 1 - sum(slim) / sum(dense)
     axes.bar(places, dense, width=0.8, color=PALE, label=f"dense, {sum(dense):,} channels")

@@ -30,7 +30,12 @@ def over_epochs(events: Sequence[Event], kinds: Sequence[str], key: str) -> Seri
             found[event["step"], kinds.index(event["event"])] = float(event[key])
     pace = _epochs_per_step(events)
     places = sorted(found)
-    return Series([step * pace for step, _ in places], [found[place] for place in places])
+    epochs, values = [], []
+    for place in places:
+        step, _ = place
+        epochs.append(step * pace)
+        values.append(found[place])
+    return Series(epochs, values)
 
 
 def sparsity(events: Sequence[Event], cost: str) -> Series:
@@ -38,7 +43,7 @@ def sparsity(events: Sequence[Event], cost: str) -> Series:
 
     The exact projection at the end adds a second value at the same epoch. Empty without masks.
     """
-    trained = [event for event in events if event["event"] in ("step", "masks")]
+    trained = _of_kind(events, "step", "masks")
     if not any(cost in event for event in trained):
         return Series([], [])
     remains = over_epochs(events, ("step", "masks", "removed"), cost)
@@ -47,19 +52,19 @@ def sparsity(events: Sequence[Event], cost: str) -> Series:
 
 def removal(events: Sequence[Event]) -> float | None:
     """The epoch in which the channels were removed, or None if they have not been removed yet."""
-    steps = [event["step"] for event in events if event["event"] == "removed"]
-    return steps[-1] * _epochs_per_step(events) if steps else None
+    removals = _of_kind(events, "removed")
+    return removals[-1]["step"] * _epochs_per_step(events) if removals else None
 
 
 def mask_moments(events: Sequence[Event], earlier: int = 3) -> list[Event]:
     """Up to `earlier` records of the masks, evenly spaced from the first one, and then the last."""
-    by_step = {event["step"]: event for event in events if event["event"] == "masks"}
+    by_step = {event["step"]: event for event in _of_kind(events, "masks")}
     records = [by_step[step] for step in sorted(by_step)]
     if not records:
         return []
     last = len(records) - 1
-    chosen = sorted({last * number // earlier for number in range(earlier)} - {last})
-    return [*(records[index] for index in chosen), records[last]]
+    chosen = {last * number // earlier for number in range(earlier)} | {last}
+    return [records[index] for index in sorted(chosen)]
 
 
 def running_mean(values: Sequence[float], reach: int) -> list[float]:
@@ -69,6 +74,11 @@ def running_mean(values: Sequence[float], reach: int) -> list[float]:
     [1.5, 3.0, 4.0]
     """
     return [fmean(values[max(0, at - reach) : at + reach + 1]) for at in range(len(values))]
+
+
+def _of_kind(events: Sequence[Event], *kinds: str) -> list[Event]:
+    """The events of these kinds, in order."""
+    return [event for event in events if event["event"] in kinds]
 
 
 def _epochs_per_step(events: Sequence[Event]) -> float:

@@ -13,10 +13,12 @@ from slimmer.reports.figures.canvas import (
     name_groups,
     names_height,
     new_figure,
+    percent,
     save_all,
     style,
 )
 from slimmer.reports.figures.series import Event, Series, sparsity
+from slimmer.reports.rows import column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,15 +46,18 @@ def over_time_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
 
     There is one panel for each cost that a run limits. A target is drawn if all runs share it.
     """
-    masked = {name: run for name, run in named_runs.items() if _masked(run)}
-    numbers = {name: number for number, name in enumerate(named_runs)}
-    reports = [report for _, report in masked.values()]
+    numbers, masked, reports = {}, {}, []
+    for number, (name, (events, report)) in enumerate(named_runs.items()):
+        numbers[name] = number
+        if _masked(events, report):
+            masked[name] = events
+            reports.append(report)
     limited = [kind for kind in costs_in(*reports) if _limits(kind, reports) != {None}]
     if not limited:
         return None
     figure, panels = new_figure(3.8, columns=len(limited))
     for axes, kind in zip(panels, limited, strict=True):
-        for name, (events, _) in masked.items():
+        for name, events in masked.items():
             # A run keeps its colour in both figures, whether or not the others had masks.
             _plot_sparsity(axes, sparsity(events, kind.name), numbers[name], name)
         first, *others = _limits(kind, reports)
@@ -69,13 +74,12 @@ def over_time_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
 
 def _plot_sparsity(axes: "Axes", found: Series, number: int, name: str) -> None:
     colour, dash = style(number)
-    percent = [100 * value for value in found.values]
-    axes.plot(found.epochs, percent, color=colour, linestyle=dash, linewidth=1.6, label=name)
+    shown = percent(found.values)
+    axes.plot(found.epochs, shown, color=colour, linestyle=dash, linewidth=1.6, label=name)
 
 
-def _masked(run: Recorded) -> bool:
+def _masked(events: Sequence[Event], report: Mapping[str, Any]) -> bool:
     """Whether a run trained masks."""
-    events, report = run
     return any(sparsity(events, kind.name).epochs for kind in costs_in(report))
 
 
@@ -96,14 +100,13 @@ def by_group_figure(named_runs: Mapping[str, Recorded]) -> "Figure | None":
     figure, panels = new_figure(height, rows=len(named_runs))
     for number, (name, (_, report)) in enumerate(named_runs.items()):
         axes, (colour, _) = panels[number], style(number)
-        removed = [100 * (1 - group["slim"] / group["dense"]) for group in report["groups"]]
+        removed = percent(1 - group["slim"] / group["dense"] for group in report["groups"])
         axes.bar(range(len(removed)), [100] * len(removed), width=0.8, color=PALE, alpha=0.35)
         axes.bar(range(len(removed)), removed, width=0.8, color=colour)
-        kinds = costs_in(report)
-        sparsities = ", ".join(
-            f"{kind.label} {report[kind.name]['sparsity']:.1%}" for kind in kinds
-        )
-        axes.set_title(f"{name}  ({sparsities})", loc="left", fontsize=9)
+        sparsities = []
+        for kind in costs_in(report):
+            sparsities.append(f"{kind.label} {report[kind.name]['sparsity']:.1%}")
+        axes.set_title(f"{name}  ({', '.join(sparsities)})", loc="left", fontsize=9)
         axes.set_ylim(0, 100)
         axes.set_yticks([0, 50, 100])
         axes.set_ylabel("removed, %", fontsize=9)
@@ -124,4 +127,5 @@ def _common_groups(named_runs: Mapping[str, Recorded]) -> list[tuple[str, int]]:
 
 
 def _groups(report: Mapping[str, Any]) -> list[tuple[str, int]]:
-    return [(group["name"], group["dense"]) for group in report["groups"]]
+    groups = report["groups"]
+    return list(zip(column(groups, "name"), column(groups, "dense"), strict=True))

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from slimmer.recipe.keys import label
-from slimmer.reports.figures.canvas import GREY, legend, new_figure, save, style
+from slimmer.reports.figures.canvas import GREY, legend, new_figure, percent, save, style
+from slimmer.reports.rows import column
 
 MARKERS = "osD^vPX*"
 # The x axis covers at least this many percent of the FLOPs. Otherwise small differences between
@@ -37,10 +38,11 @@ def draw_tradeoff(comparison: Mapping[str, Any], path: Path) -> Path:
     for number, (name, rows) in enumerate(lines.items()):
         colour, dashes = style(number)
         ordered = sorted(rows, key=lambda row: row["flops"]["ratio"]["mean"])
+        slim = column(column(ordered, "accuracy"), "slim")
         axes.errorbar(
-            [100 * row["flops"]["ratio"]["mean"] for row in ordered],
-            [100 * row["accuracy"]["slim"]["mean"] for row in ordered],
-            yerr=[100 * (row["accuracy"]["slim"]["std"] or 0) for row in ordered],
+            percent(row["flops"]["ratio"]["mean"] for row in ordered),
+            percent(accuracy["mean"] for accuracy in slim),
+            yerr=percent(accuracy["std"] or 0 for accuracy in slim),
             label=name,
             marker=MARKERS[number % len(MARKERS)],
             color=colour,
