@@ -86,7 +86,7 @@ def closed_form(
     linear = (factor * rest[second]) @ members[first] + (factor * rest[first]) @ members[second]
     kept = constant + float((factor * rest[first] * rest[second]).sum())
     form = Quadratic(products + products.T, linear, kept)
-    full = torch.tensor([group.size for group in graph.groups], dtype=torch.float64)
+    full = torch.tensor(graph.widths, dtype=torch.float64)
     return ClosedForm(name, form, round(float(form.value(full))))
 
 
@@ -103,7 +103,7 @@ def _axes(graph: ChannelGraph, terms: Sequence[Term]) -> tuple[Tensor, Tensor, d
         for part in group.slices:
             if part.axis in rows:
                 members[rows[part.axis], column] = part.multiplicity
-    full = torch.tensor([group.size for group in graph.groups], dtype=torch.float64)
+    full = torch.tensor(graph.widths, dtype=torch.float64)
     sizes = dict(graph.sizes)
     dense = torch.tensor([*(sizes[axis] for axis in rows), 1], dtype=torch.float64)
     return members, dense - members @ full, rows

@@ -1,6 +1,6 @@
 """The channel graph as data: names, axes and index maps, without modules."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -34,9 +34,9 @@ class ChannelSlice:
         """
         return len(self.index[0])
 
-    def positions(self, units: Iterator[int] | tuple[int, ...]) -> list[int]:
+    def positions(self, units: Iterable[int]) -> list[int]:
         """The positions of `units` on the axis, ascending."""
-        return sorted(chain.from_iterable(self.index[unit] for unit in units))
+        return sorted(chain.from_iterable(map(self.index.__getitem__, units)))
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class ChannelGroup:
     name: str
     size: int
     slices: tuple[ChannelSlice, ...]
+
+    @property
+    def axes(self) -> dict[Axis, int]:
+        """The axes that hold channels of the group, and how many channels of it each holds."""
+        return {part.axis: sum(map(len, part.index)) for part in self.slices}
 
 
 @dataclass(frozen=True)
@@ -125,14 +130,21 @@ class Attribute:
         >>> Attribute("block", "width", 16, ((("conv", 1),), (("other", 1),))).becomes({"conv": 5})
         [11, 16]
         """
-        known = {slim_width(self.value, way, gone) for way in self.widths if way is not None}
-        unknown: list[int | None] = [None] if None in self.widths else []
+        unknown: list[int | None] = []
+        known = set()
+        for way in dict.fromkeys(self.widths):
+            if way is None:
+                unknown.append(None)
+            else:
+                known.add(slim_width(self.value, way, gone))
         return [*unknown, *sorted(known)]
 
 
 def slim_width(dense: int, way: Width, gone: Mapping[str, int]) -> int:
     """What is left of a width of `dense` channels after `gone` units of each group are removed."""
-    return dense - sum(positions * gone.get(group, 0) for group, positions in way)
+    for group, positions in way:
+        dense -= positions * gone.get(group, 0)
+    return dense
 
 
 @dataclass(frozen=True)
@@ -164,4 +176,18 @@ class ChannelGraph:
     @property
     def units(self) -> int:
         """The number of units in all groups."""
-        return sum(group.size for group in self.groups)
+        return sum(self.widths)
+
+    @property
+    def widths(self) -> list[int]:
+        """The number of units in each group: the widths of the dense network."""
+        return [group.size for group in self.groups]
+
+    def producers(self, layers: Collection[str]) -> dict[str, ChannelGroup]:
+        """The groups that contain outputs of these layers, by name, in the order of the graph."""
+        axes = {layer.out_axis for layer in self.layers if layer.name in layers}
+        found = {}
+        for group in self.groups:
+            if not axes.isdisjoint(group.axes):
+                found[group.name] = group
+        return found

@@ -10,7 +10,7 @@ from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 from torch.fx import Graph, Node
 
 from slimmer.graph.foldable import Finder, behind
-from slimmer.graph.nodes import is_check
+from slimmer.graph.nodes import by_name, is_check
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +65,21 @@ def fold_(model: nn.Module, merged: Graph, evaluated: Any) -> Folding:
     weights = Finder(model, merged, evaluated).find()
     graph = Graph()
     copies: dict[Node, Node] = {}
-    taken = frozenset[Node]().union(*(weight.nodes for weight in weights.values()))
+    taken: set[Node] = set()
+    for weight in weights.values():
+        taken |= weight.nodes
     for node in merged.nodes:
         if node in taken:
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output({name: copies[weight.ends[0]] for name, weight in weights.items()})
-    known = {node.name: node for node in evaluated.graph.nodes}
+    known = by_name(evaluated.graph.nodes)
     for name, weight in weights.items():
         with merged.inserting_before(next(iter(merged.nodes))):
             _replace_(merged, weight.ends, merged.create_node("get_attr", name))
         _store_(evaluated, [known[end.meta["name"]] for end in weight.ends], name)
-    own = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
-    folding = Folding(graph, {name: weight.leaves & own for name, weight in weights.items()})
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    reads = {name: weight.leaves.intersection(own) for name, weight in weights.items()}
+    folding = Folding(graph, reads)
     # Nodes that still read a folded parameter only ask for its type or device.
     for node in merged.nodes:
         if node.op == "get_attr" and node.target in folding.gone:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.nn.modules.conv import _ConvNd
 
+from slimmer.graph.labels import long_dims
 from slimmer.graph.names import read_names
-from slimmer.graph.nodes import argument, module_of, shape_of
+from slimmer.graph.nodes import argument, by_name, module_of, shape_of
 from slimmer.graph.ops import convolution, linear
 from slimmer.graph.ops.computed import AS_IT_IS, SCALES
 from slimmer.graph.ops.movement import MOVES, RESHAPES
@@ -41,7 +42,7 @@ class Finder:
 
     def __init__(self, model: nn.Module, merged: Graph, evaluated: Any) -> None:
         self.merged = merged
-        self.evaluated = {node.name: node for node in evaluated.graph.nodes}
+        self.evaluated = by_name(evaluated.graph.nodes)
         self.tensors = dict((*model.named_parameters(), *model.named_buffers()))
         constants = evaluated.constants.items()
         self.constants = {name for name, value in constants if isinstance(value, Tensor)}
@@ -76,7 +77,7 @@ class Finder:
             if node.op == "get_attr":
                 known = node.target in self.tensors or node.target in self.constants
             else:
-                known = _is_pure(node) and all(other in values for other in node.all_input_nodes)
+                known = _is_pure(node) and values.keys() >= {*node.all_input_nodes}
             if known:
                 inputs = torch.fx.map_arg(
                     (node.args, node.kwargs), lambda other: f"%{values[other]}"
@@ -93,9 +94,11 @@ class Finder:
         if isinstance(self.modules.get(path), (_ConvNd, nn.Linear)):
             return f"{path}.weight".removeprefix(".")
         nodes = behind([layer.args[1]])  # type: ignore[list-item]
-        leaves = [str(node.target) for node in self.merged.nodes if node in nodes]
-        tensors = [name for name in leaves if name in self.tensors]
-        largest = max(tensors, key=lambda name: self.tensors[name].numel(), default="")
+        largest, most = "", 0
+        for node in self.merged.nodes:
+            name = str(node.target)
+            if node in nodes and name in self.tensors and self.tensors[name].numel() > most:
+                largest, most = name, self.tensors[name].numel()
         return re.sub(r"\.parametrizations\.(\w+)\.original\d*$", r".\1", largest)
 
     def _can_fold(self, name: str, weight: Weight) -> bool:
@@ -135,7 +138,7 @@ class Finder:
         scale = twin.args[1]
         if not isinstance(scale, Node):
             return False
-        return sum(size > 1 for size in shape_of(scale)) > 1
+        return len(long_dims(shape_of(scale))) > 1
 
 
 def _weight(ends: Sequence[Node]) -> Weight:

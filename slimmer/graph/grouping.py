@@ -3,6 +3,7 @@ a group.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -74,9 +75,12 @@ def _way(units: np.ndarray, group_of: dict[int, ChannelGroup]) -> Width | None:
             group = group_of[unit]
             times.setdefault(group.name, []).append(number)
             sizes[group.name] = group.size
-    if any(len(of) < sizes[name] or len(set(of)) > 1 for name, of in times.items()):
-        return None
-    return tuple((name, of[0]) for name, of in times.items())
+    way = []
+    for name, of in times.items():
+        if len(of) < sizes[name] or len(set(of)) > 1:
+            return None
+        way.append((name, of[0]))
+    return tuple(way)
 
 
 def _streams(
@@ -88,7 +92,7 @@ def _streams(
     """The groups whose activations were added to one another."""
     summed: set[int] = set()
     for labels in walk.summed:
-        summed.update(int(component[label]) for label in distinct(labels))
+        summed.update(component[distinct(labels)].tolist())
     streams = set()
     for group in groups:
         part = group.slices[0]
@@ -110,7 +114,10 @@ def _operations(walk: Walk) -> tuple[Operation, ...]:
     for operation in walk.operations:
         alike = replace(operation, volume=0)
         volumes[alike] = volumes.get(alike, 0) + operation.volume
-    return tuple(replace(operation, volume=total) for operation, total in volumes.items())
+    found = []
+    for operation, total in volumes.items():
+        found.append(replace(operation, volume=total))
+    return tuple(found)
 
 
 def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[ChannelGroup, ...]:
@@ -119,12 +126,11 @@ def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[Channe
     The table has a row for each position of each axis. After sorting, the rows of a unit are next
     to one another, axis by axis.
     """
-    order = list(axes)
-    unit = np.concatenate([np.zeros(0, dtype=np.int64), *axes.values()])
-    axis = np.repeat(np.arange(len(order)), [len(units) for units in axes.values()])
-    position = np.concatenate(
-        [np.zeros(0, dtype=np.int64), *(np.arange(len(units)) for units in axes.values())]
-    )
+    order, sizes = list(axes), list(map(len, axes.values()))
+    none = np.zeros(0, dtype=np.int64)
+    unit = np.concatenate([none, *axes.values()])
+    axis = np.repeat(np.arange(len(order)), sizes)
+    position = np.concatenate([none, *map(np.arange, sizes)])
     free = ~np.isin(unit, np.fromiter(fixed, dtype=np.int64, count=len(fixed)))
     unit, axis, position = unit[free], axis[free], position[free]
     by_unit = np.argsort(unit, kind="stable")
@@ -141,20 +147,23 @@ def _groups(axes: dict[Axis, np.ndarray], fixed: frozenset[int]) -> tuple[Channe
         touched = np.frombuffer(key, dtype=axis.dtype)
         rows = position[starts[numbers][:, None] + np.arange(len(touched))]
         _, begins = np.unique(touched, return_index=True)
-        slices = tuple(
-            ChannelSlice(order[touched[begin]], tuple(map(tuple, part.tolist())))
-            for begin, part in zip(begins.tolist(), np.split(rows, begins[1:], axis=1), strict=True)
-        )
-        groups.append(ChannelGroup(_name(slices, names), len(numbers), slices))
+        slices = []
+        for begin, part in zip(begins.tolist(), np.split(rows, begins[1:], axis=1), strict=True):
+            index = tuple(map(tuple, part.tolist()))
+            slices.append(ChannelSlice(order[touched[begin]], index))
+        groups.append(ChannelGroup(_name(slices, names), len(numbers), tuple(slices)))
     return tuple(groups)
 
 
-def _name(slices: tuple[ChannelSlice, ...], taken: dict[str, int]) -> str:
+def _name(slices: Sequence[ChannelSlice], taken: dict[str, int]) -> str:
     """The name of the first layer that a group's channels belong to; the second group of that layer
     is called layer#2.
     """
-    stored = [part.axis.tensor for part in slices if not part.axis.tensor.startswith("@")]
-    first = (stored or [slices[0].axis.tensor])[0]
+    first = slices[0].axis.tensor
+    for part in slices:
+        if not part.axis.tensor.startswith("@"):
+            first = part.axis.tensor
+            break
     holder, _, parametrised = first.partition(".parametrizations.")
     base = holder if parametrised else first.rpartition(".")[0] or first
     taken[base] = taken.get(base, 0) + 1
@@ -170,7 +179,6 @@ def _fixed(walk: Walk, axes: dict[Axis, np.ndarray], reasons: dict[int, str]) ->
         for unit in units.tolist():
             if unit in reasons:
                 counted[reasons[unit]] = counted.get(reasons[unit], 0) + 1
-        rows += [
-            Fixed(layer.name, number, len(units), reason) for reason, number in counted.items()
-        ]
+        for reason, number in counted.items():
+            rows.append(Fixed(layer.name, number, len(units), reason))
     return tuple(rows)

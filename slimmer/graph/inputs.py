@@ -82,8 +82,12 @@ def several_images(model: nn.Module, example: tuple[Any, ...]) -> tuple[Any, ...
             one, two = tensors_in(network(*example)), tensors_in(network(*twice))
     except Exception:  # noqa: BLE001 - whatever the user's own code raises
         return example
-    longer = [(2 * len(each), *each.shape[1:]) if each.dim() else () for each in one]
-    return twice if one and longer == [tuple(each.shape) for each in two] else example
+    return twice if one and list(map(_doubled, one)) == [each.shape for each in two] else example
+
+
+def _doubled(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of a tensor with twice the length along its first axis."""
+    return (2 * len(tensor), *tensor.shape[1:]) if tensor.dim() else ()
 
 
 def own_inputs(model: nn.Module) -> Inputs | None:
@@ -97,10 +101,11 @@ def own_inputs(model: nn.Module) -> Inputs | None:
         ModelError: the attribute is something else, or a tensor in it is empty.
     """
     own = getattr(model, "example_inputs", None)
-    empty = next((tensor for tensor in tensors_in(own) if not tensor.numel()), None)
-    if empty is not None:
-        found = f"its example_inputs contain an empty tensor, {_size(empty.shape)}"
-        raise ModelError(type(model).__name__, found, "give real inputs, such as a batch of two")
+    for tensor in tensors_in(own):
+        if not tensor.numel():
+            found = f"its example_inputs contain an empty tensor, {_size(tensor.shape)}"
+            right = "give real inputs, such as a batch of two"
+            raise ModelError(type(model).__name__, found, right)
     if own is None or (isinstance(own, (list, tuple, Mapping)) and len(own)):
         return tuple(own) if isinstance(own, list) else own
     if isinstance(own, Tensor):
@@ -151,9 +156,8 @@ def _arguments(
         raise ModelError(
             type(model).__name__, f"its forward does not take {given}: {error}", right
         ) from error
-    alone = [name for name in kwargs if name in bound.kwargs]
-    if alone:
-        names = ", ".join(map(repr, alone))
+    if bound.kwargs:
+        names = ", ".join(map(repr, filter(bound.kwargs.__contains__, kwargs)))
         found = f"its forward takes {names} as keyword-only arguments, which would not be traced"
         raise ModelError(type(model).__name__, found, ORDER)
     bound.apply_defaults()
@@ -164,9 +168,10 @@ def _first(model: nn.Module) -> Tensor:
     """The parameter whose type and device the inputs get: the first one of floating point, since
     complex ones do not meet the inputs directly.
     """
-    parameters = list(model.parameters())
-    real = [each for each in parameters if each.is_floating_point()]
-    return [*real, *parameters, torch.zeros(())][0]
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            return parameter
+    return next(model.parameters(), torch.zeros(()))
 
 
 def _like(value: Any, parameter: Tensor) -> Any:

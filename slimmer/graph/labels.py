@@ -4,7 +4,9 @@ A label tensor has the shape of the activation that it describes. Axes along whi
 vary have stride 0, so a label tensor needs memory only for its channels.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,19 +53,34 @@ def along(labels: Tensor, dim: int) -> Tensor | None:
     """The labels along `dim` (1-D), or None if they vary along another axis too."""
     small = reduced(labels)
     dim %= labels.dim()
-    if any(size > 1 for other, size in enumerate(small.shape) if other != dim):
+    if not {dim}.issuperset(long_dims(small.shape)):
         return None
     return small.reshape(-1).expand(labels.shape[dim]).contiguous()
 
 
 def distinct(labels: Tensor) -> list[int]:
     """The different labels, ascending."""
-    return [int(label) for label in np.unique(reduced(labels).numpy())]
+    found: list[int] = np.unique(reduced(labels).numpy()).tolist()
+    return found
 
 
 def varying_dims(labels: Tensor) -> list[int]:
     """The axes along which the labels vary."""
-    return [dim for dim, size in enumerate(reduced(labels).shape) if size > 1]
+    return long_dims(reduced(labels).shape)
+
+
+def long_dims(shape: Iterable[int]) -> list[int]:
+    """The axes that are longer than 1.
+
+    >>> long_dims((1, 8, 1, 3))
+    [1, 3]
+    """
+    return [dim for dim, size in enumerate(shape) if size > 1]
+
+
+def tensors_among(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among `values`; for an operation's operands, these are their labels."""
+    return [value for value in values if isinstance(value, Tensor)]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import filterfalse
 from typing import Any
 
 import torch
@@ -67,8 +68,8 @@ class _Merge(Comparison):
 
     def walk(self, evaluated: Sequence[Node], trained: Sequence[Node]) -> None:
         """Merge the operations, pair by pair."""
-        ahead = [e for e in evaluated if not is_size(e)]
-        still = {self.path(e) for e in ahead}
+        ahead = list(filterfalse(is_size, evaluated))
+        still = set(map(self.path, ahead))
         done: set[Node] = set()
         at = 0
         for number, t in enumerate(trained):
@@ -105,8 +106,10 @@ class _Merge(Comparison):
         call of its class.
         """
         if is_dataclass(answer) and not isinstance(answer, type):
-            names = [each.name for each in fields(answer) if each.init]
-            held = {name: self.written(getattr(answer, name)) for name in names}
+            held = {}
+            for each in fields(answer):
+                if each.init:
+                    held[each.name] = self.written(getattr(answer, each.name))
             return self.graph.call_function(type(answer), kwargs=held)
         if type(answer) in (list, tuple):
             return type(answer)(map(self.written, answer))
@@ -164,7 +167,7 @@ class _Merge(Comparison):
         run = self._run_of(path, following)
         entering: set[Node] = set()
         for other in run:
-            entering |= {value for value in other.all_input_nodes if not is_size(value)}
+            entering.update(filterfalse(is_size, other.all_input_nodes))
         entering -= run
         leaving = [other for other in run if not run.issuperset(other.users)]
         one_in_one_out = len(entering) == len(leaving) == 1 and entering.issubset(self.made)
@@ -198,8 +201,8 @@ class _Merge(Comparison):
 
     def _lost(self, following: Sequence[Node], still: set[str]) -> str:
         """The modules that only training runs, four at most, by name."""
-        names = dict.fromkeys(map(self.path, following))
-        lost = [name for name in names if name and name not in still]
+        paths = dict.fromkeys(map(self.path, following))
+        lost = [path for path in paths if path and path not in still]
         inside = tuple(f"{name}." for name in lost)
         outermost = [name for name in lost if not name.startswith(inside)]
         return ", ".join(outermost[:4])

@@ -22,13 +22,19 @@ def stored_names(program: Any, again: dict[str, str]) -> dict[str, str]:
     """
     signature = program.graph_signature
     own = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    own = {node: again.get(name, name) for node, name in own.items()}
+    for node, name in own.items():
+        own[node] = again.get(name, name)
     return {**own, **signature.inputs_to_lifted_tensor_constants}
 
 
 def calls(nodes: Iterable[Node]) -> list[Node]:
     """The operations among `nodes`, without the checks that tracing added."""
     return [node for node in nodes if node.op == "call_function" and not is_check(node)]
+
+
+def by_name(nodes: Iterable[Node]) -> dict[str, Any]:
+    """The nodes by their names."""
+    return {node.name: node for node in nodes}
 
 
 def is_check(node: Node) -> bool:
@@ -59,7 +65,7 @@ def shape_of(node: Node) -> tuple[int, ...]:
     value = node.meta["val"]
     if isinstance(value, (list, tuple)):
         value = value[0]
-    return tuple(int(size) for size in value.shape)
+    return tuple(map(int, value.shape))
 
 
 def module_of(node: Node) -> str:
@@ -77,10 +83,12 @@ def source_of(node: Node) -> str:
     """
     trace = node.meta.get("stack_trace") or ""
     frames = re.findall(r'File "([^"]+)", line (\d+)', trace)
-    own = [frame for frame in frames if not frame[0].startswith(TORCH)] or frames
-    if not own:
+    if not frames:
         return "unknown line"
-    path, line = own[-1]
+    path, line = frames[-1]
+    for file, number in frames:
+        if not file.startswith(TORCH):
+            path, line = file, number
     return f"{'/'.join(path.split('/')[-2:])}:{line}"
 
 

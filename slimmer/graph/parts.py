@@ -2,7 +2,7 @@
 call of the whole network.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Number
@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Captured
+from slimmer.graph.labels import tensors_among
 from slimmer.graph.program import evaluating, export_program, place_of
 from slimmer.models.copying import duplicate
 from slimmer.registry import hint
@@ -45,8 +46,9 @@ class Parts(nn.Module):
     def __init__(self, model: nn.Module, calls: Sequence[Call]) -> None:
         super().__init__()
         self._calls = tuple(calls)
-        for path in dict.fromkeys(call.path for call in calls):
-            _hold_(self, path, model.get_submodule(path))
+        parts = {call.path: model.get_submodule(call.path) for call in calls}
+        for path, module in parts.items():
+            _hold_(self, path, module)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The tensors (of any shapes) that the calls return, call by call."""
@@ -73,10 +75,12 @@ def _tensors(path: str, answer: Any) -> list[Tensor]:
     can't be seen.
     """
     leaves = tree_leaves(answer)
-    odd = [leaf for leaf in leaves if not isinstance(leaf, KNOWN)]
-    if odd:
-        raise TypeError(f"{path} returns a {type(odd[0]).__name__}, whose contents can't be traced")
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    for leaf in leaves:
+        if not isinstance(leaf, KNOWN):
+            raise TypeError(
+                f"{path} returns a {type(leaf).__name__}, whose contents can't be traced"
+            )
+    return tensors_among(leaves)
 
 
 def capture(
@@ -99,8 +103,8 @@ def capture(
     tensors: list[Tensor] = []
 
     def record(path: str, given: Any) -> None:
-        leaves = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
-        tensors.extend(leaf.detach().clone() for leaf in leaves)
+        for tensor in tensors_among(tree_leaves(given)):
+            tensors.append(tensor.detach().clone())
         calls.append(Call(path, tree_map_only(Tensor, lambda _: Tensor, given)))
 
     with evaluating(network), torch.no_grad(), _listening(network, names, record):
@@ -133,7 +137,7 @@ def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterato
 
     known: set[nn.Module] = set()  # a module may be registered in two places
     for path, module in network.named_modules(remove_duplicate=False):
-        if not any(is_inside(path, name) for name in names):
+        if not is_inside_any(path, names):
             continue
         if isinstance(module, ScriptModule) or module in known:
             continue
@@ -157,12 +161,16 @@ def is_inside(path: str, name: str) -> bool:
     return path == name or path.startswith(f"{name}.")
 
 
+def is_inside_any(path: str, names: Iterable[str]) -> bool:
+    """Whether `path` is one of the modules `names` or a module inside one."""
+    return any(is_inside(path, name) for name in names)
+
+
 def _check_name(model: nn.Module, name: str) -> None:
-    known = [path for path, _ in model.named_modules() if path]
-    if name not in known:
-        similar = [path for path, _ in model.named_children()]
-        if "." in name:
-            similar = [path for path in known if path.count(".") < 2]
+    known = dict(model.named_modules())
+    if not name or name not in known:
+        deepest = 1 if "." in name else 0
+        similar = [path for path in known if path and path.count(".") <= deepest]
         right = hint(name, similar)
         raise ModelError(f"{SETTING} {name!r}", "the network has no module of that name", right)
 
@@ -181,7 +189,9 @@ def _check_calls(
             )
     owners: list[str] = []
     for call in calls:
-        owners += [call.path for leaf in tree_leaves(call.given) if leaf is Tensor]
+        for leaf in tree_leaves(call.given):
+            if leaf is Tensor:
+                owners.append(call.path)
     for owner, tensor in zip(owners, tensors, strict=True):
         if not tensor.numel():
             found = f"{owner} gets an empty tensor, {'x'.join(map(str, tensor.shape))}"
@@ -197,8 +207,7 @@ def _check_own(model: nn.Module, paths: Sequence[str]) -> None:
     inside: dict[int, str] = {}
     outside: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        is_own = any(is_inside(name, path) for path in paths)
-        place = inside if is_own else outside
+        place = inside if is_inside_any(name, paths) else outside
         place[id(parameter)] = name
     for key, name in inside.items():
         if key not in outside:
@@ -219,8 +228,10 @@ def traceable(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
         if _can_be_traced(model, args, name):
             found.append(name)
             continue
-        inner = [f"{name}.{path}" for path, _ in child.named_children()]
-        found += [path for path in inner if _can_be_traced(model, args, path)]
+        for path, _ in child.named_children():
+            inner = f"{name}.{path}"
+            if _can_be_traced(model, args, inner):
+                found.append(inner)
     return found
 
 

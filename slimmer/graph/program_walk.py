@@ -9,6 +9,7 @@ import torch
 from torch import SymInt, Tensor
 from torch.fx import Node
 
+from slimmer.graph.labels import tensors_among
 from slimmer.graph.names import Names
 from slimmer.graph.nodes import shape_of
 from slimmer.graph.ops import HANDLERS, READS_WEIGHTS
@@ -31,7 +32,8 @@ def follow(walk: Walk, names: Names, program: Any) -> None:
     signature = program.graph_signature
     entering = frozenset(signature.user_inputs)  # a property that is computed at every access
     stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    stored = {node: names.tensors.get(name, name) for node, name in stored.items()}
+    for placeholder, name in stored.items():
+        stored[placeholder] = names.tensors.get(name, name)
     for node in program.graph.find_nodes(op="placeholder"):
         values[node] = _placeholder(walk, node, stored, entering)
         if node.name not in entering:
@@ -99,7 +101,7 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) 
     if args and isinstance(args[0], Stored) and name not in WEIGHT_NORMS:
         # The parameter is reshaped or scaled before any activation meets it.
         args = tuple(stored_value(walk, value, node) for value in args)
-        entering += [value for value in args if isinstance(value, Tensor)]
+        entering += tensors_among(args)
     handler = _handler_of(walk, name, args, bool(entering), of_parameters)
     if handler is not None:
         try:
@@ -142,9 +144,7 @@ def _unknown(walk: Walk, node: Node, entering: Sequence[Any], why: str) -> Any:
     val = node.meta.get("val")
     several = isinstance(val, SEVERAL)
     outputs: Any = val if several else [val]
-    shapes = [
-        tuple(int(size) for size in part.shape) for part in outputs if isinstance(part, Tensor)
-    ]
+    shapes = [tuple(map(int, part.shape)) for part in tensors_among(outputs)]
     if not shapes:
         return int(val) if isinstance(val, SymInt) else val  # an open batch size: as traced
     if entering:
@@ -162,7 +162,7 @@ def _tensors(args: Any, values: dict[Node, Any]) -> Iterator[Tensor]:
     def visit(other: Node) -> Node:
         value = values[other]
         parts = value if isinstance(value, SEVERAL) else [value]
-        found.extend(part for part in parts if isinstance(part, Tensor))
+        found.extend(tensors_among(parts))
         return other
 
     torch.fx.map_arg(args, visit)

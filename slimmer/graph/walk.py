@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer, Operation
-from slimmer.graph.labels import LabelBook, along, spread
+from slimmer.graph.labels import LabelBook, along, long_dims, spread
 from slimmer.graph.nodes import describe, module_of, shape_of
 
 VARYING = "channels spread over more than one axis"
@@ -177,7 +177,7 @@ class Walk:
             return value.rows
         if not isinstance(value, Stored):
             return None
-        long = [dim for dim, size in enumerate(value.shape) if size > 1]
+        long = long_dims(value.shape)
         if not long:
             return None
         if len(long) > 1:

@@ -32,7 +32,7 @@ class MethodSetup(Generic[Options]):
 
     def metrics(self) -> list[Metric]:
         """The costs of the budgets as functions of masks."""
-        sizes = tuple(group.size for group in self.graph.groups)
+        sizes = tuple(self.graph.widths)
         return [Metric(budget.cost, sizes) for budget in self.budgets]
 
 

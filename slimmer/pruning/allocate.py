@@ -36,17 +36,16 @@ def check_reachable(
     ranges = [(budget, *reachable(budget.cost, graph, limits)) for budget in budgets]
     if all(least <= budget.limit for budget, least, _ in ranges):
         return
-    asked = " and ".join(
-        f"{b.cost.name} at most {b.limit:,.0f} ({b.ratio:.1%} of dense)" for b in budgets
-    )
-    reach = "; ".join(
-        f"{b.cost.name} {least:,} to {most:,} ({least / most:.1%} to 100 %)"
-        for b, least, most in ranges
-    )
+    asked, reach = [], []
+    for budget, least, most in ranges:
+        name = budget.cost.name
+        asked.append(f"{name} at most {budget.limit:,.0f} ({budget.ratio:.1%} of dense)")
+        reach.append(f"{name} {least:,} to {most:,} ({least / most:.1%} to 100 %)")
     held = "; `slimmer inspect` shows why the rest can't be pruned"
     if settings:
         held = f", with {', '.join(settings)}"
-    raise BudgetError("budget", f"{asked} can't be met", f"reachable: {reach}{held}")
+    found = f"{' and '.join(asked)} can't be met"
+    raise BudgetError("budget", found, f"reachable: {'; '.join(reach)}{held}")
 
 
 def allocate(

@@ -4,6 +4,7 @@ bisection.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from slimmer.graph import ChannelGraph, ChannelGroup, is_inside
 from slimmer.pruning.plan import Plan, make_plan
@@ -34,7 +35,8 @@ def at_fault(
     """
     if not suspects:
         return {}
-    plan = make_plan(graph, {group.name: kept_units(group.size) for group in suspects})
+    kept = {group.name: kept_units(group.size) for group in suspects}
+    plan = make_plan(graph, kept)
     fault = differ(plan)
     if fault is None:
         return {}
@@ -54,14 +56,14 @@ def _near(suspects: Sequence[ChannelGroup], module: str) -> list[ChannelGroup]:
     of them is in it.
     """
     while module:
-        inside = [_share(group, module) for group in suspects]
-        if any(inside):
-            near = [(share, group) for share, group in zip(inside, suspects, strict=True) if share]
-            return [group for _, group in sorted(near, key=lambda pair: -pair[0])]
+        near = [group for group in suspects if _share(group, module)]
+        if near:
+            return sorted(near, key=partial(_share, module=module), reverse=True)
         module = module.rpartition(".")[0]
     return []
 
 
 def _share(group: ChannelGroup, module: str) -> float:
     """The share of a group's slices that are in a module."""
-    return sum(is_inside(part.axis.tensor, module) for part in group.slices) / len(group.slices)
+    inside = [part for part in group.slices if is_inside(part.axis.tensor, module)]
+    return len(inside) / len(group.slices)

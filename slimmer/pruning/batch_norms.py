@@ -53,8 +53,8 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 def _tracking(model: nn.Module) -> list[_BatchNorm]:
     """The batch norms that have running statistics."""
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
+    found = []
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            found.append(module)
+    return found

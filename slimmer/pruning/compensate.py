@@ -36,23 +36,24 @@ def compensate_(
     (2017), with the regression over the channels at a position instead of whole receptive fields.
     """
     removed = plan.removed()
-    readers = {layer.in_axis: layer for layer in graph.layers if layer.in_axis in removed}
-    weights = {axis: model.get_parameter(axis.tensor) for axis in readers}
     moments: dict[Axis, Tensor] = {}
-    watched = {
-        (weight, axis.dim): axis
-        for axis, weight in weights.items()
-        if weight.shape[axis.dim] <= WIDEST
-    }
+    watched: dict[tuple[nn.Parameter, int], Axis] = {}
+    for layer in graph.layers:
+        axis = layer.in_axis
+        if axis is None or axis not in removed:
+            continue
+        weight = model.get_parameter(axis.tensor)
+        if weight.shape[axis.dim] <= WIDEST:
+            watched[weight, axis.dim] = axis
     device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
         with _Watch(watched, moments):
             for batch in images:
                 model(batch.to(device))
-        for axis in readers:
+        for (weight, dim), axis in watched.items():
             if axis in moments:
-                weight = weights[axis].movedim(axis.dim, 1)  # a view, outputs first
-                _fold_prediction_(weight, moments[axis], removed[axis])
+                entering_second = weight.movedim(dim, 1)  # a view, outputs first
+                _fold_prediction_(entering_second, moments[axis], removed[axis])
 
 
 class _Watch(TorchFunctionMode):

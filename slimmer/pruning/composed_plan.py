@@ -27,7 +27,7 @@ def compose(first: Plan, second: Plan) -> Plan:
     for place, group in enumerate(first.groups):
         for unit in first.keep[place]:
             units[_held(group, unit)] = (place, unit)
-    groups, keep = list(first.groups), [set(kept) for kept in first.keep]
+    groups, keep = list(first.groups), list(map(set, first.keep))
     for group, kept in zip(second.groups, second.keep, strict=True):
         moved = _moved(group, gone)
         held = [units.get(_held(moved, unit)) for unit in range(group.size)]
@@ -41,7 +41,7 @@ def compose(first: Plan, second: Plan) -> Plan:
     attributes = {**dict(first.attributes), **dict(second.attributes)}
     return Plan(
         tuple(groups),
-        tuple(tuple(sorted(each)) for each in keep),
+        tuple(map(tuple, map(sorted, keep))),
         tuple(sorted(attributes.items())),
     )
 
@@ -60,8 +60,10 @@ def _moved(group: ChannelGroup, gone: Mapping[Axis, Sequence[int]]) -> ChannelGr
         out = set(gone.get(part.axis, ()))
         size = 1 + max(chain.from_iterable(part.index)) + len(out)
         stay = [position for position in range(size) if position not in out]
-        index = tuple(tuple(stay[position] for position in positions) for positions in part.index)
-        slices.append(ChannelSlice(part.axis, index))
+        index = []
+        for positions in part.index:
+            index.append(tuple(map(stay.__getitem__, positions)))
+        slices.append(ChannelSlice(part.axis, tuple(index)))
     return replace(group, slices=tuple(slices))
 
 

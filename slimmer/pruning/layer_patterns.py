@@ -2,7 +2,7 @@
 become.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -10,7 +10,7 @@ from math import ceil
 from typing import TypeVar
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, ChannelGroup, Fixed, Layer
+from slimmer.graph import ChannelGraph, ChannelGroup, Fixed
 
 Number = TypeVar("Number", int, float)
 
@@ -24,22 +24,21 @@ def is_named(layer: str, pattern: str) -> bool:
     return fnmatchcase(layer, pattern) or fnmatchcase(layer, f"{pattern}.*")
 
 
-def layers_named(graph: ChannelGraph, pattern: str, where: str) -> list[Layer]:
-    """The layers that `pattern` matches. Raises ModelError, with the setting `where`, if there are
-    none.
+def layers_named(graph: ChannelGraph, pattern: str, where: str) -> frozenset[str]:
+    """The names of the layers that `pattern` matches. Raises ModelError, with the setting `where`,
+    if there are none.
     """
-    found = [layer for layer in graph.layers if is_named(layer.name, pattern)]
+    found = frozenset(layer.name for layer in graph.layers if is_named(layer.name, pattern))
     if not found:
         raise ModelError(f"{where} {pattern!r}", "matches no layer", "see `slimmer inspect`")
     return found
 
 
-def groups_named(graph: ChannelGraph, pattern: str, where: str) -> list[ChannelGroup]:
-    """The groups that contain outputs of the layers that `pattern` matches. Raises ModelError if
-    none of their channels can be pruned.
+def groups_named(graph: ChannelGraph, pattern: str, where: str) -> dict[str, ChannelGroup]:
+    """The groups, by name, that contain outputs of the layers that `pattern` matches. Raises
+    ModelError if none of their channels can be pruned.
     """
-    axes = {layer.out_axis for layer in layers_named(graph, pattern, where)}
-    found = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
+    found = graph.producers(layers_named(graph, pattern, where))
     if not found:
         right = "see `slimmer inspect` for the reasons"
         raise ModelError(f"{where} {pattern!r}", "matches only layers that can't be pruned", right)
@@ -54,15 +53,14 @@ def keep_layers(graph: ChannelGraph, keep: Iterable[str], only: Iterable[str] = 
     layer.
     """
     for pattern in keep:
-        named = {layer.name for layer in layers_named(graph, pattern, "model.keep")}
+        named = layers_named(graph, pattern, "model.keep")
         graph = _hold(graph, named, f"kept by {pattern!r}")
-    asked = {pattern: layers_named(graph, pattern, "model.only") for pattern in only}
+    asked = dict.fromkeys(only)
     if not asked:
         return graph
-    inside: set[str] = set()
-    for layers in asked.values():
-        inside.update(layer.name for layer in layers)
-    outside = {layer.name for layer in graph.layers}.difference(inside)
+    outside = {layer.name for layer in graph.layers}
+    for pattern in asked:
+        outside -= layers_named(graph, pattern, "model.only")
     return _hold(graph, outside, f"not selected by {' or '.join(map(repr, asked))}")
 
 
@@ -77,12 +75,12 @@ def group_floors(
     `max_sparsity` is the largest share of a group's channels that may be removed. Raises ModelError
     for a pattern that matches no prunable layer.
     """
-    widths = dict.fromkeys((group.name for group in graph.groups), 1)
+    widths = dict.fromkeys(_matched(graph, None, "budget.min_width"), 1)
     shares = dict.fromkeys(widths, 1.0)
     for pattern, width in _by_pattern(min_width).items():
-        widths |= {group.name: width for group in _matched(graph, pattern, "budget.min_width")}
+        widths |= dict.fromkeys(_matched(graph, pattern, "budget.min_width"), width)
     for pattern, share in _by_pattern(max_sparsity).items():
-        shares |= {group.name: share for group in _matched(graph, pattern, "budget.max_sparsity")}
+        shares |= dict.fromkeys(_matched(graph, pattern, "budget.max_sparsity"), share)
     floors = {}
     for group in graph.groups:
         # minus a small number, since 10 * (1 - 0.9) is above 1
@@ -91,9 +89,11 @@ def group_floors(
     return floors
 
 
-def _matched(graph: ChannelGraph, pattern: str | None, where: str) -> Sequence[ChannelGroup]:
-    """The groups that a pattern matches; all groups for None."""
-    return graph.groups if pattern is None else groups_named(graph, pattern, where)
+def _matched(graph: ChannelGraph, pattern: str | None, where: str) -> list[str]:
+    """The names of the groups that a pattern matches; all groups for None."""
+    if pattern is None:
+        return [group.name for group in graph.groups]
+    return list(groups_named(graph, pattern, where))
 
 
 def _by_pattern(value: Number | Mapping[str, Number]) -> dict[str | None, Number]:
@@ -105,12 +105,11 @@ def _by_pattern(value: Number | Mapping[str, Number]) -> dict[str | None, Number
 
 def _hold(graph: ChannelGraph, held: AbstractSet[str], why: str) -> ChannelGraph:
     """The graph without the groups that contain outputs of a layer in `held`."""
-    axes = {layer.out_axis for layer in graph.layers if layer.name in held}
-    out = [group for group in graph.groups if any(part.axis in axes for part in group.slices)]
+    out = graph.producers(held)
     rows: list[Fixed] = []
-    for group in out:
+    for group in out.values():
         rows += _rows(graph, group, held, why)
-    groups = tuple(group for group in graph.groups if group not in out)
+    groups = tuple(group for group in graph.groups if group.name not in out)
     return replace(graph, groups=groups, fixed=(*graph.fixed, *rows))
 
 
@@ -120,7 +119,7 @@ def _rows(
     """For every layer whose outputs the group contains, why it is kept: for itself, or for a layer
     that it is tied to.
     """
-    touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
+    touched = group.axes
     sizes = dict(graph.sizes)
     layers = [layer for layer in graph.layers if layer.out_axis in touched]
     first = next(layer.name for layer in layers if layer.name in held)

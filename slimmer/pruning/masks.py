@@ -37,7 +37,7 @@ class Masked(nn.Module):
         self._gate = gate
         self.variables = nn.Parameter(variables)
         self._layers = consumer_index(graph)
-        lengths = [index.numel() for index in self._layers.values()]
+        lengths = list(map(len, self._layers.values()))
         self._lengths = lengths
         gather = torch.cat([*self._layers.values(), torch.zeros(0, dtype=torch.int64)])
         self.register_buffer("gather", gather, persistent=False)
@@ -67,8 +67,10 @@ def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
     that is not pruned.
     """
     sizes = dict(graph.sizes)
-    consumers = {layer.in_axis: None for layer in graph.layers if layer.in_axis is not None}
-    index = {axis: torch.full((sizes[axis],), graph.units) for axis in consumers}
+    index: dict[Axis, Tensor] = {}
+    for layer in graph.layers:
+        if layer.in_axis is not None:
+            index[layer.in_axis] = torch.full((sizes[layer.in_axis],), graph.units)
     start = 0
     for group in graph.groups:
         for part in group.slices:
@@ -92,7 +94,8 @@ def masked_weights(
     for axis, values in zip(axes, spread, strict=True):
         # a weight that is read along both axes is masked on both
         weight = weights.get(axis.tensor, model.get_parameter(axis.tensor))
-        shape = [-1 if dim == axis.dim else 1 for dim in range(weight.dim())]
+        shape = [1] * weight.dim()
+        shape[axis.dim] = -1
         weights[axis.tensor] = weight * values.to(weight.dtype).view(shape)
     return weights
 
@@ -103,7 +106,7 @@ def fold_(model: nn.Module, graph: ChannelGraph, mask: Tensor) -> None:
     """
     layers = consumer_index(graph)
     gather = torch.cat([*layers.values(), torch.zeros(0, dtype=torch.int64)])
-    lengths = [index.numel() for index in layers.values()]
+    lengths = list(map(len, layers.values()))
     with torch.no_grad():
         for name, weight in masked_weights(model, mask, list(layers), gather, lengths).items():
             model.get_parameter(name).copy_(weight)

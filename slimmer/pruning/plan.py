@@ -34,13 +34,15 @@ class Plan:
     @property
     def widths(self) -> list[int]:
         """The number of kept units of each group."""
-        return [len(units) for units in self.keep]
+        return list(map(len, self.keep))
 
     @property
     def gone(self) -> dict[str, int]:
         """The number of removed units of each group, by its name."""
-        pairs = zip(self.groups, self.widths, strict=True)
-        return {group.name: group.size - width for group, width in pairs}
+        gone = {}
+        for group, width in zip(self.groups, self.widths, strict=True):
+            gone[group.name] = group.size - width
+        return gone
 
     def removed(self) -> dict[Axis, list[int]]:
         """The removed positions, ascending, of every axis that loses any."""
@@ -50,19 +52,15 @@ class Plan:
             if not out:
                 continue
             for part in group.slices:
-                positions = chain.from_iterable(part.index[unit] for unit in out)
-                gone.setdefault(part.axis, []).extend(positions)
-        return {axis: sorted(positions) for axis, positions in gone.items()}
+                gone.setdefault(part.axis, []).extend(part.positions(out))
+        return dict(zip(gone, map(sorted, gone.values()), strict=True))
 
     def to_json(self) -> str:
         """Canonical JSON: equal plans have equal bytes. Index lists are written as ranges,
         `0:8,12`.
         """
-        pairs = zip(self.groups, self.keep, strict=True)
-        data: dict[str, object] = {
-            "format": FORMAT,
-            "groups": [_entry(group, kept) for group, kept in pairs],
-        }
+        groups = list(map(_entry, self.groups, self.keep))
+        data: dict[str, object] = {"format": FORMAT, "groups": groups}
         if self.attributes:
             data["attributes"] = dict(self.attributes)
         return json.dumps(data, indent=1, sort_keys=True) + "\n"
@@ -96,7 +94,7 @@ class Plan:
             )
         try:
             groups = tuple(map(_group, filed.groups))
-            keep = tuple(tuple(_positions(group.keep, group.size)) for group in filed.groups)
+            keep = tuple(map(_kept, filed.groups))
         except ValueError as error:
             raise RunError(
                 where, f"is not a plan ({first_line(error)[:LONGEST]})", right
@@ -124,17 +122,18 @@ def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
 
     Raises RunError if a group is unknown or empty, or a unit is out of range.
     """
-    unknown = set(keep).difference(group.name for group in graph.groups)
+    kept, unknown = [], set(keep)
+    for group in graph.groups:
+        unknown.discard(group.name)
+        units = keep.get(group.name, range(group.size))
+        kept.append(tuple(sorted(set(units))))
     if unknown:
         raise RunError(
             "plan", f"no channel group is called {min(unknown)!r}", "see `slimmer inspect`"
         )
-    kept = tuple(
-        tuple(sorted(set(keep.get(group.name, range(group.size))))) for group in graph.groups
-    )
     for group, units in zip(graph.groups, kept, strict=True):
         _check(group, units, "plan")
-    return Plan(graph.groups, kept, _followed(graph, kept))
+    return Plan(graph.groups, tuple(kept), _followed(graph, kept))
 
 
 def full_plan(graph: ChannelGraph) -> Plan:
@@ -142,9 +141,9 @@ def full_plan(graph: ChannelGraph) -> Plan:
     return make_plan(graph, {})
 
 
-def _followed(graph: ChannelGraph, kept: Sequence[Sequence[int]]) -> tuple[tuple[str, int], ...]:
+def _followed(graph: ChannelGraph, kept: Sequence[tuple[int, ...]]) -> tuple[tuple[str, int], ...]:
     """The attributes whose possible widths all become one other width, and that width."""
-    gone = Plan(graph.groups, tuple(map(tuple, kept))).gone
+    gone = Plan(graph.groups, tuple(kept)).gone
     found = []
     for each in graph.attributes:
         widths = each.becomes(gone)
@@ -177,9 +176,15 @@ def _group(entry: PlanGroup) -> ChannelGroup:
         if not complete or min(flat, default=0) < 0:
             needed = f"{entry.size} units of {multiplicity}"
             raise ValueError(f"{tensor}[{dim}] holds {len(flat)} positions for {needed}")
-        index = tuple(tuple(flat[k : k + multiplicity]) for k in range(0, len(flat), multiplicity))
-        slices.append(ChannelSlice(Axis(tensor, dim), index))
+        index = []
+        for start in range(0, number, multiplicity):
+            index.append(tuple(flat[start : start + multiplicity]))
+        slices.append(ChannelSlice(Axis(tensor, dim), tuple(index)))
     return ChannelGroup(entry.name, entry.size, tuple(slices))
+
+
+def _kept(entry: PlanGroup) -> tuple[int, ...]:
+    return tuple(_positions(entry.keep, entry.size))
 
 
 def _check_disjoint(groups: Sequence[ChannelGroup], where: str, right: str) -> None:

@@ -43,13 +43,13 @@ def kept_tensors(model: nn.Module, plan: Plan) -> dict[Tensor, Tensor]:
     """The slice that `plan` keeps of each parameter and buffer; a tensor that is registered twice
     has one slice.
     """
-    held = [
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ]
-    sliced = slice_tensors({name: tensor.detach() for name, tensor in held}, plan)
+    held: dict[str, Tensor] = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+    sliced = slice_tensors(dict(zip(held, map(Tensor.detach, held.values()), strict=True)), plan)
     kept: dict[Tensor, Tensor] = {}
-    for name, tensor in held:
+    for name, tensor in held.items():
         kept.setdefault(tensor, copy_of(sliced[name], tensor))
     return kept
 

@@ -16,7 +16,7 @@ def shares_of_groups(graph: ChannelGraph, ratios: Mapping[str, float]) -> dict[s
     """
     shares: dict[str, float] = {}
     for pattern, share in ratios.items():
-        shares |= {group.name: share for group in groups_named(graph, pattern, "method.ratios")}
+        shares |= dict.fromkeys(groups_named(graph, pattern, "method.ratios"), share)
     return shares
 
 
@@ -31,7 +31,7 @@ def cut_by_ratios(scores: Tensor, graph: ChannelGraph, ratios: Mapping[str, floa
     """
     shares = shares_of_groups(graph, ratios)
     kept = {}
-    parts = scores.split([group.size for group in graph.groups])
+    parts = scores.split(graph.widths)
     for group, part in zip(graph.groups, parts, strict=True):
         share = shares.get(group.name, 0.0)
         width = max(1, int(group.size * (1 - share) + 1e-9))  # 10 * (1 - 0.9) is below 1
@@ -50,7 +50,7 @@ def cut_by_share(scores: Tensor, graph: ChannelGraph, share: float, among: Colle
     Source: Liu et al., Network Slimming (2017), section 3, and
     github.com/Eric-mingjie/network-slimming.
     """
-    by_group = scores.split([group.size for group in graph.groups])
+    by_group = scores.split(graph.widths)
     parts = {}
     values: list[float] = []
     for group, part in zip(graph.groups, by_group, strict=True):

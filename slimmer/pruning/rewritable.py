@@ -40,15 +40,18 @@ def check_gradients(model: nn.Module, inputs: Inputs) -> None:
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         drawn = several_images(model, example_inputs(model, inputs, images=2))
         answers = tensors_in(network(*drawn))
-    waiting: list[Any] = [answer.grad_fn for answer in answers if answer.grad_fn is not None]
-    seen = set(waiting)
+    waiting: list[Any] = []
+    for answer in answers:
+        if answer.grad_fn is not None:
+            waiting.append(answer.grad_fn)
+    seen: set[Any] = {None, *waiting}
     while waiting:
         function = waiting.pop()
         if isinstance(function, torch.autograd.function.BackwardCFunction):
             name = type(function).__name__
             found = f"has a custom backward pass ({name}), which its program would lose"
             raise ModelError(type(model).__name__, found, "prune without --rewrite")
-        behind = {other for other, _ in function.next_functions if other is not None} - seen
+        behind = {other for other, _ in function.next_functions} - seen
         seen |= behind
         waiting += behind
 

@@ -90,7 +90,7 @@ class Program:
         made = GraphModule(nn.Module(), Graph(), type(model).__name__)
         fill_(made, model, tensors, self.graph)
         # torch.export treats some buffers as constants
-        own = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+        own = dict(model.named_buffers(remove_duplicate=False))
         for name, value in self._placed(model).items():
             if name in own:
                 continue
@@ -178,9 +178,12 @@ def read_program(model: nn.Module, inputs: Inputs, *, equal_splits: bool = False
 
 def _number(units: Units | list[Units | None], gone: Units) -> int | list[int | None]:
     """The number of `units` that are kept."""
-    if isinstance(units, list):
-        return [None if of is None else int((~np.isin(of, gone)).sum()) for of in units]
-    return int((~np.isin(units, gone)).sum())
+    if not isinstance(units, list):
+        return int((~np.isin(units, gone)).sum())
+    numbers: list[int | None] = []
+    for of in units:
+        numbers.append(None if of is None else int((~np.isin(of, gone)).sum()))
+    return numbers
 
 
 def _correct_(node: Node, numbers: Mapping[str, Any]) -> None:

@@ -30,24 +30,21 @@ class Search:
         self.limits = [budget.limit for budget in budgets]
         self.dense = [float(budget.cost.dense) for budget in budgets]
         self.multiples = [multiple_of(group, limits) for group in graph.groups]
-        self.sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
+        self.sizes = np.array(graph.widths, dtype=np.float64)
         self.floors = floors_in(graph, limits, self.inside)
         self.widths = self.sizes.copy()
-        parts = scores.detach().double().cpu().split([group.size for group in graph.groups])
-        self.orders = [torch.sort(part, stable=True).indices.numpy() for part in parts]
-        # cumulated[g][k]: the score of the k lowest units of group g
-        self.cumulated = [
-            np.concatenate([[0.0], np.cumsum(np.sort(part.numpy()))]) for part in parts
-        ]
+        self.orders, self.cumulated = [], []
+        for part in scores.detach().double().cpu().split(graph.widths):
+            self.orders.append(torch.sort(part, stable=True).indices.numpy())
+            # cumulated[g][k]: the score of the k lowest units of group g
+            self.cumulated.append(np.concatenate([[0.0], np.cumsum(np.sort(part.numpy()))]))
 
     def excess(self, widths: Floats) -> Floats:
         """How far each budget is exceeded, relative to dense (negative: room left)."""
-        return np.array(
-            [
-                (cost.value(widths) - limit) / dense
-                for cost, limit, dense in zip(self.costs, self.limits, self.dense, strict=True)
-            ]
-        )
+        found = []
+        for cost, limit, dense in zip(self.costs, self.limits, self.dense, strict=True):
+            found.append((cost.value(widths) - limit) / dense)
+        return np.array(found)
 
     def gap(self) -> float:
         """The gap between the widths and the tightest budget, relative to dense."""
@@ -78,10 +75,9 @@ class Search:
         """
         if not self.priced:
             return np.ones_like(self.widths)
-        shares = [
-            w * c.marginal(self.widths) / d
-            for w, c, d in zip(weights, self.costs, self.dense, strict=True)
-        ]
+        shares = []
+        for weight, cost, dense in zip(weights, self.costs, self.dense, strict=True):
+            shares.append(weight * cost.marginal(self.widths) / dense)
         total: Floats = np.sum(shares, axis=0)
         return np.maximum(total, 1e-30)
 
@@ -90,7 +86,7 @@ class Search:
         all groups have their minimum width.
         """
         groups = range(len(self.widths))
-        narrower = np.array([self.down(g) for g in groups])
+        narrower = np.array(list(map(self.down, groups)))
         loss = np.array([self.lost(g, narrower[g]) - self.lost(g, self.widths[g]) for g in groups])
         while (excess := self.excess(self.widths)).max(initial=0.0) > 0:
             gain = self.price((excess > 0).astype(np.float64)) * (self.widths - narrower)
@@ -159,11 +155,12 @@ class Search:
             gap = self.gap()
             if gap <= tolerance:
                 return
-            groups = range(len(self.widths))
-            found = [
-                self._widened(group) for group in groups if self.up(group) > self.widths[group]
-            ]
-            better = [each for each in found if 0 <= each[0] < gap - 1e-12]
+            better = []
+            for group in range(len(self.widths)):
+                if self.up(group) > self.widths[group]:
+                    found = self._widened(group)
+                    if 0 <= found[0] < gap - 1e-12:
+                        better.append(found)
             if not better:
                 return
             _, _, self.widths = min(better, key=lambda each: (max(each[0], tolerance), each[1]))
@@ -177,7 +174,7 @@ class Search:
         self.widths[group] = self.floors[group] = self.up(group)
         self.shrink_()
         self.fill_()
-        lost = sum(self.lost(each, width) for each, width in enumerate(self.widths))
+        lost = sum(map(self.lost, range(len(self.widths)), self.widths))
         found = self.gap(), lost, self.widths
         self.widths, self.floors = widths, floors
         return found

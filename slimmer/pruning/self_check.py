@@ -64,7 +64,10 @@ def probe(
         (_all_but_one, trains),
         (_all_but_one, partial(_as_failure, also)),
     ):
-        suspects = [group for group in graph.groups if group.size > 1 and group.name not in bad]
+        suspects = []
+        for group in graph.groups:
+            if group.size > 1 and group.name not in bad:
+                suspects.append(group)
         while found := at_fault(graph, suspects, kept_units, check):
             if not bad:
                 check_steady(model, drawn)
@@ -152,10 +155,10 @@ def _as_failure(also: Fault, plan: Plan) -> Failure | None:
 def _rows(graph: ChannelGraph, group: ChannelGroup, fault: str) -> list[Fixed]:
     """The fixed rows of every layer whose outputs a group contains."""
     reason = f"the code depends on the number of channels; when pruned: {fault}"
-    touched = {part.axis: sum(map(len, part.index)) for part in group.slices}
-    sizes = dict(graph.sizes)
-    return [
-        Fixed(layer.name, touched[layer.out_axis], sizes[layer.out_axis], reason)
-        for layer in graph.layers
-        if layer.out_axis in touched
-    ]
+    channels, sizes = group.axes, dict(graph.sizes)
+    rows = []
+    for layer in graph.layers:
+        axis = layer.out_axis
+        if axis in channels:
+            rows.append(Fixed(layer.name, channels[axis], sizes[axis], reason))
+    return rows

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from slimmer.graph.channels import Axis
-from slimmer.graph.labels import along, varying_dims
+from slimmer.graph.labels import along, long_dims, varying_dims
 from slimmer.graph.ops.movement import MOVES, RESHAPES
 from slimmer.graph.walk import Computed, Handler, Stored, Walk
 
@@ -44,7 +44,7 @@ def stored_value(walk: Walk, value: Any, node: Node) -> Any:
 
 def is_vector(shape: Sequence[int]) -> bool:
     """Whether at most one axis of `shape` is longer than 1."""
-    return sum(size > 1 for size in shape) <= 1
+    return len(long_dims(shape)) <= 1
 
 
 def computed(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from slimmer.graph.channels import Axis, Layer
-from slimmer.graph.labels import along, spread, varying_dims
+from slimmer.graph.labels import along, long_dims, spread, varying_dims
 from slimmer.graph.nodes import layer_name, shape_of, source_of
 from slimmer.graph.ops.computed import (
     lies_along,
@@ -97,10 +97,15 @@ def _with_weight(
     """The labels of a product of an activation with a parameter; None if it can't be followed."""
     entering, weight = operands
     own, stored, result = terms
-    long = [letter for letter, size in zip(stored, weight.shape, strict=True) if size > 1]
+    long = [stored[dim] for dim in long_dims(weight.shape)]
     varying = [own[dim] for dim in varying_dims(entering)]
-    read = varying or [letter for letter in long if letter in own and letter not in result]
-    made = [letter for letter in long if letter in result and letter not in own]
+    summed, made = [], []
+    for letter in long:
+        if letter in own and letter not in result:
+            summed.append(letter)
+        if letter in result and letter not in own:
+            made.append(letter)
+    read = varying or summed
     if len(varying) > 1 or not read:
         return None
     letter = read[0]
@@ -166,7 +171,7 @@ def _count(walk: Walk, node: Node, kind: str, axes: tuple[Axis, ...], total: int
     `axes`.
     """
     if total:
-        widths = prod(walk.axes[axis].numel() for axis in axes)
+        widths = prod(len(walk.axes[axis]) for axis in axes)
         walk.count(node, kind, axes, total // widths)
 
 

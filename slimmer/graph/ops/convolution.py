@@ -98,7 +98,7 @@ def transposed(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, An
 def argument_shape(node: Node) -> tuple[int, ...]:
     """The shape of a layer's weight."""
     weight: Any = node.args[1]
-    return tuple(int(size) for size in weight.meta["val"].shape)
+    return tuple(map(int, weight.meta["val"].shape))
 
 
 def _by_group(walk: Walk, read: Tensor, groups: int) -> Tensor:

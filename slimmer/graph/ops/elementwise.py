@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from slimmer.graph.channels import Axis
-from slimmer.graph.labels import compact, spread, varying_dims
+from slimmer.graph.labels import compact, long_dims, spread, tensors_among, varying_dims
 from slimmer.graph.nodes import shape_of
 from slimmer.graph.ops.elementwise_names import CONSTANTS, FILLED, SEVERAL, SUMS, UNARY
 from slimmer.graph.walk import Handler, Stored, Walk
@@ -27,14 +27,16 @@ def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
     combined, both are fixed.
     """
     values = [*args, *kwargs.values()]
-    flowing = [value for value in values if isinstance(value, Tensor)]
-    stored = [_stored(walk, node, value, flowing) for value in values if isinstance(value, Stored)]
-    operands = flowing + [labels for labels in stored if labels is not None]
+    flowing = tensors_among(values)
+    operands = [*flowing]
+    for value in values:
+        if isinstance(value, Stored):
+            operands += tensors_among([_stored(walk, node, value, flowing)])
     if not operands:
         return args[0]
     shape = torch.broadcast_shapes(*(labels.shape for labels in operands))
     wide = [labels.expand(shape) for labels in operands]
-    dims = [varying_dims(labels) for labels in wide]
+    dims = list(map(varying_dims, wide))
     varying = set().union(*dims)
     kept = []
     for number, labels in enumerate(operands):
@@ -56,7 +58,7 @@ def several(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any])
 def added(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """As `several`; activations that are added to one another form a residual stream."""
     found = several(walk, node, args, kwargs)
-    if sum(isinstance(value, Tensor) for value in args) > 1:
+    if len(tensors_among(args)) > 1:
         walk.summed.append(found)
     return found
 
@@ -68,10 +70,10 @@ def _stored(walk: Walk, node: Node, value: Stored, flowing: Sequence[Tensor]) ->
     If it has several axes (a position embedding), it is labelled along the axis on which the
     activations' labels vary.
     """
-    long = [dim for dim, size in enumerate(value.shape) if size > 1]
+    long = long_dims(value.shape)
     if not flowing or not long:
         return walk.as_labels(value, node)
-    rank = max(labels.dim() for labels in flowing)
+    rank = max(map(Tensor.dim, flowing))
     varying: set[int] = set()  # counted from the last axis
     for labels in flowing:
         varying.update(dim - labels.dim() for dim in varying_dims(labels))
@@ -85,7 +87,10 @@ def _stored(walk: Walk, node: Node, value: Stored, flowing: Sequence[Tensor]) ->
 
 def stretched(labels: Tensor, varying: Iterable[int], rank: int) -> bool:
     """Whether `labels` has length 1 on one of the axes along which the result's labels vary."""
-    return any(dim < rank - labels.dim() or labels.shape[dim - rank] == 1 for dim in varying)
+    for dim in varying:
+        if dim < rank - labels.dim() or labels.shape[dim - rank] == 1:
+            return True
+    return False
 
 
 def _fix_both(walk: Walk, node: Node, lead: Tensor, other: Tensor) -> None:

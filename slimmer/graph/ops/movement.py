@@ -54,11 +54,11 @@ def repeat(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any]) 
     plain = all(isinstance(value, (int, list, type(None))) for value in args[1:])
     if offset < 0 or not plain:
         return walk.refuse(node, args, "an unsupported repetition")
-    still = [dim for dim in range(labels.dim()) if small.shape[dim] == 1]
     repeat: Any = node.target
     repeated: Tensor = repeat(small, *args[1:], **kwargs)
-    for dim in [*range(offset), *(dim + offset for dim in still)]:
-        repeated = repeated.narrow(dim, 0, 1)
+    for dim in range(repeated.dim()):
+        if dim < offset or small.shape[dim - offset] == 1:
+            repeated = repeated.narrow(dim, 0, 1)
     return repeated.expand(shape)
 
 
@@ -118,8 +118,11 @@ def concatenate(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, A
     """Concatenated labels; along an axis without channels (tokens, rows), the operands' channels
     are tied.
     """
-    operands = [walk.stored_labels(value, node) for value in args[0]]
-    operands = [labels for labels in operands if labels.dim() == len(shape_of(node))]
+    operands = []
+    for value in args[0]:
+        labels = walk.stored_labels(value, node)
+        if labels.dim() == len(shape_of(node)):
+            operands.append(labels)
     dim = argument(node, args, kwargs, "dim") % operands[0].dim()
     varying = set().union(*map(varying_dims, operands))
     if varying and dim not in varying:

@@ -25,9 +25,10 @@ def by_channel(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, A
     """
     entering = args[0]
     labels = walk.read(entering, 1, node)
-    stored = [value for value in args[1:5] if isinstance(value, Stored)]
+    stored = []
     for value in args[1:5]:
         if isinstance(value, Stored):
+            stored.append(value)
             walk.label_axis(Axis(value.name, 0), labels)
         elif isinstance(value, Tensor):  # computed from parameters
             walk.book.tie(value, labels)

@@ -4,6 +4,7 @@ axes.
 
 import string
 from collections.abc import Sequence
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from slimmer.graph.equation import letters_of
-from slimmer.graph.labels import along, spread, varying_dims
+from slimmer.graph.labels import along, spread, tensors_among, varying_dims
 from slimmer.graph.nodes import shape_of
 from slimmer.graph.ops.computed import parts_of
 from slimmer.graph.ops.contraction import STORED, SUMMED, labelled, product
@@ -68,8 +69,7 @@ def tensordot(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, An
     """Labels of a product that is summed over the given axes of both sides."""
     a, b, of_a, of_b = args[:4]
     names = iter(string.ascii_letters)
-    left = [next(names) for _ in a.shape]
-    right = [next(names) for _ in b.shape]
+    left, right = list(islice(names, len(a.shape))), list(islice(names, len(b.shape)))
     for mine, other in zip(of_a, of_b, strict=True):
         right[other] = left[mine]
     summed = {left[dim] for dim in of_a}
@@ -89,7 +89,7 @@ def attention(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any
     q, k, v = args[:3]
     rest = (*args[3:], *kwargs.values())
     others = [value for value in rest if isinstance(value, (Tensor, Stored))]
-    tensors = all(isinstance(value, Tensor) for value in (q, k, v))
+    tensors = len(tensors_among((q, k, v))) == 3
     shape, kind = shape_of(node), "scaled_dot_product_attention"
     keys, width = k.shape[-2:]
     rows = prod(shape[:-1]) * keys  # pairs of a query and a key
@@ -100,7 +100,7 @@ def attention(walk: Walk, node: Node, args: Sequence[Any], kwargs: dict[str, Any
         walk.count(node, kind, (), rows * width)
         walk.count(node, kind, (labelled(walk, node, dim, labels),), rows)
         return spread(labels, dim, shape)
-    heads = [varying_dims(value) for value in (q, k, v)] if tensors else []
+    heads = list(map(varying_dims, (q, k, v))) if tensors else []
     if not others and heads == [[v.dim() - 3]] * 3:
         q, k, v = (_one(value, value.dim() - 3) for value in (q, k, v))
         walk.book.tie(q, k)

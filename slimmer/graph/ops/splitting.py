@@ -8,7 +8,7 @@ from torch.fx import Node
 
 from slimmer.graph.attributes import whole_numbers
 from slimmer.graph.channels import Axis
-from slimmer.graph.labels import along, compact, varying_dims
+from slimmer.graph.labels import along, compact, tensors_among, varying_dims
 from slimmer.graph.nodes import argument, describe
 from slimmer.graph.ops.bounds import note_bounds
 from slimmer.graph.walk import Handler, Walk
@@ -70,9 +70,8 @@ def _label_sizes(walk: Walk, node: Node, labels: Tensor) -> None:
 
 def _note_split(walk: Walk, node: Node, parts: Sequence[Tensor], dim: int) -> None:
     """Record the labels of the parts of a split, for attributes that state their width."""
-    read = [along(part, dim) for part in parts]
-    known = [labels for labels in read if labels is not None]
-    if len(known) == len(read):
+    known = tensors_among(along(part, dim) for part in parts)
+    if len(known) == len(parts):
         walk.splits.append((walk.module_of(node), describe(node), known))
 
 
