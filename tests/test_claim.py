@@ -1,6 +1,7 @@
 """One process at a time works in a run's directory, and a dead one holds nothing."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from slimmer.runs.directory import Run
 from slimmer.runs.new_run import half_written, is_beginning, new_run, old_run
 from slimmer.runs.open_run import mark_latest, open_run
 
+ROOT = Path(__file__).parents[1]
 HOLD = """
 import sys
 from pathlib import Path
@@ -61,6 +63,41 @@ def test_a_second_process_is_refused_until_the_first_ends_however_it_ends():
         with new_run(Path("run"), "") as (run, _):
             assert [file.name for file in run.path.iterdir()] == [".lock"]
         assert not Path("run/.lock").exists()
+
+
+def test_a_claim_is_an_flock_on_the_file_which_other_programs_see():
+    flock = pytest.importorskip("fcntl").flock
+    exclusive = 2 | 4  # LOCK_EX | LOCK_NB, the same numbers on every POSIX system
+    with claimed(Path("run"), "a run"):
+        with Path("run/.lock").open("rb") as file, pytest.raises(BlockingIOError):
+            flock(file, exclusive)
+        assert Path("run/.lock").read_text().split()[:3] == [
+            "slimmer,",
+            "process",
+            str(os.getpid()),
+        ]
+    assert not Path("run/.lock").exists()
+
+
+def test_where_python_has_no_fcntl_locks_and_commands_can_be_imported():
+    """As on Windows, where filelock locks by LockFileEx."""
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "import slimmer.cli, slimmer.runs.claim as claim\n"
+        "print(claim.NAME)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=PYTHON, capture_output=True, text=True, check=False
+    )
+    assert (found.stdout, found.returncode) == (".lock\n", 0), found.stderr
+
+
+def test_no_module_imports_what_only_posix_has():
+    only_posix = re.compile(
+        r"^(?:import|from) (fcntl|grp|pty|pwd|resource|selectors|termios)\b", re.MULTILINE
+    )
+    for path in (ROOT / "slimmer").rglob("*.py"):
+        assert not only_posix.search(path.read_text()), path
 
 
 def test_two_in_one_process_do_not_share_a_directory_either():

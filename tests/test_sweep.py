@@ -296,6 +296,21 @@ def test_closing_stops_what_runs_also_where_it_ignores_ctrl_c(monkeypatch):
             os.kill(pid, 0)
 
 
+def test_closing_does_not_wait_for_what_a_command_started_and_left_running():
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)'])\n"
+        "print(child.pid, file=sys.stderr, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    begun = time.monotonic()
+    with closing(side_by_side({"one": [sys.executable, "-c", code]}, 1)) as happenings:
+        next(happenings)
+        left = int(next(happenings).said)
+    assert time.monotonic() - begun < 15
+    os.kill(left, signal.SIGKILL)  # it has the pipe open, and lived on
+
+
 def test_the_machine_is_shared_among_the_jobs(monkeypatch):
     monkeypatch.setattr(
         "slimmer.pipeline.parallel_runs.os.sched_getaffinity", lambda _: range(8), raising=False

@@ -1,12 +1,12 @@
 """Commands that run as parallel processes, with their output on stderr as it arrives."""
 
 import os
-import selectors
-import signal
 import subprocess
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 
 from slimmer.profiling.runtimes.gpu import gpu_count
 
@@ -24,14 +24,13 @@ class Happening:
     code: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Child:
-    """A running process, its slot, and the bytes of its last line as long as that is incomplete."""
+    """A running process and its slot."""
 
     name: str
     slot: int
     process: subprocess.Popen[bytes]
-    rest: bytes = b""
 
 
 def side_by_side(
@@ -50,29 +49,27 @@ def side_by_side(
     waiting = list(commands.items())
     free = list(range(jobs))
     running: list[_Child] = []
-    with selectors.DefaultSelector() as selector:
-        try:
-            while waiting or running:
-                while waiting and free:
-                    name, command = waiting.pop(0)
-                    slot = free.pop(0)
-                    process = _start(command, {**os.environ, **share(slot, jobs)}, keep)
-                    started = _Child(name, slot, process)
-                    running.append(started)
-                    selector.register(_stderr(started), selectors.EVENT_READ, started)
-                    yield Happening(name)
-                for key, _ in selector.select():
-                    child: _Child = key.data
-                    chunk = os.read(key.fd, 1 << 16)
-                    for line in _lines(child, chunk):
-                        yield Happening(child.name, said=line)
-                    if not chunk:
-                        selector.unregister(key.fileobj)
-                        running.remove(child)
-                        free.append(child.slot)
-                        yield Happening(child.name, code=_end(child))
-        finally:
-            _stop([child.process for child in running])
+    # A thread for each process, because Windows can't wait for several pipes at once.
+    heard: SimpleQueue[tuple[_Child, str | None]] = SimpleQueue()
+    try:
+        while waiting or running:
+            while waiting and free:
+                name, command = waiting.pop(0)
+                slot = free.pop(0)
+                process = _start(command, {**os.environ, **share(slot, jobs)}, keep)
+                child = _Child(name, slot, process)
+                running.append(child)
+                Thread(target=_listen, args=(child, heard), daemon=True).start()
+                yield Happening(name)
+            child, line = heard.get()
+            if line is not None:
+                yield Happening(child.name, said=line)
+                continue
+            running.remove(child)
+            free.append(child.slot)
+            yield Happening(child.name, code=child.process.wait())
+    finally:
+        _stop([child.process for child in running])
 
 
 def share(slot: int, jobs: int) -> dict[str, str]:
@@ -112,28 +109,17 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        pass_fds=keep,
+        pass_fds=keep if os.name == "posix" else (),  # Windows has no such files
     )
 
 
-def _stderr(child: _Child) -> int:
+def _listen(child: _Child, heard: "SimpleQueue[tuple[_Child, str | None]]") -> None:
+    """Put the lines of a process's stderr into `heard`, and None when it is closed."""
     assert child.process.stderr is not None
-    return child.process.stderr.fileno()
-
-
-def _lines(child: _Child, chunk: bytes) -> list[str]:
-    """The lines that `chunk` completes; an empty chunk ends the last line."""
-    *lines, child.rest = (child.rest + chunk).split(b"\n")
-    if not chunk and child.rest:
-        lines.append(child.rest)
-    return [line.decode(errors="replace").rstrip() for line in lines]
-
-
-def _end(child: _Child) -> int:
-    """The exit code of a process that has closed its stderr."""
-    assert child.process.stderr is not None
-    child.process.stderr.close()
-    return child.process.wait()
+    with child.process.stderr as lines:
+        for line in lines:
+            heard.put((child, line.decode(errors="replace").rstrip()))
+    heard.put((child, None))
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -141,17 +127,15 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     a shell ignore Ctrl-C.
 
     A terminal sends Ctrl-C to all processes, so each first has a second to end by itself: a second
-    signal would interrupt its cleanup. Their stderr stays open until they have ended, because a
+    signal would interrupt its cleanup. Their stderr is read until they have ended, because a
     process can't end cleanly without it.
     """
-    for patience, number in ((1.0, signal.SIGTERM), (GRACE, signal.SIGKILL)):
+    for patience, end in ((1.0, subprocess.Popen.terminate), (GRACE, subprocess.Popen.kill)):
         for process in processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
         for process in processes:
             if process.poll() is None:
-                process.send_signal(number)
+                end(process)
     for process in processes:
         process.wait()
-        if process.stderr is not None:
-            process.stderr.close()

@@ -1,6 +1,5 @@
 """Exclusive use of a folder by one process, through a lock file that holds the process id."""
 
-import fcntl
 import os
 import platform
 from collections.abc import Iterator
@@ -9,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from filelock import lock_descriptor
+
 from slimmer.errors import RunError
 
 NAME: Final = ".lock"
 MARK: Final = b"slimmer, process "
+NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,9 @@ def _made(folder: Path) -> Iterator[None]:
 def _lock(path: Path) -> int | None:
     """The descriptor of the lock file, locked by this process; None if another process holds it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
+        # The operating system's lock on the open file: flock, or LockFileEx on Windows.
+        if not lock_descriptor(descriptor, blocking=False):
             os.close(descriptor)
             return None
         if _is_at(path, descriptor):
@@ -119,14 +120,16 @@ def _holder(path: Path) -> str:
     """A description of the process that a lock file belongs to."""
     try:
         text = path.read_bytes()[:200].removeprefix(b"slimmer, ")
-    except OSError:
+    except FileNotFoundError:
         return "which has just ended"
+    except OSError:  # Windows lets nobody else read a locked file
+        return "another process"
     return text.decode(errors="replace").strip() or "another process"
 
 
 def _release(claim: Claim) -> None:
     path = claim.folder / NAME
     if _is_at(path, claim.descriptor):
-        with suppress(OSError):
+        with suppress(OSError):  # Windows does not remove an open file; it is left, unlocked
             path.unlink()
     os.close(claim.descriptor)
