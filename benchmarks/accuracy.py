@@ -41,7 +41,8 @@ from slimmer.recipe import Recipe, parse_setting, read_recipe
 from slimmer.recipe.costs import COSTS
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
-from slimmer.training.loop import make_learner, train_
+from slimmer.training.learner import make_learner
+from slimmer.training.loop import train_
 
 # Slimmer's methods by the name that the tables have for them: what their recipe's method section
 # says.

@@ -13,7 +13,9 @@ from slimmer.models.checkpoint import read_metadata
 from slimmer.pruning.slim_file import Identity, save_network
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
-from slimmer.training.loop import Training, make_learner, train_
+from slimmer.training.learner import make_learner
+from slimmer.training.loop import train_
+from slimmer.training.schedule import Training
 
 ARCH = "cifar_resnet8"
 EPOCHS = 8

@@ -16,7 +16,9 @@ from slimmer.methods import MaskConvNet
 from slimmer.pruning.masks import Masked
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
-from slimmer.training.loop import Training, learning_rate, make_learner, objective, train_
+from slimmer.training.learner import make_learner
+from slimmer.training.loop import objective, train_
+from slimmer.training.schedule import Training, learning_rate
 
 PLAIN = {
     "epochs": 2,

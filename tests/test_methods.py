@@ -37,7 +37,9 @@ from slimmer.pruning.plan import full_plan
 from slimmer.recipe import read_recipe
 from slimmer.recipe.method_entries import AUTO, built_in
 from slimmer.training.devices import make_engine
-from slimmer.training.loop import Training, make_learner, train_
+from slimmer.training.learner import make_learner
+from slimmer.training.loop import train_
+from slimmer.training.schedule import Training
 
 # MaskConvNet
 

@@ -19,8 +19,9 @@ from slimmer.pipeline.stages import resume, start
 from slimmer.recipe.optimizers import OPTIMIZERS
 from slimmer.recipe.recipe import make_recipe
 from slimmer.runs.directory import Run
-from slimmer.training.loop import Training, make_learner
+from slimmer.training.learner import make_learner
 from slimmer.training.optimizers import check_optimizer
+from slimmer.training.schedule import Training
 
 # Why each can't train a network here.
 LEFT_OUT = {

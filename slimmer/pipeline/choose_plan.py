@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slimmer.costs import Budget
 from slimmer.criteria import ScoreRequest, sensitivity_scores
-from slimmer.data import Data, batches, steps
+from slimmer.data import Data, batches
 from slimmer.errors import RecipeError
 from slimmer.methods import Method, MethodSetup, Taylor
 from slimmer.methods.taylor import Project
@@ -24,7 +24,7 @@ from slimmer.recipe.method_entries import Criterion, TrainedMethod, find_method
 from slimmer.recipe.methods import Allocation, MethodOptions
 from slimmer.registry import load
 from slimmer.runs.events import Observe
-from slimmer.training.loop import Training
+from slimmer.training.schedule import Training
 
 
 def training_of(recipe: Recipe, job: PruningJob) -> Training:
@@ -45,6 +45,10 @@ def training_of(recipe: Recipe, job: PruningJob) -> Training:
         drops=section.drops,
         optimizer=section.optimizer,
         optimizer_options=section.optimizer_options,
+        clip=section.clip,
+        ema=section.ema,
+        accumulate=section.accumulate,
+        compile=section.compile,
     )
 
 
@@ -139,7 +143,7 @@ def _setup(
 ) -> MethodSetup[MethodOptions]:
     """The arguments from which the recipe's trained method is built."""
     assert job.data is not None
-    per_epoch = steps(job.data.train, recipe.finetune.batch_size)
+    per_epoch = training_of(recipe, job).end_of_epoch(0, job.data)
     return MethodSetup(job.model, job.graph, job.budgets, recipe.method, stop, per_epoch, resumed)
 
 

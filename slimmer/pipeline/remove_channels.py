@@ -21,7 +21,8 @@ from slimmer.pruning.plan import Plan
 from slimmer.pruning.traced_parts import check_scope
 from slimmer.runs.directory import Run
 from slimmer.runs.events import stage
-from slimmer.training.loop import Learner, make_learner, train_
+from slimmer.training.learner import Learner, make_learner
+from slimmer.training.loop import train_
 from slimmer.training.mask_events import mask_event
 from slimmer.training.optimizer_state import restore_, sliced_state
 

@@ -26,7 +26,7 @@ from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.training.devices import place_, synchronised_
 from slimmer.training.evaluate import accuracy
-from slimmer.training.loop import Training
+from slimmer.training.schedule import Training
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from slimmer.errors import CheckpointError, RunError
 from slimmer.models.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.runs.directory import Run
 from slimmer.runs.schemas import StateNotes, check
-from slimmer.training.loop import Learner
+from slimmer.training.learner import Learner
 
 DELETE = (
     "delete it and resume; "

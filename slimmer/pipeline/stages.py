@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from slimmer.atomic_files import digest, write_json, write_text
-from slimmer.data import Data, steps
+from slimmer.data import Data
 from slimmer.errors import DataError, RunError
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.pipeline.choose_plan import (
@@ -41,8 +41,10 @@ from slimmer.runs.new_run import all_or_nothing, new_run, old_run, write_beginni
 from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
 from slimmer.training.devices import make_engine
-from slimmer.training.loop import Learner, make_learner, train_
+from slimmer.training.learner import Learner, make_learner
+from slimmer.training.loop import train_
 from slimmer.training.optimizers import check_optimizer
+from slimmer.training.steps import check_compiler
 
 
 def start(
@@ -68,6 +70,8 @@ def start(
     tuned = recipe.finetune
     check_optimizer(tuned.optimizer, tuned.optimizer_options, momentum=tuned.momentum)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
+    if tuned.compile:
+        check_compiler(fabric)
     with ExitStack() as held:
         place = None if out is None else _claim(fabric, held, new_run(out, ""))
         tell = observe if fabric.global_rank == 0 else _silent
@@ -162,10 +166,11 @@ def _stages(
         context.tell({"event": "removed", "step": learner.step, "accuracy": top1, **left})
     if job.data is not None:
         _train(context, learner, teacher, job.data, plan)
-    measured["accuracy_slim"] = test_top1(learner.network, job.data)
-    report = make_report(run, context.recipe, context.job, plan, learner.network, measured)
+    slim = learner.result
+    measured["accuracy_slim"] = test_top1(slim, job.data)
+    report = make_report(run, context.recipe, context.job, plan, slim, measured)
     if context.fabric.global_rank == 0:
-        report = write_results(run, context.recipe, job, plan, learner.network, report)
+        report = write_results(run, context.recipe, job, plan, slim, report)
         run.state.unlink(missing_ok=True)
     context.tell({"event": "done", "report": report})
     context.fabric.barrier()
@@ -194,10 +199,10 @@ def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, p
     """Fine-tune the slim network to the end of the run, and report its accuracy after each
     epoch.
     """
-    total, per_epoch = context.training.steps(data), steps(data.train, context.training.batch_size)
+    total = context.training.steps(data)
     keep = partial(context.saved.maybe, "slim", learner, {}, plan.hash)
     while learner.step < total:
-        stop = min(total, (learner.step // per_epoch + 1) * per_epoch)
+        stop = min(total, context.training.end_of_epoch(learner.step, data))
         train_(
             context.fabric,
             learner,
@@ -208,8 +213,8 @@ def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, p
             observe=context.tell,
             save=keep,
         )
-        when = {"step": learner.step, "epoch": learner.step / per_epoch}
-        context.tell({"event": "epoch", **when, "accuracy": test_top1(learner.network, data)})
+        when = {"step": learner.step, "epoch": context.training.epoch(learner.step, data)}
+        context.tell({"event": "epoch", **when, "accuracy": test_top1(learner.result, data)})
 
 
 def _measure_dense(context: Context) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class FinetuneSection(Section):
     epochs: float = Field(
         3.0, ge=0, description="training epochs, including those under masks; 0 prunes in one shot"
     )
-    batch_size: int = Field(128, ge=1, description="images per step, over all processes")
+    batch_size: int = Field(128, ge=1, description="images per batch, over all processes")
     optimizer: str = Field(SGD, description=f"one of {', '.join(OPTIMIZERS)}")
     optimizer_options: dict[str, Any] = Field(
         {}, description="arguments of its torch.optim class, such as {betas: [0.9, 0.95]}"
@@ -59,6 +59,22 @@ class FinetuneSection(Section):
         description="weight of the knowledge-distillation loss; the teacher is the dense network",
     )
     temperature: float = Field(4.0, gt=0, description="temperature of knowledge distillation")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        description="largest norm of the gradients of all weights together; larger gradients are "
+        "scaled down",
+    )
+    accumulate: int = Field(
+        1, ge=1, description="batches per optimizer step, whose gradients are averaged"
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of the moving average of the slim network's weights and batch-norm "
+        "statistics, such as 0.999; the average is evaluated and saved; 0 turns it off",
+    )
     recalibrate: int = Field(
         40,
         ge=0,
@@ -67,6 +83,9 @@ class FinetuneSection(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto",
         description="training precision; auto is bf16-mixed on GPUs that support it, else 32-true",
+    )
+    compile: bool = Field(
+        False, description="train with torch.compile, which needs a C++ compiler on the CPU"
     )
     sync_batch_norm: bool = Field(
         False,

@@ -72,6 +72,11 @@ class Recipe(Section):
             raise ValueError(
                 "model.scratch: random weights can't be a teacher; set finetune.distill to 0"
             )
+        if self.finetune.ema and self.method.share_under_masks() == 1:
+            raise ValueError(
+                "finetune.ema averages the weights of the slim network, which is not trained with "
+                "method.sparsify=1; set only one"
+            )
         if self.model.rewrite and self.finetune.sync_batch_norm:
             raise ValueError(
                 "finetune.sync_batch_norm needs batch-norm modules, and a network has none after "

@@ -21,13 +21,18 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
 
     Precision `auto` is bf16 autocast on a GPU that supports it, and float32 otherwise: bf16 is
     slower on a CPU without hardware support for it. Raises RuntimeUnavailableError if CUDA is
-    requested but not available.
+    requested but not available, and for 16-mixed on the CPU.
     """
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         found = "cuda was requested, but PyTorch finds no GPU"
         raise RuntimeUnavailableError("device", found, "use --device cpu or auto")
     accelerator = "cuda" if cuda and device != "cpu" else "cpu"
+    if precision == "16-mixed" and accelerator == "cpu":
+        found = "16-mixed trains on GPUs only, and the device is the CPU"
+        raise RuntimeUnavailableError(
+            "finetune.precision", found, "use bf16-mixed or 32-true, or a GPU"
+        )
     if precision == "auto":
         bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported()
         precision = "bf16-mixed" if bf16 else "32-true"

@@ -43,6 +43,7 @@ class Step(OfCosts, Event):
     steps: Count
     epoch: Amount
     loss: float
+    lr: Amount | None = None
     batch_accuracy: Share
     images_per_s: Amount
     flops: Amount | None = None
