@@ -30,7 +30,7 @@ from slimmer.costs.flops import count_flops
 from slimmer.data import Data, batches, evaluation_batches
 from slimmer.exporting.onnx import export_onnx
 from slimmer.exporting.parity import check_parity
-from slimmer.pipeline.choose_plan import training_images, training_of
+from slimmer.pipeline.choose_plan import training_inputs, training_of
 from slimmer.pipeline.job import PruningJob, prepare
 from slimmer.pipeline.stages import start
 from slimmer.profiling.runtimes.environment import environment
@@ -107,14 +107,16 @@ def main(
         )
     began = time.perf_counter()
     slim, job, found = run_slimmer(recipe) if method in METHODS else run_peer(recipe, method)
-    assert job.data is not None
+    assert job.task is not None
+    data = job.task.data
+    assert data is not None
     budgets = {budget.cost.name: budget.ratio for budget in job.budgets}
     size, dense = job.identity.input_size, count_flops(job.model, job.identity.input_size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slim.onnx"
         export_onnx(slim, path, size, metadata={})
         parity = check_parity(slim, path, torch.randn(16, *size))
-        top1 = onnx_accuracy(path, evaluation_batches(job.data.test, job.data, 500))
+        top1 = onnx_accuracy(path, evaluation_batches(data.test, data, 500))
     result = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,7 +125,7 @@ def main(
         "distill": recipe.finetune.distill,
         "seed": recipe.seed,
         "epochs": recipe.finetune.epochs,
-        "images": round(recipe.finetune.epochs * len(job.data.train)),
+        "images": round(recipe.finetune.epochs * len(data.train)),
         "convention": COSTS["flops"].convention,
         "budgets": budgets,
         "flops_ratio": count_flops(slim, size) / dense,
@@ -169,7 +171,8 @@ def run_slimmer(recipe: Recipe) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
 def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
     """The network that Torch-Pruning gives, trained by slimmer's own loop on the same images."""
     job = prepare(recipe)
-    data = job.data
+    assert job.task is not None
+    data = job.task.data
     assert data is not None
     flops = job.budgets[0].ratio
     size = recipe.finetune.batch_size
@@ -179,16 +182,14 @@ def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[s
         method, job.model, job.identity.input_size, flops, some, global_pruning=True
     )
     slim = slim.to(memory_format=torch.channels_last)
-    recalibrate_(
-        slim, training_images(data, recipe, recipe.finetune.recalibrate, augment=data.augment)
-    )
+    number = recipe.finetune.recalibrate
+    recalibrate_(slim, training_inputs(job.task, recipe, number, augment=True))
     top1 = {"accuracy_dense": _top1(job.model, data), "accuracy_removed": _top1(slim, data)}
     training = training_of(recipe, job)
     fabric = make_engine(recipe.device)
     learner = make_learner(slim, training)
-    train_(
-        fabric, learner, job.model.eval(), data, training, stop=training.steps(data), observe=_say
-    )
+    stop = training.steps(job.task)
+    train_(fabric, learner, job.model.eval(), job.task, training, stop=stop, observe=_say)
     params = sum(parameter.numel() for parameter in job.model.parameters())
     return slim.eval(), job, {"params": params, **top1}
 

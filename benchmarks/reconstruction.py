@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -22,17 +23,16 @@ from torch import Tensor, nn
 from torch.nn.functional import unfold
 
 from slimmer.criteria import magnitude_scores, taylor_scores
-from slimmer.data import evaluation_batches
 from slimmer.graph import Axis
 from slimmer.models.copying import duplicate
-from slimmer.pipeline.choose_plan import deal, target_plan, training_images
+from slimmer.pipeline.choose_plan import deal, target_plan, training_inputs
 from slimmer.pipeline.job import PruningJob, prepare
 from slimmer.pruning.apply import prune
 from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.compensate import compensate_
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe, read_recipe
-from slimmer.training.evaluate import accuracy
+from slimmer.training.evaluate import evaluate
 
 RIDGE = 1e-3  # of the mean square of the inputs
 LARGEST = 20.0  # of a norm's inverse scale, so that a dead norm asks for no miracle
@@ -80,9 +80,9 @@ def main(recipe_file: Path, checkpoint: Path, data_path: Path, flops: float, bat
     )
 
 
-def as_trained(recipe: Recipe, job: PruningJob, number: int) -> Iterable[Tensor]:
-    assert job.data is not None
-    return training_images(job.data, recipe, number, augment=job.data.augment)
+def as_trained(recipe: Recipe, job: PruningJob, number: int) -> Iterable[Any]:
+    assert job.task is not None
+    return training_inputs(job.task, recipe, number, augment=True)
 
 
 def recalibrated(recipe: Recipe, job: PruningJob, slim: nn.Module) -> nn.Module:
@@ -92,8 +92,7 @@ def recalibrated(recipe: Recipe, job: PruningJob, slim: nn.Module) -> nn.Module:
 
 
 def top1(job: PruningJob, network: nn.Module) -> float:
-    assert job.data is not None
-    return accuracy(network, evaluation_batches(job.data.test, job.data, 500))
+    return (evaluate(network, job.task) or {})["top-1"]
 
 
 def refit_(

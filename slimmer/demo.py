@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 
-from slimmer.data import evaluation_batches, load, steps
+from slimmer.data import load
 from slimmer.errors import CheckpointError, SlimmerError
 from slimmer.models import build
 from slimmer.models.checkpoint import read_metadata
 from slimmer.pruning.slim_file import Identity, save_network
+from slimmer.tasks import classification
+from slimmer.tasks.classification import TOP1
 from slimmer.training.devices import make_engine
-from slimmer.training.evaluate import accuracy
+from slimmer.training.evaluate import evaluate
 from slimmer.training.learner import make_learner
 from slimmer.training.loop import train_
 from slimmer.training.schedule import Training
@@ -47,13 +49,13 @@ def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float
         temperature=1.0,
         seed=SEED,
     )
-    fabric = make_engine("cpu")
+    fabric, task = make_engine("cpu"), classification(data)
     learner = make_learner(model, training)
     top1 = 0.0
     for epoch in range(1, EPOCHS + 1):
-        stop = epoch * steps(data.train, training.batch_size)
-        train_(fabric, learner, model, data, training, stop=stop)
-        top1 = accuracy(model, evaluation_batches(data.test, data, 500))
+        stop = epoch * training.batches(task)
+        train_(fabric, learner, model, task, training, stop=stop)
+        top1 = (evaluate(model, task) or {})[TOP1.name]
         say(f"{ARCH} on digits: epoch {epoch} of {EPOCHS}, test accuracy {top1:.2%}")
     save_network(path, model, Identity(ARCH, data.num_classes, data.input_size), None, MARK)
     return top1

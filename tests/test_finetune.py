@@ -14,6 +14,8 @@ from slimmer.data import Data, InMemory, evaluation_batches, load
 from slimmer.errors import TrainingError
 from slimmer.methods import MaskConvNet
 from slimmer.pruning.masks import Masked
+from slimmer.tasks import Task, classification
+from slimmer.tasks.classification import loss as class_loss
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
 from slimmer.training.learner import make_learner
@@ -104,6 +106,8 @@ def test_the_shortest_runs_have_a_rate(total):
 
 # The loss
 
+CLASSIFYING = Task([], loss=class_loss, logits=True)
+
 
 def softmax(values, temperature):
     powers = [math.exp(value / temperature) for value in values]
@@ -125,8 +129,9 @@ def test_the_loss_by_hand(distill, temperature):
         ours, theirs = softmax(row, temperature), softmax(wanted, temperature)
         distance += sum(q * math.log(q / p) for p, q in zip(ours, theirs, strict=True)) / 2
     found = objective(
+        CLASSIFYING,
         torch.tensor(logits),
-        torch.tensor(labels),
+        (None, torch.tensor(labels)),
         torch.tensor(target),
         training(distill=distill, temperature=temperature),
     )
@@ -138,14 +143,15 @@ def test_the_loss_by_hand(distill, temperature):
 def test_without_a_target_it_is_cross_entropy():
     logits, labels = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([0, 1])
     by_hand = -(math.log(softmax([1, 2], 1)[0]) + math.log(0.5)) / 2
-    assert float(objective(logits, labels, None, training(distill=0.9))) == pytest.approx(by_hand)
+    assert float(
+        objective(CLASSIFYING, logits, (None, labels), None, training(distill=0.9))
+    ) == pytest.approx(by_hand)
 
 
 def test_equal_outputs_diverge_by_nothing_and_pull_nowhere():
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss = objective(
-        logits, torch.zeros(4, dtype=torch.int64), logits.detach() + 3.0, training(distill=1.0)
-    )
+    labelled = (None, torch.zeros(4, dtype=torch.int64))
+    loss = objective(CLASSIFYING, logits, labelled, logits.detach() + 3.0, training(distill=1.0))
     (gradient,) = torch.autograd.grad(loss, logits)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     assert gradient.abs().max() < 1e-6
@@ -153,10 +159,13 @@ def test_equal_outputs_diverge_by_nothing_and_pull_nowhere():
 
 def test_the_loss_is_single_precision_whatever_the_outputs_are():
     logits = torch.tensor([[1.0, 2.0]])
-    loss = objective(logits.bfloat16(), torch.tensor([0]), logits.bfloat16(), training())
+    loss = objective(
+        CLASSIFYING, logits.bfloat16(), (None, torch.tensor([0])), logits.bfloat16(), training()
+    )
     assert loss.dtype == torch.float32
     assert float(loss) == pytest.approx(
-        float(objective(logits, torch.tensor([0]), logits, training())), rel=1e-5
+        float(objective(CLASSIFYING, logits, (None, torch.tensor([0])), logits, training())),
+        rel=1e-5,
     )
 
 
@@ -200,7 +209,9 @@ def test_frozen_parameters_are_not_trained(fabric, data):
     model = chain()
     model.conv1.requires_grad_(requires_grad=False)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    train_(fabric, make_learner(model, training()), chain(), data, training(), stop=2)
+    train_(
+        fabric, make_learner(model, training()), chain(), classification(data), training(), stop=2
+    )
     moved = {
         name
         for name, parameter in model.named_parameters()
@@ -220,19 +231,19 @@ def test_every_step_is_told_and_none_is_taken_twice(fabric, data):
         fabric,
         learner,
         chain(),
-        data,
+        classification(data),
         plan,
         stop=3,
         observe=told.append,
         save=lambda: saved.append(learner.step),
     )
-    train_(fabric, learner, chain(), data, plan, stop=6, observe=told.append)
+    train_(fabric, learner, chain(), classification(data), plan, stop=6, observe=told.append)
     assert [event["step"] for event in told] == [1, 2, 3, 4, 5, 6]
     assert saved == [1, 2, 3]
-    assert {event["steps"] for event in told} == {plan.steps(data)} == {6}
+    assert {event["steps"] for event in told} == {plan.steps(classification(data))} == {6}
     assert [event["epoch"] for event in told] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
     assert all(0 <= event["batch_accuracy"] <= 1 and event["images_per_s"] > 0 for event in told)
-    train_(fabric, learner, chain(), data, plan, stop=6, observe=told.append)
+    train_(fabric, learner, chain(), classification(data), plan, stop=6, observe=told.append)
     assert len(told) == 6
 
 
@@ -245,7 +256,7 @@ def test_the_last_steps_of_a_run_hardly_move_anything(fabric, data):
         learner = make_learner(model, plan)
         learner.step = start
         before = model.fc.weight.detach().clone()
-        train_(fabric, learner, chain(), data, plan, stop=start + 1)
+        train_(fabric, learner, chain(), classification(data), plan, stop=start + 1)
         moved[start] = float((model.fc.weight.detach() - before).norm())
     assert moved[39] < 0.01 * moved[0]
 
@@ -261,8 +272,8 @@ def test_a_run_in_two_parts_is_a_run_in_one(fabric, data):
     whole = make_learner(Dropping().train(), plan)
     first = make_learner(copy.deepcopy(whole.network), plan)
     fresh = Dropping().train()
-    train_(fabric, whole, teacher, data, plan, stop=8)
-    train_(fabric, first, teacher, data, plan, stop=5)
+    train_(fabric, whole, teacher, classification(data), plan, stop=8)
+    train_(fabric, first, teacher, classification(data), plan, stop=5)
     state = {name: tensor.clone() for name, tensor in first.state().items()}
     assert {name.partition(".")[0] for name in state} == {"network", "optimizer"}
     assert sum(name.startswith("optimizer.momentum_buffer.") for name in state) == len(
@@ -272,7 +283,7 @@ def test_a_run_in_two_parts_is_a_run_in_one(fabric, data):
     second = make_learner(fresh, plan)
     second.restore_(state, 5)
     assert all(torch.equal(tensor, state[name]) for name, tensor in second.state().items())
-    train_(fabric, second, teacher, data, plan, stop=8)
+    train_(fabric, second, teacher, classification(data), plan, stop=8)
     ours, theirs = second.state(), whole.state()
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -282,14 +293,14 @@ def test_without_its_momentum_a_run_goes_elsewhere(fabric, data):
     """So that the test above can fail."""
     plan = training()
     first = make_learner(chain(), plan)
-    train_(fabric, first, chain(), data, plan, stop=3)
+    train_(fabric, first, chain(), classification(data), plan, stop=3)
     ends = []
     for kept in ("", "network."):
         learner = make_learner(chain(), plan)
         learner.restore_(
             {name: t.clone() for name, t in first.state().items() if name.startswith(kept)}, 3
         )
-        train_(fabric, learner, chain(), data, plan, stop=5)
+        train_(fabric, learner, chain(), classification(data), plan, stop=5)
         ends.append(learner.network.fc.weight)
     assert not torch.allclose(ends[0], ends[1], rtol=1e-3)
 
@@ -298,7 +309,14 @@ def test_under_masks_of_one_a_network_trains_as_without(fabric, data):
     graph = zoo.traced("Chain")[1]
     bare, masked = chain(), Masked(chain(), graph, torch.ones(graph.units))
     for network in (bare, masked):
-        train_(fabric, make_learner(network, training()), chain(), data, training(), stop=6)
+        train_(
+            fabric,
+            make_learner(network, training()),
+            chain(),
+            classification(data),
+            training(),
+            stop=6,
+        )
     assert not torch.equal(bare.conv1.weight, chain().conv1.weight)
     for name, tensor in masked.model.state_dict().items():
         assert torch.allclose(tensor, bare.state_dict()[name], rtol=1e-6, atol=1e-7)
@@ -310,7 +328,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(fabric, data, 
     model, told, saved = chain(), [], []
     plan = training(distill=0.0)
     learner = make_learner(model, plan)
-    train_(fabric, learner, chain(), data, plan, stop=2, observe=told.append)
+    train_(fabric, learner, chain(), classification(data), plan, stop=2, observe=told.append)
     with torch.no_grad():
         model.fc.bias[0] = value
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf)") as error:
@@ -318,7 +336,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(fabric, data, 
             fabric,
             learner,
             chain(),
-            data,
+            classification(data),
             plan,
             stop=8,
             observe=told.append,
@@ -336,7 +354,7 @@ def test_the_teacher_is_not_asked_where_nothing_is_learned_from_it(fabric, data)
         fabric,
         make_learner(chain(), plan),
         None,
-        data,
+        classification(data),
         plan,
         stop=1,
         observe=lambda e: losses.append(e["loss"]),
@@ -357,7 +375,7 @@ def test_a_network_learns_digits_from_nothing(fabric):
     )
     plan = training(epochs=3, batch_size=64, distill=0.0, weight_decay=1e-4)
     assert accuracy(model, evaluation_batches(digits.test, digits, 360)) < 0.3
-    train_(fabric, make_learner(model, plan), model, digits, plan, stop=40)
+    train_(fabric, make_learner(model, plan), model, classification(digits), plan, stop=40)
     assert accuracy(model, evaluation_batches(digits.test, digits, 360)) > 0.8
 
 
@@ -371,7 +389,7 @@ def test_a_network_comes_nearer_to_its_teacher(fabric, data):
         fabric,
         make_learner(student, plan),
         teacher,
-        data,
+        classification(data),
         plan,
         stop=80,
         observe=lambda e: losses.append(e["loss"]),

@@ -27,7 +27,7 @@ from slimmer.pipeline.choose_plan import (
     method_entry,
     sparsify_steps,
     target_plan,
-    training_images,
+    training_inputs,
     training_of,
 )
 from slimmer.pipeline.job import prepare
@@ -36,6 +36,7 @@ from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import full_plan
 from slimmer.recipe import read_recipe
 from slimmer.recipe.method_entries import AUTO, built_in
+from slimmer.tasks import classification
 from slimmer.training.devices import make_engine
 from slimmer.training.learner import make_learner
 from slimmer.training.loop import train_
@@ -184,7 +185,7 @@ def train_under(method, training, stop, *, variables=None, observe=lambda networ
     learner = make_learner(network, training, train_masks=method.trains_masks)
     fabric = make_engine("cpu", "32-true")
     options = {"stop": stop, "method": method, "observe": lambda event: observe(network)}
-    train_(fabric, learner, network, noise(), training, **options)
+    train_(fabric, learner, network, classification(noise()), training, **options)
     return network
 
 
@@ -354,7 +355,13 @@ def test_scales_are_the_batch_norms_of_the_groups_and_nothing_else_moves_them():
         training = replace(PLAIN, weight_decay=0.3)
         learner = make_learner(network, training, train_masks=method.trains_masks)
         train_(
-            make_engine("cpu", "32-true"), learner, model, noise(), training, stop=1, method=method
+            make_engine("cpu", "32-true"),
+            learner,
+            model,
+            classification(noise()),
+            training,
+            stop=1,
+            method=method,
         )
         ends.append([scale.detach().clone() for scale in find_scales(network.model, graph)])
     for plain, pulled, value in zip(*ends, before, strict=True):
@@ -618,7 +625,7 @@ def test_every_method_ends_inside_both_budgets(job, name):
     network = Masked(job.model, job.graph, method.start(), method.gate)
     learner = make_learner(network, training, train_masks=method.trains_masks)
     fabric = make_engine("cpu", "32-true")
-    train_(fabric, learner, copy.deepcopy(job.model), job.data, training, stop=stop, method=method)
+    train_(fabric, learner, copy.deepcopy(job.model), job.task, training, stop=stop, method=method)
     plan = target_plan(job, recipe, method.scores(network.variables))
     slim = prune(job.model, plan)
     counted = (
@@ -748,7 +755,7 @@ def test_each_budget_is_a_target_with_its_multipliers(job, values, both):
     assert [target.sparsity for target in method._targets] == pytest.approx([0.5, 0.4])
     assert [target.lambda_m for target in method._targets] == both
     assert [target.lambda_v for target in method._targets] == [0.5, 0.5]
-    steps = len(job.data.train) // 64
+    steps = len(job.task.data.train) // 64
     assert method._warmup == round(0.1 * steps)
     soft = torch.full((job.graph.units,), 0.01)
     assert [target.measure(soft) for target in method._targets] == pytest.approx([0, 0])
@@ -782,7 +789,7 @@ def test_the_measured_sparsity_is_what_pruning_the_dead_channels_takes_away(job)
 def test_a_method_that_needs_data_says_so_without_any(prepared, name):
     with pytest.raises(RecipeError, match=f"{name} needs data"):
         choose_method(
-            recipe_of(("method.name", name)), replace(prepared, data=None), 0, resumed=False
+            recipe_of(("method.name", name)), replace(prepared, task=None), 0, resumed=False
         )
 
 
@@ -840,7 +847,7 @@ def test_bars_options_reach_it(job):
 
 
 def test_auto_is_taylor_with_data_and_magnitude_without(prepared):
-    recipe, bare = recipe_of(), replace(prepared, data=None)
+    recipe, bare = recipe_of(), replace(prepared, task=None)
     assert recipe.method.name == "auto"
     assert (method_entry(recipe, prepared).name, method_entry(recipe, bare).name) == (
         "taylor",
@@ -868,7 +875,7 @@ def test_the_share_under_masks_is_the_methods_own_unless_it_is_named(prepared):
             ]
             recipe = read_recipe(None, pairs)
             found[name, share] = sparsify_steps(recipe, prepared, training_of(recipe, prepared))
-    steps = 10 * (len(prepared.data.train) // 64)
+    steps = 10 * (len(prepared.task.data.train) // 64)
     assert found == {
         ("taylor", None): 0,
         ("taylor", 0.2): steps / 5,
@@ -883,8 +890,8 @@ def test_the_share_under_masks_is_the_methods_own_unless_it_is_named(prepared):
 
 
 def test_training_images_are_the_first_batches_as_they_are(prepared):
-    found = list(training_images(prepared.data, recipe_of(), 3))
+    found = list(training_inputs(prepared.task, recipe_of(), 3))
     assert [tuple(images.shape) for images in found] == [(64, 1, 16, 16)] * 3
-    again = list(training_images(prepared.data, recipe_of(), 100))
-    assert len(again) == len(prepared.data.train) // 64
+    again = list(training_inputs(prepared.task, recipe_of(), 100))
+    assert len(again) == len(prepared.task.data.train) // 64
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=False))

@@ -104,7 +104,7 @@ def test_a_module_and_data_that_fit():
     data = pictures()
     job = prepare(read_recipe(None, [HALF]), chain().float(), data)
     assert job.identity == Identity("", 3, zoo.SIZE)
-    assert job.data is data
+    assert job.task.data is data
 
 
 @pytest.mark.parametrize(

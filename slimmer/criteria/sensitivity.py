@@ -1,6 +1,7 @@
 """Sensitivity: scores from the effect of pruning each channel group alone."""
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 
 import numpy as np
 import torch
@@ -9,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from slimmer.errors import ModelError
-from slimmer.graph import ChannelGraph, logits
+from slimmer.graph import Arguments, ChannelGraph, called, logits, tensors_in
 from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.masks import Masked
+from slimmer.tasks import Task
+from slimmer.tasks.distill import distances
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MOST = 100.0  # nats: the largest divergence of one image
@@ -22,17 +25,19 @@ def sensitivity_scores(
     model: nn.Module,
     graph: ChannelGraph,
     ranks: Tensor,
-    images: Sequence[Tensor],
+    images: Sequence[Arguments],
     tell: Callable[[int], None] = lambda _: None,
+    task: Task | None = None,
 ) -> Tensor:
     """How much each unit changes the outputs when only its group is pruned, lowest `ranks` first;
     (units,), float64.
 
     Each group is masked in steps of a tenth, with all others whole. On batches of `images`, with
     batch norms using the statistics of each batch, the Kullback-Leibler divergence of the class
-    probabilities from the dense network's is measured. It is replaced by the largest convex
-    nondecreasing curve below it, so that scores that are added up unit by unit give this curve.
-    Fisher scores are its quadratic approximation at the dense network.
+    probabilities from the dense network's is measured; for a `task` whose outputs are not class
+    scores, its distillation loss. It is replaced by the largest convex nondecreasing curve below
+    it, so that scores that are added up unit by unit give this curve. Fisher scores are its
+    quadratic approximation at the dense network.
 
     Li et al. plot such curves of the accuracy and choose one share for all layers of a stage by
     hand; here every channel group has its own share, which the budget decides. `tell` gets the
@@ -48,11 +53,7 @@ def sensitivity_scores(
     ties = torch.zeros_like(scores)
     start = 0
     with batch_statistics(model), torch.no_grad():
-        dense = _answers(masked, images)
-        if not dense.isfinite().all():
-            raise ModelError(
-                "model", "returns NaN or infinite outputs on the data", "check its weights"
-            )
+        change = _change(masked, images, task)
         for done, group in enumerate(graph.groups):
             tell(done)
             order = start + ranks[start : start + group.size].argsort(stable=True)
@@ -60,7 +61,7 @@ def sensitivity_scores(
             rises = []
             for count in counts:
                 masked.variables.fill_(1)[order[:count].to(device)] = 0
-                rises.append(_divergence(dense, _answers(masked, images)))
+                rises.append(change())
             scores[order] = torch.tensor(increments(counts, rises, group.size), dtype=torch.float64)
             ties[order] = torch.arange(1, group.size + 1, dtype=torch.float64) / group.size
             masked.variables.fill_(1)
@@ -90,15 +91,41 @@ def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list
     return found + [found[-1]] * (size - len(found))
 
 
-def _answers(masked: Masked, images: Sequence[Tensor]) -> Tensor:
+def _change(masked: Masked, images: Sequence[Arguments], task: Task | None) -> Callable[[], float]:
+    """A function that measures how far the outputs are from what they are now, the dense
+    network's. Raises ModelError if these are NaN or infinite.
+    """
+    if task is None or task.logits:
+        dense = _answers(masked, images)
+        _check_finite([dense])
+        return lambda: _divergence(dense, _answers(masked, images))
+    whole = [called(masked, given) for given in images]
+    _check_finite(tensors_in(whole))
+
+    def apart() -> float:
+        found = distances(task, [called(masked, given) for given in images], whole)
+        return found if isfinite(found) else MOST
+
+    return apart
+
+
+def _check_finite(outputs: Sequence[Tensor]) -> None:
+    if not all(output.isfinite().all() for output in outputs):
+        raise ModelError(
+            "model", "returns NaN or infinite outputs on the data", "check its weights"
+        )
+
+
+def _answers(masked: Masked, images: Sequence[Arguments]) -> Tensor:
     """The log probabilities of the classes for all images."""
-    device = masked.variables.device
     return torch.cat(
-        [log_softmax(logits(masked(batch.to(device))).double(), dim=1) for batch in images]
+        [log_softmax(logits(called(masked, given)).double(), dim=1) for given in images]
     )
 
 
 def _divergence(dense: Tensor, cut: Tensor) -> float:
     """The mean divergence over images, each at most MOST: a pruned network may return NaN."""
-    of_images = kl_div(cut, dense, reduction="none", log_target=True).flatten(1).sum(1)
+    of_images = kl_div(cut, dense, reduction="none", log_target=True).sum(1)
+    if of_images.dim() > 1:  # of positions
+        of_images = of_images.flatten(1).mean(1)
     return float(of_images.nan_to_num(nan=MOST, posinf=MOST).clamp(max=MOST).mean())

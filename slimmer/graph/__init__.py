@@ -1,6 +1,7 @@
 """Find the channel groups of a network by tracing it."""
 
 from slimmer.graph.attributes import find_attributes
+from slimmer.graph.calls import Arguments, called, moved, rows
 from slimmer.graph.channels import (
     Attribute,
     Axis,
@@ -30,6 +31,7 @@ from slimmer.graph.trace import build_graph
 from slimmer.graph.wrapper import check_is_network
 
 __all__ = [
+    "Arguments",
     "Attribute",
     "Axis",
     "Call",
@@ -44,6 +46,7 @@ __all__ = [
     "Parts",
     "Split",
     "build_graph",
+    "called",
     "capture",
     "check_is_network",
     "evaluating",
@@ -54,10 +57,12 @@ __all__ = [
     "is_inside",
     "letters_of",
     "logits",
+    "moved",
     "own_inputs",
     "own_line",
     "place_of",
     "quiet",
+    "rows",
     "several_images",
     "shapes",
     "slim_width",

@@ -5,14 +5,15 @@ plan at its end.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from slimmer.costs import Budget
 from slimmer.criteria import ScoreRequest, sensitivity_scores
-from slimmer.data import Data, batches
 from slimmer.errors import RecipeError
+from slimmer.graph import Arguments
 from slimmer.methods import Method, MethodSetup, Taylor
 from slimmer.methods.taylor import Project
 from slimmer.pipeline.job import PruningJob
@@ -24,14 +25,15 @@ from slimmer.recipe.method_entries import Criterion, TrainedMethod, find_method
 from slimmer.recipe.methods import Allocation, MethodOptions
 from slimmer.registry import load
 from slimmer.runs.events import Observe
+from slimmer.tasks import Epoch, Task
 from slimmer.training.schedule import Training
 
 
 def training_of(recipe: Recipe, job: PruningJob) -> Training:
-    """The recipe's training section as plain numbers; 0 epochs if there are no data."""
+    """The recipe's training section as plain numbers; 0 epochs if there is no task."""
     section, method = recipe.finetune, recipe.method
     return Training(
-        epochs=section.epochs if job.data is not None else 0.0,
+        epochs=section.epochs if job.task is not None else 0.0,
         batch_size=section.batch_size,
         lr=section.lr,
         momentum=section.momentum,
@@ -54,8 +56,8 @@ def training_of(recipe: Recipe, job: PruningJob) -> Training:
 
 def method_entry(recipe: Recipe, job: PruningJob) -> Criterion | TrainedMethod:
     """The method that the recipe names. Raises RecipeError if it needs data and there are none."""
-    entry = find_method(recipe.method.name, with_data=job.data is not None)
-    if job.data is None and (isinstance(entry, TrainedMethod) or entry.needs_data):
+    entry = find_method(recipe.method.name, with_data=job.task is not None)
+    if job.task is None and (isinstance(entry, TrainedMethod) or entry.needs_data):
         right = "give --data, or choose method.name=magnitude"
         raise RecipeError("method.name", f"{entry.name} needs data", right)
     return entry
@@ -63,9 +65,9 @@ def method_entry(recipe: Recipe, job: PruningJob) -> Criterion | TrainedMethod:
 
 def sparsify_steps(recipe: Recipe, job: PruningJob, training: Training) -> int:
     """The number of training steps under masks before the channels are removed."""
-    if job.data is None:
+    if job.task is None:
         return 0
-    return round(recipe.method.share_under_masks() * training.steps(job.data))
+    return round(recipe.method.share_under_masks() * training.steps(job.task))
 
 
 def choose_method(
@@ -114,27 +116,44 @@ def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor) -> Plan:
     return _allocate(recipe, job, scores - scores.min().clamp(max=0), job.budgets)
 
 
-def training_images(
-    data: Data, recipe: Recipe, number: int, *, augment: str = "none"
-) -> Iterator[Tensor]:
-    """The first `number` batches of training images."""
+def training_batches(
+    task: Task, recipe: Recipe, number: int, *, augment: bool = False
+) -> Iterator[Any]:
+    """The first `number` training batches of the first epoch, all of them in every process."""
     size = recipe.finetune.batch_size
-    of_epoch = batches(
-        data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment=augment
-    )
-    return (images for images, _ in islice(of_epoch, number))
+    wanted = Epoch(0, recipe.seed, size, augment=augment, shared=False)
+    return islice(task.train.epoch(wanted), number)
+
+
+def training_inputs(
+    task: Task, recipe: Recipe, number: int, *, augment: bool = False
+) -> Iterator[Arguments]:
+    """What the network takes of the first `number` training batches."""
+    return map(task.inputs, training_batches(task, recipe, number, augment=augment))
 
 
 def _request(recipe: Recipe, job: PruningJob, stop: int = 0) -> ScoreRequest[MethodOptions]:
     """The request that the recipe's criterion answers with scores."""
 
-    def images(number: int) -> Iterator[Tensor]:
-        if job.data is None:
+    def batches(number: int) -> Iterator[Any]:
+        if job.task is None:
             raise RecipeError("method.name", f"{recipe.method.name} needs images", "give --data")
-        return training_images(job.data, recipe, number)
+        return training_batches(job.task, recipe, number)
+
+    def images(number: int) -> Iterator[Arguments]:
+        if job.task is None:
+            raise RecipeError("method.name", f"{recipe.method.name} needs images", "give --data")
+        return training_inputs(job.task, recipe, number)
 
     return ScoreRequest(
-        job.model, job.graph, recipe.method, recipe.seed, images, under_masks=stop > 0
+        job.model,
+        job.graph,
+        recipe.method,
+        recipe.seed,
+        images,
+        under_masks=stop > 0,
+        task=job.task,
+        batches=batches,
     )
 
 
@@ -142,8 +161,8 @@ def _setup(
     recipe: Recipe, job: PruningJob, stop: int, *, resumed: bool
 ) -> MethodSetup[MethodOptions]:
     """The arguments from which the recipe's trained method is built."""
-    assert job.data is not None
-    per_epoch = training_of(recipe, job).end_of_epoch(0, job.data)
+    assert job.task is not None
+    per_epoch = training_of(recipe, job).end_of_epoch(0, job.task)
     return MethodSetup(job.model, job.graph, job.budgets, recipe.method, stop, per_epoch, resumed)
 
 
@@ -181,11 +200,11 @@ def _projection(recipe: Recipe, job: PruningJob) -> Project:
 
 def _measured(recipe: Recipe, job: PruningJob, scores: Tensor, observe: Observe) -> Tensor:
     """The scores, rescaled by the measured sensitivity curve of each group."""
-    assert job.data is not None
-    images = list(training_images(job.data, recipe, recipe.method.sensitivity_batches()))
+    assert job.task is not None
+    images = list(training_inputs(job.task, recipe, recipe.method.sensitivity_batches()))
     groups = len(job.graph.groups)
 
     def tell(done: int) -> None:
         observe({"event": "scores", "done": done, "groups": groups})
 
-    return sensitivity_scores(job.model, job.graph, scores, images, tell)
+    return sensitivity_scores(job.model, job.graph, scores, images, tell, job.task)

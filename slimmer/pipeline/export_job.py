@@ -19,6 +19,7 @@ from slimmer.exporting.variants import Variant
 from slimmer.graph import Inputs, is_image, own_inputs
 from slimmer.recipe import Recipe
 from slimmer.runs.directory import Run
+from slimmer.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,16 @@ class ExportJob:
     run: Run
     recipe: Recipe
     report: Mapping[str, Any]
-    data: Data | None
+    task: Task | None
     networks: Mapping[str, nn.Module]
     known: Mapping[str, Any]
     programs: dict[tuple[str, Shape], ExportedProgram] = field(default_factory=dict)
     judged: dict[str, Judged] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Data | None:
+        """The data set of a ready-made task."""
+        return None if self.task is None else self.task.data
 
     @property
     def inputs(self) -> Inputs:

@@ -31,6 +31,7 @@ from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.runs.trust import check_code, is_gone, remember
+from slimmer.tasks import classification
 
 
 def export_run(
@@ -77,7 +78,9 @@ def export_run(
     with claimed(run.path, "slimmer"):
         take_listed_places(run)
         known = earlier(run, report)
-        job = ExportJob(run, recipe, report, _data(run, recipe, data, observe), networks, known)
+        found_data = _data(run, recipe, data, observe)
+        task = None if found_data is None else classification(found_data)
+        job = ExportJob(run, recipe, report, task, networks, known)
         check_asked(job)
         found = _export_all(job, observe)
         asked = [found["networks"][each.name] for each in variants(recipe.export)]

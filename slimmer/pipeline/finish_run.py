@@ -16,7 +16,7 @@ from slimmer.models.identify import by_own_names
 from slimmer.models.match import compare
 from slimmer.pipeline.job import PruningJob, prepare
 from slimmer.pipeline.make_report import make_report, write_results
-from slimmer.pipeline.run_context import test_top1
+from slimmer.pipeline.measured import measured_at
 from slimmer.pipeline.sources import skipped_note
 from slimmer.pruning.plan import read_plan
 from slimmer.pruning.slim_file import load_identified
@@ -75,7 +75,7 @@ def finish_run(
     measured = _measured(run, job, model, trust_code=trust_code)
     slim.load_state_dict(dict(weights), strict=False)
     observe(stage("measuring the fine-tuned network"))
-    measured["accuracy_slim"] = test_top1(slim, job.data)
+    measured |= measured_at("slim", slim, job.task, measured)
     report = make_report(run, recipe, job, plan, slim, measured)
     with new_run(out, identity.arch) as (made, _), all_or_nothing(made):
         report |= {"run": str(made.path), "fine_tuned_outside": where}
@@ -84,6 +84,7 @@ def finish_run(
                 shutil.copyfile(file, made.path / file.name)
         written = write_results(made, recipe, job, plan, slim, report)
         del measured["accuracy_slim"]
+        measured["metrics"].pop("slim", None)
         write_beginning(made, recipe, measured)
         mark_latest(made)
     return made, written
@@ -146,10 +147,10 @@ def _measured(
     Raises RunError if the run had data from Python and none are given now.
     """
     measured = run.read_measured()
-    if job.data is None and measured["accuracy_dense"] is not None:
+    if job.task is None and measured["accuracy_dense"] is not None:
         raise RunError(str(run.path), "its data were passed from Python", "give the data")
     if measured["accuracy_dense"] is None:
         removed, _ = load_identified(run.slim, model, trust_code=trust_code)
-        measured["accuracy_dense"] = test_top1(job.model, job.data)
-        measured["accuracy_removed"] = test_top1(removed, job.data)
+        measured |= measured_at("dense", job.model, job.task, measured)
+        measured |= measured_at("removed", removed, job.task, measured)
     return measured

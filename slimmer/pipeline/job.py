@@ -27,6 +27,7 @@ from slimmer.recipe import Recipe
 from slimmer.recipe.budget import BudgetSection
 from slimmer.recipe.sections import DataSection, ModelSection
 from slimmer.runs.events import Observe, stage
+from slimmer.tasks import Task, classification
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class PruningJob:
     given: nn.Module
     model: nn.Module
     identity: Identity
-    data: Data | None
+    task: Task | None
     graph: ChannelGraph
     costs: tuple[Cost, ...]
     budgets: tuple[Budget, ...]
@@ -107,7 +108,8 @@ def prepare(
         check_reachable(budgets, graph, limits, narrowing)
     except BudgetError as error:
         raise for_budget(error, given, budgets, rewritten) from None
-    return PruningJob(given, model, identity, data, graph, costs, budgets, limits, scope, cut)
+    task = None if data is None else classification(data)
+    return PruningJob(given, model, identity, task, graph, costs, budgets, limits, scope, cut)
 
 
 def _budgets(costs: Sequence[Cost], section: BudgetSection) -> tuple[Budget, ...]:

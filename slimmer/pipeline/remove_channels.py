@@ -52,7 +52,7 @@ def remove_channels(
             learner.restore_(stand.tensors, stand.step)
             for name, tensor in method.state.items():
                 tensor.copy_(stand.tensors[f"method.{name}"])
-    if job.data is not None and learner.step < stop:
+    if job.task is not None and learner.step < stop:
         keep = partial(context.saved.maybe, "masks", learner, method.state)
         often = max(1, stop // MASK_EVENTS)
 
@@ -69,7 +69,7 @@ def remove_channels(
             context.fabric,
             learner,
             teacher,
-            job.data,
+            job.task,
             context.training,
             stop=stop,
             method=method,
@@ -90,7 +90,7 @@ def _project(
     before = remaining(job, network.mask().cpu() > 0) if trained and method.has_masks else None
     if method.trains_masks:
         fold_(job.model, job.graph, network.mask())
-    number = context.recipe.finetune.recalibrate if job.data is not None else 0
+    number = context.recipe.finetune.recalibrate if job.task is not None else 0
     if number and context.recipe.method.compensate:
         compensate_(job.model, job.graph, plan, as_trained(context, number))
     check_scope(job.model, job.graph, plan, job.scope, job.cut)

@@ -10,11 +10,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from slimmer.data import Data, evaluation_batches
 from slimmer.errors import RunError, first_line
-from slimmer.graph import example_inputs
+from slimmer.graph import Arguments, example_inputs
 from slimmer.pipeline.choose_plan import (
-    training_images,
+    training_inputs,
     training_of,
 )
 from slimmer.pipeline.job import PruningJob
@@ -25,7 +24,6 @@ from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.training.devices import place_, synchronised_
-from slimmer.training.evaluate import accuracy
 from slimmer.training.schedule import Training
 
 
@@ -107,12 +105,10 @@ def fitting(run: Run) -> Iterator[None]:
         raise RunError(str(run.state), found, DELETE) from error
 
 
-def as_trained(context: Context, number: int) -> Iterator[Tensor]:
-    """Batches of training images, augmented as in training (docs/decisions.md, 8)."""
-    assert context.job.data is not None
-    return training_images(
-        context.job.data, context.recipe, number, augment=context.job.data.augment
-    )
+def as_trained(context: Context, number: int) -> Iterator[Arguments]:
+    """Batches of training inputs, augmented as in training (docs/decisions.md, 8)."""
+    assert context.job.task is not None
+    return training_inputs(context.job.task, context.recipe, number, augment=True)
 
 
 def remaining(job: PruningJob, alive: Tensor) -> dict[str, float]:
@@ -122,8 +118,3 @@ def remaining(job: PruningJob, alive: Tensor) -> dict[str, float]:
     sizes = [group.size for group in job.graph.groups]
     widths = torch.stack([part.sum() for part in alive.split(sizes)])
     return {cost.name: cost.share(float(cost.value(widths))) for cost in job.costs}
-
-
-def test_top1(model: nn.Module, data: Data | None) -> float | None:
-    """Top-1 on the test images, or None without data."""
-    return None if data is None else accuracy(model, evaluation_batches(data.test, data, 500))

@@ -20,6 +20,7 @@ from slimmer.pipeline.choose_plan import (
 )
 from slimmer.pipeline.job import prepare
 from slimmer.pipeline.make_report import make_report, write_results
+from slimmer.pipeline.measured import measured_at, told
 from slimmer.pipeline.remove_channels import remove_channels
 from slimmer.pipeline.run_context import (
     Context,
@@ -27,7 +28,6 @@ from slimmer.pipeline.run_context import (
     make_context,
     remaining,
     slim_network,
-    test_top1,
 )
 from slimmer.pipeline.saved_state import Stand
 from slimmer.pruning.masks import hard_mask
@@ -40,7 +40,10 @@ from slimmer.runs.events import Observe, stage
 from slimmer.runs.new_run import all_or_nothing, new_run, old_run, write_beginning
 from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
+from slimmer.tasks import Task
+from slimmer.tasks.classification import NAME as CLASSIFICATION
 from slimmer.training.devices import make_engine
+from slimmer.training.evaluate import evaluate
 from slimmer.training.learner import Learner, make_learner
 from slimmer.training.loop import train_
 from slimmer.training.optimizers import check_optimizer
@@ -135,7 +138,7 @@ def resume(
         job = prepare(recipe, network, identity=identity, observe=tell)
         context = make_context(fabric, run, claim, recipe, job, observe)
         measured = run.read_measured()
-        if job.data is None and measured["accuracy_dense"] is not None:
+        if job.task is None and measured["accuracy_dense"] is not None:
             found = "its data were passed from Python and are not available here"
             raise RunError(str(run.path), found, "start the run again from Python")
         stand, plan = _standing(run, context, measured)
@@ -157,17 +160,17 @@ def _stages(
             learner.restore_(stand.tensors, stand.step)
     else:
         plan, learner, measured["before_projection"] = remove_channels(run, context, teacher, stand)
-        measured["accuracy_removed"] = test_top1(learner.network, job.data)
+        measured |= measured_at("removed", learner.network, job.task, measured)
         if context.fabric.global_rank == 0:
             write_text(run.plan, plan.to_json())
             write_json(run.measured, measured)
         context.saved.write("slim", learner, {}, plan.hash)
-        top1, left = measured["accuracy_removed"], remaining(job, hard_mask(plan) > 0)
-        context.tell({"event": "removed", "step": learner.step, "accuracy": top1, **left})
-    if job.data is not None:
-        _train(context, learner, teacher, job.data, plan)
+        found, left = measured["metrics"].get("removed"), remaining(job, hard_mask(plan) > 0)
+        context.tell({"event": "removed", "step": learner.step, **told(found), **left})
+    if job.task is not None:
+        _train(context, learner, teacher, job.task, plan)
     slim = learner.result
-    measured["accuracy_slim"] = test_top1(slim, job.data)
+    measured |= measured_at("slim", slim, job.task, measured)
     report = make_report(run, context.recipe, context.job, plan, slim, measured)
     if context.fabric.global_rank == 0:
         report = write_results(run, context.recipe, job, plan, slim, report)
@@ -182,8 +185,8 @@ def _standing(run: Run, context: Context, measured: Mapping[str, Any]) -> tuple[
 
     Raises RunError if one of them is damaged, missing or of another run.
     """
-    data = context.job.data
-    stand = context.saved.load(0 if data is None else context.training.steps(data))
+    task = context.job.task
+    stand = context.saved.load(0 if task is None else context.training.steps(task))
     if stand.stage == "masks":
         return stand, None
     right = f"delete {run.state} and resume; the plan is then computed again"
@@ -195,42 +198,42 @@ def _standing(run: Run, context: Context, measured: Mapping[str, Any]) -> tuple[
     return stand, plan
 
 
-def _train(context: Context, learner: Learner, teacher: nn.Module, data: Data, plan: Plan) -> None:
-    """Fine-tune the slim network to the end of the run, and report its accuracy after each
-    epoch.
-    """
-    total = context.training.steps(data)
+def _train(context: Context, learner: Learner, teacher: nn.Module, task: Task, plan: Plan) -> None:
+    """Fine-tune the slim network to the end of the run, and report its metrics after each epoch."""
+    total = context.training.steps(task)
     keep = partial(context.saved.maybe, "slim", learner, {}, plan.hash)
     while learner.step < total:
-        stop = min(total, context.training.end_of_epoch(learner.step, data))
+        stop = min(total, context.training.end_of_epoch(learner.step, task))
         train_(
             context.fabric,
             learner,
             teacher,
-            data,
+            task,
             context.training,
             stop=stop,
             observe=context.tell,
             save=keep,
         )
-        when = {"step": learner.step, "epoch": context.training.epoch(learner.step, data)}
-        context.tell({"event": "epoch", **when, "accuracy": test_top1(learner.result, data)})
+        when = {"step": learner.step, "epoch": context.training.epoch(learner.step, task)}
+        found = evaluate(learner.result, task)
+        context.tell({"event": "epoch", **when, **told(found)})
 
 
 def _measure_dense(context: Context) -> dict[str, Any]:
-    """The costs and the accuracy of the dense network. Raises DataError if its accuracy is near
-    chance.
+    """The costs and the metrics of the dense network. Raises DataError if the accuracy of a
+    classifier is near chance.
     """
-    data, recipe = context.job.data, context.recipe
+    task, recipe = context.job.task, context.recipe
     context.tell(stage("measuring the dense network"))
-    top1 = test_top1(context.job.model, data)
+    measured = measured_at("dense", context.job.model, task, {})
     found: dict[str, Any] = {cost.name: cost.dense for cost in context.job.costs}
     limits = {budget.cost.name: budget.ratio for budget in context.job.budgets}
-    context.tell({"event": "dense", "accuracy": top1, **found, "limits": limits})
+    shown = told(measured["metrics"].get("dense"))
+    context.tell({"event": "dense", **shown, **found, "limits": limits})
     expected_to_work = not recipe.data.trust and not recipe.model.scratch
-    if data is not None and top1 is not None and expected_to_work:
-        _check_above_chance(data, top1)
-    return {**found, "accuracy_dense": top1}
+    if task is not None and task.name == CLASSIFICATION and task.data and expected_to_work:
+        _check_above_chance(task.data, measured["accuracy_dense"])
+    return {**found, **measured}
 
 
 def _check_above_chance(data: Data, top1: float) -> None:

@@ -4,29 +4,28 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slimmer.graph import evaluating
+from slimmer.graph import Arguments, called, evaluating
 
 
-def recalibrate_(model: nn.Module, images: Iterable[Tensor]) -> None:
-    """Replace every batch norm's running statistics by the plain average over batches of images.
+def recalibrate_(model: nn.Module, batches: Iterable[Arguments]) -> None:
+    """Replace every batch norm's running statistics by the plain average over batches of inputs.
 
     Source: EagleEye (Li et al., 2020), adaptive batch normalisation.
     """
     norms = _tracking(model)
     if not norms:
         return
-    device = next(model.parameters()).device
     momenta = [norm.momentum for norm in norms]
     with evaluating(model), torch.no_grad():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # for PyTorch, a cumulative average
             norm.training = True
-        for batch in images:
-            model(batch.to(device))
+        for given in batches:
+            called(model, given)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from slimmer.graph import Axis, ChannelGraph, evaluating
+from slimmer.graph import Arguments, Axis, ChannelGraph, called, evaluating
 from slimmer.pruning.plan import Plan
 
 WIDEST = 4096  # input channels; wider layers (after a flatten) would need gigabytes and are skipped
@@ -23,7 +23,7 @@ RIDGE = 1e-3  # of the mean square, so that nearly dead channels get no large we
 
 
 def compensate_(
-    model: nn.Module, graph: ChannelGraph, plan: Plan, images: Iterable[Tensor]
+    model: nn.Module, graph: ChannelGraph, plan: Plan, batches: Iterable[Arguments]
 ) -> None:
     """Update the weights that read kept channels, so that they compensate for the removed ones.
 
@@ -45,11 +45,10 @@ def compensate_(
         weight = model.get_parameter(axis.tensor)
         if weight.shape[axis.dim] <= WIDEST:
             watched[weight, axis.dim] = axis
-    device = next(model.parameters()).device
     with evaluating(model), torch.no_grad():
         with _Watch(watched, moments):
-            for batch in images:
-                model(batch.to(device))
+            for given in batches:
+                called(model, given)
         for (weight, dim), axis in watched.items():
             if axis in moments:
                 entering_second = weight.movedim(dim, 1)  # a view, outputs first

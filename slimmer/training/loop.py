@@ -9,16 +9,15 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from slimmer.data import Batch, Data, batches, steps
-from slimmer.data.batches import held
 from slimmer.errors import TrainingError
-from slimmer.graph import logits, top1_hits
+from slimmer.graph import called, rows
 from slimmer.methods import Method
 from slimmer.models.copying import set_mode_
 from slimmer.pruning.masks import Masked
 from slimmer.runs.events import Observe
+from slimmer.tasks import Epoch, Task, distance
+from slimmer.tasks.measure import share_right
 from slimmer.training.learner import Learner
 from slimmer.training.schedule import Training, learning_rate
 from slimmer.training.steps import backward_, clip_, compiled, compiler_errors
@@ -28,7 +27,7 @@ def train_(
     fabric: Fabric,
     learner: Learner,
     teacher: nn.Module,
-    data: Data,
+    task: Task,
     training: Training,
     *,
     stop: int,
@@ -42,14 +41,14 @@ def train_(
     `observe` receives an event for each step; `save` is called after each step and itself decides
     whether to save. Raises TrainingError if the loss is no longer finite.
     """
-    total = training.steps(data)
+    total = training.steps(task)
     made = compiled(learner.network) if training.compile else learner.network
     network, optimizer = fabric.setup(made, learner.optimizer)
     set_mode_(network, training=True)
     masked = learner.network if isinstance(learner.network, Masked) else None
     weights = learner.network if masked is None else masked.model
-    loss_of = partial(_loss, fabric, network, teacher, training)
-    stream = _stream(fabric, data, training, learner.step, stop)
+    loss_of = partial(_loss, fabric, network, teacher, task, training)
+    stream = _stream(fabric, task, training, learner.step, stop)
     began, seen = time.perf_counter(), 0
     while learner.step < stop:
         step = learner.step
@@ -73,7 +72,8 @@ def train_(
         if learner.average is not None:
             learner.average.update_(learner.network)
         learner.step = step + 1
-        seen += sum(len(labels) for _, labels in parts) * fabric.world_size
+        images = sum(rows(task.inputs(part)) for part in parts)
+        seen += images * fabric.world_size
         if not value < float("inf"):
             raise TrainingError(f"step {step}", f"the loss is {value}", "lower finetune.lr")
         observe(
@@ -81,7 +81,7 @@ def train_(
                 "event": "step",
                 "step": learner.step,
                 "steps": total,
-                "epoch": training.epoch(learner.step, data),
+                "epoch": training.epoch(learner.step, task),
                 "loss": value,
                 "lr": rate,
                 "batch_accuracy": top1,
@@ -93,59 +93,49 @@ def train_(
 
 def _loss(
     fabric: Fabric,
-    network: Callable[[Tensor], Any],
+    network: nn.Module,
     teacher: nn.Module,
+    task: Task,
     training: Training,
-    batch: Batch,
-) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, and the share of its images that are classified right."""
-    images, labels = fabric.to_device(batch[0]), fabric.to_device(batch[1])
-    with torch.no_grad(), fabric.autocast():
-        target = logits(teacher(images)) if training.distill else None
-    answer = logits(network(images))
-    return objective(answer, labels, target, training), top1_hits(answer, labels).float().mean()
-
-
-def objective(answer: Tensor, labels: Tensor, target: Tensor | None, training: Training) -> Tensor:
-    """The loss: cross entropy with the labels, mixed with the KL divergence from the softened
-    outputs of the teacher.
-
-    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015), including the factor
-    T^2.
+    fetched: Any,
+) -> tuple[Tensor, float | None]:
+    """The loss of a batch, and the share of its images that are classified right, if the task
+    classifies images.
     """
-    answer = answer.float()
-    task = cross_entropy(answer, labels)
+    batch = fabric.to_device(fetched)
+    given = task.inputs(batch)
+    target = None
+    if training.distill:
+        with torch.no_grad(), fabric.autocast():
+            target = called(teacher, given)
+    outputs = called(network, given)
+    return objective(task, outputs, batch, target, training), share_right(task, outputs, batch)
+
+
+def objective(
+    task: Task, outputs: Any, batch: Any, target: Any | None, training: Training
+) -> Tensor:
+    """The task's loss, mixed with the distance from the outputs of the teacher, `target`, if there
+    are any; the distance alone if the task has no loss.
+    """
     if target is None:
-        return task
-    soft = log_softmax(answer / training.temperature, 1)
-    wanted = log_softmax(target.float() / training.temperature, 1)
-    distance = (
-        kl_div(soft, wanted, log_target=True, reduction="batchmean") * training.temperature**2
-    )
-    return (1 - training.distill) * task + training.distill * distance
+        assert task.loss is not None
+        return task.loss(outputs, batch)
+    apart = distance(task, outputs, target, training.temperature)
+    if task.loss is None:
+        return apart
+    return (1 - training.distill) * task.loss(outputs, batch) + training.distill * apart
 
 
-def _stream(
-    fabric: Fabric, data: Data, training: Training, start: int, stop: int
-) -> Iterator[Batch]:
+def _stream(fabric: Fabric, task: Task, training: Training, start: int, stop: int) -> Iterator[Any]:
     """This process's share of the batches of steps `start` to `stop`."""
     start, stop = start * training.accumulate, stop * training.accumulate
-    per_epoch = steps(data.train, training.batch_size)
-    split = held(data.train, fabric.device)
     while start < stop:
-        epoch, skipped = divmod(start, per_epoch)
-        of_epoch = batches(
-            split,
-            data,
-            batch_size=training.batch_size,
-            epoch=epoch,
-            seed=training.seed,
-            augment=data.augment,
-            rank=fabric.global_rank,
-            world=fabric.world_size,
-            start=skipped,
+        epoch, skipped = divmod(start, training.batches(task))
+        wanted = Epoch(
+            epoch, training.seed, training.batch_size, start=skipped, device=fabric.device
         )
-        for batch in of_epoch:
+        for batch in task.train.epoch(wanted):
             if start == stop:
                 return
             yield batch

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from math import ceil, cos, pi
 from typing import Any
 
-from slimmer.data import Data, steps
 from slimmer.recipe.optimizers import SGD
+from slimmer.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,22 @@ class Training:
     accumulate: int = 1
     compile: bool = False
 
-    def steps(self, data: Data) -> int:
+    def batches(self, task: Task) -> int:
+        """The number of batches of an epoch."""
+        found: int = task.train.steps(self.batch_size)
+        return found
+
+    def steps(self, task: Task) -> int:
         """The total number of training steps of the run, each with `accumulate` batches."""
-        return round(self.epochs * steps(data.train, self.batch_size) / self.accumulate)
+        return round(self.epochs * self.batches(task) / self.accumulate)
 
-    def epoch(self, step: int, data: Data) -> float:
+    def epoch(self, step: int, task: Task) -> float:
         """The number of epochs that are done after `step` steps."""
-        return step * self.accumulate / steps(data.train, self.batch_size)
+        return step * self.accumulate / self.batches(task)
 
-    def end_of_epoch(self, step: int, data: Data) -> int:
+    def end_of_epoch(self, step: int, task: Task) -> int:
         """The first step after `step` that ends an epoch."""
-        per_epoch = steps(data.train, self.batch_size)
+        per_epoch = self.batches(task)
         ended = step * self.accumulate // per_epoch + 1
         return ceil(ended * per_epoch / self.accumulate)
 

@@ -2,39 +2,41 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from statistics import fmean
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from slimmer.data import Batch
 from slimmer.errors import RuntimeUnavailableError, first_line
 
 
 def backward_(
     fabric: Fabric,
-    parts: Sequence[Batch],
-    loss_of: Callable[[Batch], tuple[Tensor, Tensor]],
+    parts: Sequence[Any],
+    loss_of: Callable[[Any], tuple[Tensor, float | None]],
     penalty: Callable[[], Tensor | None] | None = None,
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """Add to the weights' gradients those of one step: of the mean loss of its batches and of the
     penalty.
 
-    `loss_of` computes the loss and the accuracy of a batch. Their means over the batches are
-    returned, without the penalty.
+    `loss_of` computes the loss and the accuracy of a batch, or None for a task without. Their means
+    over the batches are returned, without the penalty.
     """
-    losses, shares = [], []
+    losses: list[Tensor] = []
+    shares: list[float] = []
     for part in parts:
         loss, share = loss_of(part)
         loss = loss / len(parts)
         losses.append(loss.detach())
-        shares.append(share.detach() / len(parts))
+        if share is not None:
+            shares.append(share)
         added = penalty() if penalty is not None else None
         penalty = None  # it is added once
         fabric.backward(loss if added is None else loss + added)
-    return float(torch.stack(losses).sum()), float(torch.stack(shares).sum())
+    return float(torch.stack(losses).sum()), fmean(shares) if shares else None
 
 
 def clip_(

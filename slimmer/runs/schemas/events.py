@@ -44,7 +44,7 @@ class Step(OfCosts, Event):
     epoch: Amount
     loss: float
     lr: Amount | None = None
-    batch_accuracy: Share
+    batch_accuracy: Share | None
     images_per_s: Amount
     flops: Amount | None = None
     params: Amount | None = None
@@ -60,21 +60,27 @@ class Masks(Event):
 
 
 class Removed(OfCosts, Event):
-    """Channels were removed; `accuracy` is the top-1 directly afterwards, None without data."""
+    """Channels were removed; `accuracy` is the main metric directly afterwards, None without
+    data, and `metrics` are all of them if there are several.
+    """
 
     cost_kind = AMOUNT
     step: Count
-    accuracy: Share | None
+    accuracy: float | None
+    metrics: dict[str, float] | None = None
     flops: Amount
     params: Amount
 
 
 class Epoch(Event):
-    """The top-1 of the slim network after an epoch of fine-tuning."""
+    """The main metric of the slim network after an epoch of fine-tuning, and all metrics if there
+    are several.
+    """
 
     step: Count
     epoch: Amount
-    accuracy: Share | None
+    accuracy: float | None
+    metrics: dict[str, float] | None = None
 
 
 KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(

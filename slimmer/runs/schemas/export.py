@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from slimmer.runs.schemas.base import COUNT, Amount, Count, Filed, OfCosts, Share
 
 
@@ -33,7 +35,8 @@ class ExportedFile(OfCosts):
     params: Count
     parity: dict[str, ParityFigures]
     tolerance: Amount | None
-    accuracy: Share | None
+    accuracy: float | None
+    metrics: dict[str, float] = Field({})
     run_on: Count | None = None
     notes: list[str]
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from slimmer.runs.schemas.base import (
     AMOUNT,
@@ -13,7 +13,6 @@ from slimmer.runs.schemas.base import (
     Filed,
     ImageSize,
     OfCosts,
-    Share,
     Size,
     together,
 )
@@ -27,6 +26,14 @@ class Left(OfCosts):
     params: Amount
 
 
+class MetricNotes(Filed):
+    """The main metric: its direction, and whether it is a share that is shown in percent."""
+
+    name: str
+    higher_is_better: bool
+    percent: bool
+
+
 class Measured(OfCosts):
     """dense.json: what was measured on the dense network, and the hashes of the run's recipe and
     weights.
@@ -38,10 +45,12 @@ class Measured(OfCosts):
     cost_kind = COUNT
     flops: Count
     params: Count
-    accuracy_dense: Share | None
+    accuracy_dense: float | None
     recipe_sha256: str
     dense_sha256: str
-    accuracy_removed: Share | None = None
+    accuracy_removed: float | None = None
+    metric: MetricNotes | None = None
+    metrics: dict[str, dict[str, float]] = Field({})  # by station (dense, removed), then by name
     before_projection: Left | None = None
 
 
@@ -63,11 +72,13 @@ class CostReport(Filed):
 
 
 class Accuracy(Filed):
-    """Top-1 of the dense network, directly after the channels were removed, and at the end."""
+    """The main metric of the dense network, directly after the channels were removed, and at the
+    end.
+    """
 
-    dense: Share
-    removed: Share
-    slim: Share
+    dense: float
+    removed: float
+    slim: float
 
 
 class GroupReport(Filed):
@@ -157,6 +168,10 @@ class ReportFile(OfCosts):
     uncounted: list[str]
     before_projection: Left | None
     accuracy: Accuracy | None
+    metric: MetricNotes | None = None  # top-1 if it is missing
+    metrics: dict[str, dict[str, float]] = Field(
+        {}
+    )  # by station (dense, removed, slim), then by name
     groups: list[GroupReport]
     attributes: AttributesReport
     fixed: list[FixedReport]

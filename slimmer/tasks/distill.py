@@ -1,0 +1,66 @@
+"""The distance of a network's outputs from its teacher's."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax, mse_loss
+
+from slimmer.graph import logits, tensors_in
+from slimmer.tasks.task import Task
+
+
+def distance(task: Task, outputs: Any, teacher: Any, temperature: float) -> Tensor:
+    """The distillation loss: the task's own, the divergence of the classes, or the mean squared
+    error over the output tensors.
+    """
+    if task.distill is not None:
+        return task.distill(outputs, teacher)
+    if task.logits:
+        return divergence(logits(outputs), logits(teacher), temperature)
+    return squared_error(outputs, teacher)
+
+
+def divergence(scores: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """The KL divergence of softened class scores (N, classes, ...) from the `wanted` ones, averaged
+    over everything but the classes.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015), including the factor
+    T^2.
+    """
+    soft = log_softmax(scores.float() / temperature, 1)
+    target = log_softmax(wanted.float() / temperature, 1)
+    positions = soft.numel() // soft.shape[1]
+    whole = kl_div(soft, target, log_target=True, reduction="sum")
+    return whole / positions * temperature**2
+
+
+def squared_error(outputs: Any, teacher: Any) -> Tensor:
+    """The sum over output tensors of the mean squared error; only tensors of floats that have the
+    same shape count.
+
+    >>> float(squared_error([Tensor([1.0, 3.0]), Tensor([5.0])], [Tensor([1.0, 1.0]), Tensor([4])]))
+    3.0
+    """
+    pairs = comparable(outputs, teacher)
+    return torch.stack([mse_loss(ours.float(), theirs.float()) for ours, theirs in pairs]).sum()
+
+
+def comparable(outputs: Any, teacher: Any) -> list[tuple[Tensor, Tensor]]:
+    """The pairs of output tensors that have the same shape and are not whole numbers."""
+    found = []
+    for ours, theirs in zip(tensors_in(outputs), tensors_in(teacher), strict=False):
+        if ours.shape == theirs.shape and _counts(ours) and _counts(theirs):
+            found.append((ours, theirs))
+    return found
+
+
+def _counts(output: Tensor) -> bool:
+    return output.is_floating_point()
+
+
+def distances(task: Task, outputs: Iterable[Any], teacher: Iterable[Any]) -> float:
+    """The mean distillation loss over pairs of outputs of batches."""
+    found = [float(distance(task, *pair, 1.0)) for pair in zip(outputs, teacher, strict=True)]
+    return sum(found) / max(1, len(found))

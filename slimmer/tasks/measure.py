@@ -1,0 +1,62 @@
+"""The metrics of a task, accumulated over batches."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from slimmer.tasks.task import Task
+
+
+@dataclass
+class Mean:
+    """A mean of values, exact for whole numbers."""
+
+    total: float = 0
+    count: int = 0
+
+    def add(self, values: Tensor) -> None:
+        """Add the values of a batch."""
+        summed = values.double() if values.is_floating_point() else values
+        self.total += summed.sum().item()
+        self.count += values.numel()
+
+    def value(self) -> float:
+        """The mean; 0 without values."""
+        return self.total / max(1, self.count)
+
+
+def accumulated(task: Task, pairs: Iterable[tuple[Any, Any]]) -> dict[str, float]:
+    """Every metric of the task over pairs of outputs and batch, the main one first."""
+    means: dict[str, Mean] = {}
+    for meter in task.meters.values():
+        meter.reset()
+    for outputs, batch in pairs:
+        for name, value in values_of(task, outputs, batch).items():
+            if name in task.meters:
+                place = value[0].device
+                task.meters[name].to(place).update(*value)
+            else:
+                means.setdefault(name, Mean()).add(value)
+    found = {}
+    for kind in task.kinds:
+        if kind.name in task.meters:
+            found[kind.name] = float(task.meters[kind.name].compute())
+        else:
+            found[kind.name] = means.get(kind.name, Mean()).value()
+    return found
+
+
+def values_of(task: Task, outputs: Any, batch: Any) -> Mapping[str, Any]:
+    """What the task's metrics take of one batch, by name."""
+    if task.metrics is not None:
+        return task.metrics(outputs, batch)
+    return dict.fromkeys(task.meters, (outputs, batch[1]))
+
+
+def share_right(task: Task, outputs: Any, batch: Any) -> float | None:
+    """The main metric on one batch if it is a share of the images that is averaged, else None."""
+    if task.main is None or not task.main.percent or task.main.name in task.meters:
+        return None
+    return float(values_of(task, outputs, batch)[task.main.name].float().mean())
