@@ -1,6 +1,6 @@
 """Registries: names and their values, with suggestions for unknown names, and entry points."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -36,22 +36,21 @@ def plugin_names(group: str) -> list[str]:
     return sorted(entry_points(group=group).names)
 
 
-def load(function: str | Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself, or the one at "package.module:name". Raises PluginError if that fails.
+def load(value: Any) -> Any:
+    """The value itself, or the one at "package.module:name". Raises PluginError if that fails.
 
     >>> load("math:floor")(2.5)
     2
     """
-    if not isinstance(function, str):
-        return function
-    module, _, name = function.partition(":")
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.partition(":")
     try:
-        found: Callable[..., Any] = getattr(import_module(module), name)
+        return getattr(import_module(module), name)
     except Exception as error:
         said = f"can't be loaded: {type(error).__name__}: {first_line(error)}"
         right = "give the function as package.module:function"
-        raise PluginError(function, said, right) from error
-    return found
+        raise PluginError(value, said, right) from error
 
 
 class Registry(Mapping[str, T]):

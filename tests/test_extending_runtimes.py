@@ -21,7 +21,7 @@ from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.runtimes.runtime import FunctionSession, Request, Runtime
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 from slimmer.recipe import read_recipe
-from slimmer.recipe.runtimes import GROUP, OWN
+from slimmer.recipe.runtimes import BUILT_IN, GROUP
 
 QUICK = [
     "--batch",
@@ -42,7 +42,7 @@ QUICK = [
 @pytest.fixture
 def fresh(monkeypatch):
     """The registry of runtimes as it is before anybody has looked up a name."""
-    monkeypatch.setattr(RUNTIMES, "_entries", {name: RUNTIMES[name] for name in OWN})
+    monkeypatch.setattr(RUNTIMES, "_entries", {name: RUNTIMES[name] for name in BUILT_IN})
     monkeypatch.setattr(RUNTIMES, "_group", GROUP)
     return monkeypatch
 
@@ -61,7 +61,7 @@ def run(main_job, tmp_path):
 
 
 def test_the_names_that_a_recipe_knows_are_those_of_the_registry():
-    assert tuple(RUNTIMES)[: len(OWN)] == OWN
+    assert tuple(RUNTIMES)[: len(BUILT_IN)] == tuple(BUILT_IN)
     assert all(name == entry.name for name, entry in RUNTIMES.items())
 
 

@@ -1,10 +1,17 @@
-"""The names of runtimes. Reading a recipe loads none of them."""
+"""The names of runtimes, and where their entries are. Reading a recipe loads none of them."""
+
+from typing import Final
 
 from slimmer.registry import hint, plugin_names
 
-GROUP = "slimmer.runtimes"
-DEFAULT = "onnxruntime"
-OWN = (DEFAULT, "torch", "torch-compiled")
+GROUP: Final = "slimmer.runtimes"
+DEFAULT: Final = "onnxruntime"
+# Each is a slimmer.profiling.runtimes.runtime.Runtime of that name.
+BUILT_IN: Final = {
+    DEFAULT: "slimmer.profiling.runtimes.onnxruntime_entry:RUNTIME",
+    "torch": "slimmer.profiling.runtimes.pytorch:EAGER",
+    "torch-compiled": "slimmer.profiling.runtimes.pytorch:COMPILED",
+}
 
 
 def runtime_names() -> tuple[str, ...]:
@@ -13,7 +20,7 @@ def runtime_names() -> tuple[str, ...]:
     >>> runtime_names()[:2]
     ('onnxruntime', 'torch')
     """
-    return (*OWN, *plugin_names(GROUP))
+    return (*BUILT_IN, *plugin_names(GROUP))
 
 
 def known_runtime(name: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from slimmer.recipe.runtimes import DEFAULT, OWN, known_runtime
+from slimmer.recipe.runtimes import BUILT_IN, DEFAULT, known_runtime
 
 Positive = Annotated[int, Field(ge=1)]
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "directml")
@@ -151,7 +151,7 @@ class ProfileSection(Section):
     runtimes: tuple[Annotated[str, AfterValidator(known_runtime)], ...] = Field(
         (DEFAULT,),
         min_length=1,
-        description=f"{', '.join(OWN)}, or a runtime that an installed package adds",
+        description=f"{', '.join(BUILT_IN)}, or a runtime that an installed package adds",
     )
     provider: str = Field(
         "cpu",
@@ -191,7 +191,7 @@ class ProfileSection(Section):
     @classmethod
     def _known(cls, value: str, info: ValidationInfo) -> str:
         known = value in PROVIDERS or value.endswith("ExecutionProvider")
-        own_runtimes = set(info.data.get("runtimes", OWN)) <= set(OWN)
+        own_runtimes = set(info.data.get("runtimes", BUILT_IN)) <= set(BUILT_IN)
         if not known and own_runtimes:  # a runtime of another package may have other providers
             raise ValueError(
                 f"must be {', '.join(PROVIDERS)}, or ONNX Runtime's name of a provider, such as "

@@ -6,7 +6,7 @@ from itertools import starmap
 from typing import Any
 
 from slimmer.profiling.notes import threads_told
-from slimmer.recipe.runtimes import DEFAULT, OWN
+from slimmer.recipe.runtimes import BUILT_IN, DEFAULT
 from slimmer.reports.rows import by_key, column
 
 CPU = "CPUExecutionProvider"
@@ -45,7 +45,7 @@ def versions(found: Profile) -> Iterator[str]:
         if machine.get(name):
             yield f"{name} {machine[name]}"
     for name, used in found.get("runtimes", {}).items():
-        if name not in OWN:
+        if name not in BUILT_IN:
             yield f"{used['label']} {used['version'] or '(version unknown)'}"
 
 

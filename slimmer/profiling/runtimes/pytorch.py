@@ -1,6 +1,7 @@
 """PyTorch, eager or compiled, behind the protocol of runtimes, as a baseline for their timings."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,10 @@ from slimmer.errors import RecipeError, RuntimeUnavailableError
 from slimmer.exporting.error_text import one_line
 from slimmer.graph import logits
 from slimmer.models.copying import duplicate, set_mode_
-from slimmer.profiling.runtimes import Array
+from slimmer.profiling.runtimes import Array, Session
+from slimmer.profiling.runtimes.environment import package_version
+from slimmer.profiling.runtimes.providers import SHORT
+from slimmer.profiling.runtimes.runtime import Request, Runtime
 from slimmer.registry import hint
 
 PROVIDERS = ("cpu", "cuda")
@@ -143,3 +147,26 @@ def open_model(
     if threads is not None and threads < 1:
         raise RecipeError("threads", str(threads), "1 or more, or none for PyTorch's own")
     return TorchSession(model, provider, threads=threads, compiled=compiled)
+
+
+def _module(module: nn.Module, request: Request, *, compiled: bool) -> Session:
+    return open_model(module, provider=request.provider, threads=request.threads, compiled=compiled)
+
+
+def _device(provider: str) -> str:
+    return check_device(SHORT.get(provider, provider))
+
+
+def _runtime(name: str, label: str, *, compiled: bool) -> Runtime:
+    return Runtime(
+        name,
+        label,
+        open_module=partial(_module, compiled=compiled),
+        provider=_device,
+        version=partial(package_version, "torch"),
+        wide_vectors=True,
+    )
+
+
+EAGER = _runtime("torch", "PyTorch", compiled=False)
+COMPILED = _runtime("torch-compiled", "PyTorch, compiled", compiled=True)
