@@ -14,12 +14,13 @@ from torch import nn
 from slimmer.data import Data, InMemory
 from slimmer.errors import ExportError
 from slimmer.exporting import onnx_file as write
+from slimmer.exporting.forms import FORMS
 from slimmer.exporting.fp16 import check_range, float32_ops, write_fp16
 from slimmer.exporting.input_shape import Shape
 from slimmer.exporting.int8 import calibration, write_int8
 from slimmer.exporting.onnx import export_onnx, load_file, read_metadata
 from slimmer.exporting.outputs import judged
-from slimmer.exporting.parity import TOLERANCES, check_parity
+from slimmer.exporting.parity import check_parity
 
 
 class Loud(Net):
@@ -79,7 +80,7 @@ def test_fp16_halves_every_weight_and_leaves_inputs_as_asked(half_io, single, tm
         weights["head.weight"], expected["head.weight"].numpy().astype(np.float16)
     )
     check_range(path, images(2).numpy(), 2)
-    parity = check_parity(model, path, images(6), tolerance=TOLERANCES["fp16"])
+    parity = check_parity(model, path, images(6), tolerance=FORMS["fp16"].limit)
     assert 1e-6 < parity.max_rel < 1e-2  # a float32 file would be nearer
 
 
@@ -93,7 +94,7 @@ def test_fp16_is_right_in_true_half_precision(single, tmp_path):
     with torch.no_grad():
         expected = model(x).numpy()
     assert got.dtype == np.float16
-    assert np.abs(got - expected).max() <= TOLERANCES["fp16"] * np.abs(expected).max()
+    assert np.abs(got - expected).max() <= FORMS["fp16"].limit * np.abs(expected).max()
 
 
 def test_an_overflow_that_the_cpu_hides_is_refused(tmp_path):
@@ -123,7 +124,7 @@ def test_what_stays_float32_is_told(tmp_path):
     export_onnx(model, source, SIZE, metadata={})
     write_fp16(source, path, half_io=False, metadata={})
     assert float32_ops(path) == {"CumSum": 1}
-    assert check_parity(model, path, images(3), tolerance=TOLERANCES["fp16"]).top1_agreement == 1
+    assert check_parity(model, path, images(3), tolerance=FORMS["fp16"].limit).top1_agreement == 1
 
 
 def test_fp16_and_int8_of_large_weights(single, tmp_path, monkeypatch):

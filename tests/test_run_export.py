@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 import slimmer as package
 from slimmer.data import InMemory, evaluation_batches, load
 from slimmer.errors import DataError, ExportError, RecipeError
-from slimmer.exporting import staged
+from slimmer.exporting import forms, staged
 from slimmer.exporting import torch_program as trace
 from slimmer.pipeline import export_run as run_export
 from slimmer.pipeline import verify_export as export_check
@@ -288,7 +288,7 @@ def test_current_files_are_not_written_again_and_stay_listed(exported, monkeypat
     def never(_):
         raise AssertionError("a file that was not just written must not be unpickled")
 
-    monkeypatch.setattr(export_check, "load_program", never)
+    monkeypatch.setattr(forms, "load_program", never)
     again = package.export(run.path, fp16=True, int8=True, int8_images=64, torch=True)["networks"]
     assert {name: (run.path / name).stat().st_mtime_ns for name in FILES} == before
     assert all(entry["reused"] for entry in again.values())
@@ -566,11 +566,23 @@ def test_fp16_io_needs_fp16(main_job):
 
 def test_a_file_that_computes_something_else_is_not_kept(main_job, tmp_path, monkeypatch):
     run = copied(main_job.run, tmp_path)
-    monkeypatch.setitem(export_check.TOLERANCES, "fp16", 1e-9)
+    strict = replace(forms.FORMS["fp16"], tolerance=1e-9)
+    monkeypatch.setitem(forms.FORMS._entries, "fp16", strict)
     with pytest.raises(ExportError, match="output 0 differs"):
         package.export(run.path, fp16=True)
     assert written(run) == {"dense.onnx", "slim.onnx"}
     assert set(json.loads(run.exported.read_text())["networks"]) == {"dense", "slim"}
+
+
+def test_a_form_of_the_registry_is_written_verified_and_listed(main_job, tmp_path, monkeypatch):
+    run = copied(main_job.run, tmp_path)
+    again = replace(forms.FORMS["fp32"], name="again", ending=".again.onnx", asked=lambda *_: True)
+    monkeypatch.setitem(forms.FORMS._entries, "again", again)
+    found = package.export(run.path)["networks"]
+    assert written(run) == {"dense.onnx", "slim.onnx", "slim.again.onnx"}
+    assert list(found) == ["dense", "slim", "slim.again"]
+    assert found["slim.again"]["accuracy"] == found["slim"]["accuracy"]
+    assert (run.path / "slim.again.onnx").read_bytes() == run.onnx("slim").read_bytes()
 
 
 def test_data_that_are_gone_do_not_make_a_current_file_old(exported, tmp_path):

@@ -17,10 +17,6 @@ from slimmer.exporting.torch_program import eval_copy
 from slimmer.graph import shapes, tensors_in
 
 TOLERANCE = 1e-4  # relative to an output's largest magnitude, for float32
-# fp16 numbers have 11 significant bits, so outputs of a deep network differ by some thousandths.
-# The error of int8 depends on the network, so its accuracy is measured, and only NaN fails here.
-TOLERANCES = {"fp32": TOLERANCE, "torch": TOLERANCE, "fp16": 2e-2, "int8": 1e9}
-
 SAME = (
     "an export that computes the same; tracing may have frozen or dropped something that the "
     "network does"

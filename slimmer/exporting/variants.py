@@ -1,37 +1,35 @@
 """The files that an export writes."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from slimmer.exporting.forms import FORMS, Form
 from slimmer.exporting.input_shape import ORDINARY, Shape
 from slimmer.recipe.sections import ExportSection
 
-Form = Literal["fp32", "fp16", "int8", "torch"]
 NETWORKS = ("dense", "slim")
-ENDINGS: dict[Form, str] = {
-    "fp32": ".onnx",
-    "fp16": ".fp16.onnx",
-    "int8": ".int8.onnx",
-    "torch": ".pt2",
-}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One file: a network of the run, in a form and a shape.
+    """One file: a network of the run, in a form, by its name in `FORMS`, and a shape.
 
     >>> Variant("slim", "int8", Shape(batch=1)).file
     'slim.batch1.int8.onnx'
     """
 
     network: str
-    form: Form = "fp32"
+    form_name: str = "fp32"
     shape: Shape = ORDINARY
+
+    @property
+    def form(self) -> Form:
+        """The form of the file. Raises RecipeError if its name is unknown."""
+        return FORMS[self.form_name]
 
     @property
     def file(self) -> str:
         """The file's name in the run."""
-        return f"{self.network}{self.shape.suffix}{ENDINGS[self.form]}"
+        return f"{self.network}{self.shape.suffix}{self.form.ending}"
 
     @property
     def name(self) -> str:
@@ -52,15 +50,10 @@ def variants(section: ExportSection) -> tuple[Variant, ...]:
     ['slim.fp16.onnx', 'dense.fp16.onnx']
     """
     shape = Shape(section.batch, section.dynamic_size)
-    asked: dict[Form, bool] = {
-        "fp32": shape != ORDINARY,
-        "torch": section.torch,
-        "fp16": section.fp16,
-        "int8": section.int8,
-    }
-    forms = [form for form, wanted in asked.items() if wanted]
     networks = ("slim", "dense") if section.dense else ("slim",)
     found = [Variant(name) for name in NETWORKS]
-    for name in networks:
-        found += [Variant(name, form, shape) for form in forms]
+    for network in networks:
+        for form in FORMS.values():
+            if form.asked(section, shape):
+                found.append(Variant(network, form.name, shape))
     return tuple(found)

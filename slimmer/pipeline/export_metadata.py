@@ -15,16 +15,8 @@ from slimmer.exporting.variants import Variant
 from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
 from slimmer.recipe.costs import COSTS, costs_in
-from slimmer.recipe.sections import ExportSection
 from slimmer.runs.directory import Run
 
-PRECISIONS = {
-    "fp32": "fp32",
-    "torch": "fp32",
-    "fp16": "fp16",
-    "int8": "int8, QDQ, static, weights per channel",
-}
-SYMMETRIC = ", symmetric activations"
 PIXELS = "pixels of 0..255 divided by 255, then (x - mean) / std per channel"
 FLOATS = "images as they are (floats), then (x - mean) / std per channel"
 
@@ -56,16 +48,17 @@ def provenance(
     found |= _costs(costs, name)
     found["weights_sha256"] = digest(weights_of(run, name))
     found["opset"] = "default" if section.opset is None else str(section.opset)
-    found |= _precision(variant, section)
+    found["precision"] = variant.form.precision(section)
+    found["precision_io"] = variant.form.precision_io(section)
     found["batch"] = _batch(variant, inputs)
     found["image_size"] = ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs)
-    if variant.form == "int8":
+    if variant.form.calibrated:
         found |= {"int8_images": str(section.int8_images), "seed": str(recipe.seed)}
     if data is not None:
         found |= _wanted(data)
         # The data matter to an int8 file, which is calibrated on them, and to a PyTorch program,
         # which is compared with them only when it has just been written.
-        if variant.form in {"int8", "torch"}:
+        if variant.form.depends_on_data:
             found["data_sha256"] = fingerprint(data)
     return found
 
@@ -86,16 +79,6 @@ def _costs(costs: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, str]:
     for key, cost in costs.items():
         found |= {key: str(cost[name]), f"{key}_convention": str(cost["convention"])}
     return found
-
-
-def _precision(variant: Variant, section: ExportSection) -> dict[str, str]:
-    """The precision of a variant's weights, and of its inputs and outputs."""
-    precision, io = PRECISIONS[variant.form], "fp32"
-    if variant.form == "int8" and section.int8_symmetric:
-        precision += SYMMETRIC
-    if variant.form == "fp16" and section.fp16_io:
-        io = "fp16"
-    return {"precision": precision, "precision_io": io}
 
 
 def _batch(variant: Variant, inputs: Inputs) -> str:

@@ -1,6 +1,7 @@
 """The export of a finished run's networks to files that other programs can run."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,9 @@ from torch import nn
 
 from slimmer.data import Data
 from slimmer.errors import DataError, ExportError, RecipeError
-from slimmer.exporting.fp16 import write_fp16
-from slimmer.exporting.int8 import calibration, write_int8
-from slimmer.exporting.onnx import export_onnx, read_metadata
+from slimmer.exporting.forms import Source
 from slimmer.exporting.onnx_file import bytes_of, remove, sums_of
 from slimmer.exporting.staged import put, staged
-from slimmer.exporting.torch_program import read_program_metadata, write_program
 from slimmer.exporting.variants import NETWORKS, Variant, variants
 from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.pipeline.export_job import ExportJob, check_asked, program_for
@@ -122,12 +120,11 @@ def _export(
     path = job.run.path / variant.file
     metadata = provenance(job.run, variant, job.report, job.recipe, job.data, job.inputs)
     current = _is_current(job, variant, path, metadata)
-    if current and variant.form == "torch":
-        # Reading a program may unpickle, so only one that was just written is read.
+    if current and not variant.form.reopened:
         return dict(job.known[variant.name])
     made = path if current else stage / variant.file
     if not current:
-        _write(job, variant, made, metadata)
+        variant.form.write(_source(job, variant, made, metadata), made)
     try:
         measured = measure(job, variant, made)
         notes = judge(job, variant, measured, done, made)
@@ -154,33 +151,19 @@ def _export(
     return entry
 
 
-def _write(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, str]) -> None:
-    section, shape = job.recipe.export, variant.shape
-    network = job.networks[variant.network]
-    source = job.run.path / Variant(variant.network, "fp32", shape).file
-    match variant.form:
-        case "fp32":
-            export_onnx(
-                network,
-                path,
-                job.inputs,
-                metadata=metadata,
-                opset=section.opset,
-                shape=shape,
-                program=program_for(job, variant, path),
-            )
-        case "torch":
-            program = program_for(job, variant, path)
-            write_program(
-                network, path, job.inputs, metadata=metadata, shape=shape, program=program
-            )
-        case "fp16":
-            write_fp16(source, path, half_io=section.fp16_io, metadata=metadata)
-        case "int8" if job.data is not None:
-            images = calibration(
-                job.data, section.int8_images, seed=job.recipe.seed, batch=shape.batch
-            )
-            write_int8(source, path, images, metadata=metadata, symmetric=section.int8_symmetric)
+def _source(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, str]) -> Source:
+    """What a file is made from; `path` is where errors point to."""
+    return Source(
+        network=job.networks[variant.network],
+        inputs=job.inputs,
+        shape=variant.shape,
+        float32=job.run.path / Variant(variant.network, shape=variant.shape).file,
+        program=partial(program_for, job, variant, path),
+        section=job.recipe.export,
+        data=job.data,
+        seed=job.recipe.seed,
+        metadata=metadata,
+    )
 
 
 def _is_current(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str, str]) -> bool:
@@ -189,9 +172,8 @@ def _is_current(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[
     """
     if variant.name not in job.known:  # absent, of another plan, or changed since it was checked
         return False
-    read = read_program_metadata if variant.form == "torch" else read_metadata
     try:
-        return metadata.items() <= read(path).items()
+        return metadata.items() <= variant.form.read_metadata(path).items()
     except ExportError:
         return False
 

@@ -7,15 +7,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from slimmer.exporting.variants import NETWORKS, Form, Variant
+from slimmer.exporting.forms import FORMS
+from slimmer.exporting.variants import NETWORKS, Variant
 from slimmer.profiling.means import Network
 from slimmer.profiling.reduced_precision import FULL, elsewhere, not_faster
 from slimmer.profiling.results import SCHEMA
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.recipe.runtimes import DEFAULT
 from slimmer.recipe.sections import ProfileSection
-
-FORMS: tuple[Form, ...] = ("fp16", "int8")
 
 
 def forms_to_time(listed: Mapping[str, Any], section: ProfileSection) -> list[Network]:
@@ -28,9 +27,9 @@ def forms_to_time(listed: Mapping[str, Any], section: ProfileSection) -> list[Ne
     if section.runtimes != (DEFAULT,) or section.strict or section.cuda_graph:
         return []
     found = []
-    for network, form in product(NETWORKS, FORMS):
-        name = Variant(network, form).name
-        if name in listed and listed[name]["precision_io"] == FULL:
+    for network, form in product(NETWORKS, FORMS.values()):
+        name = Variant(network, form.name).name
+        if form.profiled and name in listed and listed[name]["precision_io"] == FULL:
             found.append(Network(name, Path(listed[name]["file"])))
     return found
 

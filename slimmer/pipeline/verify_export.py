@@ -11,18 +11,9 @@ from torch import Tensor
 from slimmer.data import Data, evaluation_batches
 from slimmer.data.augment import normalised
 from slimmer.errors import ExportError
-from slimmer.exporting.fp16 import check_range, float32_ops
 from slimmer.exporting.outputs import Array, Judged, judged
-from slimmer.exporting.parity import (
-    TOLERANCES,
-    Call,
-    call_file,
-    call_program,
-    hold_against,
-    hold_call,
-    of_images,
-)
-from slimmer.exporting.torch_program import eval_copy, larger, load_program
+from slimmer.exporting.parity import TOLERANCE, hold_against, hold_call, of_images
+from slimmer.exporting.torch_program import eval_copy, larger
 from slimmer.exporting.variants import Variant
 from slimmer.graph import example_inputs, is_image
 from slimmer.pipeline.export_job import ExportJob
@@ -44,39 +35,31 @@ def measure(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
 
 def _measure_calls(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
     """Parity on the network's example inputs, and on random numbers of the same shapes."""
-    network, tolerance = job.networks[variant.network], TOLERANCES[variant.form]
+    network, form = job.networks[variant.network], variant.form
     dense = eval_copy(job.networks["dense"])
     calls = {
         "example": example_inputs(dense, job.inputs, images=1),
         "random": example(dense, job.inputs),
     }
-    answer = _call(variant, path)
+    answer = form.open(path)
     parity = {
-        kind: asdict(hold_call(network, path, call, answer, tolerance=tolerance))
+        kind: asdict(hold_call(network, path, call, answer, tolerance=form.limit))
         for kind, call in calls.items()
     }
-    return {"parity": parity, "tolerance": tolerance, "accuracy": None, "run_on": None}
-
-
-def _call(variant: Variant, path: Path) -> Call:
-    """A function that runs the file, which is opened once for all comparisons."""
-    if variant.form == "torch":
-        return call_program(path, load_program(path))
-    return call_file(path)
+    return {"parity": parity, "tolerance": form.tolerance, "accuracy": None, "run_on": None}
 
 
 def _measure_images(
     job: ExportJob, variant: Variant, path: Path, size: tuple[int, ...]
 ) -> dict[str, Any]:
-    network, batch = job.networks[variant.network], variant.shape.batch
+    network, form, batch = job.networks[variant.network], variant.form, variant.shape.batch
     images = _images(job, variant, size)
-    tolerance = TOLERANCES[variant.form]
-    if variant.form == "fp16":  # first, because its error names the operation that overflows
+    if form.check_inside is not None:  # first, because its error names the operation
         for some in images.values():
-            check_range(path, some.numpy(), batch or FEW)
-    answer = of_images(_call(variant, path))
+            form.check_inside(path, some.numpy(), batch or FEW)
+    answer = of_images(form.open(path))
     parity = {
-        kind: hold_against(network, path, some, answer, tolerance=tolerance, batch=batch)
+        kind: hold_against(network, path, some, answer, tolerance=form.limit, batch=batch)
         for kind, some in images.items()
     }
     accuracy, run_on = None, None
@@ -84,7 +67,7 @@ def _measure_images(
         accuracy, run_on = _judge_images(job, variant, job.data, path, lambda x: answer(x)[0])
     return {
         "parity": {kind: asdict(each) for kind, each in parity.items()},
-        "tolerance": None if variant.form == "int8" else tolerance,
+        "tolerance": form.tolerance,
         "accuracy": accuracy,
         "run_on": run_on,
     }
@@ -106,12 +89,13 @@ def _judge_images(
         return judged(answer, tests, where=str(path), batch=batch)
 
     known = job.judged.get(variant.network)
-    if known is None or variant.form == "int8":
+    tolerance = variant.form.tolerance
+    if known is None or tolerance is None:
         found = run(None)
         if variant == Variant(variant.network):
             job.judged[variant.network] = found
         return found.accuracy, len(found.right)
-    unclear = known.unclear(TOLERANCES[variant.form] + TOLERANCES["fp32"])
+    unclear = known.unclear(tolerance + TOLERANCE)
     right = known.right.copy()
     if len(unclear):
         right[unclear] = run(torch.from_numpy(unclear)).right
@@ -151,15 +135,11 @@ def judge(
     """The notes on a file. Raises ExportError if the slim network loses more in int8 than the
     recipe allows.
     """
-    if variant.form == "fp16":
-        single = ", ".join(f"{number} {kind}" for kind, number in float32_ops(path).items())
-        kept = f"{single} kept in float32" if single else "every operation is fp16"
-        how = "measured on the CPU, where ONNX Runtime computes in float32 with the fp16 weights"
-        return [f"{kept}; {how}"]
-    if variant.form != "int8" or job.data is None:
-        return []
+    notes = variant.form.notes(path)
+    if not variant.form.calibrated or job.data is None:
+        return notes
     allowed = job.recipe.export.int8_drop
-    before = done[Variant(variant.network, "fp32", variant.shape).name]["accuracy"]
+    before = done[Variant(variant.network, shape=variant.shape).name]["accuracy"]
     lost = before - measured["accuracy"]
     change = f"{-100 * lost:+.2f} points"
     top1 = f"top-1 {measured['accuracy']:.2%} compared with {before:.2%} in fp32 ({change})"
@@ -171,4 +151,4 @@ def judge(
         )
         raise ExportError(str(job.run.path / variant.file), found, right)
     number = min(job.recipe.export.int8_images, len(job.data.train))
-    return [f"{top1}; calibrated on {number} training images"]
+    return [*notes, f"{top1}; calibrated on {number} training images"]
