@@ -17,7 +17,8 @@ from slimmer.pipeline.sources import load_model
 from slimmer.pruning.allocate import Limits
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import read_recipe
-from slimmer.recipe.sections import DataSection, ModelSection
+from slimmer.recipe.data_section import DataSection
+from slimmer.recipe.sections import ModelSection
 
 SIZE = [3, 6, 6]
 HALF = ("budget.flops", 0.5)

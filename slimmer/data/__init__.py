@@ -46,18 +46,34 @@ def load(
     std: Sequence[float] | None = None,
     classes: Sequence[str] | Path | None = None,
     augment: str | None = None,
+    labels: str | Path | None = None,
+    workers: int | None = None,
+    skip_broken: bool = False,
+    exif_rotation: bool = False,
 ) -> Data:
     """The data set of that name, or of FILE.py:FUNCTION; arguments that are left out have the data
     set's own defaults.
 
     `size` is a side or (height, width) in pixels; `mean` and `std` are per channel, in units of
     0..1, and one number each makes a folder's images grey; `classes` is the order of the network's
-    outputs, as names or as a file with one name per line. Raises DataError for data that is
-    missing, broken, or does not match the arguments.
+    outputs, as names or as a file with one name per line. `labels` is a file with the labels of a
+    flat folder of test images. `workers` is the number of threads that read image files, or of
+    processes for a torch Dataset. Image files that can't be read are left out with `skip_broken`,
+    and rotated with `exif_rotation`. Raises DataError for data that is missing, broken, or does not
+    match the arguments.
     """
     sides = (size, size) if isinstance(size, int) else size and (size[0], size[1])
     grey = mean is not None and len(mean) == 1
-    wanted = Wanted(None if path is None else Path(path), sides, augment, grey)
+    wanted = Wanted(
+        None if path is None else Path(path),
+        sides,
+        augment,
+        grey,
+        labels=None if labels is None else Path(labels),
+        workers=workers,
+        skip_broken=skip_broken,
+        exif_rotation=exif_rotation,
+    )
     source = source_of(name)
     check_path(source, wanted)
     data = from_value(name, source.load(wanted))

@@ -76,17 +76,23 @@ def flipped(images: Tensor, flips: Tensor) -> Tensor:
     """The images (B, C, H, W), mirrored left to right where the draw in `flips` (B,) is below one
     half.
     """
-    chosen = (flips < 0.5).to(images.device)[:, None, None, None]
-    return torch.where(chosen, images.flip(-1), images)
+    chosen = flips < 0.5
+    if images.device.type != "cpu":
+        return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)
+    mirrored = images.clone()
+    for place in chosen.nonzero().flatten().tolist():
+        mirrored[place] = images[place].flip(-1)
+    return mirrored
 
 
 def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(images / 255 - mean) / std as float32, per channel; float images are not divided by 255."""
-    units = images.to(torch.float32)
+    # One new tensor, changed in place: on a CPU, most of the time is spent on new memory.
+    units = images.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if images.dtype == torch.uint8:
         # The divisor is a tensor on the same device: for a plain number CUDA multiplies by the
         # reciprocal, which rounds differently.
-        units = units.div_(torch.full((), 255.0, dtype=torch.float32, device=images.device))
+        units.div_(torch.full((), 255.0, dtype=torch.float32, device=images.device))
     shift = torch.tensor(mean, dtype=torch.float32, device=images.device)[:, None, None]
     scale = torch.tensor(std, dtype=torch.float32, device=images.device)[:, None, None]
-    return (units - shift).div_(scale)
+    return units.sub_(shift).div_(scale)

@@ -123,8 +123,8 @@ def _loaded(
         yield from map(batch, parts)
         return
     waiting: deque[Future[Batch]] = deque()
-    # One thread keeps the order; the slow work within a batch uses further threads.
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    # While one thread reads files, in further threads, the other normalises the batch before.
+    with ThreadPoolExecutor(max_workers=2) as pool:
         try:
             for part in parts:
                 waiting.append(pool.submit(batch, part))

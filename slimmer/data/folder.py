@@ -1,122 +1,110 @@
-"""Image files in one folder per class."""
+"""Image files in one folder per class; a test part may also be flat, with a file of its labels."""
 
-import math
 import os
-import struct
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
-from slimmer.data.augment import margin
+from slimmer.data.image_files import ImageFiles, readable_only
 from slimmer.data.images import Data, Wanted
+from slimmer.data.label_files import find_labels, read_labels
 from slimmer.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+# Those of torchvision's ImageFolder.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 SIZE = (224, 224)
 # Of ImageNet; the grey figures are the means over its channels.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
+TRAIN, HELD = ("train", "training"), ("test", "val", "valid", "validation")
 _WHAT = (
-    "a folder with train/<class>/ and test/<class>/ (or val/<class>/), or <class>/, "
+    "a folder with train/<class>/ and test/<class>/ (or val, valid, validation), or <class>/, "
     f"with {' '.join(SUFFIXES)} files"
 )
-# The exceptions that Pillow raises for broken files, depending on the format.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 Listing = dict[str, list[Path]]
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """Images that are decoded on loading, in several threads."""
-
-    files: tuple[Path, ...]
-    labels: Tensor
-    size: tuple[int, int]
-    grey: bool
-    ahead: int = 2
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def load(self, indices: Tensor, crops: Tensor | None = None) -> Tensor:
-        """The images at `indices`; see `Images.load`. Raises DataError with the name of a file that
-        can't be read.
-        """
-        files = [self.files[index] for index in indices.tolist()]
-        drawn = [None] * len(files) if crops is None else crops.tolist()
-        # Pillow lets other threads run while it decodes and resizes.
-        with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-            views = list(pool.map(self._view, files, drawn))
-        return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()
-
-    def _view(self, file: Path, crop: list[float] | None) -> NDArray[np.uint8]:
-        image = _decoded(file, "L" if self.grey else "RGB")
-        seen = _centre(image, self.size) if crop is None else _random_crop(image, self.size, crop)
-        return np.asarray(seen).reshape(*self.size, -1)
-
-
 def folder(wanted: Wanted) -> Data:
-    """Images by class: PATH/train/<class>/ and PATH/test/<class>/ (or val), or PATH/<class>/.
+    """Images by class: PATH/train/<class>/ and PATH/test/<class>/, or PATH/<class>/.
 
-    Labels follow the sorted class names. Without the two parts, a tenth of each class (at least one
-    image) becomes the test part, chosen by a hash of the file's name. If test/ and val/ both
-    contain classes, test/ is used. An image that already has the requested size is used as it is,
-    and a random crop shifts it; otherwise evaluation scales it to cover 256/224 of the size and
-    takes the centre, and training takes a random resized crop. EXIF rotation is not applied, as in
-    torchvision. Raises DataError for anything that is missing, empty or inconsistent.
+    The test part may also be called val, valid or validation, and it may be a flat folder with a
+    file of its labels, as ImageNet is shipped (see `label_files`). Class folders may contain
+    folders. Labels follow the sorted class names. Without the two parts, a tenth of each class (at
+    least one image) becomes the test part, chosen by a hash of the file's name. If several test
+    parts contain classes, test/ is used, then val/. An image that already has the requested size is
+    used as it is, and a random crop shifts it; otherwise evaluation scales it to cover 256/224 of
+    the size and takes the centre, and training takes a random resized crop. EXIF rotation is not
+    applied by default, as in torchvision. Raises DataError for anything that is missing, empty or
+    inconsistent.
     """
     path = wanted.needed_path("folder", _WHAT)
-    train, test = _split(path)
-    classes = tuple(sorted(train))
-    size = wanted.size or SIZE
+    train, test, notes = _split(path, wanted.labels)
+    parts = []
+    for name, listing in (("train", train), ("test", test)):
+        files, broken = _images(listing, wanted, f"{path}, {name}")
+        parts.append(files)
+        notes += broken
     return Data(
         name="folder",
-        train=_images(train, size, wanted.grey),
-        test=_images(test, size, wanted.grey),
-        classes=classes,
+        train=parts[0],
+        test=parts[1],
+        classes=tuple(sorted(train)),
         mean=GREY_MEAN if wanted.grey else MEAN,
         std=GREY_STD if wanted.grey else STD,
-        size=size,
+        size=wanted.size or SIZE,
         augment="crop_flip",
+        notes=notes,
     )
 
 
 def is_folder(path: Path) -> bool:
     """Whether `path` looks like a folder of images by class, even if it has mistakes."""
-    return _is_split(path) or any(map(_image_files, _folders(path)))
+    return _is_split(path) or any(_has_image(folder) for folder in _folders(path))
 
 
-def _images(listing: Listing, size: tuple[int, int], grey: bool) -> ImageFiles:
+def _images(listing: Listing, wanted: Wanted, where: str) -> tuple[ImageFiles, tuple[str, ...]]:
+    """The files of a part in the order of their classes, and notes on those that are skipped."""
     files: list[Path] = []
-    labels: list[int] = []
+    places: list[int] = []
     for label, name in enumerate(sorted(listing)):
         files += listing[name]
-        labels += [label] * len(listing[name])
-    return ImageFiles(tuple(files), torch.tensor(labels, dtype=torch.int64), size, grey)
+        places += [label] * len(listing[name])
+    labels = torch.tensor(places, dtype=torch.int64)
+    notes: tuple[str, ...] = ()
+    if wanted.skip_broken:
+        files, labels, notes = readable_only(files, labels, wanted, where)
+    size = wanted.size or SIZE
+    made = ImageFiles(tuple(files), labels, size, wanted.grey, wanted.exif_rotation, wanted.workers)
+    return made, notes
 
 
-def _split(path: Path) -> tuple[Listing, Listing]:
-    """The training and the test files by class."""
+def _split(path: Path, labels: Path | None) -> tuple[Listing, Listing, tuple[str, ...]]:
+    """The training and the test files by class, and notes on the labels of a flat folder."""
     if not _is_split(path):
-        return _divided(path)
-    train = _listing(path / "train")
-    held = [path / name for name in ("test", "val") if _folders(path / name)]
-    if not held:
-        found = "there is train/, but there are no classes in test/ or val/"
-        raise DataError(str(path), found, f"give {_WHAT}")
-    test = _listing(held[0])
-    _check_same(held[0], train, test)
-    return train, test
+        return (*_divided(path), ())
+    named = [path / name for name in TRAIN if (path / name).is_dir()]
+    train = _listing(named[0] if named else path / TRAIN[0])
+    held = [path / name for name in HELD if (path / name).is_dir()]
+    if labels is None:
+        for part in held:
+            if train.keys() & {folder.name for folder in _folders(part)}:
+                test = _listing(part)
+                _check_same(part, train, test)
+                return train, test, ()
+    for part in held[1:] + held[:1]:  # a flat test/ seldom has labels
+        file = labels or find_labels(part)
+        if file is not None:
+            return train, *read_labels(file, part, _image_files(part), sorted(train))
+    for part in held:
+        if _folders(part):
+            _check_same(part, train, _listing(part))
+    found = f"there is train/, but there are no classes in {', '.join(HELD)}"
+    right = f"give {_WHAT}; for a flat folder of test images, give its labels with data.labels"
+    raise DataError(str(path), found, right)
 
 
 def _divided(path: Path) -> tuple[Listing, Listing]:
@@ -128,13 +116,14 @@ def _divided(path: Path) -> tuple[Listing, Listing]:
         raise DataError(str(path), f"only one image in {', '.join(lone[:8])}", right)
     train, test = {}, {}
     for name, files in listing.items():
-        test[name] = _held_out(files)
-        train[name] = [file for file in files if file not in test[name]]
+        held = _held_out(files)
+        test[name] = held
+        train[name] = sorted(set(files) - set(held))
     return train, test
 
 
 def _is_split(path: Path) -> bool:
-    return any(_folders(path / name) for name in ("train", "test", "val"))
+    return any(_folders(path / name) for name in (*TRAIN, *HELD))
 
 
 def _listing(root: Path) -> Listing:
@@ -159,8 +148,21 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    files = (entry for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES)
-    return sorted(file for file in files if not file.name.startswith("."))
+    """The image files in a folder and in its subfolders, sorted."""
+    return sorted(_found(folder))
+
+
+def _found(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in (*names, *folders):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(root, name)
+
+
+def _has_image(folder: Path) -> bool:
+    """Whether an image file lies in the folder itself."""
+    return any(entry.suffix.lower() in SUFFIXES for entry in folder.iterdir())
 
 
 def _held_out(files: list[Path]) -> list[Path]:
@@ -175,52 +177,3 @@ def _check_same(held: Path, train: Mapping[str, Any], test: Mapping[str, Any]) -
     if missing or foreign:
         found = f"classes in train/ only: {missing[:8]}; in {held.name}/ only: {foreign[:8]}"
         raise DataError(str(held), found, "both parts need the same class folders")
-
-
-def _decoded(file: Path, mode: str) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            image.load()
-            if image.mode.startswith(("I", "F")):
-                right = "convert the image to 8 bits per channel"
-                raise DataError(str(file), f"has pixels of mode {image.mode}", right)
-            # Pillow warns about a palette's transparency unless it is converted through RGBA.
-            opaque = image.convert("RGBA") if "transparency" in image.info else image
-            return opaque.convert(mode)
-    except _BROKEN as error:
-        found = f"can't be read as an image ({type(error).__name__}: {error})"
-        raise DataError(str(file), found, "repair or remove the file") from error
-
-
-def _centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    if image.size == (width, height):
-        return image
-    scale = max(height / image.height, width / image.width) * 256 / 224
-    # Rounding must not make the image smaller than the crop.
-    wide, high = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-    left, top = (wide - width) // 2, (high - height) // 2
-    larger = image.resize((wide, high), Image.Resampling.BILINEAR)
-    return larger.crop((left, top, left + width, top + height))
-
-
-def _random_crop(image: Image.Image, size: tuple[int, int], crop: list[float]) -> Image.Image:
-    """A random part of the image: 8 to 100 % of its area, sides 3:4 to 4:3 (Szegedy et al., 2015),
-    resized.
-
-    Sides that don't fit are clipped to the image instead of drawn again, so that four random
-    numbers are always enough.
-    """
-    height, width = size
-    if image.size == (width, height):
-        rows, columns = margin(size)
-        top = int(crop[0] * (2 * rows + 1)) - rows
-        left = int(crop[1] * (2 * columns + 1)) - columns
-        return image.crop((left, top, left + width, top + height))
-    area = image.width * image.height * (0.08 + 0.92 * crop[2])
-    ratio = math.exp((2 * crop[3] - 1) * math.log(4 / 3))
-    wide = min(image.width, max(1, round(math.sqrt(area * ratio))))
-    high = min(image.height, max(1, round(math.sqrt(area / ratio))))
-    top, left = int(crop[0] * (image.height - high + 1)), int(crop[1] * (image.width - wide + 1))
-    part = image.crop((left, top, left + wide, top + high))
-    return part.resize((width, height), Image.Resampling.BILINEAR)

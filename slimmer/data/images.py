@@ -87,8 +87,9 @@ class Data:
     """A data set: its name, its two splits, its class names in label order, and its preprocessing.
 
     `mean` and `std` have one entry per channel, in units of 0..1; `size` is (H, W) in pixels;
-    `augment` is the augmentation of training images: "none", "crop", "flip" or "crop_flip". Raises
-    DataError for impossible values.
+    `augment` is the augmentation of training images: "none", "crop", "flip" or "crop_flip". `notes`
+    are remarks for the user, such as the names of skipped files. Raises DataError for impossible
+    values.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Data:
     std: tuple[float, ...]
     size: tuple[int, int]
     augment: str = "none"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
@@ -137,12 +139,21 @@ class Data:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A request to a data source; a source ignores fields that it does not use."""
+    """A request to a data source; a source ignores fields that it does not use.
+
+    `labels` is the file with the labels of a flat test folder; `workers` are the threads or
+    processes that read images; `skip_broken` leaves out images that can't be read;
+    `exif_rotation` applies the rotation in EXIF data.
+    """
 
     path: Path | None = None
     size: tuple[int, int] | None = None
     augment: str | None = None
     grey: bool = False
+    labels: Path | None = None
+    workers: int | None = None
+    skip_broken: bool = False
+    exif_rotation: bool = False
 
     def needed_path(self, name: str, what: str) -> Path:
         """The path that the source `name` needs. Raises DataError if it is missing or not a

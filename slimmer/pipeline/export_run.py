@@ -24,7 +24,7 @@ from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.slim_file import Identity, load_network
 from slimmer.recipe import Recipe, data_at, read_recipe
 from slimmer.recipe.costs import costs_in
-from slimmer.recipe.sections import DataSection
+from slimmer.recipe.data_section import DataSection
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe

@@ -25,7 +25,8 @@ from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
 from slimmer.recipe import Recipe
 from slimmer.recipe.budget import BudgetSection
-from slimmer.recipe.sections import DataSection, ModelSection
+from slimmer.recipe.data_section import DataSection
+from slimmer.recipe.sections import ModelSection
 from slimmer.runs.events import Observe, stage
 from slimmer.tasks import Task, classification
 
@@ -68,10 +69,7 @@ def prepare(
     """
     _check_cut(recipe)
     observe(stage("loading the network and the data"))
-    if data is None:
-        data = load_data(recipe.data)
-    else:
-        check_data(data)
+    data = _checked_data(recipe, data, observe)
     if data is None and recipe.method.sensitivity_batches():
         raise RecipeError(
             "method.sensitivity", "needs data", "give --data, or method.sensitivity=0"
@@ -110,6 +108,19 @@ def prepare(
         raise for_budget(error, given, budgets, rewritten) from None
     task = None if data is None else classification(data)
     return PruningJob(given, model, identity, task, graph, costs, budgets, limits, scope, cut)
+
+
+def _checked_data(recipe: Recipe, given: Data | None, observe: Observe) -> Data | None:
+    """The data of the recipe, or the given ones, checked; `observe` receives their notes."""
+    if given is None:
+        data = load_data(recipe.data)
+    else:
+        check_data(given)
+        data = given
+    if data is not None:
+        for note in data.notes:
+            observe({"event": "note", "text": note})
+    return data
 
 
 def _budgets(costs: Sequence[Cost], section: BudgetSection) -> tuple[Budget, ...]:
@@ -217,15 +228,7 @@ def load_data(section: DataSection) -> Data | None:
     name = section.name
     if name is None and section.path is not None:
         name = guess(section.path)
-    return load(
-        name or "",
-        path=section.path,
-        size=section.size,
-        mean=section.mean,
-        std=section.std,
-        classes=section.classes,
-        augment=section.augment,
-    )
+    return load(name or "", **section.model_dump(exclude={"name", "trust"}))
 
 
 def check_fit(identity: Identity, data: Data) -> None:

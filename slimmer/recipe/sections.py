@@ -1,4 +1,4 @@
-"""Sections of a recipe: model, data, export and profile."""
+"""Sections of a recipe: model, export and profile."""
 
 from typing import Annotated, Literal, Self
 
@@ -67,31 +67,6 @@ class ModelSection(Section):
         False,
         description="save the slim network as its traced program: channel counts in the code are "
         "updated, computed weights become parameters",
-    )
-
-
-class DataSection(Section):
-    """The data set, and how images are prepared for the network."""
-
-    name: str | None = Field(
-        None,
-        description="digits, cifar10, folder, path/to/file.py:function, or the name of a source "
-        "that an installed package adds",
-    )
-    path: str | None = Field(
-        None, description="path of the files; without `name`, their kind is detected"
-    )
-    size: int | None = Field(None, gt=0, description="height and width of images in pixels")
-    mean: tuple[float, ...] | None = Field(None, description="mean of each channel, in 0..1")
-    std: tuple[float, ...] | None = Field(
-        None, description="standard deviation of each channel, in 0..1"
-    )
-    classes: tuple[str, ...] | None = Field(
-        None, description="class names, in the order of the network's outputs"
-    )
-    augment: str | None = Field(None, description="augmentation: none, crop, flip or crop_flip")
-    trust: bool = Field(
-        False, description="continue even if the dense network is close to chance on these data"
     )
 
 
