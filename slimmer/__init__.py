@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimmer.api import Result, compare, export, finish, inspect, load, profile, prune
+    from slimmer.api import Result, compare, export, finish, inspect, load, profile, prune, report
     from slimmer.data import Data
     from slimmer.errors import SlimmerError
     from slimmer.pruning.plan import Plan
@@ -23,6 +23,7 @@ __all__ = [
     "load",
     "profile",
     "prune",
+    "report",
 ]
 
 _HOMES = {"Data": "data", "Plan": "pruning.plan", "Recipe": "recipe", "SlimmerError": "errors"}

@@ -60,7 +60,8 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "prune", "adopt", "export", "profile", "inspect", "sweep", "compare"]
+    "command",
+    ["", "prune", "adopt", "export", "profile", "report", "inspect", "sweep", "compare"],
 )
 def test_help_is_the_golden_text(command):
     """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
@@ -86,6 +87,7 @@ def test_every_option_has_a_help_text():
         "adopt",
         "export",
         "profile",
+        "report",
         "inspect",
         "sweep",
         "compare",
@@ -108,7 +110,16 @@ def test_commands_are_listed_in_the_order_of_use():
     listed = re.findall(
         r"^  (\w+)  ", slimmer("--help").stdout.partition("Commands:")[2], re.MULTILINE
     )
-    assert listed == ["inspect", "prune", "adopt", "export", "profile", "sweep", "compare"]
+    assert listed == [
+        "inspect",
+        "prune",
+        "adopt",
+        "export",
+        "profile",
+        "report",
+        "sweep",
+        "compare",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +236,7 @@ def test_the_run_holds_every_file(main_job):
     names = {path.name for path in main_job.run.path.iterdir()}
     wanted = (
         "recipe.yaml plan.json slim.safetensors dense.safetensors events.jsonl report.json "
-        "report.md"
+        "report.md report.html"
     )
     assert names >= {*wanted.split(), "dense.onnx", "slim.onnx", "export.json", "profile.json"}
     assert not [name for name in names if name.endswith(".part")]
@@ -238,7 +249,7 @@ def test_prune_prints_its_result_on_stdout_and_its_talk_on_stderr(main_job):
     assert f"{report['params']['slim']:,}" in stdout
     assert "fvcore, 1 FLOP per multiply-add" in stdout
     run = f"runs/{ARCH}-1"
-    assert stdout.splitlines()[-2:] == [f"report: {run}/report.md", f"next: slimmer export {run}"]
+    assert stdout.splitlines()[-2:] == [f"report: {run}/report.html", f"next: slimmer export {run}"]
     assert main_job.export.stdout.splitlines()[-1] == f"next: slimmer profile {run}"
     told = stderr.splitlines()
     assert told[:3] == [

@@ -154,7 +154,7 @@ def test_the_report_shows_both_sides_and_the_next_command_last(accuracy):
         assert part in text
     assert ("96.31%" in text) == (accuracy is not None)
     assert ("No data given" in text) == (accuracy is None)
-    assert text.splitlines()[-2:] == ["report: runs/x/report.md", "next: slimmer export runs/x"]
+    assert text.splitlines()[-2:] == ["report: runs/x/report.html", "next: slimmer export runs/x"]
 
 
 def test_the_export_shows_every_comparison():

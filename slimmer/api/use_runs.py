@@ -1,4 +1,4 @@
-"""The calls on finished runs: load, export, profile and compare."""
+"""The calls on finished runs: load, export, profile, report and compare."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.slim_file import load_network
 from slimmer.reports.compare_runs import compare_runs
 from slimmer.reports.comparison_table import write_comparison
+from slimmer.reports.page import write_pages
 from slimmer.runs.events import Observe
 from slimmer.runs.open_run import open_run
 
@@ -107,6 +108,17 @@ def profile(
     """
     paths = [Path(target) for target in targets]
     return profile_targets(paths, model=accepted(model), trust_code=trust_code, **settings)
+
+
+def report(*runs: str | Path) -> list[Path]:
+    """Write the HTML report of runs (default: the latest), and return the paths of the files.
+
+    A directory stands for all finished runs in it. `prune`, `export` and `profile` write this file,
+    RUN/report.html, too.
+
+    Raises RunError if a path is not a run, or if a run is not finished or damaged.
+    """
+    return write_pages([Path(run) for run in runs])
 
 
 def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:

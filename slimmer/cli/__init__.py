@@ -6,6 +6,7 @@ from slimmer.cli.adopt import adopt
 from slimmer.cli.exit import Commands
 from slimmer.cli.export_profile import export, profile
 from slimmer.cli.prune_inspect import inspect, prune
+from slimmer.cli.report import report
 from slimmer.cli.sweep_compare import compare, sweep
 
 
@@ -17,5 +18,5 @@ def main() -> None:
     """Prune a pretrained PyTorch convnet to a FLOP and parameter budget."""
 
 
-for command in (inspect, prune, adopt, export, profile, sweep, compare):  # the order of use
+for command in (inspect, prune, adopt, export, profile, report, sweep, compare):  # the order of use
     main.add_command(command)

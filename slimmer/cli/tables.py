@@ -1,6 +1,6 @@
 """Results of the commands as tables on stdout."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from shlex import quote
 from typing import Any
@@ -60,7 +60,7 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
     untrue = {**report.get("attributes", {}), "followed": ()}
     for hint in (*width_hint(report), *attribute_notes(untrue)):
         say(console, hint)
-    say(console, f"report: {report['run']}/report.md")
+    say(console, f"report: {report['run']}/report.html")
     say(console, f"next: slimmer export {_typed(report['run'])}")
 
 
@@ -192,6 +192,12 @@ def _stdout(console: Console | None) -> Console:
     if terminal.is_terminal:
         return terminal
     return Console(highlight=False, soft_wrap=True, markup=False, width=160)
+
+
+def show_paths(paths: Sequence[str], console: Console | None = None) -> None:
+    """Print the paths of files, one per line."""
+    for path in paths:
+        say(console or Console(), path)
 
 
 def _table(title: str, first: str, *heads: str) -> Table:

@@ -11,6 +11,7 @@ from slimmer.exporting.onnx_file import sums_of
 from slimmer.exporting.staged import take_places
 from slimmer.pipeline.export_job import ExportJob
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
+from slimmer.reports.page import write_page
 from slimmer.reports.run_report import to_markdown
 from slimmer.runs.directory import Run
 
@@ -35,11 +36,14 @@ def take_listed_places(run: Run) -> None:
 
 
 def tell_report(run: Run) -> None:
-    """Write report.md again, with the export and the profile as far as they exist."""
+    """Write report.md and report.html again, with the export and the profile as far as they
+    exist.
+    """
     write_text(
         run.text,
         to_markdown(run.read_report(), run.read_exported(), run.read_profile(PROFILE_SCHEMA)),
     )
+    write_page(run)
 
 
 def earlier(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:

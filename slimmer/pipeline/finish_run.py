@@ -21,6 +21,7 @@ from slimmer.pipeline.sources import skipped_note
 from slimmer.pruning.plan import read_plan
 from slimmer.pruning.slim_file import load_identified
 from slimmer.recipe import Recipe, data_at, make_recipe
+from slimmer.reports.page import write_page
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe, stage
 from slimmer.runs.new_run import all_or_nothing, new_run, write_beginning
@@ -86,6 +87,7 @@ def finish_run(
         del measured["accuracy_slim"]
         measured["metrics"].pop("slim", None)
         write_beginning(made, recipe, measured)
+        write_page(made)
         mark_latest(made)
     return made, written
 

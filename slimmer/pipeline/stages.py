@@ -34,6 +34,7 @@ from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_identified, save_network
 from slimmer.recipe import Recipe
+from slimmer.reports.page import write_page
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe, stage
@@ -175,6 +176,7 @@ def _stages(
     if context.fabric.global_rank == 0:
         report = write_results(run, context.recipe, job, plan, slim, report)
         run.state.unlink(missing_ok=True)
+        write_page(run)
     context.tell({"event": "done", "report": report})
     context.fabric.barrier()
     return report

@@ -44,7 +44,7 @@ def to_markdown(
     lines += ["| | dense | slim | remaining | sparsity | budget |", "|---|---|---|---|---|---|"]
     for kind in costs_in(report):
         lines.append(_cost_row(kind, report[kind.name]))
-    counted = [*convention_hint(report), f"Counted for {report['inputs']}", _recounted(report)]
+    counted = [*convention_hint(report), f"Counted for {report['inputs']}", recounted(report)]
     if report.get("fine_tuned_outside"):
         counted.append(f"Fine-tuned outside slimmer, weights from {report['fine_tuned_outside']}")
     lines += ["", *bullets(map(plain, counted)), ""]
@@ -146,7 +146,8 @@ def _known(width: int | None) -> str:
     return "unknown" if width is None else str(width)
 
 
-def _recounted(report: Mapping[str, Any]) -> str:
+def recounted(report: Mapping[str, Any]) -> str:
+    """What independent counters found for the slim network."""
     counters: dict[str, str] = {}
     for kind in cost_kinds():
         counters |= kind.counters

@@ -74,6 +74,11 @@ class Run:
         return self.path / "report.md"
 
     @property
+    def page(self) -> Path:
+        """The report as an HTML page, with the export and the profile once they exist."""
+        return self.path / "report.html"
+
+    @property
     def profile(self) -> Path:
         """The measured latencies."""
         return self.path / "profile.json"
@@ -98,7 +103,7 @@ class Run:
             self.slim,
             self.report,
         )
-        return (*pruned, self.events, self.text, self.exported, self.profile)
+        return (*pruned, self.events, self.text, self.page, self.exported, self.profile)
 
     def recipe(self) -> Recipe:
         """The run's recipe. Raises RecipeError."""

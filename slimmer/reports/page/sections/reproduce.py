@@ -1,0 +1,85 @@
+"""How to do it again: commands, recipe, environment, and the files of the run."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slimmer.reports.page.run_files import RunFiles
+from slimmer.reports.page.section import Section
+from slimmer.runs.directory import Run
+
+WORDS = {
+    "cpu": "CPU",
+    "cpu_vector_floats": "floats in a CPU vector",
+    "cores": "cores",
+    "usable_cores": "usable cores",
+    "load": "load",
+    "os": "operating system",
+    "python": "Python",
+    "torch": "PyTorch",
+    "onnx": "ONNX",
+    "onnxruntime": "ONNX Runtime",
+    "gpu": "GPU",
+    "gpu_driver": "GPU driver",
+}
+
+
+def view(files: RunFiles) -> Mapping[str, Any]:
+    """Commands, the recipe's text, tables of the environment and of the files."""
+    report = files.report
+    origin = {
+        "slimmer": report["slimmer"],
+        "date": report["date"],
+        "method": report["method"],
+        "seed": report["seed"],
+        "epochs": f"{report['epochs']:g}",
+        "seconds": f"{report['seconds']:.0f}",
+        "recipe hash": report["recipe_hash"],
+        "plan hash": report["plan_hash"],
+    }
+    machine = report["environment"]
+    shown = {WORDS.get(key, key): value for key, value in machine.items() if value is not None}
+    return {
+        "commands": list(_commands(files)),
+        "python": f'import slimmer\n\nmodel = slimmer.load("{_python(report["run"])}")',
+        "recipe": files.recipe.to_yaml(),
+        "origin": origin,
+        "environment": shown,
+        "files": _files(files.run),
+    }
+
+
+def _commands(files: RunFiles) -> Iterator[str]:
+    """Commands that make the run again, and what has been made of it."""
+    run = files.report["run"]
+    dense, recipe = shlex.quote(f"{run}/dense.safetensors"), shlex.quote(f"{run}/recipe.yaml")
+    yield f"slimmer prune {dense} --recipe {recipe} --out {shlex.quote(f'{run}-again')}"
+    again = shlex.quote(f"{run}-again")
+    if files.exported is not None:
+        yield f"slimmer export {again}"
+    if files.profile is not None:
+        asked = files.profile["conditions"]
+        batches = ",".join(map(str, asked["batches"]))
+        threads = [number for number in asked["threads"] if number is not None]
+        chosen = f" --threads {','.join(map(str, threads))}" if threads else ""
+        yield f"slimmer profile {again} --batch {batches}{chosen}"
+
+
+def _python(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _files(run: Run) -> list[dict[str, str]]:
+    """Links to the files next to the page, with their sizes."""
+    paths = sorted(path for path in run.path.iterdir() if path.is_file() and path != run.page)
+    shown = [path for path in paths if not path.name.startswith(".")]
+    return [{"name": path.name, "size": _size(path)} for path in shown]
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+SECTION = Section("reproduce", "Reproduce", view)
