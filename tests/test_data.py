@@ -379,20 +379,6 @@ def test_digits_figures_are_those_of_the_training_images():
 # cifar10
 
 
-@pytest.mark.parametrize("inside", ["", "cifar-10-batches-bin"])
-def test_cifar10_reads_the_official_layout(tmp_path, inside):
-    written = write_cifar(tmp_path / inside)
-    data = load("cifar10", path=tmp_path)
-    assert (len(data.train), len(data.test)) == (60, 12)
-    assert data.classes == tuple(CIFAR_NAMES)
-    assert data.mean == (0.4914, 0.4822, 0.4465)
-    # Image 27 is record 3 of the third file; pixel (row 5, column 9) of the green plane.
-    record = written["data_batch_3.bin"][3]
-    assert data.train.labels[27] == record[0]
-    assert data.train.load(torch.tensor([27]))[0, 1, 5, 9] == record[1 + 1024 + 5 * 32 + 9]
-    assert data.test.images[11].flatten().tolist() == written["test_batch.bin"][11, 1:].tolist()
-
-
 def test_what_is_given_replaces_the_defaults(tmp_path):
     write_cifar(tmp_path)
     order = tuple(sorted(CIFAR_NAMES, reverse=True))
@@ -415,46 +401,6 @@ def test_what_is_given_replaces_the_defaults(tmp_path):
     listed = tmp_path / "order.txt"
     listed.write_text("\n".join(order) + "\n\n")
     assert torch.equal(load("cifar10", path=tmp_path, classes=listed).test.labels, data.test.labels)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "where", "found"),
-    [
-        (lambda f: (f / "data_batch_4.bin").unlink(), "data_batch_4.bin", "missing"),
-        (lambda f: (f / "test_batch.bin").unlink(), "test_batch.bin", "missing"),
-        (lambda f: (f / "batches.meta.txt").unlink(), "batches.meta.txt", "missing"),
-        (
-            lambda f: (f / "batches.meta.txt").write_text("cat\ndog\n"),
-            "batches.meta.txt",
-            "2 class names",
-        ),
-        (
-            lambda f: (f / "data_batch_2.bin").write_bytes(b"\0" * 3072),
-            "data_batch_2.bin",
-            "3,072 bytes",
-        ),
-        (lambda f: (f / "data_batch_2.bin").write_bytes(b""), "data_batch_2.bin", "0 bytes"),
-        (
-            lambda f: (f / "data_batch_5.bin").write_bytes(b"\x0a" + b"\0" * 3072),
-            "data_batch_5.bin",
-            "above 9",
-        ),
-    ],
-)
-def test_a_spoilt_cifar10_file_is_named(tmp_path, spoil, where, found):
-    write_cifar(tmp_path)
-    spoil(tmp_path)
-    with pytest.raises(DataError, match=found) as error:
-        load("cifar10", path=tmp_path)
-    assert error.value.where == str(tmp_path / where)
-
-
-def test_cifar10_in_another_layout_is_said(tmp_path):
-    (tmp_path / "data_batch_1").write_bytes(b"x")
-    with pytest.raises(DataError, match="Python version"):
-        load("cifar10", path=tmp_path)
-    with pytest.raises(DataError, match=r"no data_batch_1\.bin"):
-        load("cifar10", path=tmp_path.parent)
 
 
 # folder
@@ -720,7 +666,7 @@ def test_a_file_or_function_that_is_not_there_is_said(tmp_path):
 
 
 def test_a_name_that_is_not_known_is_refused_with_the_nearest():
-    assert names() == ("digits", "cifar10", "folder")
+    assert names() == ("digits", "cifar10", "cifar100", "folder")
     with pytest.raises(
         DataError, match=r"(?s)'cifar' is not known.*did you mean 'cifar10'.*FILE\.py:FUNCTION"
     ):

@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from slimmer.data.cifar10 import NAMES, RECORD, TEST, TRAIN
+from slimmer.data.cifar import CIFAR10
+
+FILES = CIFAR10.layouts["cifar-10-batches-bin"]
 
 
 @click.command(help=__doc__)
@@ -19,15 +21,15 @@ from slimmer.data.cifar10 import NAMES, RECORD, TEST, TRAIN
 @click.option("--per-class", default=1000, show_default=True)
 def main(source: Path, out: Path, per_class: int) -> None:
     rows = np.concatenate(
-        [np.fromfile(source / name, np.uint8).reshape(-1, RECORD) for name in TRAIN]
+        [np.fromfile(source / name, np.uint8).reshape(-1, FILES.record) for name in FILES.train]
     )
     chosen = np.sort(
         np.concatenate([np.flatnonzero(rows[:, 0] == label)[:per_class] for label in range(10)])
     )
     out.mkdir(parents=True)
-    for name, part in zip(TRAIN, np.array_split(rows[chosen], len(TRAIN)), strict=True):
+    for name, part in zip(FILES.train, np.array_split(rows[chosen], len(FILES.train)), strict=True):
         part.tofile(out / name)
-    for name in (TEST, NAMES):
+    for name in (FILES.test, FILES.names):
         shutil.copy(source / name, out / name)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slimmer.data.cifar10 import cifar10, locate
+from slimmer.data.cifar import CIFAR10, CIFAR100, is_cifar, load_cifar
 from slimmer.data.digits import digits
 from slimmer.data.folder import folder, is_folder
 from slimmer.data.images import Wanted
@@ -36,10 +36,6 @@ class DataSource:
     recognises: Callable[[Path], bool] = recognises_nothing
 
 
-def _is_cifar10(path: Path) -> bool:
-    return path.is_dir() and locate(path) is not None
-
-
 def _is_image_folder(path: Path) -> bool:
     return path.is_dir() and is_folder(path)
 
@@ -51,9 +47,15 @@ for _entry in (
     DataSource("digits", "the set of scikit-learn's digits", digits, needs_path=False),
     DataSource(
         "cifar10",
-        "CIFAR-10 in the binary layout (data_batch_1.bin)",
-        cifar10,
-        recognises=_is_cifar10,
+        "CIFAR-10 (data_batch_1.bin, or torchvision's data_batch_1)",
+        partial(load_cifar, CIFAR10),
+        recognises=partial(is_cifar, CIFAR10),
+    ),
+    DataSource(
+        "cifar100",
+        "CIFAR-100 (train.bin, or torchvision's train)",
+        partial(load_cifar, CIFAR100),
+        recognises=partial(is_cifar, CIFAR100),
     ),
     DataSource(
         "folder",
