@@ -6,6 +6,17 @@ All are a `SlimmerError`, with exit code 2.
 LONGEST = 20_000  # characters of a message
 
 
+# What PyTorch and a network's own code raise when they are given what they do not support.
+NETWORK_FAULTS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AssertionError,
+    AttributeError,
+)
+
+
 class SlimmerError(Exception):
     """An error that the user can fix: `where` it is, what was `found`, what would be `right`."""
 

@@ -13,7 +13,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 from slimmer.costs.handlers import HANDLERS
-from slimmer.errors import ModelError, first_line
+from slimmer.errors import NETWORK_FAULTS, ModelError, first_line
 from slimmer.graph import Inputs, evaluating, example_inputs, place_of, tensors_in, tracing
 
 Place = tuple[str, str]  # the path of a module, the kind of an operation
@@ -102,14 +102,7 @@ def _analyse(model: nn.Module, inputs: Inputs) -> FlopCountAnalysis:
         warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, but fvcore uses it
         try:
             return counted()
-        except (
-            RuntimeError,
-            TypeError,
-            ValueError,
-            AssertionError,
-            AttributeError,
-            IndexError,
-        ) as error:
+        except NETWORK_FAULTS as error:
             found = f"fvcore can't count its FLOPs, {place_of(model, counted)}: {first_line(error)}"
             right = "write this operation in a way that torch.jit.trace follows"
             raise ModelError(type(model).__name__, found, right) from error

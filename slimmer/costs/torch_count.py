@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slimmer.costs.contraction import sums_over_one
 from slimmer.costs.fvcore_count import plain_attention
-from slimmer.errors import ModelError, first_line
+from slimmer.errors import NETWORK_FAULTS, ModelError, first_line
 from slimmer.graph import Inputs, evaluating, example_inputs, following_calls, place_of, tensors_in
 
 Shape = Sequence[int]
@@ -44,14 +44,7 @@ def multiply_adds(model: nn.Module, inputs: Inputs) -> Counter[str]:
     with evaluating(model), plain_attention(), torch.no_grad():
         try:
             return counted()
-        except (
-            RuntimeError,
-            TypeError,
-            ValueError,
-            AssertionError,
-            AttributeError,
-            IndexError,
-        ) as error:
+        except NETWORK_FAULTS as error:
             place = place_of(model, counted)
             found = f"torch.utils.flop_counter can't count its FLOPs, {place}: {first_line(error)}"
             raise ModelError(type(model).__name__, found, "give inputs that it accepts") from error

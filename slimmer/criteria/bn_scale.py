@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from slimmer.criteria.request import ScoreRequest, joined
 from slimmer.errors import ModelError
 from slimmer.graph import ChannelGraph, ChannelGroup, ChannelSlice
-from slimmer.recipe.methods import MethodOptions
+from slimmer.recipe.method_options import MethodOptions
 
 
 def bn_scale(request: ScoreRequest[MethodOptions]) -> Tensor:

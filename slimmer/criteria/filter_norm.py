@@ -7,7 +7,8 @@ from slimmer.criteria.request import ScoreRequest, joined
 from slimmer.graph import ChannelGraph
 from slimmer.pruning.plan import Plan
 from slimmer.pruning.published_cuts import cut_by_ratios
-from slimmer.recipe.methods import L1, MethodOptions
+from slimmer.recipe.criteria import L1
+from slimmer.recipe.method_options import MethodOptions
 
 
 def l1(request: ScoreRequest[L1]) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from slimmer.criteria.request import ScoreRequest
 from slimmer.graph import ChannelGraph
-from slimmer.recipe.methods import MethodOptions
+from slimmer.recipe.method_options import MethodOptions
 
 
 def magnitude(request: ScoreRequest[MethodOptions]) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from slimmer.criteria.request import ScoreRequest
 from slimmer.graph import ChannelGraph
-from slimmer.recipe.methods import MethodOptions
+from slimmer.recipe.method_options import MethodOptions
 
 
 def random(request: ScoreRequest[MethodOptions]) -> Tensor:

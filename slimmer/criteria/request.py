@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from slimmer.errors import ModelError
 from slimmer.graph import Arguments, ChannelGraph
-from slimmer.recipe.methods import MethodOptions
+from slimmer.recipe.method_options import MethodOptions
 from slimmer.tasks import Task
 
 Options = TypeVar("Options", bound=MethodOptions)

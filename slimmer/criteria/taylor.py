@@ -11,7 +11,7 @@ from slimmer.criteria.request import ScoreRequest
 from slimmer.errors import ModelError, TrainingError
 from slimmer.graph import Arguments, ChannelGraph, called, evaluating, logits, moved, tensors_in
 from slimmer.pruning.masks import Masked
-from slimmer.recipe.methods import Taylor
+from slimmer.recipe.criteria import Taylor
 from slimmer.tasks import Task
 from slimmer.tasks.classification import NAME as CLASSIFICATION
 

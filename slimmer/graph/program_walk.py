@@ -9,6 +9,7 @@ import torch
 from torch import SymInt, Tensor
 from torch.fx import Node
 
+from slimmer.errors import NETWORK_FAULTS
 from slimmer.graph.labels import tensors_among
 from slimmer.graph.names import Names
 from slimmer.graph.nodes import shape_of
@@ -22,7 +23,6 @@ from slimmer.graph.walk import Computed, Handler, Stored, Walk
 AUTOCAST = "wrap_with_autocast"  # a torch.autocast block, exported as a subprogram
 BEFORE_PART = 4  # its first arguments: device, type, enabled, cached; the subprogram comes next
 SEVERAL = (list, tuple)
-FAULTS = (RuntimeError, IndexError, TypeError, ValueError, AttributeError, AssertionError)
 
 
 def follow(walk: Walk, names: Names, program: Any) -> None:
@@ -106,7 +106,7 @@ def _call(walk: Walk, node: Node, values: dict[Node, Any], of_parameters: bool) 
     if handler is not None:
         try:
             return handler(walk, node, args, kwargs)
-        except FAULTS as error:
+        except NETWORK_FAULTS as error:
             said = str(error).strip().partition("\n")[0]
             why = f"an operation that the channel analysis can't follow ({said})"
     elif name in HANDLERS:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from slimmer.methods.method import MethodSetup
 from slimmer.methods.metric import Metric
-from slimmer.recipe import methods as options
+from slimmer.recipe import trained_methods as options
 
 # temperature and bounds of the stretched concrete distribution
 BETA, GAMMA, ZETA = 0.667, -0.1, 1.1

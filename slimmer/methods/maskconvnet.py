@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slimmer.errors import RecipeError
 from slimmer.methods.method import MethodSetup
-from slimmer.recipe import methods as options
+from slimmer.recipe import trained_methods as options
 
 DUAL_PACE = 4.0  # a multiplier reaches the size of a lasting gap within a quarter of the steps
 Sparsity = Callable[[Tensor], float]

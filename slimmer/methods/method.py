@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from slimmer.costs import Budget
 from slimmer.graph import ChannelGraph
 from slimmer.methods.metric import Metric
-from slimmer.recipe.methods import MethodOptions
+from slimmer.recipe.method_options import MethodOptions
 
 Options = TypeVar("Options", bound=MethodOptions)
 

@@ -15,7 +15,7 @@ from slimmer.graph import ChannelGraph
 from slimmer.methods.method import MethodSetup
 from slimmer.pruning.plan import Plan
 from slimmer.pruning.published_cuts import cut_by_share
-from slimmer.recipe import methods as options
+from slimmer.recipe import trained_methods as options
 
 
 class NetworkSlimming:

@@ -21,8 +21,10 @@ from slimmer.pruning.allocate import allocate
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
-from slimmer.recipe.method_entries import Criterion, TrainedMethod, find_method
-from slimmer.recipe.methods import Allocation, MethodOptions
+from slimmer.recipe.criteria import Criterion
+from slimmer.recipe.method_entries import find_method
+from slimmer.recipe.method_options import Allocation, MethodOptions
+from slimmer.recipe.trained_methods import TrainedMethod
 from slimmer.registry import load
 from slimmer.runs.events import Observe
 from slimmer.tasks import Epoch, Task

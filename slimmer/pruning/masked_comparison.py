@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimmer.errors import ModelError, first_line
+from slimmer.errors import NETWORK_FAULTS, ModelError, first_line
 from slimmer.graph import ChannelGraph, evaluating, following_calls, own_line, tensors_in
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.pruning.apply import Cut
@@ -17,7 +17,6 @@ from slimmer.pruning.plan import Plan
 
 TOLERANCE = 1e-9  # of the output's scale, in float64
 LEAST_SCALE = 1e-5  # what is smaller may be rounding itself
-FAULTS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError)
 
 
 def answer(model: nn.Module, network: nn.Module, drawn: tuple[Any, ...]) -> list[Tensor]:
@@ -27,7 +26,7 @@ def answer(model: nn.Module, network: nn.Module, drawn: tuple[Any, ...]) -> list
     try:
         with evaluating(model), torch.no_grad(), in_double():
             return tensors_in(network(*drawn))
-    except FAULTS as error:
+    except NETWORK_FAULTS as error:
         found = f"the self-check can't run it in float64: {told(error)}"
         raise ModelError(
             type(model).__name__, found, "compute in the dtype of the inputs (x.dtype)"
@@ -56,7 +55,7 @@ def difference(
     try:
         with torch.no_grad(), in_double(), following_calls(slim, inside.append, leave):
             got = tensors_in(slim(*drawn))
-    except FAULTS as error:
+    except NETWORK_FAULTS as error:
         runs()
         return Failure(told(error), inside[-1])
     place = next(model.parameters()).device
@@ -97,7 +96,7 @@ def fails_in_training(
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad(), in_double():
                 set_mode_(network, training=True)(*drawn)
-        except FAULTS as error:
+        except NETWORK_FAULTS as error:
             return Failure(f"in training, {told(error)}")
         return None
 

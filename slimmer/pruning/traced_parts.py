@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_map_only
 
-from slimmer.errors import ModelError, UntraceableError
+from slimmer.errors import NETWORK_FAULTS, ModelError, UntraceableError
 from slimmer.graph import (
     Call,
     ChannelGraph,
@@ -28,7 +28,7 @@ from slimmer.graph import (
 from slimmer.models.copying import duplicate
 from slimmer.pruning.apply import Cut, prune
 from slimmer.pruning.float64 import in_double, widen_
-from slimmer.pruning.masked_comparison import FAULTS, told
+from slimmer.pruning.masked_comparison import told
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import Plan
 from slimmer.pruning.self_check import check_same, enliven_, example, probe
@@ -191,7 +191,7 @@ def _answer(
     try:
         with evaluating(network), mode():
             return tensors_in(network(*args))
-    except FAULTS as error:
+    except NETWORK_FAULTS as error:
         return told(error)
 
 

@@ -1,87 +1,18 @@
-"""The registries of criteria and trained methods: everything that other rooms need of a method."""
+"""The registries of criteria and trained methods, and how a recipe finds a method."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
 from slimmer.errors import RecipeError
-from slimmer.recipe.methods import (
-    L1,
-    Bar,
-    Magnitude,
-    MaskConvNet,
-    MethodOptions,
-    NetworkSlimming,
-    OneShot,
-    Taylor,
-)
+from slimmer.recipe.criteria import BUILT_IN_CRITERIA, Criterion
+from slimmer.recipe.trained_methods import BUILT_IN_METHODS, TrainedMethod
 from slimmer.registry import Registry, hint
 
 AUTO: Final = "auto"
-Function: TypeAlias = str | Callable[..., Any]  # a function, or "module:function" to import later
 
 
-@dataclass(frozen=True)
-class Criterion:
-    """A criterion: scores channels once, before they are removed.
-
-    Attributes:
-        name: its name in `method.name`.
-        scores: takes a `slimmer.criteria.ScoreRequest` and returns the scores (units,), float64.
-        options: the class of its method section in a recipe.
-        needs_data: whether it needs images.
-        ranks: whether scores are ranks within each group. Ranks can't be compared between groups,
-            so all groups are pruned uniformly.
-        cut: takes the request and the scores and returns the plan, if an option replaces the budget
-            (`options.own_cut`).
-    """
-
-    name: str
-    scores: Function
-    options: type[MethodOptions] = OneShot
-    needs_data: bool = False
-    ranks: bool = False
-    cut: Function | None = None
-
-
-@dataclass(frozen=True)
-class TrainedMethod:
-    """A method that trains masks or scales for some steps; their final values are the scores.
-
-    Attributes:
-        name: its name in `method.name`.
-        build: takes a `slimmer.methods.MethodSetup` and returns a `slimmer.methods.Method`.
-        options: the class of its method section in a recipe. If the optimizer trains the masks, the
-            options `mask_lr` and `mask_decay` are their learning rate and weight decay.
-        cut: as for a criterion, with the final scores.
-    """
-
-    name: str
-    build: Function
-    options: type[MethodOptions]
-    cut: Function | None = None
-
-
-BUILT_IN_CRITERIA: Final = (
-    Criterion("taylor", "slimmer.criteria.taylor:taylor", Taylor, needs_data=True),
-    Criterion("magnitude", "slimmer.criteria.magnitude:magnitude", Magnitude, ranks=True),
-    Criterion("l1", "slimmer.criteria.filter_norm:l1", L1, cut="slimmer.criteria.filter_norm:cut"),
-    Criterion("l2", "slimmer.criteria.filter_norm:l2"),
-    Criterion("bn_scale", "slimmer.criteria.bn_scale:bn_scale"),
-    Criterion("random", "slimmer.criteria.random_numbers:random"),
-)
-BUILT_IN_METHODS: Final = (
-    TrainedMethod("maskconvnet", "slimmer.methods.maskconvnet:build", MaskConvNet),
-    TrainedMethod(
-        "network_slimming",
-        "slimmer.methods.network_slimming:build",
-        NetworkSlimming,
-        cut="slimmer.methods.network_slimming:cut",
-    ),
-    TrainedMethod("bar", "slimmer.methods.bar:build", Bar),
-)
 CRITERIA: Final[Registry[Criterion]] = Registry(
     "criterion", RecipeError, entry_points="slimmer.criteria", kind=Criterion
 )

@@ -1,12 +1,14 @@
 """What the options of all methods have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
 from slimmer.recipe.sections import Section
 
+Function: TypeAlias = str | Callable[..., Any]  # a function, or "module:function" to import later
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Compensate = Annotated[
@@ -16,6 +18,7 @@ Compensate = Annotated[
         "(least squares)"
     ),
 ]
+Priced = Annotated[bool, Field(description="weight scores by the cost of a channel")]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 from slimmer.atomic_files import read_text
 from slimmer.errors import RecipeError, number
 from slimmer.recipe.budget import OTHERS, BudgetSection
+from slimmer.recipe.criteria import Taylor
 from slimmer.recipe.data_section import DataSection
 from slimmer.recipe.finetune_section import FinetuneSection
 from slimmer.recipe.method_entries import all_entries, find_method, read_options
-from slimmer.recipe.methods import MethodOptions, Taylor
+from slimmer.recipe.method_options import MethodOptions
 from slimmer.recipe.sections import (
     ExportSection,
     ModelSection,

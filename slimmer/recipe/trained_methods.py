@@ -1,34 +1,21 @@
-"""The method section of a recipe: the options of each method."""
+"""Methods that train masks or scales: the options of each in the method section of a recipe, and
+its entry.
+"""
 
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from slimmer.recipe.method_options import Allocation, Compensate, MethodOptions, Share, Weight
-
-__all__ = [
-    "L1",
-    "Allocation",
-    "Bar",
-    "Magnitude",
-    "MaskConvNet",
-    "Masks",
-    "Measured",
-    "MethodOptions",
-    "NetworkSlimming",
-    "OneShot",
-    "Taylor",
-]
-
-Priced = Annotated[bool, Field(description="weight scores by the cost of a channel")]
-Even = Annotated[Share, Field(description="minimum group width, relative to uniform pruning")]
-Stream = Annotated[
+from slimmer.recipe.method_options import (
+    Allocation,
+    Compensate,
+    Function,
+    MethodOptions,
+    Priced,
     Share,
-    Field(
-        description="minimum width of residual streams, relative to dense; less if the budgets "
-        "require it"
-    ),
-]
+    Weight,
+)
 
 
 def _trained(share: float) -> float:
@@ -38,104 +25,6 @@ def _trained(share: float) -> float:
             "the masks would not be trained; set a share above 0, or choose another method.name"
         )
     return share
-
-
-class OneShot(MethodOptions):
-    """Scores computed once; channels are then removed in one step."""
-
-    priced: Priced = True
-    even: Even = 0.0
-    stream: Stream = 0.0
-    compensate: Compensate = True
-
-    def allocation(self) -> Allocation:
-        """The options of these names."""
-        return Allocation(self.priced, self.even, self.stream)
-
-
-class Measured(OneShot):
-    """One-shot scores that can be made comparable between groups by measured sensitivity."""
-
-    sensitivity: int = Field(
-        0,
-        ge=0,
-        description="number of batches on which the sensitivity of each group is measured, to make "
-        "scores comparable between groups; 0 turns this off; not used under masks",
-    )
-
-    def sensitivity_batches(self) -> int:
-        """The option `sensitivity`."""
-        return self.sensitivity
-
-
-class Taylor(Measured):
-    """slimmer's own method. Scores are squared gradients (Fisher information). Channels are removed
-    in one step, or under masks that follow a falling budget during training.
-    """
-
-    name: Literal["auto", "taylor"] = Field(
-        "auto", description="auto is taylor with data, magnitude without"
-    )
-    even: Even = 0.5
-    stream: Stream = 1.0
-    sparsify: Share = Field(
-        0.0, description="fraction of the epochs under masks, before channels are removed"
-    )
-    batches: int = Field(64, ge=1, description="number of batches for the first scores")
-    order: Literal["taylor", "magnitude"] = Field(
-        "magnitude",
-        description="which channels of a group are removed first, while the scores decide how "
-        "many: those with the lowest scores (taylor) or the smallest weights (magnitude); not "
-        "used under masks",
-    )
-
-    def share_under_masks(self) -> float:
-        """The option `sparsify`."""
-        return self.sparsify
-
-
-class Magnitude(MethodOptions):
-    """Weight magnitudes, ranked in each group: all groups are pruned uniformly. Needs no data."""
-
-    name: Literal["magnitude"]
-    compensate: bool = Field(
-        True,
-        description="update the remaining weights to compensate for the removed channels, if data "
-        "are given",
-    )
-
-
-class L1(Measured):
-    """L1 filter pruning (Li et al. 2016): the sum of absolute weights of each filter, compared
-    within a layer or across layers.
-    """
-
-    name: Literal["l1"]
-    priced: bool = Field(
-        False,
-        description="weight scores by the cost of a channel; helps with sensitivity, hurts without",
-    )
-    compensate: Compensate = False
-    ratios: dict[str, Share] | None = Field(
-        None,
-        description="share of filters to remove by layer pattern, instead of a budget, as in the "
-        "paper: {'layer1.*': 0.1}",
-    )
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if self.sensitivity and self.ratios is not None:
-            raise ValueError(
-                "method.ratios sets the share to remove, method.sensitivity measures it; give only "
-                "one"
-            )
-        return self
-
-    def own_cut(self) -> str | None:
-        """`ratios`, if given."""
-        if self.ratios is None:
-            return None
-        return "ratios"
 
 
 class Masks(MethodOptions):
@@ -238,3 +127,33 @@ class Bar(Masks):
         0.0, description="initial log alpha of the gates; 0 is a gate of 0.5, 2.4 an open gate"
     )
     mask_lr: float = Field(0.5, gt=0, description="learning rate of log alpha")
+
+
+@dataclass(frozen=True)
+class TrainedMethod:
+    """A method that trains masks or scales for some steps; their final values are the scores.
+
+    Attributes:
+        name: its name in `method.name`.
+        build: takes a `slimmer.methods.MethodSetup` and returns a `slimmer.methods.Method`.
+        options: the class of its method section in a recipe. If the optimizer trains the masks, the
+            options `mask_lr` and `mask_decay` are their learning rate and weight decay.
+        cut: as for a criterion, with the final scores.
+    """
+
+    name: str
+    build: Function
+    options: type[MethodOptions]
+    cut: Function | None = None
+
+
+BUILT_IN_METHODS: Final = (
+    TrainedMethod("maskconvnet", "slimmer.methods.maskconvnet:build", MaskConvNet),
+    TrainedMethod(
+        "network_slimming",
+        "slimmer.methods.network_slimming:build",
+        NetworkSlimming,
+        cut="slimmer.methods.network_slimming:cut",
+    ),
+    TrainedMethod("bar", "slimmer.methods.bar:build", Bar),
+)
