@@ -1,18 +1,33 @@
-"""Reports and profiles written by hand: whole ones, of which a test sets what it is about."""
+"""Reports and profiles made from the schemas of their files: whole ones, of which a test sets what
+it is about.
+"""
 
 from slimmer.profiling.results import SCHEMA
+from slimmer.runs.schemas import ProfileFile, ReportFile
+from slimmer.runs.schemas.profile import ProfiledComparison, ProfiledTiming
 
+COSTS = {"memory", "latency"}  # whose keys the schema leaves open
 ENVIRONMENT = {
     **dict.fromkeys(("cpu_vector_floats", "cores", "usable_cores", "load", "gpu", "gpu_driver")),
     **dict.fromkeys(("cpu", "os", "python", "torch", "onnx", "onnxruntime"), "one"),
 }
 
 
+def made(schema, values):
+    """The values as the schema's file holds them. Raises ValidationError if they do not fit, and
+    AssertionError for a key that the schema does not have.
+    """
+    found = schema.model_validate(values)
+    strange = found.model_extra.keys() - COSTS
+    assert not strange, f"{schema.__name__} has no {strange}"
+    return found.model_dump(by_alias=True, exclude_unset=True)
+
+
 def report(**changes):
     """All that report.json holds, with `changes` in it."""
     cost = {"convention": "by hand", "dense": 1000, "slim": 500, "ratio": 0.5, "sparsity": 0.5}
     cost |= {"limit": None, "limit_ratio": None}
-    return {
+    values = {
         "format": 1,
         "slimmer": "0.1.0",
         "date": "2026-01-01T00:00:00+00:00",
@@ -40,12 +55,13 @@ def report(**changes):
         "figures": [],
         **changes,
     }
+    return made(ReportFile, values)
 
 
 def timing(median_ms, **changes):
     """One timing of a profile, all of whose figures are the median."""
     figures = ("p5_ms", "p50_ms", "p90_ms", "p95_ms", "mean_ms", "min_ms", "max_ms", "first_run_ms")
-    return {
+    values = {
         "model": "dense",
         "runtime": "onnxruntime",
         "threads": None,
@@ -66,11 +82,12 @@ def timing(median_ms, **changes):
         "copies_ms": {},
         **changes,
     }
+    return made(ProfiledTiming, values)
 
 
 def comparison(speedup, **changes):
     """One comparison of a profile, with an interval of no width."""
-    return {
+    values = {
         "model": "slim",
         "runtime": "onnxruntime",
         "threads": None,
@@ -90,10 +107,12 @@ def comparison(speedup, **changes):
         "efficiency": None,
         **changes,
     }
+    return made(ProfiledComparison, values)
 
 
 def profile(timings, comparisons, provider="CPUExecutionProvider"):
     """All that profile.json holds."""
+    names = list(dict.fromkeys(one["model"] for one in timings)) or ["dense", "slim"]
     effort = {"seconds": 1.0, "runs": 5, "blocks": 11, "precision": 0.015}
     conditions = {
         "input_size": [1, 16, 16],
@@ -117,19 +136,20 @@ def profile(timings, comparisons, provider="CPUExecutionProvider"):
         "runtime": "onnxruntime",
         "provider": provider,
     }
-    return {
+    values = {
         "schema": SCHEMA,
         "date_utc": "2026-01-01T00:00:00+00:00",
         "provider": provider,
         "conditions": {**conditions, "runtimes": ["onnxruntime"], "threads": [None], "options": {}},
         "environment": ENVIRONMENT,
         "gpu": {},
-        "subjects": [{**subject, "name": name, "settings": {}} for name in ("dense", "slim")],
+        "subjects": [{**subject, "name": name, "settings": {}} for name in names],
         "timings": timings,
         "comparisons": comparisons,
         "among": [],
         "fresh": [],
         "traces": [],
-        "layers": {"dense": [], "slim": []},
+        "layers": {name: [] for name in names},
         "notes": [],
     }
+    return made(ProfileFile, values)

@@ -10,7 +10,7 @@ from contextlib import chdir
 
 import numpy as np
 import pytest
-from main_job import slimmer
+from main_job import QUICK, slimmer
 from plugins import install
 from test_extending import blocks
 from test_extending import install as install_example
@@ -22,21 +22,6 @@ from slimmer.profiling.runtimes.runtime import FunctionSession, Request, Runtime
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 from slimmer.recipe import read_recipe
 from slimmer.recipe.runtimes import BUILT_IN, GROUP
-
-QUICK = [
-    "--batch",
-    "2",
-    "--threads",
-    "1",
-    "--runs",
-    "1",
-    "--seconds",
-    "0",
-    "--blocks",
-    "2",
-    "--precision",
-    "1",
-]
 
 
 @pytest.fixture

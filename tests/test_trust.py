@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from main_job import QUICK
 from main_job import slimmer as command
 
 import slimmer
@@ -102,22 +103,6 @@ def calls(run):
         "prune command": lambda **trust: shell("prune", run, *half, **trust),
         "resume command": lambda **trust: shell("prune", "--resume", unfinished(run), **trust),
     }
-
-
-QUICK = [
-    "--batch",
-    "1",
-    "--threads",
-    "1",
-    "--runs",
-    "1",
-    "--seconds",
-    "0",
-    "--blocks",
-    "2",
-    "--precision",
-    "1",
-]
 
 
 def quick():
