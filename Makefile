@@ -1,5 +1,6 @@
 # make demo        the whole job on data that needs no download: pretrain, prune, export, profile
 # make test        the tests
+# make test-slow   the proofs that take minutes, before a release and when their subject changes
 # make check       everything: format, lint, types, import contracts, tests with their coverage
 # make check-fast  the same without the tests
 #
@@ -15,10 +16,10 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-fast
+.PHONY: help install demo test test-slow check check-fast
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 4
+	@sed -n 's/^# //p' Makefile | head -n 5
 
 install: $(READY)
 
@@ -39,6 +40,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
 
 check: check-fast
 	$(BIN)/python -m pytest -m 'not slow' --cov=slimmer --cov-report=

@@ -36,6 +36,7 @@ def found(scripts, tmp_path_factory):
     return json.loads((out / "consumers.json").read_text()), (out / "consumers.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_form_is_run_and_held_against_pytorch(found):
     data, text = found
     rows = {(row["consumer"], row["form"]): row for row in data["rows"]}

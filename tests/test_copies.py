@@ -37,8 +37,17 @@ def data(x):
     return x.data
 
 
-@pytest.mark.parametrize("where", ["image", "inside"])
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, data])
+@pytest.mark.parametrize(
+    ("copied", "where"),
+    [
+        (copy.copy, "inside"),
+        (copy.deepcopy, "inside"),
+        (data, "inside"),
+        (copy.copy, "image"),
+        pytest.param(copy.deepcopy, "image", marks=pytest.mark.slow),
+        pytest.param(data, "image", marks=pytest.mark.slow),
+    ],
+)
 def test_channels_are_followed_through_a_copy_and_removed(tmp_path, copied, where):
     torch.manual_seed(0)
     dense = Copied(copied, where)

@@ -90,6 +90,7 @@ def no_export(scripts, monkeypatch):
     return sizes
 
 
+@pytest.mark.slow
 def test_every_way_to_prune_is_timed_beside_dense_and_what_is_there_is_passed_over(
     scripts, no_export, tmp_path
 ):
@@ -200,6 +201,7 @@ def test_the_spread_is_highest_over_lowest_and_intervals_are_held_against_the_me
     assert found["spread"] == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_repeats_are_processes_of_their_own(scripts, tmp_path):
     for name, width in (("dense", 8), ("slim", 4)):
         write(tmp_path / f"{name}.onnx", width, 100 * width)

@@ -99,6 +99,7 @@ def test_fewer_epochs_shrink_all_rows_and_their_warm_up_alike(tables, tmp_path):
             assert row.recipe.method.warmup == pytest.approx(full[name].method.warmup / 10)
 
 
+@pytest.mark.slow
 def test_a_row_trained_in_pieces_ends_as_one_trained_at_once(tables, tmp_path, monkeypatch):
     whole = rows_of(tables, tmp_path / "whole")["vgg16_maskconvnet_f"]
     pieces = rows_of(tables, tmp_path / "pieces")["vgg16_maskconvnet_f"]

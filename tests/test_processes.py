@@ -45,7 +45,7 @@ def normed():
 TOLERANCE = 1e-4  # of the largest weight: sums over a batch are taken in another order
 
 
-@pytest.mark.parametrize("factory", ["plain", "normed"])
+@pytest.mark.parametrize("factory", ["plain", pytest.param("normed", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
     (tmp_path / "net.py").write_text(FACTORY)
     scope: dict = {}

@@ -11,7 +11,8 @@ import yaml
 
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
-from slimmer.pipeline.stages import resume
+from slimmer.pipeline.stages import resume, start
+from slimmer.recipe import read_recipe
 from slimmer.runs.directory import Run
 from slimmer.runs.open_run import open_run
 
@@ -23,15 +24,6 @@ from slimmer.recipe import read_recipe
 torch.set_num_threads(1)
 recipe, out = read_recipe(Path(sys.argv[1])), Path(sys.argv[2])
 start(recipe, out, lambda event: print(event["event"], flush=True))
-"""
-
-RESUME = """
-import sys, torch
-from pathlib import Path
-from slimmer.pipeline.stages import resume
-from slimmer.runs.directory import Run
-torch.set_num_threads(1)
-resume(Run(Path(sys.argv[1])))
 """
 
 
@@ -90,18 +82,14 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     recipe = recipe_file(tmp_path, method)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SCRIPT, str(recipe)]
-    subprocess.run(
-        [*command, str(unbroken)], cwd=tmp_path, env=environment, check=True, capture_output=True
-    )
-    run_and_kill([*command, str(broken)], tmp_path, environment, kill_after)
+    start(read_recipe(recipe), unbroken)
+    command = [sys.executable, "-c", SCRIPT, str(recipe), str(broken)]
+    run_and_kill(command, tmp_path, environment, kill_after)
     run = open_run(broken, finished=False)
     assert run.state.is_file()
     assert not run.slim.is_file()
     first = run.read_events()[-1]["time"]
-    subprocess.run(
-        [sys.executable, "-c", RESUME, str(broken)], cwd=tmp_path, env=environment, check=True
-    )
+    resume(run)
     assert run.plan.read_bytes() == Run(unbroken).plan.read_bytes()
     assert not run.state.is_file()
     ours, theirs = read_weights(run.slim), read_weights(Run(unbroken).slim)
