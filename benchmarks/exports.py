@@ -23,7 +23,7 @@ import torch
 
 import slimmer
 from slimmer.data import InMemory
-from slimmer.pipeline.job import load_data
+from slimmer.pipeline.task_of_run import load_data
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.recipe import read_recipe
 

@@ -120,6 +120,10 @@ class DataError(SlimmerError):
     """A data set that is missing, empty, mislabelled or does not match the model."""
 
 
+class TaskError(SlimmerError):
+    """A task whose loader, loss or metric fails or does not fit the network."""
+
+
 class BudgetError(SlimmerError):
     """A budget that can't be met."""
 

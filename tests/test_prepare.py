@@ -12,8 +12,9 @@ from slimmer.data import Data, InMemory
 from slimmer.errors import BudgetError, DataError, ModelError
 from slimmer.models import build
 from slimmer.models.checkpoint import save_weights
-from slimmer.pipeline.job import examine, load_data, prepare
+from slimmer.pipeline.job import examine, prepare
 from slimmer.pipeline.sources import load_model
+from slimmer.pipeline.task_of_run import load_data
 from slimmer.pruning.allocate import Limits
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import read_recipe

@@ -18,13 +18,14 @@ from slimmer.graph.equation import letters_of
 from slimmer.graph.inputs import (
     Captured,
     Inputs,
+    by_position,
     example_inputs,
     is_image,
     own_inputs,
     several_images,
     shapes,
 )
-from slimmer.graph.nested import logits, tensors_in, top1_hits
+from slimmer.graph.nested import logits, named_tensors, refilled, tensors_in, top1_hits
 from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
 from slimmer.graph.program import evaluating, following_calls, own_line, place_of, quiet, tracing
 from slimmer.graph.trace import build_graph
@@ -46,6 +47,7 @@ __all__ = [
     "Parts",
     "Split",
     "build_graph",
+    "by_position",
     "called",
     "capture",
     "check_is_network",
@@ -58,10 +60,12 @@ __all__ = [
     "letters_of",
     "logits",
     "moved",
+    "named_tensors",
     "own_inputs",
     "own_line",
     "place_of",
     "quiet",
+    "refilled",
     "rows",
     "several_images",
     "shapes",

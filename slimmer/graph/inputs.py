@@ -46,10 +46,7 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     """
     parameter = _first(model)
     if isinstance(inputs, Mapping):
-        named = f"the inputs {', '.join(map(repr, inputs))}"
-        right = "use forward's argument names, or give a tuple in forward's order"
-        arguments = _arguments(model, (), inputs, named, right)
-        return tuple(_like(value, parameter) for value in arguments)
+        return tuple(_like(value, parameter) for value in by_position(model, inputs))
     if is_image(inputs):
         image = torch.zeros((images, *inputs), dtype=parameter.dtype, device=parameter.device)
         right = "give the network an attribute example_inputs with all arguments of one call"
@@ -58,6 +55,16 @@ def example_inputs(model: nn.Module, inputs: Inputs, images: int) -> tuple[Any, 
     right = "give all arguments of one call, in forward's order or by name"
     _arguments(model, inputs, {}, f"{len(inputs)} example_inputs", right)
     return tuple(_like(value, parameter) for value in inputs)
+
+
+def by_position(model: nn.Module, named: Mapping[str, Any]) -> tuple[Any, ...]:
+    """All arguments of a call that gives them by name, in forward's order.
+
+    Raises ModelError if the network's forward does not take them, or takes some by name only.
+    """
+    given = f"the inputs {', '.join(map(repr, named))}"
+    right = "use forward's argument names, or give a tuple in forward's order"
+    return _arguments(model, (), named, given, right)
 
 
 def several_images(model: nn.Module, example: tuple[Any, ...]) -> tuple[Any, ...]:

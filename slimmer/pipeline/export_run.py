@@ -17,8 +17,8 @@ from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.pipeline.export_job import ExportJob, check_asked, program_for
 from slimmer.pipeline.export_listing import earlier, take_listed_places, tell_report, write_listing
 from slimmer.pipeline.export_metadata import provenance, weights_of
-from slimmer.pipeline.job import check_fit, load_data
 from slimmer.pipeline.profiled_forms import said_by_profile
+from slimmer.pipeline.task_of_run import check_fit, load_data
 from slimmer.pipeline.verify_export import judge, measure
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
 from slimmer.pruning.slim_file import Identity, load_network
@@ -197,5 +197,5 @@ def _data(run: Run, recipe: Recipe, given: Data | str | None, observe: Observe) 
     data = load_data(recipe.data) if isinstance(given, str) else given
     identity = Identity.from_metadata(read_notes(run.slim), str(run.slim))
     if data is not None and identity.input_size:
-        check_fit(identity, data)
+        check_fit(identity, classification(data))
     return data

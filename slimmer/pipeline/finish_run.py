@@ -18,6 +18,7 @@ from slimmer.pipeline.job import PruningJob, prepare
 from slimmer.pipeline.make_report import make_report, write_results
 from slimmer.pipeline.measured import measured_at
 from slimmer.pipeline.sources import skipped_note
+from slimmer.pipeline.task_of_run import code_of
 from slimmer.pruning.plan import read_plan
 from slimmer.pruning.slim_file import load_identified
 from slimmer.recipe import Recipe, data_at, make_recipe
@@ -38,6 +39,7 @@ def finish_run(
     *,
     model: nn.Module | None = None,
     data: Data | str | None = None,
+    task: Any = None,
     entry: str | None = None,
     observe: Observe = lambda _: None,
     trust_code: bool = False,
@@ -50,6 +52,7 @@ def finish_run(
         out: a new or empty directory; by default the next free one in runs/.
         model: the dense module, if the run was started from one.
         data: what accuracy is measured on: a `Data`, or a name or path. Default: the run's data.
+        task: the task, if the run got it from Python.
         entry: which set of weights to take, if the checkpoint holds several.
         observe: called with every event.
         trust_code: run code that the run's files name.
@@ -66,7 +69,9 @@ def finish_run(
     recipe = _with_data(run.recipe(), data, run, trust_code=trust_code)
     dense, identity = load_identified(run.dense, model, trust_code=trust_code)
     images = data if isinstance(data, Data) else None
-    job = prepare(recipe, dense, images, identity, trust_code=trust_code, observe=observe)
+    job = prepare(
+        recipe, dense, images, identity, task=task, trust_code=trust_code, observe=observe
+    )
     plan = read_plan(run.plan, "prune the network again")
     slim = set_mode_(job.cut(job.model, plan), training=False)
     where = MODULE if isinstance(trained, nn.Module) else str(trained)
@@ -98,7 +103,7 @@ def _with_data(recipe: Recipe, data: Data | str | None, run: Run, *, trust_code:
     Raises TrustError if the run's own data are code that the user has not named.
     """
     if not isinstance(data, str):
-        check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
+        check_code(str(run.recipe_file), *code_of(recipe), trusted=trust_code)
         return recipe
     remember(data)
     resolved = recipe.model_dump(mode="json")
@@ -150,7 +155,7 @@ def _measured(
     """
     measured = run.read_measured()
     if job.task is None and measured["accuracy_dense"] is not None:
-        raise RunError(str(run.path), "its data were passed from Python", "give the data")
+        raise RunError(str(run.path), "its data or task were passed from Python", "give them")
     if measured["accuracy_dense"] is None:
         removed, _ = load_identified(run.slim, model, trust_code=trust_code)
         measured |= measured_at("dense", job.model, job.task, measured)

@@ -98,7 +98,7 @@ def _source(model: nn.Module | str, section: ModelSection, *, trust_code: bool) 
     if isinstance(model, str):
         remember(section.arch)
         return load_model(section, trust_code=trust_code)
-    return Source(model, name_module(model, section, data=None))
+    return Source(model, name_module(model, section, task=None))
 
 
 def _range(cost: Cost, graph: ChannelGraph) -> dict[str, Any]:

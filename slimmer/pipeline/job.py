@@ -5,18 +5,19 @@ costs and budgets.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import nn
 
 from slimmer.costs import Budget, Cost
-from slimmer.data import Data, guess, load
-from slimmer.data import check as check_data
-from slimmer.errors import BudgetError, DataError, ModelError, RecipeError
+from slimmer.data import Data
+from slimmer.errors import BudgetError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
-from slimmer.models.accept_model import check_model, check_takes_data
+from slimmer.models.accept_model import check_model
 from slimmer.pipeline.recount import check_costs, costs_of, subject_of
 from slimmer.pipeline.remedies import check_spectral_norm, for_budget, for_no_channel
 from slimmer.pipeline.sources import load_model, name_module
+from slimmer.pipeline.task_of_run import find, fitting
 from slimmer.pruning.allocate import Limits, check_reachable
 from slimmer.pruning.apply import Cut, prune
 from slimmer.pruning.layer_patterns import group_floors, keep_layers
@@ -25,10 +26,9 @@ from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
 from slimmer.recipe import Recipe
 from slimmer.recipe.budget import BudgetSection
-from slimmer.recipe.data_section import DataSection
 from slimmer.recipe.sections import ModelSection
 from slimmer.runs.events import Observe, stage
-from slimmer.tasks import Task, classification
+from slimmer.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,12 @@ def prepare(
     data: Data | None = None,
     identity: Identity | None = None,
     *,
+    task: Any = None,
     trust_code: bool = False,
     observe: Observe = lambda _: None,
 ) -> PruningJob:
-    """The job of a recipe; `model` (with its `identity`) and `data` replace the recipe's model and
-    data sections.
+    """The job of a recipe; `model` (with its `identity`), `data` and `task` replace the recipe's
+    model, data and task sections.
 
     `observe` receives notes on the checkpoint; `trust_code` allows an architecture that the
     checkpoint names as code. Raises SlimmerError for anything that can't be read, does not fit
@@ -69,22 +70,24 @@ def prepare(
     """
     _check_cut(recipe)
     observe(stage("loading the network and the data"))
-    data = _checked_data(recipe, data, observe)
-    if data is None and recipe.method.sensitivity_batches():
-        raise RecipeError(
-            "method.sensitivity", "needs data", "give --data, or method.sensitivity=0"
-        )
+
+    def note(text: str) -> None:
+        observe({"event": "note", "text": text})
+
+    own, first = find(recipe, data, task, note)
+    if own is None and recipe.method.sensitivity_batches():
+        right = "give --data or --task, or method.sensitivity=0"
+        raise RecipeError("method.sensitivity", "needs data", right)
     if model is None:
-        source = load_model(recipe.model, data, recipe.seed, trust_code=trust_code)
+        source = load_model(recipe.model, own, recipe.seed, trust_code=trust_code)
         model, identity = source.network, source.identity
-        for note in source.notes:
-            observe({"event": "note", "text": note})
+        for text in source.notes:
+            note(text)
     elif identity is None:
-        identity = name_module(model, recipe.model, data)
+        identity = name_module(model, recipe.model, own)
     check_model(model)
-    if data is not None:
-        check_fit(identity, data)
-        check_takes_data(model, data.input_size, trained=recipe.finetune.epochs > 0)
+    if own is not None and first is not None:
+        own = fitting(own, first, recipe, model, identity)
     check_again(identity, rewrite=recipe.model.rewrite)
     given = model
     observe(stage("tracing the network and checking its channel groups"))
@@ -106,21 +109,7 @@ def prepare(
         check_reachable(budgets, graph, limits, narrowing)
     except BudgetError as error:
         raise for_budget(error, given, budgets, rewritten) from None
-    task = None if data is None else classification(data)
-    return PruningJob(given, model, identity, task, graph, costs, budgets, limits, scope, cut)
-
-
-def _checked_data(recipe: Recipe, given: Data | None, observe: Observe) -> Data | None:
-    """The data of the recipe, or the given ones, checked; `observe` receives their notes."""
-    if given is None:
-        data = load_data(recipe.data)
-    else:
-        check_data(given)
-        data = given
-    if data is not None:
-        for note in data.notes:
-            observe({"event": "note", "text": note})
-    return data
+    return PruningJob(given, model, identity, own, graph, costs, budgets, limits, scope, cut)
 
 
 def _budgets(costs: Sequence[Cost], section: BudgetSection) -> tuple[Budget, ...]:
@@ -219,26 +208,3 @@ def examine(
     costs = costs_of(subject, wanted)
     check_costs(subject, costs, scope, cut)
     return model, graph, costs, cut, scope
-
-
-def load_data(section: DataSection) -> Data | None:
-    """The data that a recipe specifies, or None. Raises DataError."""
-    if section.name is None and section.path is None:
-        return None
-    name = section.name
-    if name is None and section.path is not None:
-        name = guess(section.path)
-    return load(name or "", **section.model_dump(exclude={"name", "trust"}))
-
-
-def check_fit(identity: Identity, data: Data) -> None:
-    """Raise DataError if the data's images have another size than the network's inputs, or if the
-    data have another number of classes.
-    """
-    if identity.input_size != data.input_size:
-        found = f"images are {data.input_size}, but the network takes {identity.input_size}"
-        right = "give data.size, or images with the number of colour channels that it takes"
-        raise DataError(data.name, found, right)
-    if identity.arch and identity.num_classes != data.num_classes:
-        found = f"{data.num_classes} classes, but the network has {identity.num_classes} outputs"
-        raise DataError(data.name, found, "give the data that the network was trained on")

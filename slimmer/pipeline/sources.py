@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from slimmer.atomic_files import read_json
-from slimmer.data import Data
 from slimmer.errors import CheckpointError, ModelError, readable
 from slimmer.graph import own_inputs
 from slimmer.models import build, find
@@ -20,6 +19,7 @@ from slimmer.models.identify import Identified, identify, infer_sizes
 from slimmer.pruning.slim_file import Identity, absolute, is_own, load_identified
 from slimmer.recipe.sections import ModelSection
 from slimmer.runs.directory import Run
+from slimmer.tasks import Task
 
 _SHOWN = 8
 
@@ -36,24 +36,24 @@ class Source:
 
 
 def load_model(
-    section: ModelSection, data: Data | None = None, seed: int = 0, *, trust_code: bool = False
+    section: ModelSection, task: Task | None = None, seed: int = 0, *, trust_code: bool = False
 ) -> Source:
     """The network that a recipe specifies, with its checkpoint's weights.
 
     The checkpoint may also be a run or a network that slimmer wrote, which is then pruned again.
     The architecture comes from the recipe, from slimmer's own file or from the weights; the input
-    size comes from the recipe, the data, the file or the architecture, in this order. With
+    size comes from the recipe, the task, the file or the architecture, in this order. With
     `model.scratch`, random weights are drawn from `seed`, for the data's classes and channels.
     Raises SlimmerError for anything that can't be read, does not fit, or names code that is not
     trusted.
     """
     if section.scratch:
-        return _from_scratch(section, data, seed)
+        return _from_scratch(section, task, seed)
     if section.checkpoint is None:
         right = "give a file of weights, or model.arch with model.scratch=true"
         raise ModelError("model.checkpoint", "no checkpoint given", right)
     path = _file_of_run(Path(section.checkpoint))
-    given = _given_size(section, data)
+    given = _given_size(section, task)
     if is_own(path):
         network, identity = load_identified(path, arch=section.arch, trust_code=trust_code)
         return Source(network, identity if given is None else replace(identity, input_size=given))
@@ -73,11 +73,13 @@ def _file_of_run(path: Path) -> Path:
     return run.slim if is_run else path
 
 
-def _given_size(section: ModelSection, data: Data | None) -> tuple[int, ...] | None:
-    """The size of an image by the recipe or the data; None if neither specifies it."""
-    if section.input_size or data is None:
+def _given_size(section: ModelSection, task: Task | None) -> tuple[int, ...] | None:
+    """The size of an image by the recipe or the task, empty if the task's network takes something
+    else; None if neither specifies it.
+    """
+    if section.input_size or task is None:
         return section.input_size
-    return data.input_size
+    return task.input_size
 
 
 def _from_weights(path: Path, section: ModelSection, size: tuple[int, ...] | None) -> Source:
@@ -160,29 +162,31 @@ def _is_side(value: object) -> bool:
     return type(value) is int and 0 < value < 1 << 14
 
 
-def _from_scratch(section: ModelSection, data: Data | None, seed: int) -> Source:
+def _from_scratch(section: ModelSection, task: Task | None, seed: int) -> Source:
     """A network with random weights. Raises ModelError without an architecture or without data to
     train it on.
     """
-    if section.arch is None or data is None:
+    if section.arch is None or task is None:
         missing = "model.arch" if section.arch is None else "data"
         right = "give the architecture, and the data to train it on"
         raise ModelError("model.scratch", f"needs {missing}", right)
     arch = find(absolute(section.arch))
+    size = section.input_size or task.input_size or arch.input_size
+    classes = arch.num_classes if task.data is None else task.data.num_classes
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = build(arch, num_classes=data.num_classes, in_channels=data.input_size[0])
+        model = build(arch, num_classes=classes, in_channels=size[0])
     return Source(
         set_mode_(model, training=False),
-        Identity(arch.name, data.num_classes, section.input_size or data.input_size),
+        Identity(arch.name, classes, size),
     )
 
 
-def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> Identity:
+def name_module(model: nn.Module, section: ModelSection, task: Task | None) -> Identity:
     """The identity of a module from Python: it can be built again by `model.arch` if one is given,
     otherwise only from the module itself.
     """
-    size = _given_size(section, data)
+    size = _given_size(section, task)
     if size is None:
         if own_inputs(model) is None:
             right = (
@@ -191,4 +195,7 @@ def name_module(model: nn.Module, section: ModelSection, data: Data | None) -> I
             )
             raise ModelError("model.input_size", "is not known", right)
         size = ()
-    return Identity(section.arch or "", data.num_classes if data is not None else 0, size)
+    classes = 0
+    if task is not None and task.data is not None:
+        classes = task.data.num_classes
+    return Identity(section.arch or "", classes, size)

@@ -30,6 +30,7 @@ from slimmer.pipeline.run_context import (
     slim_network,
 )
 from slimmer.pipeline.saved_state import Stand
+from slimmer.pipeline.task_of_run import code_of
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_identified, save_network
@@ -58,6 +59,7 @@ def start(
     *,
     model: nn.Module | None = None,
     data: Data | None = None,
+    task: Any = None,
     latest: bool = True,
     trust_code: bool = False,
 ) -> tuple[Run, dict[str, Any]]:
@@ -65,12 +67,12 @@ def start(
     report.
 
     Nothing is written before the network, the data and the budgets are known to fit together.
-    `model` and `data` from Python replace the recipe's; the model is trained in place. `latest`
-    makes the run the default run of other commands. Code that the recipe names was named by the
-    user and is recorded as trusted; code that a checkpoint names (one of slimmer's own files can)
-    needs `trust_code`.
+    `model`, `data` and `task` from Python replace the recipe's; the model is trained in place.
+    `latest` makes the run the default run of other commands. Code that the recipe names was named
+    by the user and is recorded as trusted; code that a checkpoint names (one of slimmer's own files
+    can) needs `trust_code`.
     """
-    remember(recipe.model.arch, recipe.data.name, recipe.data.path)
+    remember(recipe.model.arch, *code_of(recipe))
     tuned = recipe.finetune
     check_optimizer(tuned.optimizer, tuned.optimizer_options, momentum=tuned.momentum)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
@@ -79,7 +81,7 @@ def start(
     with ExitStack() as held:
         place = None if out is None else _claim(fabric, held, new_run(out, ""))
         tell = observe if fabric.global_rank == 0 else _silent
-        job = prepare(recipe, model, data, trust_code=trust_code, observe=tell)
+        job = prepare(recipe, model, data, task=task, trust_code=trust_code, observe=tell)
         check_method(recipe, job)
         place = _claim(fabric, held, new_run(None, job.identity.arch)) if place is None else place
         run, claim = place
@@ -130,7 +132,7 @@ def resume(
         return run.read_report()
     run.check_dense()
     recipe = run.recipe()
-    check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
+    check_code(str(run.recipe_file), *code_of(recipe), trusted=trust_code)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     with ExitStack() as held:
         claim = held.enter_context(old_run(run)) if fabric.global_rank == 0 else None
@@ -140,7 +142,7 @@ def resume(
         context = make_context(fabric, run, claim, recipe, job, observe)
         measured = run.read_measured()
         if job.task is None and measured["accuracy_dense"] is not None:
-            found = "its data were passed from Python and are not available here"
+            found = "its data or task were passed from Python and are not available here"
             raise RunError(str(run.path), found, "start the run again from Python")
         stand, plan = _standing(run, context, measured)
         context.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in job.budgets}})

@@ -22,6 +22,7 @@ from slimmer.recipe.sections import (
     ProfileSection,
     Section,
 )
+from slimmer.recipe.task_section import TaskSection
 from slimmer.recipe.yaml_text import DEEPEST, MOST_BYTES, parse_yaml, shown, to_yaml
 from slimmer.registry import hint
 
@@ -37,6 +38,7 @@ SHORT: Final = {
     "only": "model.only",
     "rewrite": "model.rewrite",
     "round_to": "budget.round_to",
+    "task": "task.name",
     "trace": "model.trace",
 }
 
@@ -56,6 +58,7 @@ class Recipe(Section):
     )
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
+    task: TaskSection = TaskSection()
     budget: BudgetSection = BudgetSection()
     method: Annotated[SerializeAsAny[MethodOptions], BeforeValidator(read_options)] = Taylor()
     finetune: FinetuneSection = FinetuneSection()

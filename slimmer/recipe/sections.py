@@ -94,7 +94,11 @@ class ExportSection(Section):
     )
     int8_images: int = Field(256, ge=1, description="number of calibration images")
     int8_drop: float = Field(
-        0.01, ge=0, le=1, description="largest accepted drop in top-1 accuracy from float32 to int8"
+        0.01,
+        ge=0,
+        le=1,
+        description="largest accepted loss of the main metric from float32 to int8: absolute for a "
+        "share such as top-1, otherwise relative",
     )
     int8_symmetric: bool = Field(
         False,

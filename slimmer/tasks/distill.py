@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, mse_loss
 
-from slimmer.graph import logits, tensors_in
+from slimmer.graph import logits, named_tensors
 from slimmer.tasks.task import Task
 
 
@@ -37,8 +37,8 @@ def divergence(scores: Tensor, wanted: Tensor, temperature: float) -> Tensor:
 
 
 def squared_error(outputs: Any, teacher: Any) -> Tensor:
-    """The sum over output tensors of the mean squared error; only tensors of floats that have the
-    same shape count.
+    """The sum over output tensors of the mean squared error; only tensors of floats with the
+    same place and shape count.
 
     >>> float(squared_error([Tensor([1.0, 3.0]), Tensor([5.0])], [Tensor([1.0, 1.0]), Tensor([4])]))
     3.0
@@ -48,16 +48,16 @@ def squared_error(outputs: Any, teacher: Any) -> Tensor:
 
 
 def comparable(outputs: Any, teacher: Any) -> list[tuple[Tensor, Tensor]]:
-    """The pairs of output tensors that have the same shape and are not whole numbers."""
+    """The pairs of output tensors at the same place that have the same shape and hold floats."""
+    wanted = named_tensors(teacher)
     found = []
-    for ours, theirs in zip(tensors_in(outputs), tensors_in(teacher), strict=False):
-        if ours.shape == theirs.shape and _counts(ours) and _counts(theirs):
+    for place, ours in named_tensors(outputs).items():
+        theirs = wanted.get(place)
+        if theirs is None or ours.shape != theirs.shape:
+            continue
+        if ours.is_floating_point() and theirs.is_floating_point():
             found.append((ours, theirs))
     return found
-
-
-def _counts(output: Tensor) -> bool:
-    return output.is_floating_point()
 
 
 def distances(task: Task, outputs: Iterable[Any], teacher: Iterable[Any]) -> float:

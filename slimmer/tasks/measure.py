@@ -8,6 +8,8 @@ from torch import Tensor
 
 from slimmer.tasks.task import Task
 
+LOSS = "loss"
+
 
 @dataclass
 class Mean:
@@ -49,10 +51,14 @@ def accumulated(task: Task, pairs: Iterable[tuple[Any, Any]]) -> dict[str, float
 
 
 def values_of(task: Task, outputs: Any, batch: Any) -> Mapping[str, Any]:
-    """What the task's metrics take of one batch, by name."""
+    """What the task's metrics take of one batch, by name; its loss if it has no metrics."""
     if task.metrics is not None:
         return task.metrics(outputs, batch)
-    return dict.fromkeys(task.meters, (outputs, batch[1]))
+    if task.meters:
+        return dict.fromkeys(task.meters, (outputs, batch[1]))
+    if task.loss is not None:
+        return {LOSS: task.loss(outputs, batch).detach().reshape(1)}
+    return {}
 
 
 def share_right(task: Task, outputs: Any, batch: Any) -> float | None:

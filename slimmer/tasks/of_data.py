@@ -6,22 +6,40 @@ from dataclasses import dataclass
 from slimmer.data import Batch, Data, batches, evaluation_batches, steps
 from slimmer.data.batches import held
 from slimmer.tasks.epochs import Epoch, processes
+from slimmer.tasks.mixing import Draw, Mixed, mixed
 
 TESTED_AT_ONCE = 500  # images
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The training images of a data set, as `Epochs`; see `slimmer.data.batches`."""
+    """The training images of a data set, as `Epochs`; see `slimmer.data.batches`.
+
+    `mixup` and `cutmix` are the alphas by which augmented images are mixed; 0 turns each off.
+    """
 
     data: Data
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def steps(self, batch_size: int) -> int:
         """The number of global batches of an epoch."""
         return steps(self.data.train, batch_size)
 
-    def epoch(self, wanted: Epoch) -> Iterator[Batch]:
-        """The batches of an epoch: images (B, C, H, W) and labels."""
+    def epoch(self, wanted: Epoch) -> Iterator[Batch] | Iterator[Mixed]:
+        """The batches of an epoch: images (B, C, H, W) and labels, or mixed ones."""
+        plain = self._batches(wanted)
+        training = wanted.augment and wanted.shared  # scores and batch norms see whole images
+        if not training or not (self.mixup or self.cutmix):
+            return plain
+        return self._mixed(wanted, plain)
+
+    def _mixed(self, wanted: Epoch, plain: Iterator[Batch]) -> Iterator[Mixed]:
+        for place, batch in enumerate(plain, start=wanted.start):
+            draw = Draw.of(wanted.seed, wanted.number, place)
+            yield mixed(batch, draw, mixup=self.mixup, cutmix=self.cutmix)
+
+    def _batches(self, wanted: Epoch) -> Iterator[Batch]:
         rank, world = processes() if wanted.shared else (0, 1)
         return batches(
             held(self.data.train, wanted.device),

@@ -78,6 +78,18 @@ class Task:
     kinds: tuple[MetricKind, ...] = ()
 
     @property
+    def input_size(self) -> tuple[int, ...]:
+        """The size of one image, such as (channels, height, width); empty if the network takes
+        something else.
+        """
+        if self.data is not None:
+            return self.data.input_size
+        example = self.example_inputs
+        if isinstance(example, Tensor) and example.is_floating_point() and example.dim() > 1:
+            return tuple(example.shape[1:])
+        return ()
+
+    @property
     def main(self) -> MetricKind | None:
         """The main metric; None if nothing is measured."""
         return self.kinds[0] if self.kinds else None
