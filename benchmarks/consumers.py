@@ -23,8 +23,8 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from coverage_child import import_torchvision
 from torch import nn
+from torchvision_here import import_torchvision
 
 import slimmer
 from slimmer.atomic_files import write_json, write_text

@@ -22,8 +22,8 @@ from typing import Any
 
 import click
 import torch
-from coverage_child import import_torchvision
 from torch import nn
+from torchvision_here import import_torchvision
 
 from slimmer.atomic_files import write_json, write_text
 from slimmer.graph.program import export_program

@@ -25,9 +25,9 @@ from typing import Any
 
 import click
 import torch
-from coverage_child import import_torchvision
 from peers import prune_by_peer
 from torch import nn
+from torchvision_here import import_torchvision
 
 from slimmer.atomic_files import read_json, write_json
 from slimmer.costs import Budget, flops_cost

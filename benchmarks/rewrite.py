@@ -19,8 +19,8 @@ from typing import Any
 
 import click
 import torch
-from coverage_child import import_torchvision
 from torch import nn
+from torchvision_here import import_torchvision
 
 from slimmer.costs import Budget, flops_cost
 from slimmer.costs.flops import count_flops

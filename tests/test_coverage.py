@@ -1,5 +1,5 @@
-"""benchmarks/coverage.py: two networks through the real script, and what it says of results written
-by hand.
+"""benchmarks/network_coverage.py: two networks through the real script, and what it says of results
+written by hand.
 """
 
 import importlib.util
@@ -7,23 +7,27 @@ import json
 import os
 import subprocess
 import sys
+from collections import ChainMap
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from slimmer.graph import tensors_in
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "coverage.py"
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "network_coverage.py"
 STAGES = ("build", "graph", "check", "plan", "equal", "costs", "train", "attributes", "onnx")
 
 
 @pytest.fixture(scope="module")
 def coverage():
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """What the script's modules define."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        modules = map(import_module, ("coverage_names", "coverage_verdicts", "coverage_page"))
+        return SimpleNamespace(**ChainMap(*map(vars, modules)))
 
 
 def a_row(net="timm/resnet10t", ended="done", **changes):
@@ -191,13 +195,10 @@ def test_other_packages_networks_are_told_one_by_one(coverage):
 
 
 @pytest.fixture(scope="module")
-def peers(coverage):
-    spec = importlib.util.spec_from_file_location(
-        "peer_networks", SCRIPT.with_name("peer_networks.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.NETWORKS
+def peers():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        return import_module("peer_networks").NETWORKS
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
@@ -220,8 +221,8 @@ def packages():
 @pytest.mark.slow
 def test_every_name_is_a_network_of_timm(coverage, packages):
     listing = """
-import coverage_child
-coverage_child.import_torchvision()
+from torchvision_here import import_torchvision
+import_torchvision()
 import timm
 print(*(f"{name}={timm.model_entrypoint(name).__module__}" for name in timm.list_models()))
 """
