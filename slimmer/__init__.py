@@ -4,7 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slimmer.api import Result, compare, export, finish, inspect, load, profile, prune, report
+    from slimmer.api import (
+        Result,
+        attach,
+        compare,
+        export,
+        finish,
+        inspect,
+        load,
+        profile,
+        prune,
+        report,
+    )
     from slimmer.data import Data
     from slimmer.errors import SlimmerError
     from slimmer.pruning.plan import Plan
@@ -16,6 +27,7 @@ __all__ = [
     "Recipe",
     "Result",
     "SlimmerError",
+    "attach",
     "compare",
     "export",
     "finish",

@@ -1,6 +1,6 @@
 """Checks of the arguments of public calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from slimmer import data as data_sets
 from slimmer.data import Data
 from slimmer.data.user_data import from_value
 from slimmer.models.accept_model import accept
+from slimmer.recipe import SHORT
 
 
 def accepted(model: nn.Module | None) -> nn.Module | None:
@@ -42,3 +43,15 @@ def path_or_none(path: str | Path | None) -> Path | None:
     if path is None:
         return None
     return Path(path)
+
+
+def recipe_settings(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The recipe keys and values of keyword arguments; a value of None is left out."""
+    pairs = []
+    for name, value in settings.items():
+        key = SHORT.get(name, name)
+        if isinstance(value, Path):
+            pairs.append((key, str(value)))
+        elif value is not None:
+            pairs.append((key, value))
+    return pairs

@@ -10,7 +10,7 @@ from weakref import finalize
 
 from torch import nn
 
-from slimmer.api.arguments import accepted, path_or_none, place_or_data
+from slimmer.api.arguments import accepted, path_or_none, place_or_data, recipe_settings
 from slimmer.data import Data
 from slimmer.errors import RunError
 from slimmer.models.accept_model import accept
@@ -20,7 +20,7 @@ from slimmer.pipeline.finish_run import finish_run
 from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
-from slimmer.recipe import SHORT, Recipe, data_at, find_recipe, read_recipe
+from slimmer.recipe import Recipe, data_at, find_recipe, read_recipe
 from slimmer.recipe.costs import budgets_on
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
@@ -83,7 +83,7 @@ def prune(
     ('CifarResNet', None)
     """
     given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
-    given += _settings(settings)
+    given += recipe_settings(settings)
     own = None
     if isinstance(model, str | Path):
         given.append(("model.checkpoint", str(model)))
@@ -123,12 +123,12 @@ def _pruned(
         slim = load_network(run.slim, own, trust_code=trust_code).cpu()
         plan = read_plan(run.plan)
     except BaseException:
-        _clear(scratch)
+        removed(scratch)
         raise
     kept = run.path if out is not None else None
     report = {**report, "run": kept and str(kept)}
     result = Result(slim, plan, report, kept, run.path, own)
-    finalize(result, _clear, scratch)
+    finalize(result, removed, scratch)
     return result
 
 
@@ -201,19 +201,7 @@ def _network_or_file(trained: nn.Module | str | Path | None, run: Run) -> nn.Mod
     return trained if isinstance(trained, nn.Module) else Path(trained)
 
 
-def _clear(folder: Path | None) -> None:
+def removed(folder: Path | None) -> None:
     """Remove a temporary folder, if there is one."""
     if folder is not None:
         rmtree(folder, ignore_errors=True)
-
-
-def _settings(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The recipe keys and values of keyword arguments; a value of None is left out."""
-    pairs = []
-    for name, value in settings.items():
-        key = SHORT.get(name, name)
-        if isinstance(value, Path):
-            pairs.append((key, str(value)))
-        elif value is not None:
-            pairs.append((key, value))
-    return pairs

@@ -58,13 +58,23 @@ class Taylor:
     def after_backward_(self, variables: nn.Parameter, step: int) -> None:
         """Add the step's squared gradients to the scores; project every `interval` steps."""
         if variables.grad is not None:
-            squares = variables.grad.detach().double().cpu().square()
-            squares /= squares.mean().clamp_min(1e-30)
-            self._scores.mul_(self._memory).add_(squares, alpha=1 - self._memory)
-        if step % self._interval == 0:
-            progress = min(1.0, (step + 1) / max(1, self._steps))
-            mask = self._project(self._scores, 1 - (1 - progress) ** 3)
+            self.add_(variables.grad)
+        mask = self.mask_at(step)
+        if mask is not None:
             variables.data.copy_(mask)
+
+    def add_(self, gradient: Tensor) -> None:
+        """Add the squares of a gradient by the masks (units,) to the running scores."""
+        squares = gradient.detach().double().cpu().square()
+        squares /= squares.mean().clamp_min(1e-30)
+        self._scores.mul_(self._memory).add_(squares, alpha=1 - self._memory)
+
+    def mask_at(self, step: int) -> Tensor | None:
+        """The mask (units,) that is set at `step`; None if masks don't change there."""
+        if step % self._interval:
+            return None
+        progress = min(1.0, (step + 1) / max(1, self._steps))
+        return self._project(self._scores, 1 - (1 - progress) ** 3)
 
     def scores(self, variables: Tensor) -> Tensor:
         """The running scores."""

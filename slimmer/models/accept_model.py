@@ -37,6 +37,24 @@ def accept(model: Any) -> nn.Module:
     >>> type(accept(nn.DataParallel(torch.compile(nn.Conv2d(3, 4, 1)))))
     <class 'torch.nn.modules.conv.Conv2d'>
     """
+    inside, own = unwrapped(model)
+    check_model(inside)
+    copy = duplicate(inside)
+    places = list(_compiled(copy))
+    while places:
+        for holder, name, compiled in places:
+            holder.add_module(name, compiled)
+        places = list(_compiled(copy))
+    if own is not None:
+        copy.example_inputs = own
+    return copy
+
+
+def unwrapped(model: Any) -> tuple[nn.Module, Any]:
+    """The network itself inside wrappers, and the first wrapper's `example_inputs`, or None.
+
+    Raises ModelError if `model` is not a module.
+    """
     if not isinstance(model, nn.Module):
         found = f"is a {type(model).__name__}"
         if isinstance(model, type):
@@ -48,16 +66,12 @@ def accept(model: Any) -> nn.Module:
         if own is None:
             own = vars(inside).get("example_inputs")
         inside, wrapped = wrapped, _wrapped(wrapped)
-    check_model(inside)
-    copy = duplicate(inside)
-    places = list(_compiled(copy))
-    while places:
-        for holder, name, compiled in places:
-            holder.add_module(name, compiled)
-        places = list(_compiled(copy))
-    if own is not None:
-        copy.example_inputs = own
-    return copy
+    return inside, own
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether torch.compile wrapped the network or a part of it."""
+    return any(type(module).__name__ == "OptimizedModule" for module in model.modules())
 
 
 def _wrapped(module: nn.Module | None) -> nn.Module | None:
@@ -86,8 +100,9 @@ def check_model(model: nn.Module) -> None:
     """Raise ModelError for a module that is not a network in Python code with float weights; the
     error says what to do.
 
-    Refused are modules compiled by TorchScript, lazy layers without a size, weights that are NaN,
-    sparse or on the meta device, and layers that are quantised or prepared for quantisation.
+    Refused are modules compiled by TorchScript or under masks of `slimmer.attach`, lazy layers
+    without a size, weights that are NaN, sparse or on the meta device, and layers that are
+    quantised or prepared for quantisation.
     """
     where = type(model).__name__
     if isinstance(model, ScriptModule):
@@ -96,6 +111,10 @@ def check_model(model: nn.Module) -> None:
             "give the module that it was made from, with its weights: "
             "load_state_dict(MODULE.state_dict())"
         )
+        raise ModelError(where, found, right)
+    if any(map(_is_attached, model.modules())):
+        found = "runs under the masks of slimmer.attach"
+        right = "call finish() of what attach returned, and use the slim network that it returns"
         raise ModelError(where, found, right)
     lazy = _holders(model, is_lazy)
     if lazy:
@@ -135,6 +154,11 @@ def _few(names: Sequence[str]) -> str:
 def _is_nan(tensor: Tensor) -> bool:
     wide = tensor if tensor.itemsize > 1 else tensor.float()  # isnan rejects floats of one byte
     return bool(torch.isnan(wide).any())
+
+
+def _is_attached(module: nn.Module) -> bool:
+    hooks = module._forward_pre_hooks.values()  # noqa: SLF001 - there is no public list
+    return any(getattr(hook, "slimmer_masks", False) for hook in hooks)
 
 
 def _is_quantised(module: nn.Module) -> bool:

@@ -81,6 +81,45 @@ def sliced_state(optimizer: Optimizer, network: nn.Module, plan: Plan) -> dict[s
     return kept
 
 
+def sliced_state_dict(
+    optimizer: Optimizer, parameters: Mapping[str, Tensor], plan: Plan
+) -> dict[str, Any]:
+    """The `state_dict` of an optimizer after pruning by `plan` the network with these `parameters`.
+
+    It fits an optimizer of the slim network with the same parameter groups. Tensors are sliced as
+    in `sliced_state`; the state of parameters outside the network is kept whole.
+    """
+    names = {parameter: name for name, parameter in parameters.items()}
+    found = optimizer.state_dict()
+    ordered: list[Tensor] = []
+    for group in optimizer.param_groups:
+        ordered += group["params"]
+    kept: dict[int, Any] = {}
+    for index, values in found["state"].items():
+        parameter = ordered[index]
+        if parameter not in names:
+            kept[index] = values
+            continue
+        sliced = _sliced(names[parameter], parameter.shape, values, plan)
+        if sliced is not None:
+            kept[index] = sliced
+    return {**found, "state": kept}
+
+
+def _sliced(
+    name: str, shape: torch.Size, values: Mapping[str, Any], plan: Plan
+) -> dict[str, Any] | None:
+    """The state of one parameter, sliced; None if it is unknown how to slice it."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        kept[key] = value
+        if isinstance(value, Tensor) and value.dim():
+            if value.shape != shape:
+                return None
+            kept[key] = slice_tensors({name: value}, plan)[name]
+    return kept
+
+
 def _name(place: str) -> str:
     """The parameter of `KEY.PARAMETER`."""
     return place.partition(".")[2]
