@@ -26,7 +26,7 @@ from slimmer.pruning.plan import Plan, full_plan
 from slimmer.pruning.slim_file import save_network
 from slimmer.pruning.traced_parts import check_scope
 from slimmer.recipe import Recipe
-from slimmer.recipe.methods import Taylor
+from slimmer.recipe.criteria import Taylor
 from slimmer.runs.events import Observe
 from slimmer.runs.new_run import all_or_nothing, new_run, write_beginning
 
