@@ -47,6 +47,7 @@ def report(**changes):
         "before_projection": None,
         "accuracy": {"dense": 0.95, "removed": 0.5, "slim": 0.9},
         "groups": [],
+        "layers": [],
         "fixed": [],
         "uncounted": [],
         "attributes": {"followed": [], "stayed": [], "unequal_splits": []},

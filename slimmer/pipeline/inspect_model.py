@@ -1,15 +1,14 @@
 """The inspection of a network: its layers, its channel groups and how far it can be pruned."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from slimmer.costs import Cost
-from slimmer.costs.flops import count_by_operation, uncounted
+from slimmer.costs.by_layer import flops_by_module
+from slimmer.costs.flops import uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs, Layer
 from slimmer.models.accept_model import accept
 from slimmer.pipeline.job import examine
@@ -121,7 +120,8 @@ def _where_flops_go(
     """Every layer with its FLOPs, groups and reasons; and the modules that have most of the FLOPs
     of the smallest plan.
     """
-    dense, least = _by_module(network, inputs, graph)
+    smallest = make_plan(graph, {group.name: [0] for group in graph.groups})
+    dense, least = flops_by_module(network, inputs, graph, smallest.removed())
     known = {layer.name: layer for layer in graph.layers}
     rows: list[dict[str, Any]] = []
     for name in {**known, **dict.fromkeys(row.layer for row in graph.fixed)}:
@@ -165,30 +165,6 @@ def _stays(graph: ChannelGraph, name: str, axis: Axis | None) -> list[Fixed]:
                 reason = f"the only unit of {group.name}; every group keeps at least one"
                 rows.append(Fixed(name, len(part.index[0]), dict(graph.sizes)[part.axis], reason))
     return rows
-
-
-def _by_module(
-    network: nn.Module, inputs: Inputs, graph: ChannelGraph
-) -> tuple[Counter[str], Counter[str]]:
-    """FLOPs of one call by module, without those of its submodules: dense, and with one channel per
-    group.
-    """
-    sizes = dict(graph.sizes)
-    gone = make_plan(graph, {group.name: [0] for group in graph.groups}).removed()
-    volumes: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for operation in graph.operations:
-        whole = operation.volume * prod(sizes[axis] for axis in operation.axes)
-        left = operation.volume * prod(
-            sizes[axis] - len(gone.get(axis, ())) for axis in operation.axes
-        )
-        volumes.setdefault((operation.module, operation.kind), []).append((left, whole))
-    dense: Counter[str] = Counter()
-    least: Counter[str] = Counter()
-    for place, flops in count_by_operation(network, graph, inputs).items():
-        lefts, wholes = zip(*volumes.get(place, [(1, 1)]), strict=True)
-        dense[place[0]] += flops
-        least[place[0]] += flops * sum(lefts) // sum(wholes)
-    return dense, least
 
 
 def _group(group: ChannelGroup, graph: ChannelGraph) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from slimmer.atomic_files import write_json, write_text
+from slimmer.costs.by_layer import layer_rows
 from slimmer.costs.flops import uncounted
 from slimmer.graph import ChannelGroup
 from slimmer.pipeline.choose_plan import method_entry
@@ -62,6 +63,7 @@ def make_report(
         "metric": measured.get("metric"),
         "metrics": measured.get("metrics", {}),
         "groups": [_group(*each) for each in zip(plan.groups, plan.widths, strict=True)],
+        "layers": layer_rows(job.scope.of(job.model), job.scope.inputs, job.graph, plan.removed()),
         "attributes": attribute_report(job.graph, plan),
         "fixed": [vars(row) for row in job.graph.fixed],
         "seconds": round(worked(run.read_events()), 1),

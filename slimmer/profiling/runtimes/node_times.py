@@ -7,12 +7,14 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from slimmer.errors import RuntimeUnavailableError
 from slimmer.profiling.runtimes import Array
+from slimmer.profiling.runtimes.node_layers import layer_names, time_by_layer
 from slimmer.profiling.runtimes.onnxruntime import open_session
 from slimmer.profiling.runtimes.providers import CPU, first_choice
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
@@ -29,13 +31,15 @@ class Trace:
     `nodes` is the number of nodes on each provider. `on_cpu` lists the nodes that fell back to the
     CPU, `memcpy` those that copy between devices. `shares` is each operation's share of the nodes'
     time on the CPU. On a GPU it is empty, because a node's time there only covers kernel launches.
-    The profiler slows down a session, so there are shares and no durations.
+    The profiler slows down a session, so there are shares and no durations. `layers` is the share
+    of each layer, with what is fused into it, in network order; empty if nodes can't be told apart.
     """
 
     nodes: dict[str, int]
     on_cpu: tuple[str, ...]
     memcpy: tuple[str, ...]
     shares: dict[str, float]
+    layers: dict[str, float] = field(default_factory=dict)
 
 
 def trace_network(
@@ -62,7 +66,7 @@ def trace_network(
             once()
         events = json.loads(session.end_trace().read_text(encoding="utf-8"))
         session.close()
-    found = read_trace(events, first_choice(provider))
+    found = read_trace(events, first_choice(provider), layer_names(path))
     if options.strict and (found.on_cpu or found.memcpy):
         on_cpu, copying = listed(found.on_cpu), listed(found.memcpy)
         raise RuntimeUnavailableError(
@@ -73,8 +77,13 @@ def trace_network(
     return found
 
 
-def read_trace(events: Iterable[Event], wanted: str) -> Trace:
-    """The trace in the events of ONNX Runtime's profiler, of a session on the provider `wanted`."""
+def read_trace(
+    events: Iterable[Event], wanted: str, layers: Mapping[str, str] = MappingProxyType({})
+) -> Trace:
+    """The trace in the events of ONNX Runtime's profiler, of a session on the provider `wanted`.
+
+    `layers` are the layers of the file by the names of nodes, see `layer_names`.
+    """
     events = list(events)
     runs = [event for event in events if event.get("name") == "model_run"]
     # The first run also allocates memory, so only later events count.
@@ -96,8 +105,15 @@ def read_trace(events: Iterable[Event], wanted: str) -> Trace:
         elif args["provider"] == CPU != wanted:
             on_cpu.append(described)
     by_provider = Counter(args["provider"] for args in nodes.values())
-    shares = _shares(nodes, durations) if wanted == CPU else {}
-    return Trace(dict(by_provider), tuple(on_cpu), tuple(memcpy), shares)
+    counted = _medians(durations) if wanted == CPU else {}
+    operations = {name: str(args["op_name"]) for name, args in nodes.items()}
+    return Trace(
+        dict(by_provider),
+        tuple(on_cpu),
+        tuple(memcpy),
+        _shares(counted, operations),
+        _of_layers(counted, operations, layers),
+    )
 
 
 def _is_node(event: Event) -> bool:
@@ -107,19 +123,33 @@ def _is_node(event: Event) -> bool:
     return "provider" in event["args"]
 
 
-def _shares(
-    nodes: Mapping[str, Event], durations: Mapping[str, Sequence[float]]
-) -> dict[str, float]:
+def _medians(durations: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median time of each node, because one disturbed run must not count."""
+    return {name: statistics.median(ticks) for name, ticks in durations.items()}
+
+
+def _shares(spent: Mapping[str, float], operations: Mapping[str, str]) -> dict[str, float]:
     """Each operation's share of the time, largest first."""
-    spent: defaultdict[str, float] = defaultdict(float)
-    for name, ticks in durations.items():
-        # The median, because one disturbed run must not count.
-        spent[nodes[name]["op_name"]] += statistics.median(ticks)
     total = sum(spent.values())
     if not total:
         return {}
-    ordered = sorted(spent.items(), key=lambda part: -part[1])
+    found: defaultdict[str, float] = defaultdict(float)
+    for name, ticks in spent.items():
+        found[operations[name]] += ticks
+    ordered = sorted(found.items(), key=lambda part: -part[1])
     return {name: ticks / total for name, ticks in ordered}
+
+
+def _of_layers(
+    spent: Mapping[str, float], operations: Mapping[str, str], layers: Mapping[str, str]
+) -> dict[str, float]:
+    """Each layer's share of the time, in network order."""
+    total = sum(spent.values())
+    if not total or not layers:
+        return {}
+    return {
+        layer: ticks / total for layer, ticks in time_by_layer(spent, operations, layers).items()
+    }
 
 
 def listed(names: tuple[str, ...], most: int = 8) -> str:

@@ -142,6 +142,7 @@ class NodesSeen(Filed):
     on_cpu: list[str]
     memcpy: list[str]
     shares: dict[str, Amount]
+    layers: dict[str, Amount] = Field(default_factory=dict)  # missing in older profiles
 
 
 class ProfiledTrace(ProfiledCase):

@@ -90,6 +90,23 @@ class GroupReport(Filed):
     channels_each: Size = 1
 
 
+class LayerFlops(Filed):
+    """FLOPs of a layer."""
+
+    dense: Count
+    slim: Count
+
+
+class LayerReport(Filed):
+    """A convolution or linear layer: its output channels and its FLOPs."""
+
+    name: str
+    kind: str
+    dense: Size
+    slim: Count
+    flops: LayerFlops
+
+
 class FixedReport(Filed):
     """Channels of a layer that are not pruned, with the reason."""
 
@@ -173,6 +190,7 @@ class ReportFile(OfCosts):
         {}
     )  # by station (dense, removed, slim), then by name
     groups: list[GroupReport]
+    layers: list[LayerReport] = Field([])  # in network order; missing in older reports
     attributes: AttributesReport
     fixed: list[FixedReport]
     seconds: Amount
