@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slimmer.reports.page.words import percent, signed
+from slimmer.reports.page.words import SPACE, percent, round_percent, signed
 
 DEFAULT = {"name": "top-1", "higher_is_better": True, "percent": True}
 
@@ -25,14 +25,18 @@ class Metric:
         """
         return percent(value) if self.percent else f"{value:.4g}"
 
+    def tick(self, value: float) -> str:
+        """A value on an axis."""
+        return round_percent(value) if self.percent else f"{value:.4g}"
+
     def change(self, value: float, before: float) -> str:
-        """The difference to an earlier value as text.
+        r"""The difference to an earlier value as text.
 
         >>> Metric("top-1", True, True).change(0.75, 0.5)
-        '+25.0 points'
+        '+25.0\xa0points'
         """
         if self.percent:
-            return f"{signed(100 * (value - before), '.1f')} points"
+            return f"{signed(100 * (value - before), '.1f')}{SPACE}points"
         return signed(value - before, ".4g")
 
     def worse(self, value: float, before: float) -> bool:

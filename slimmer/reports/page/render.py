@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from slimmer.atomic_files import write_text
 from slimmer.reports.finished_runs import find_runs, short_path
@@ -63,15 +65,31 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render({**_static(), **values})
 
 
+def _prose(text: str) -> Markup:
+    r"""A sentence, escaped, in which `code` is set as code.
+
+    >>> str(_prose("`a < b` & c"))
+    '<code>a &lt; b</code> &amp; c'
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a single mark is no pair
+        return escape(text)
+    found = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
+    pieces = zip(map(escape, parts[::2]), [*found, Markup()], strict=True)
+    return Markup().join(chain.from_iterable(pieces))
+
+
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("slimmer.reports.page"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = _prose
+    return environment
 
 
 @cache

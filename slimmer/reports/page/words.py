@@ -13,6 +13,15 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}{SPACE}%"
 
 
+def round_percent(share: float) -> str:
+    r"""A share in percent, for a tick of an axis: without zeros after the point.
+
+    >>> round_percent(0.2), round_percent(0.975)
+    ('20\xa0%', '97.5\xa0%')
+    """
+    return f"{100 * share:.6g}{SPACE}%"
+
+
 def signed(value: float, spec: str) -> str:
     r"""A number with its sign; zero has none.
 

@@ -27,22 +27,26 @@ def column_chart(
     show: Callable[[float], str],
     *,
     head: str,
+    tick: Callable[[float], str] | None = None,
+    x_ticks: tuple[Tick, ...] = (),
     mirrored: bool = False,
+    beside: bool = False,
 ) -> Chart:
     """Columns named `names`, the later series in front of the earlier; `head` says what a column
-    is. With `mirrored`, columns grow from the middle up and down, as in drawings of networks.
+    is, and `tick` writes the ticks of the y axis. Without `x_ticks`, the first parts of the names
+    are written below the columns. With `mirrored`, columns grow from the middle up and down, as in
+    drawings of networks. With `beside`, series stand next to each other instead.
     """
     up = round_scale([0.0, *(value for each in series for value in each.values)])
     width = 100 / len(names)
+    share = FILLED / len(series) if beside else FILLED
     shapes = []
-    for each in series:
-        path = ""
-        for place, value in enumerate(each.values):
-            height = up.at(value)
-            bottom = 50 + height / 2 if mirrored else 100
-            left = width * (place + (1 - FILLED) / 2)
-            path += f"M{left:.3f} {bottom:.2f}h{width * FILLED:.3f}v{-height:.2f}h"
-            path += f"{-width * FILLED:.3f}z"
+    for number, each in enumerate(series):
+        left = width * (1 - FILLED) / 2
+        if beside:
+            left += width * share * number
+        heights = [up.at(value) for value in each.values]
+        path = _path(heights, left, width, width * share, mirrored=mirrored)
         shapes.append(Shape(f"bars {each.style}", path))
     stops, rows = [], []
     for place, name in enumerate(names):
@@ -56,17 +60,30 @@ def column_chart(
         title=title,
         says=says,
         x_label=head,
-        x_ticks=(),
-        y_ticks=() if mirrored else up.ticks(show),
+        x_ticks=x_ticks,
+        y_ticks=() if mirrored else up.ticks(tick or show),
         shapes=tuple(shapes),
         keys=tuple(Key(f"bars {each.style}", each.label) for each in series),
         stops=tuple(stops),
         heads=(head, *(each.label for each in series)),
         rows=tuple(rows),
-        bands=bands(names),
+        bands=() if x_ticks else bands(names),
         mirrored=mirrored,
         grid=not mirrored,
     )
+
+
+def _path(
+    heights: Sequence[float], left: float, step: float, width: float, *, mirrored: bool
+) -> str:
+    """The outline of columns of one width, one every `step`, the first of them at `left`."""
+    path = ""
+    for place, height in enumerate(heights):
+        if not height:
+            continue
+        bottom = 50 + height / 2 if mirrored else 100
+        path += f"M{left + step * place:.3f} {bottom:.2f}h{width:.3f}v{-height:.2f}h{-width:.3f}z"
+    return path
 
 
 def bands(names: Sequence[str]) -> tuple[Band, ...]:

@@ -35,10 +35,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Axis:
-    """The label of an axis, how its values are written, and a value that it must contain."""
+    """The label of an axis, how its values and its ticks are written, values that it must contain,
+    and the largest value that its ticks may have.
+    """
 
     label: str
     show: Show
+    tick: Show
     contains: tuple[float, ...] = ()
     most: float | None = None
 
@@ -79,8 +82,8 @@ def line_chart(
         title=title,
         says=says,
         x_label=x.label,
-        x_ticks=across.ticks(lambda value: f"{value:g}"),
-        y_ticks=up.ticks(y.show),
+        x_ticks=across.ticks(x.tick),
+        y_ticks=up.ticks(y.tick),
         shapes=tuple(shapes),
         keys=(
             *(Key(f"line {line.style}", line.label) for line in drawn),

@@ -4,66 +4,62 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from slimmer.reports.page.charts.chart import Key
+from slimmer.reports.page.charts.rails import Reading, rails
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
-from slimmer.reports.page.words import percent
 
-STATIONS = {
-    "dense": "dense network",
-    "removed": "channels removed",
-    "slim": "fine-tuned",
-}
+STATIONS = {"dense": "dense network", "removed": "channels removed", "slim": "fine-tuned"}
+KEYS = (Key("point slim", "measured"), Key("base", "dense network"))
 
 
 def view(files: RunFiles) -> Mapping[str, Any] | None:
-    """A bar for each station; None without accuracies."""
+    """A point for each station, and a table of the other metrics; None without accuracies."""
     accuracy, metric = files.report["accuracy"], files.metric
     if accuracy is None:
         return None
-    values = {text: accuracy[key] for key, text in STATIONS.items() if key in accuracy}
-    outside = files.report.get("fine_tuned_outside")
-    exported = dict(_exported(files))
-    end = 1.0 if metric.percent else max(*values.values(), *exported.values(), 1e-12)
-    bars = []
-    for text, value in (values | exported).items():
-        change = metric.change(value, accuracy["dense"])
-        bars.append(
-            {
-                "label": text,
-                "value": metric.shown(value),
-                "change": "" if text == STATIONS["dense"] else change,
-                "worse": metric.worse(value, accuracy["dense"]),
-                "width": 100 * max(0.0, value) / end,
-                "dense": text == STATIONS["dense"],
-            }
-        )
+    dense = accuracy["dense"]
+    readings = []
+    for label, value, style in _stations(files):
+        change = "" if style == "dense" else metric.change(value, dense)
+        worse = metric.worse(value, dense)
+        shown = metric.shown(value)
+        readings.append(Reading(label, shown, value, change=change, worse=worse, style=style))
+    most = 1.0 if metric.percent else None
     direction = "higher" if metric.higher_is_better else "lower"
+    title = f"{metric.name} on the test data"
     return {
-        "bars": bars,
-        "metric": metric.name,
-        "better": None if metric.percent and metric.higher_is_better else direction,
-        "outside": outside,
-        "agreement": list(_agreement(files)),
+        "rails": rails(title, readings, dense, metric.tick, KEYS, most),
+        "better": f"{metric.name}: {direction} is better.",
+        "outside": files.report.get("fine_tuned_outside"),
+        "others": _other_metrics(files),
     }
 
 
-def _exported(files: RunFiles) -> Iterator[tuple[str, float]]:
-    """The accuracies that were measured on exported files, by file name."""
+def _stations(files: RunFiles) -> Iterator[tuple[str, float, str]]:
+    """Label, value and style of each station."""
+    accuracy = files.report["accuracy"]
+    for key, label in STATIONS.items():
+        yield label, accuracy[key], "dense" if key == "dense" else "slim"
     networks = (files.exported or {}).get("networks", {})
     for entry in networks.values():
         if entry["accuracy"] is not None:
-            yield PurePath(entry["file"]).name, entry["accuracy"]
+            yield PurePath(entry["file"]).name, entry["accuracy"], "file"
 
 
-def _agreement(files: RunFiles) -> Iterator[str]:
-    """How many test images each exported slim file classifies as the network in PyTorch does."""
-    networks = (files.exported or {}).get("networks", {})
-    for entry in networks.values():
-        for kind, parity in entry["parity"].items():
-            if parity["top1_agreement"] is not None:
-                name = PurePath(entry["file"]).name
-                share = percent(parity["top1_agreement"], 2)
-                yield f"{name}: same top-1 as PyTorch on {share} of the {kind}"
+def _other_metrics(files: RunFiles) -> list[tuple[str, ...]]:
+    """The metrics besides the main one, at every station."""
+    stations = files.report.get("metrics") or {}
+    names: dict[str, None] = {}
+    for values in stations.values():
+        names |= dict.fromkeys(values)
+    rows = []
+    for name in names:
+        if name == files.metric.name:
+            continue
+        cells = [stations.get(key, {}).get(name) for key in STATIONS]
+        rows.append((name, *("" if value is None else f"{value:.4g}" for value in cells)))
+    return rows
 
 
 SECTION = Section("accuracy", "Accuracy", view)

@@ -1,12 +1,12 @@
 """Latency: speedups with their intervals, all timings, and what limits them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.latency_words import is_busy, place, realised
-from slimmer.reports.page.charts.chart import Tick
-from slimmer.reports.page.charts.scale import Scale, round_scale
+from slimmer.reports.page.charts.chart import Key
+from slimmer.reports.page.charts.rails import Rails, Reading, rails
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 
@@ -35,34 +35,23 @@ def view(files: RunFiles) -> Mapping[str, Any] | None:
     }
 
 
-def _speedups(profile: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The speedups over the first network, on one scale that contains 1; None without any."""
+def _speedups(profile: Mapping[str, Any]) -> Rails | None:
+    """The speedups over the first network; None without any."""
     found = [one for one in profile["comparisons"] if one["runtime"] == one["against_runtime"]]
     if not found:
         return None
-    scale = _scale(found)
-    return {
-        "rows": [_point(profile, one, scale) for one in found],
-        "ticks": scale.ticks(lambda value: f"{value:g}x"),
-        "one": scale.at(1.0),
-        "promised": any(one["promise"] is not None for one in found),
-    }
+    keys = [Key("point slim", "measured"), Key("base", "no speedup")]
+    if any(one["promise"] is not None for one in found):
+        keys.append(Key("other", "if time were proportional to FLOPs"))
+    readings = [_reading(profile, one) for one in found]
+    return rails("Speedup, with 95 % intervals", readings, 1.0, "{:g}x".format, keys)
 
 
-def _scale(found: Sequence[Row]) -> Scale:
-    values = [1.0]
-    for one in found:
-        given = [one[key] for key in ("speedup", "low", "high", "promise")]
-        values += [value for value in given if value is not None]
-    return round_scale(values)
-
-
-def _point(profile: Mapping[str, Any], one: Row, scale: Scale) -> dict[str, Any]:
-    """A speedup, its interval and the FLOP reduction: positions and texts."""
+def _reading(profile: Mapping[str, Any], one: Row) -> Reading:
+    """A speedup, its interval and the FLOP reduction."""
     interval, text = None, f"{one['speedup']:.2f}x"
     if one["low"] is not None:
-        left, right = scale.at(one["low"]), scale.at(one["high"])
-        interval = Tick(left, f"{right - left:.2f}")
+        interval = one["low"], one["high"]
         text += f" ({one['low']:.2f} to {one['high']:.2f})"
     notes = []
     if one["promise"] is not None:
@@ -71,14 +60,14 @@ def _point(profile: Mapping[str, Any], one: Row, scale: Scale) -> dict[str, Any]
         notes.append("by CPU time, because the machine was busy")
     if one["verdict"] == "no measurable difference":
         notes.append(one["verdict"])
-    return {
-        "label": f"{one['model']} against {one['against']}, {place(profile, one)}",
-        "at": scale.at(one["speedup"]),
-        "interval": interval,
-        "promise": None if one["promise"] is None else scale.at(one["promise"]),
-        "text": text,
-        "notes": "; ".join(notes),
-    }
+    return Reading(
+        f"{one['model']} against {one['against']}, {place(profile, one)}",
+        text,
+        one["speedup"],
+        interval,
+        one["promise"],
+        notes="; ".join(notes),
+    )
 
 
 SECTION = Section("latency", "Latency", view)

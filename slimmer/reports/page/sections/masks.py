@@ -10,7 +10,7 @@ from slimmer.reports.page.charts.lines import Axis, Line, Rule, line_chart
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 from slimmer.reports.page.sections.training import epochs_axis, removal_rule
-from slimmer.reports.page.words import percent
+from slimmer.reports.page.words import percent, round_percent
 
 STYLES = ("slim", "second", "third", "fourth")
 MOMENTS, CELLS = 60, 6000  # columns and cells of the map of channel groups
@@ -47,6 +47,8 @@ def histogram(files: RunFiles) -> Chart | None:
         series,
         percent,
         head="mask",
+        tick=round_percent,
+        x_ticks=tuple(Tick(100 * value, f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
     )
 
 
@@ -68,7 +70,7 @@ def over_time(files: RunFiles) -> Chart | None:
     return line_chart(
         "Sparsity over time",
         f"Removed in the end: {', '.join(said)}.",
-        (epochs_axis(files), Axis("sparsity", percent, (0.0,), most=1.0)),
+        (epochs_axis(files), Axis("sparsity", percent, round_percent, (0.0,), most=1.0)),
         lines,
         [*rules, *removal_rule(files)],
     )
@@ -89,7 +91,7 @@ def by_group(files: RunFiles) -> Chart | None:
     names = [Tick(100 - 100 * (row + 0.5) / len(groups), g["name"]) for row, g in enumerate(groups)]
     ends = [Tick(name.at, percent(share, 0)) for name, share in zip(names, shares[-1], strict=True)]
     most = max(range(len(groups)), key=lambda row: shares[-1][row])
-    epochs = [f"{event['epoch']:.3g}" for event in events]
+    epochs = [f"{event['epoch']:.2g}" for event in events]
     stops = []
     for place, event in enumerate(events):
         at = round(100 * (place + 0.5) / len(events), 2)
@@ -104,7 +106,7 @@ def by_group(files: RunFiles) -> Chart | None:
         x_label="epoch",
         x_ticks=(Tick(0, epochs[0]), Tick(100, epochs[-1])),
         y_ticks=tuple(names),
-        shapes=tuple(_cells(shares)),
+        shapes=(*_rows(len(groups)), *_cells(shares)),
         keys=(),
         stops=tuple(stops),
         heads=("channel group", f"epoch {epochs[0]}", f"epoch {epochs[-1]}"),
@@ -113,6 +115,13 @@ def by_group(files: RunFiles) -> Chart | None:
         height=max(60, ROW * len(groups)),
         grid=False,
     )
+
+
+def _rows(number: int) -> Iterator[Shape]:
+    """The background of the rows."""
+    height = 100 / number
+    path = "".join(f"M0 {row * height:.2f}h100v{height * 0.9:.2f}h-100z" for row in range(number))
+    yield Shape("row", path)
 
 
 def _cells(shares: Sequence[Sequence[float]]) -> Iterator[Shape]:

@@ -48,7 +48,13 @@ def by_layer(profile: Mapping[str, Any]) -> Chart | None:
         [Columns("dense", dense, "dense"), Columns("slim", slim, "slim")],
         lambda value: f"{milliseconds(value)} ms",
         head="layer",
+        tick=_tick,
+        beside=True,
     )
+
+
+def _tick(value: float) -> str:
+    return f"{value:g} ms"
 
 
 def _times(profile: Mapping[str, Any], model: str) -> dict[str, float]:

@@ -20,7 +20,11 @@ def view(files: RunFiles) -> Mapping[str, Any] | None:
 
 def epochs_axis(files: RunFiles) -> Axis:
     """The axis of time: from 0 to the end of the run."""
-    return Axis(EPOCHS, lambda value: f"{value:.3g}", (0.0, files.report["epochs"]))
+    return Axis(EPOCHS, _three_digits, "{:g}".format, (0.0, files.report["epochs"]))
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def removal_rule(files: RunFiles) -> list[Rule]:
@@ -45,7 +49,7 @@ def accuracy(files: RunFiles) -> Chart | None:
         says,
         (
             epochs_axis(files),
-            Axis(metric.name, metric.shown, most=1.0 if metric.percent else None),
+            Axis(metric.name, metric.shown, metric.tick, most=1.0 if metric.percent else None),
         ),
         [Line("slim", found.epochs, found.values)],
         [Rule(f"dense {metric.shown(dense)}", dense, "dense"), *removal_rule(files)],
@@ -64,7 +68,7 @@ def loss(files: RunFiles) -> Chart | None:
     return line_chart(
         "Training loss",
         says,
-        (epochs_axis(files), Axis("loss", lambda value: f"{value:.3g}", (0.0,))),
+        (epochs_axis(files), Axis("loss", _three_digits, "{:g}".format, (0.0,))),
         [Line(label, found.epochs, values)],
         removal_rule(files),
     )
