@@ -45,8 +45,15 @@ def normed():
 TOLERANCE = 1e-4  # of the largest weight: sums over a batch are taken in another order
 
 
-@pytest.mark.parametrize("factory", ["plain", pytest.param("normed", marks=pytest.mark.slow)])
-def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
+@pytest.mark.parametrize(
+    ("factory", "tuned"),
+    [
+        ("plain", {}),
+        pytest.param("normed", {}, marks=pytest.mark.slow),
+        pytest.param("plain", {"accumulate": 2, "clip": 0.5, "ema": 0.9}, marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_equal_one(tmp_path: Path, factory: str, tuned: dict) -> None:
     (tmp_path / "net.py").write_text(FACTORY)
     scope: dict = {}
     exec(FACTORY, scope)
@@ -60,7 +67,7 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str) -> None:
         "data": {"name": "digits", "trust": True},
         "budget": {"flops": 0.5},
         "method": {"sparsify": 0.3, "batches": 4},
-        "finetune": {"epochs": 1, "batch_size": 64, "lr": 0.01},
+        "finetune": {"epochs": 1, "batch_size": 64, "lr": 0.01, **tuned},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "job.py").write_text(SCRIPT)

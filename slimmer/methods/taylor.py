@@ -64,7 +64,12 @@ class Taylor:
             variables.data.copy_(mask)
 
     def add_(self, gradient: Tensor) -> None:
-        """Add the squares of a gradient by the masks (units,) to the running scores."""
+        """Add the squares of a gradient by the masks (units,) to the running scores.
+
+        A gradient that overflowed, as some do in fp16, is left out.
+        """
+        if not gradient.isfinite().all():
+            return
         squares = gradient.detach().double().cpu().square()
         squares /= squares.mean().clamp_min(1e-30)
         self._scores.mul_(self._memory).add_(squares, alpha=1 - self._memory)

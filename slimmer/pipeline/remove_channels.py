@@ -12,8 +12,8 @@ from slimmer.pipeline.choose_plan import (
     sparsify_steps,
     target_plan,
 )
-from slimmer.pipeline.run_context import Context, as_trained, fitting, remaining, slim_network
-from slimmer.pipeline.saved_state import Stand
+from slimmer.pipeline.run_context import Context, as_trained, remaining, slim_network
+from slimmer.pipeline.saved_state import Stand, fitting
 from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.compensate import compensate_
 from slimmer.pruning.masks import Masked, fold_

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,14 +9,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from slimmer.errors import RunError, first_line
 from slimmer.graph import Arguments, example_inputs
 from slimmer.pipeline.choose_plan import (
     training_inputs,
     training_of,
 )
 from slimmer.pipeline.job import PruningJob
-from slimmer.pipeline.saved_state import DELETE, SavedState
+from slimmer.pipeline.saved_state import SavedState
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.runs.claim import Claim
@@ -91,18 +89,6 @@ def slim_network(context: Context, plan: Plan) -> nn.Module:
     return place_(
         context.fabric, context.job.cut(context.job.model, plan), example_call(context.job)
     )
-
-
-@contextmanager
-def fitting(run: Run) -> Iterator[None]:
-    """A block that restores a state; raises RunError if the state does not fit the run's
-    network.
-    """
-    try:
-        yield
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        found = f"does not fit the run's network ({first_line(error)})"
-        raise RunError(str(run.state), found, DELETE) from error
 
 
 def as_trained(context: Context, number: int) -> Iterator[Arguments]:

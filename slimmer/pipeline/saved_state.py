@@ -1,22 +1,26 @@
 """The saved training state: the tensors and the step from which a killed run resumes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from slimmer.errors import CheckpointError, RunError
+from slimmer.errors import CheckpointError, RunError, first_line
 from slimmer.models.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.runs.directory import Run
 from slimmer.runs.schemas import StateNotes, check
-from slimmer.training.learner import Learner
+from slimmer.training.devices import precision_state, restore_precision_
+from slimmer.training.learner import Learner, below
 
 DELETE = (
     "delete it and resume; "
     "training since the run started, or since its channels were removed, is repeated"
 )
+
+SCALING = "scaling."  # before the names of the tensors that scale gradients in fp16
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,18 @@ class Stand:
     step: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
     plan_hash: str = ""
+
+
+@contextmanager
+def fitting(run: Run) -> Iterator[None]:
+    """A block that restores a state; raises RunError if the state does not fit the run's
+    network.
+    """
+    try:
+        yield
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        found = f"does not fit the run's network ({first_line(error)})"
+        raise RunError(str(run.state), found, DELETE) from error
 
 
 class SavedState:
@@ -61,6 +77,8 @@ class SavedState:
             raise RunError(where, "is the state of another run", DELETE)
         if notes.step > steps:
             raise RunError(where, f"is at step {notes.step} of {steps}", DELETE)
+        with fitting(self._run):
+            restore_precision_(self._fabric, below(SCALING, tensors))
         return Stand(notes.stage, notes.step, tensors, notes.plan_hash)
 
     def maybe(
@@ -75,9 +93,10 @@ class SavedState:
     ) -> None:
         """Write the state atomically; only the first process writes."""
         if self._fabric.global_rank == 0:
-            tensors = learner.state() | {
-                f"method.{name}": tensor for name, tensor in method.items()
-            }
+            tensors = learner.state()
+            tensors |= {f"method.{name}": tensor for name, tensor in method.items()}
+            scaling = precision_state(self._fabric)
+            tensors |= {f"{SCALING}{name}": tensor for name, tensor in scaling.items()}
             notes = {
                 "stage": stage,
                 "step": str(learner.step),

@@ -24,12 +24,11 @@ from slimmer.pipeline.measured import measured_at, told
 from slimmer.pipeline.remove_channels import remove_channels
 from slimmer.pipeline.run_context import (
     Context,
-    fitting,
     make_context,
     remaining,
     slim_network,
 )
-from slimmer.pipeline.saved_state import Stand
+from slimmer.pipeline.saved_state import Stand, fitting
 from slimmer.pipeline.task_of_run import code_of
 from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan, read_plan

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -49,6 +49,22 @@ def make_engine(device: str = "auto", precision: Precision = "auto") -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def precision_state(fabric: Fabric) -> dict[str, Tensor]:
+    """The state of the engine's gradient scaling, to be saved; empty unless it trains in fp16."""
+    found = {}
+    for name, value in fabric.strategy.precision.state_dict().items():
+        found[name] = torch.tensor(value, dtype=torch.float64)
+    return found
+
+
+def restore_precision_(fabric: Fabric, tensors: Mapping[str, Tensor]) -> None:
+    """Restore the state that `precision_state` returned."""
+    wanted = {}
+    for name, value in fabric.strategy.precision.state_dict().items():
+        wanted[name] = type(value)(tensors[name].item())
+    fabric.strategy.precision.load_state_dict(wanted)
 
 
 def synchronised_(fabric: Fabric, network: nn.Module) -> nn.Module:

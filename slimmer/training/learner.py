@@ -46,14 +46,14 @@ class Learner:
 
     def restore_(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Restore the tensors that `state` returned at `step`."""
-        self.network.load_state_dict(_below("network.", tensors))
-        restore_(self.optimizer, self.network, _below("optimizer.", tensors))
+        self.network.load_state_dict(below("network.", tensors))
+        restore_(self.optimizer, self.network, below("optimizer.", tensors))
         if self.average is not None:
-            self.average.restore_(_below("average.", tensors))
+            self.average.restore_(below("average.", tensors))
         self.step = step
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, by the rest of their names."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors[name] for name in names}
