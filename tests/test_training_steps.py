@@ -23,6 +23,7 @@ from slimmer.pruning.masks import Masked
 from slimmer.pruning.slim_file import load_network
 from slimmer.recipe.recipe import make_recipe
 from slimmer.runs.directory import Run
+from slimmer.tasks import classification
 from slimmer.training.devices import make_engine, precision_state, restore_precision_
 from slimmer.training.evaluate import accuracy
 from slimmer.training.learner import make_learner
@@ -58,7 +59,8 @@ def data():
     """32 random images for the zoo's networks: 4 batches of 8 an epoch."""
     generator = torch.Generator().manual_seed(0)
     split = InMemory(torch.rand(32, *zoo.SIZE, generator=generator), torch.arange(32) % 3)
-    return Data("noise", split, split, ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3, zoo.SIZE[1:])
+    noise = Data("noise", split, split, ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3, zoo.SIZE[1:])
+    return classification(noise)
 
 
 def chain():
@@ -119,7 +121,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_batches(fabric, data):
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 6))
 def test_an_epoch_ends_with_the_step_that_takes_its_last_batch(batches, accumulate, epochs):
     images = InMemory(torch.zeros(batches, 1, 1, 1), torch.zeros(batches, dtype=torch.int64))
-    data = Data("zeros", images, images, ("a", "b"), (0.5,), (0.5,), (1, 1))
+    data = classification(Data("zeros", images, images, ("a", "b"), (0.5,), (0.5,), (1, 1)))
     plan = training(batch_size=1, accumulate=accumulate)
     step, ends = 0, []
     while len(ends) < epochs:
