@@ -6,7 +6,9 @@ from pathlib import Path
 
 from slimmer.data.batches import Batch, batches, evaluation_batches, steps
 from slimmer.data.images import Data, Images, InMemory, Wanted, check, fingerprint, in_order
+from slimmer.data.processes import in_processes
 from slimmer.data.sources import SOURCES, DataSource, check_path, guess, source_of
+from slimmer.data.transforms import Spec, transformed
 from slimmer.data.user_data import from_value
 from slimmer.errors import DataError
 
@@ -32,7 +34,7 @@ def names() -> tuple[str, ...]:
     """The names of data sets; data can also be given as FILE.py:FUNCTION.
 
     >>> names()[:3]
-    ('digits', 'cifar10', 'folder')
+    ('digits', 'cifar10', 'cifar100')
     """
     return tuple(SOURCES)
 
@@ -50,6 +52,7 @@ def load(
     workers: int | None = None,
     skip_broken: bool = False,
     exif_rotation: bool = False,
+    transforms: Sequence[Spec] = (),
 ) -> Data:
     """The data set of that name, or of FILE.py:FUNCTION; arguments that are left out have the data
     set's own defaults.
@@ -59,8 +62,9 @@ def load(
     outputs, as names or as a file with one name per line. `labels` is a file with the labels of a
     flat folder of test images. `workers` is the number of threads that read image files, or of
     processes for a torch Dataset. Image files that can't be read are left out with `skip_broken`,
-    and rotated with `exif_rotation`. Raises DataError for data that is missing, broken, or does not
-    match the arguments.
+    and rotated with `exif_rotation`. `transforms` are names of torchvision.transforms.v2, for
+    training images. Raises DataError for data that is missing, broken, or does not match the
+    arguments.
     """
     sides = (size, size) if isinstance(size, int) else size and (size[0], size[1])
     grey = mean is not None and len(mean) == 1
@@ -76,7 +80,7 @@ def load(
     )
     source = source_of(name)
     check_path(source, wanted)
-    data = from_value(name, source.load(wanted))
+    data = from_value(name, source.load(wanted), wanted)
     if sides is not None and sides != data.size:
         found = f"images are {data.size}, not {sides}"
         raise DataError(data.name, found, f"use size {data.size}, or leave it out")
@@ -92,6 +96,10 @@ def load(
         augment=data.augment if augment is None else augment,
     )
     check(data)
+    if transforms:
+        return transformed(data, transforms, workers)
+    if data.augment == "transforms" and in_processes(data.train) is None:
+        raise DataError(data.name, "augment is 'transforms'", "give data.transforms")
     return data
 
 

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-MODES = ("none", "crop", "flip", "crop_flip")
+# "transforms" stands for no other change than those of data.transforms or of the user's Dataset.
+MODES = ("none", "crop", "flip", "crop_flip", "transforms")
 
 # The columns of an image's random numbers: its place in the epoch, its crop (top, left, area,
-# ratio), its flip.
-PLACE, CROP, FLIP, DRAWS = 0, slice(1, 5), 5, 6
+# ratio), its flip, the seed of its other random changes.
+PLACE, CROP, FLIP, SEED, DRAWS = 0, slice(1, 5), 5, 6, 7
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -1,14 +1,16 @@
 """Batches whose order and random augmentation are the same for any number of processes."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from slimmer.data.augment import CROP, FLIP, PLACE, draws, flipped, normalised
+from slimmer.data.augment import CROP, FLIP, PLACE, SEED, draws
 from slimmer.data.images import Data, Images, InMemory, Relabelled, check_mode
+from slimmer.data.processes import Preparing, Request, in_processes, prepared
 from slimmer.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
@@ -86,16 +88,21 @@ def batches(
     indices = order(len(split), seed, epoch)
     mine = slice(rank * size // world, (rank + 1) * size // world)
     last = steps(split, batch_size)
-    parts = (indices[k * size : (k + 1) * size][mine] for k in range(start, last))
+    parts = [indices[k * size : (k + 1) * size][mine] for k in range(start, last)]
+    return _loaded(split, data, parts, partial(_request, augment=augment, seed=seed, epoch=epoch))
 
-    def batch(part: Tensor) -> Batch:
-        numbers = draws(seed, epoch, part)
-        images = split.load(part, numbers[:, CROP] if "crop" in augment else None)
-        if "flip" in augment:
-            images = flipped(images, numbers[:, FLIP])
-        return normalised(images, data.mean, data.std), split.labels[part]
 
-    return _loaded(batch, parts, split.ahead)
+def _request(part: Tensor, *, augment: str, seed: int, epoch: int) -> Request:
+    """The request of a training batch, with the draws that its augmentation needs."""
+    if augment == "none":
+        return Request(part)
+    numbers = draws(seed, epoch, part)
+    return Request(
+        part,
+        crops=numbers[:, CROP] if "crop" in augment else None,
+        flips=numbers[:, FLIP] if "flip" in augment else None,
+        seeds=(numbers[:, SEED] * 2**53).long(),
+    )
 
 
 def evaluation_batches(
@@ -108,26 +115,34 @@ def evaluation_batches(
     """
     if batch_size < 1:
         raise DataError(data.name, f"a batch of {batch_size} images", "use at least 1")
-
-    def batch(part: Tensor) -> Batch:
-        return normalised(split.load(part), data.mean, data.std), split.labels[part]
-
     chosen = torch.arange(len(split)) if places is None else places
-    return _loaded(batch, torch.split(chosen, batch_size), split.ahead)
+    return _loaded(split, data, torch.split(chosen, batch_size), Request)
 
 
 def _loaded(
-    batch: Callable[[Tensor], Batch], parts: Iterable[Tensor], ahead: int
+    split: Images, data: Data, parts: Sequence[Tensor], request: Callable[[Tensor], Request]
 ) -> Iterator[Batch]:
-    if ahead == 0:
-        yield from map(batch, parts)
-        return
-    waiting: deque[Future[Batch]] = deque()
+    """The batches of the images at the indices in `parts`, each prepared as `request` says."""
+    work = Preparing(split, data.mean, data.std, request)
+    processes = in_processes(split)
+    if processes is not None:
+        batches = prepared(work, parts, processes.workers, data.name)
+    elif split.ahead == 0:
+        batches = map(work, parts)
+    else:
+        batches = _ahead(work, parts, split.ahead)
+    for part, images in zip(parts, batches, strict=True):
+        yield images, split.labels[part]
+
+
+def _ahead(work: Preparing, parts: Sequence[Tensor], ahead: int) -> Iterator[Tensor]:
+    """The batches in their order, of which up to `ahead` are prepared in the background."""
+    waiting: deque[Future[Tensor]] = deque()
     # While one thread reads files, in further threads, the other normalises the batch before.
     with ThreadPoolExecutor(max_workers=2) as pool:
         try:
             for part in parts:
-                waiting.append(pool.submit(batch, part))
+                waiting.append(pool.submit(work, part))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:

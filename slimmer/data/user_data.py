@@ -3,23 +3,27 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
-from slimmer.data.images import Data, InMemory, Wanted
+from slimmer.data.images import Data, Images, InMemory, Wanted
+from slimmer.data.processes import InProcesses, in_processes
+from slimmer.data.torch_dataset import Items, class_names, is_dataset, items_of
 from slimmer.errors import DataError
 from slimmer.registry import hint
 
 _RIGHT = (
     "return slimmer.data.Data, or (train, test) or {'train': ..., 'test': ...} of "
-    "(images, labels): images are a tensor (N, C, H, W), uint8 or float, "
+    "torch Datasets or of (images, labels): images are a tensor (N, C, H, W), uint8 or float, "
     "and labels an int64 tensor (N,)"
 )
-_OPTIONS = ("classes", "mean", "std", "augment")
+_OPTIONS = ("classes", "mean", "std", "augment", "size", "workers")
 
 
 def is_reference(name: str) -> bool:
@@ -32,38 +36,83 @@ def is_reference(name: str) -> bool:
     return file.endswith(".py") and function.isidentifier()
 
 
-def from_file(name: str, _wanted: Wanted) -> Data:
+def from_file(name: str, wanted: Wanted) -> Data:
     """The data set that FILE.py:FUNCTION returns when it is called without arguments.
 
-    A mapping may also contain "classes", "mean", "std" and "augment". By default classes are
-    numbers, mean is 0, std is 1, and images are not augmented. Float images are only normalised by
-    mean and std. Raises DataError if the file, the function or its return value does not fit.
+    See `from_value`. Raises DataError if the file, the function or its return value does not fit.
     """
-    return from_value(name, _called(name))
+    return from_value(name, _called(name), wanted)
 
 
-def from_value(name: str, made: Any) -> Data:
+def from_value(name: str, made: Any, wanted: Wanted | None = None) -> Data:
     """The data set called `name` for a value `made`, which may be anything that a data file's
-    function may return.
+    function may return: two torch Datasets, or two pairs of tensors.
 
-    Raises DataError if the value does not fit.
+    A mapping may also contain "classes", "mean", "std", "augment", and for Datasets "size" (of PIL
+    images) and "workers" (processes). By default classes are those of the training Dataset or
+    numbers, mean is 0, std is 1, and images are not augmented except by the Dataset itself. Float
+    images are only normalised by mean and std. What is `wanted` comes first. Raises DataError if
+    the value does not fit.
     """
     if isinstance(made, Data):
         return made
     parts, options = _parts(name, made)
-    train, test = _split(f"{name}, train", parts["train"]), _split(f"{name}, test", parts["test"])
-    channels, height, width = train.images.shape[1:]
-    numbered = tuple(str(label) for label in range(_count_classes(name, train, test)))
+    wanted = _with_options(name, wanted or Wanted(), options)
+    train, notes = _part(f"{name}, train", parts["train"], wanted)
+    test, more = _part(f"{name}, test", parts["test"], wanted)
+    channels, height, width = train.load(torch.tensor([0])).shape[1:]
+    count = _count_classes(name, train, test)
+    own = class_names(parts["train"])
+    if own is None or len(own) < count:
+        own = tuple(str(label) for label in range(count))
     return Data(
         name=name,
         train=train,
         test=test,
-        classes=_tuple(name, options.get("classes", numbered), "classes", str),
+        classes=_tuple(name, options.get("classes", own), "classes", str),
         mean=_tuple(name, options.get("mean", (0.0,) * channels), "mean", (int, float)),
         std=_tuple(name, options.get("std", (1.0,) * channels), "std", (int, float)),
         size=(height, width),
-        augment=options.get("augment", "none"),
+        augment=options.get("augment", _own_augmentation(train)),
+        notes=(*notes, *more),
     )
+
+
+def _with_options(name: str, wanted: Wanted, options: Mapping[str, Any]) -> Wanted:
+    """What is wanted of a Dataset's images, with the options of a mapping for what is left out."""
+    size, workers = options.get("size"), options.get("workers")
+    if isinstance(size, int):
+        size = (size, size)
+    if size is not None:
+        size = _tuple(name, size, "size", int)
+    if workers is not None and (not isinstance(workers, int) or workers < 0):
+        raise DataError(name, f"workers is {workers!r}", "give a number of processes, 0 or more")
+    mean = options.get("mean")
+    return replace(
+        wanted,
+        size=wanted.size or size,
+        workers=workers if wanted.workers is None else wanted.workers,
+        grey=wanted.grey or (isinstance(mean, tuple | list) and len(mean) == 1),
+    )
+
+
+def _part(where: str, part: Any, wanted: Wanted) -> tuple[Images, tuple[str, ...]]:
+    """The training or the test images, and notes on them."""
+    if isinstance(part, TensorDataset):
+        part = part.tensors
+    if not is_dataset(part):
+        return _split(where, part), ()
+    items, notes = items_of(where, part, wanted)
+    _check_targets(where, items.labels, len(items))
+    return InProcesses(items, wanted.workers or 0), notes
+
+
+def _own_augmentation(train: Images) -> str:
+    """The default augmentation: none, but for the random transforms of a Dataset."""
+    found = in_processes(train)
+    if found is not None and isinstance(found.images, Items) and found.images.random:
+        return "transforms"
+    return "none"
 
 
 def _called(name: str) -> Any:
@@ -128,9 +177,7 @@ def _split(where: str, pair: Any) -> InMemory:
         raise DataError(where, found, _RIGHT)
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         raise DataError(where, f"images are {images.dtype} of shape {tuple(images.shape)}", _RIGHT)
-    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-        found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for {len(images)} images"
-        raise DataError(where, found, _RIGHT)
+    _check_targets(where, labels, len(images))
     if not len(images):
         raise DataError(where, "there are no images", "give at least one image")
     if images.is_floating_point() and not images.isfinite().all():
@@ -138,7 +185,14 @@ def _split(where: str, pair: Any) -> InMemory:
     return InMemory(images.detach().cpu(), labels.cpu())
 
 
-def _count_classes(name: str, train: InMemory, test: InMemory) -> int:
+def _check_targets(where: str, labels: Tensor, count: int) -> None:
+    """Raise DataError if the labels of `count` images are not int64 (N,)."""
+    if labels.dtype != torch.int64 or labels.shape != (count,):
+        found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for {count} images"
+        raise DataError(where, found, _RIGHT)
+
+
+def _count_classes(name: str, train: Images, test: Images) -> int:
     count = int(train.labels.max()) + 1
     beyond = int(test.labels.max())
     if beyond >= count:

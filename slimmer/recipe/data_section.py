@@ -1,5 +1,7 @@
 """The data section of a recipe."""
 
+from typing import Any
+
 from pydantic import Field
 
 from slimmer.recipe.sections import Section
@@ -25,6 +27,11 @@ class DataSection(Section):
         None, description="class names, in the order of the network's outputs"
     )
     augment: str | None = Field(None, description="augmentation: none, crop, flip or crop_flip")
+    transforms: tuple[str | dict[str, Any], ...] = Field(
+        (),
+        description="further augmentation by names of torchvision.transforms.v2, applied after the "
+        "crop: [{RandAugment: {num_ops: 2}}, RandomErasing]",
+    )
     labels: str | None = Field(
         None,
         description="file with the labels of a flat folder of test images, as ImageNet's val/; "
