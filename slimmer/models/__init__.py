@@ -11,16 +11,14 @@ from slimmer.registry import hint
 
 __all__ = ["Architecture", "build", "find", "names"]
 
-_OWN = {
-    each.name: each
-    for each in (
-        *cifar_resnet.ARCHITECTURES,
-        *cifar_preresnet.ARCHITECTURES,
-        *cifar_vgg.ARCHITECTURES,
-        *wide_resnet.ARCHITECTURES,
-        *resnet.ARCHITECTURES,
-    )
-}
+_BUILT_IN = (
+    *cifar_resnet.ARCHITECTURES,
+    *cifar_preresnet.ARCHITECTURES,
+    *cifar_vgg.ARCHITECTURES,
+    *wide_resnet.ARCHITECTURES,
+    *resnet.ARCHITECTURES,
+)
+_OWN = {each.name: each for each in _BUILT_IN}
 
 
 def names() -> tuple[str, ...]:

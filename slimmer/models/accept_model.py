@@ -2,7 +2,7 @@
 refused with the reason.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -133,7 +133,7 @@ def check_model(model: nn.Module) -> None:
     if broken:
         right = "give a network whose training did not diverge"
         raise ModelError(where, f"has weights that are NaN ({broken})", right)
-    quantised = _few([name for name, module in model.named_modules() if _is_quantised(module)])
+    quantised = _few(name for name, module in model.named_modules() if _is_quantised(module))
     if quantised:
         found = f"is quantised, or prepared for quantisation ({quantised})"
         raise ModelError(where, found, "give the float network, and quantise the slim one")
@@ -142,10 +142,10 @@ def check_model(model: nn.Module) -> None:
 def _holders(model: nn.Module, chosen: Callable[[Tensor], bool]) -> str:
     """The names of the parameters and buffers that are `chosen`, as text."""
     tensors = (*model.named_parameters(), *model.named_buffers())
-    return _few([name for name, tensor in tensors if chosen(tensor)])
+    return _few(name for name, tensor in tensors if chosen(tensor))
 
 
-def _few(names: Sequence[str]) -> str:
+def _few(names: Iterable[str]) -> str:
     found = [name or "the top module" for name in names]
     listed = ", ".join(found[:FEW])
     return f"{listed} and {len(found) - FEW} more" if len(found) > FEW else listed
@@ -165,6 +165,10 @@ def _is_quantised(module: nn.Module) -> bool:
     return any(kind.__module__.startswith(QUANTISED) for kind in type(module).__mro__)
 
 
+def _is_trainable(tensor: Tensor) -> bool:
+    return tensor.requires_grad
+
+
 def check_takes_data(model: nn.Module, size: Sequence[int], *, trained: bool) -> None:
     """Raise ModelError if a network does not work with data: images of `size` (C, H, W) in float32.
 
@@ -173,11 +177,12 @@ def check_takes_data(model: nn.Module, size: Sequence[int], *, trained: bool) ->
     are all frozen.
     """
     where = type(model).__name__
-    if trained and not any(parameter.requires_grad for parameter in model.parameters()):
+    parameters = list(model.parameters())
+    if trained and not any(map(_is_trainable, parameters)):
         found = "is to be fine-tuned, but all of its parameters are frozen"
         right = "unfreeze them, model.requires_grad_(True), or do not fine-tune: epochs=0"
         raise ModelError(where, found, right)
-    kinds = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+    kinds = [parameter.dtype for parameter in parameters if parameter.is_floating_point()]
     network = set_mode_(duplicate(model), training=False)
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
@@ -191,7 +196,7 @@ def check_takes_data(model: nn.Module, size: Sequence[int], *, trained: bool) ->
         right = "convert it, model.float(); finetune.precision sets the type used for training"
         raise ModelError(where, found, right) from error
     tensors = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)]
-    if tensors and not any(tensor.requires_grad for tensor in tensors):
+    if tensors and not any(map(_is_trainable, tensors)):
         found = "its forward records no gradients, which scores and fine-tuning need"
         right = "remove torch.no_grad or detach from its code, or prune it without data"
         raise ModelError(where, found, right)

@@ -71,8 +71,10 @@ class CifarPreResNet(nn.Module):
 
 
 def _stage(entering: int, width: int, blocks: int, *, stride: int) -> nn.Sequential:
-    rest = (Bottleneck(width * EXPANSION, width, 1) for _ in range(blocks - 1))
-    return nn.Sequential(Bottleneck(entering, width, stride), *rest)
+    stage = nn.Sequential(Bottleneck(entering, width, stride))
+    for _ in range(blocks - 1):
+        stage.append(Bottleneck(width * EXPANSION, width, 1))
+    return stage
 
 
 ARCHITECTURES = tuple(

@@ -76,8 +76,10 @@ def _stage(
     entering: int, width: int, blocks: int, *, stride: int, projection: bool
 ) -> nn.Sequential:
     first = Block(entering, width, stride, projection=projection)
-    rest = (Block(width, width, 1, projection=projection) for _ in range(blocks - 1))
-    return nn.Sequential(first, *rest)
+    stage = nn.Sequential(first)
+    for _ in range(blocks - 1):
+        stage.append(Block(width, width, 1, projection=projection))
+    return stage
 
 
 def _architecture(depth: int, name: str, *, projection: bool) -> Architecture:

@@ -29,8 +29,10 @@ def duplicate(model: Network) -> Network:
     held: list[Any] = []
     for module in model.modules():
         held += tree_leaves(vars(module))
-    computed = [value for value in held if isinstance(value, Tensor) and not value.is_leaf]
-    copies: dict[int, Any] = {id(value): value.detach().clone() for value in computed}
+    copies: dict[int, Any] = {}
+    for value in held:
+        if isinstance(value, Tensor) and not value.is_leaf:
+            copies[id(value)] = value.detach().clone()
     copy = deepcopy(model, copies)
     for module in copy.modules():
         own = vars(module)

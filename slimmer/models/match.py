@@ -45,7 +45,11 @@ class Difference:
             "unexpected": self.unexpected,
             "other shapes": self.mismatched,
         }
-        return "\n".join(f"  {_listed(what, keys)}" for what, keys in parts.items() if keys)
+        lines = []
+        for what, keys in parts.items():
+            if keys:
+                lines.append(f"  {_listed(what, keys)}")
+        return "\n".join(lines)
 
 
 def _listed(what: str, keys: tuple[str, ...]) -> str:
@@ -67,13 +71,14 @@ def compare(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Differe
     missing, mismatched, matched = [], [], 0
     for key, tensor in own.items():
         if key not in weights:
-            missing.append(key)
+            if not key.endswith(OPTIONAL):
+                missing.append(key)
         elif _fits(tensor, weights[key]):
             matched += 1
         else:
             mismatched.append(f"{key} {_shape(weights[key])} for {_shape(tensor)}")
     return Difference(
-        missing=tuple(key for key in missing if not key.endswith(OPTIONAL)),
+        missing=tuple(missing),
         unexpected=tuple(key for key in weights if key not in own),
         mismatched=tuple(mismatched),
         matched=matched,
@@ -153,9 +158,11 @@ def _fitting(
     own = getattr(model.get_submodule(layer[0]), "weight", None)
     if not isinstance(own, Tensor):
         return None
-    rest = [axis for axis in range(own.ndim) if axis != free]
-    alike = weight.ndim == own.ndim and all(weight.shape[axis] == own.shape[axis] for axis in rest)
-    return weight if alike else None
+    ours, theirs = list(own.shape), list(weight.shape)
+    if len(ours) != len(theirs):
+        return None
+    theirs[free] = ours[free]
+    return weight if ours == theirs else None
 
 
 def layer_weight(layer: str) -> str:

@@ -3,7 +3,7 @@ comparing with the network.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -59,7 +59,7 @@ def complete(
     for prefix in _prefixes(own, weights):
         if len(found) == _MOST_FITTING:
             break
-        if all(prefix + key in weights for key in body):
+        if weights.keys() >= {prefix + key for key in body}:
             named = _take(own, weights, prefix, head)
             if named is not None:
                 found.append(named)
@@ -86,15 +86,24 @@ def _unwrapped(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Mapp
     names itself.
     """
     for wrapper in _WRAPPERS:
-        if any(wrapper in key for key in weights) and not any(wrapper in key for key in own):
+        if _occurs(wrapper, weights) and not _occurs(wrapper, own):
             plain = {key.replace(wrapper, ""): each for key, each in weights.items()}
-            weights = plain if len(plain) == len(weights) else weights
+            if len(plain) == len(weights):
+                weights = plain
     return weights
+
+
+def _occurs(part: str, keys: Iterable[str]) -> bool:
+    return any(part in key for key in keys)
 
 
 def _prefixes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Iterator[str]:
     """The prefixes of the network's first kernel among the weights."""
-    kernel = next((key for key, each in own.items() if each.ndim >= 2), next(iter(own), ""))
+    kernel = next(iter(own), "")
+    for key, tensor in own.items():
+        if tensor.ndim >= 2:
+            kernel = key
+            break
     for key in weights:
         if key == kernel or key.endswith(f".{kernel}"):
             yield key[: len(key) - len(kernel)]
@@ -127,11 +136,15 @@ def _take(
             return None
         for key in missing:
             inner[key] = outer.pop(place + key.rpartition(".")[2])
-    extra = [key for key in inner if key not in own]
-    if not all(_counts(inner[key]) for key in extra):
-        return None
-    passed = (*(prefix + key for key in extra), *outer)
-    return Named({key: each for key, each in inner.items() if key in own}, prefix, passed)
+    found, passed = {}, []
+    for key, tensor in inner.items():
+        if key in own:
+            found[key] = tensor
+        elif _counts(tensor):
+            passed.append(prefix + key)
+        else:
+            return None
+    return Named(found, prefix, (*passed, *outer))
 
 
 def _counts(tensor: Tensor) -> bool:
@@ -148,7 +161,11 @@ def _head_elsewhere(
     exactly one candidate.
     """
     kernel = own[layer_weight(head)]
-    parts = [key.rpartition(".")[2] for key in own if key.rpartition(".")[0] == head]
+    parts = []
+    for key in own:
+        layer, _, part = key.rpartition(".")
+        if layer == head:
+            parts.append(part)
     fitting = []
     for key, tensor in outer.items():
         place = key.removesuffix("weight")

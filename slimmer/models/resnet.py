@@ -101,15 +101,21 @@ class ResNet(nn.Module):
 def _stage(
     block: type[BasicBlock | Bottleneck], entering: int, width: int, blocks: int, *, stride: int
 ) -> nn.Sequential:
-    rest = (block(width * block.expansion, width, 1) for _ in range(blocks - 1))
-    return nn.Sequential(block(entering, width, stride), *rest)
+    stage = nn.Sequential(block(entering, width, stride))
+    for _ in range(blocks - 1):
+        stage.append(block(width * block.expansion, width, 1))
+    return stage
 
 
-ARCHITECTURES = tuple(
-    Architecture(name, partial(ResNet, block, blocks), input_size=(3, 224, 224), num_classes=1000)
-    for name, block, blocks in (
-        ("resnet18", BasicBlock, (2, 2, 2, 2)),
-        ("resnet34", BasicBlock, (3, 4, 6, 3)),
-        ("resnet50", Bottleneck, (3, 4, 6, 3)),
-    )
+def _architecture(
+    name: str, block: type[BasicBlock | Bottleneck], blocks: tuple[int, int, int, int]
+) -> Architecture:
+    make = partial(ResNet, block, blocks)
+    return Architecture(name, make, input_size=(3, 224, 224), num_classes=1000)
+
+
+ARCHITECTURES = (
+    _architecture("resnet18", BasicBlock, (2, 2, 2, 2)),
+    _architecture("resnet34", BasicBlock, (3, 4, 6, 3)),
+    _architecture("resnet50", Bottleneck, (3, 4, 6, 3)),
 )

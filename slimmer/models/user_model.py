@@ -81,10 +81,12 @@ def _is_own(value: object, module: ModuleType) -> bool:
 def _make(arch: str, make: Callable[..., Any], *, num_classes: int, in_channels: int) -> nn.Module:
     parameters = inspect.signature(make).parameters
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    if not takes_any:
-        sizes = {name: number for name, number in sizes.items() if name in parameters}
-    return _call(arch, make, **sizes)
+    kinds = [parameter.kind for parameter in parameters.values()]
+    taken = {}
+    for name, number in sizes.items():
+        if name in parameters or inspect.Parameter.VAR_KEYWORD in kinds:
+            taken[name] = number
+    return _call(arch, make, **taken)
 
 
 def _call(arch: str, make: Callable[..., Any], **sizes: int) -> nn.Module:
@@ -101,7 +103,7 @@ def _call(arch: str, make: Callable[..., Any], **sizes: int) -> nn.Module:
 
 def _input_size(arch: str, size: Any) -> tuple[int, int, int]:
     try:
-        channels, height, width = (int(side) for side in size)
+        channels, height, width = map(int, size)
     except (TypeError, ValueError):
         channels = height = width = 0
     if min(channels, height, width) < 1:

@@ -54,8 +54,10 @@ def read_entry(path: Path, wanted: str | None = None) -> Held:
     tensors = chosen.tensors
     _check_tensors(where, tensors)
     _check_sizes(where, tensors, size)
-    keys = [key for key in tensors if key.startswith(prefix)]
-    weights = {key.removeprefix(prefix): tensors[key].detach() for key in keys}
+    weights = {}
+    for key, tensor in tensors.items():
+        if key.startswith(prefix):
+            weights[key.removeprefix(prefix)] = tensor.detach()
     check_finite(where, weights)
     entry = f"{chosen.place}.{prefix[:-1]}" if prefix else chosen.place
     return Held(weights, entry, _passed(value, chosen, others))
@@ -65,15 +67,20 @@ def _passed(value: Any, chosen: Entry, others: list[Entry]) -> tuple[str, ...]:
     """The skipped content: averages of the weights with the option that chooses them, then the rest
     by name and type.
     """
-    averages = [shown(each.place) for each in others if is_average(each.place)]
-    beside = [(key, each) for key, each in chosen.held.items() if not isinstance(each, Tensor)]
+    found = []
+    for other in others:
+        if is_average(other.place):
+            place = shown(other.place)
+            found.append(f"{place} (--set model.entry={place})")
+    for key, each in chosen.held.items():
+        if not isinstance(each, Tensor):
+            found.append(f"{shown(key)} ({kind_of(each)})")
     if isinstance(value, Mapping) and chosen.place:
-        known = {chosen.place.partition(".")[0], *(each.place for each in others)}
-        beside += [(key, each) for key, each in value.items() if key not in known]
-    return (
-        *(f"{place} (--set model.entry={place})" for place in averages),
-        *(f"{shown(key)} ({kind_of(each)})" for key, each in beside),
-    )
+        known = {chosen.place.partition(".")[0], *(other.place for other in others)}
+        for key, each in value.items():
+            if key not in known:
+                found.append(f"{shown(key)} ({kind_of(each)})")
+    return tuple(found)
 
 
 def _check_tensors(where: str, tensors: Mapping[str, Tensor]) -> None:
@@ -114,7 +121,8 @@ def _layout(tensor: Tensor) -> str:
 def _check_sizes(where: str, tensors: Mapping[str, Tensor], size: int) -> None:
     """Raise CheckpointError if the tensors are larger than the file allows, before any is read."""
     storages = [each.untyped_storage() for each in tensors.values()]
-    stored = sum({each.data_ptr(): each.nbytes() for each in storages}.values())
+    by_place = {each.data_ptr(): each.nbytes() for each in storages}
+    stored = sum(by_place.values())
     claimed = sum(each.numel() * each.itemsize for each in tensors.values())
     if stored > size + _SMALL or claimed > _SHARED * size + _SMALL:
         largest = max(tensors, key=lambda key: tensors[key].numel())
