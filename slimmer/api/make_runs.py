@@ -139,6 +139,7 @@ def finish(
     *,
     out: str | Path | None = None,
     data: Data | str | Path | Sequence[Any] | None = None,
+    task: Any = None,
     model: nn.Module | None = None,
     entry: str | None = None,
     observe: Observe | None = None,
@@ -154,6 +155,7 @@ def finish(
             weights. Default: the network that `prune` returned, which was trained in place.
         out: the new run's directory, new or empty. Default: the next free one in runs/.
         data: what accuracy is measured on, as for `prune`. Default: the data of the pruned run.
+        task: the task, if the pruned run was given it in Python.
         model: the dense module, if `pruned` is a directory and the run was started from a module.
         entry: which set of weights to take, if the checkpoint holds several, such as "model_ema".
         observe: called with every event, a dictionary with its kind under "event".
@@ -185,6 +187,7 @@ def finish(
         path_or_none(out),
         model=dense,
         data=place_or_data(data),
+        task=task,
         entry=entry,
         observe=observe or (lambda _: None),
         trust_code=trust_code,

@@ -52,6 +52,7 @@ def export(
     run: str | Path | None = None,
     data: Data | Sequence[Any] | str | Path | None = None,
     *,
+    task: Any = None,
     model: nn.Module | None = None,
     observe: Observe | None = None,
     trust_code: bool = False,
@@ -64,6 +65,7 @@ def export(
             with a dynamic batch size, and the additional files that `settings` ask for.
         data: the `Data` or (train, test), if the run was given its data in Python; or the location
             of the data, if they have been moved.
+        task: the task, if the run was given it in Python.
         model: the dense module, if the run was started from a module.
         observe: called with an event for every file, a dictionary with its kind under "event".
         trust_code: run Python code that the run names, although you have not named it.
@@ -82,6 +84,7 @@ def export(
         settings,
         model=accepted(model),
         data=place_or_data(data),
+        task=task,
         observe=observe or (lambda _: None),
         trust_code=trust_code,
     )

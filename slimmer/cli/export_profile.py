@@ -49,7 +49,7 @@ cuda = options_under("CUDA")
     "--int8-drop",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="Largest accepted drop in top-1 accuracy.  [default: 0.01]",
+    help="Largest accepted loss of the main metric, such as top-1.  [default: 0.01]",
 )
 @quantization(
     "--int8-symmetric",

@@ -115,13 +115,14 @@ def given(
     """The recipe keys that the command line sets, with their values."""
     from slimmer.recipe import SHORT, data_at, parse_setting
     from slimmer.recipe.costs import budgets_on
+    from slimmer.runs.trust import is_code
 
     pairs: list[tuple[str, Any]] = []
     for option, value in short.items():
         if value in (None, ()):
             continue
         key = SHORT.get(option, option)
-        if key == "model.checkpoint":
+        if key == "model.checkpoint" or (key == "task.name" and is_code(value)):
             pairs.append((key, _absolute(value)))
         elif isinstance(value, tuple):
             pairs.append((key, list(value)))

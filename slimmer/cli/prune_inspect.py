@@ -63,6 +63,12 @@ running = options_under("Run")
     help="A data set by name (digits), the path of CIFAR-10 or of an image folder, or "
     "FILE.py:FUNC.",
 )
+@training(
+    "--task",
+    metavar="TASK",
+    help="What to train for: classification, multilabel, regression or segmentation of the data, "
+    "or FILE.py:FUNC with loaders, a loss and metrics of your own.  [default: classification]",
+)
 @training("--epochs", type=float, help="Fine-tuning epochs; 0 prunes in one shot.  [default: 3]")
 @training(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Training device.  [default: auto]"

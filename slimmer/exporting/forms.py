@@ -1,6 +1,6 @@
 """The forms of exported files: all that an export needs to know of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,11 +8,10 @@ from typing import Final
 from torch import nn
 from torch.export import ExportedProgram
 
-from slimmer.data import Data
 from slimmer.errors import RecipeError
 from slimmer.exporting.fp16 import check_range, float32_ops, write_fp16
 from slimmer.exporting.input_shape import ORDINARY, Shape
-from slimmer.exporting.int8 import calibration, write_int8
+from slimmer.exporting.int8 import write_int8
 from slimmer.exporting.onnx import export_onnx, read_metadata
 from slimmer.exporting.outputs import Array
 from slimmer.exporting.parity import TOLERANCE, Call, call_file, call_program
@@ -33,8 +32,7 @@ class Source:
         float32: the float32 ONNX file of this network and shape; it is written first.
         program: returns the traced network.
         section: the export section of the recipe.
-        data: the data of the run, which a calibrated form needs.
-        seed: the random seed.
+        calibration: returns batches of training images, which a calibrated form needs.
         metadata: what the file says of itself.
     """
 
@@ -44,8 +42,7 @@ class Source:
     float32: Path
     program: Callable[[], ExportedProgram]
     section: ExportSection
-    data: Data | None
-    seed: int
+    calibration: Callable[[], Iterator[Array]]
     metadata: Mapping[str, str]
 
 
@@ -130,12 +127,8 @@ def _write_fp16(source: Source, path: Path) -> None:
 
 
 def _write_int8(source: Source, path: Path) -> None:
-    assert source.data is not None
-    section = source.section
-    images = calibration(
-        source.data, section.int8_images, seed=source.seed, batch=source.shape.batch
-    )
-    symmetric = section.int8_symmetric
+    symmetric = source.section.int8_symmetric
+    images = source.calibration()
     write_int8(source.float32, path, images, metadata=source.metadata, symmetric=symmetric)
 
 

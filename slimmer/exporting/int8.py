@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+from torch import Tensor
 
 from slimmer.data import Data
 from slimmer.data.augment import normalised
@@ -63,6 +64,28 @@ def calibration(data: Data, number: int, *, seed: int, batch: int | None) -> Ite
         missing = 0 if batch is None else batch - len(part)
         images = data.train.load(torch.cat([part, part[-1:].expand(missing)]))
         yield normalised(images, data.mean, data.std).numpy()
+
+
+def regrouped(batches: Iterable[Tensor], number: int, batch: int | None) -> Iterator[Array]:
+    """The first `number` images of `batches`, (N, ...) each, in batches as `calibration` gives
+    them.
+
+    >>> [part.tolist() for part in regrouped([torch.zeros(3, 1), torch.ones(2, 1)], 4, 3)]
+    [[[0.0], [0.0], [0.0]], [[1.0], [1.0], [1.0]]]
+    """
+    size = batch or AT_ONCE
+    kept = torch.cat(list(_first_images(batches, number)))
+    for part in kept.split(size):
+        missing = 0 if batch is None else batch - len(part)
+        yield torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]).numpy()
+
+
+def _first_images(batches: Iterable[Tensor], number: int) -> Iterator[Tensor]:
+    for images in batches:
+        yield images[:number]
+        number -= len(images)
+        if number <= 0:
+            return
 
 
 def _computing() -> list[str]:

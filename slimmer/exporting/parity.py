@@ -33,7 +33,8 @@ class Parity:
 
     `max_abs` is the largest absolute difference. `max_rel` is the largest difference relative to
     the largest magnitude of its output. `top1_agreement` is the share of images that both put into
-    the same class, and `images` is their number; both are None if the network does not take images.
+    the same class, None if the outputs are not classes; `images` is their number. Both are None if
+    the network does not take images.
     """
 
     max_abs: float
@@ -122,6 +123,7 @@ def hold_against(
     *,
     tolerance: float,
     batch: int | None = None,
+    classes: bool = True,
 ) -> Parity:
     """The parity of `answer`, which returns all outputs of the file at `path`, and `model` in eval
     mode and float32.
@@ -129,8 +131,9 @@ def hold_against(
     `inputs` are images (N, C, H, W). The first image alone and all images together are run, so that
     an unintended fixed batch size is noticed; if `batch` is given, they are run in batches of that
     size. An output may differ by `tolerance` times its largest magnitude in PyTorch. Raise
-    ExportError if it differs by more or is NaN, if a class differs although PyTorch's two largest
-    logits are further apart than that, and if the file can't be run.
+    ExportError if it differs by more or is NaN, and if the file can't be run. If the first output
+    is scores of `classes` (N, classes, ...), raise it also if a class differs although PyTorch's
+    two largest logits are further apart than that.
     """
     images = inputs.detach().to("cpu", torch.float32)
     if len(images) == 1:  # two images, because a fixed batch size of 1 must be noticed too
@@ -147,8 +150,9 @@ def hold_against(
         where = f"{path} compared with PyTorch, batch of {len(some)}"
         largest, largest_relative = _differences(where, expected, got, tolerance)
         absolute, relative = max(absolute, largest), max(relative, largest_relative)
-        agreement = min(agreement, _agreement(where, expected, got, tolerance))
-    return Parity(absolute, relative, agreement, len(inputs))
+        if classes:
+            agreement = min(agreement, _agreement(where, expected, got, tolerance))
+    return Parity(absolute, relative, agreement if classes else None, len(inputs))
 
 
 def of_images(call: Call) -> Callable[[Array], list[Array]]:
@@ -208,8 +212,7 @@ def _agreement(
     """The share of images that get the same class. Raise ExportError if the class of an image with
     a clear margin differs.
     """
-    logits = expected[0].reshape(len(expected[0]), -1)
-    answers = got[0].reshape(len(got[0]), -1)
+    logits, answers = _rows(expected[0]), _rows(got[0])
     differ = logits.argmax(axis=1) != answers.argmax(axis=1)
     if logits.shape[1] > 1:
         best = np.sort(logits, axis=1)
@@ -219,3 +222,9 @@ def _agreement(
                 where, f"{int(wrong.sum())} images with a clear class get another class", SAME
             )
     return 1 - float(differ.mean())
+
+
+def _rows(scores: Array) -> Array:
+    """The scores (N, classes, ...) as (N * positions, classes)."""
+    by_class = np.moveaxis(scores.reshape(len(scores), -1, *scores.shape[2:]), 1, -1)
+    return by_class.reshape(-1, by_class.shape[-1])

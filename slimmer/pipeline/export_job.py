@@ -90,7 +90,7 @@ def check_asked(job: ExportJob) -> None:
         )
         right = "leave out --fp16, --int8, --batch and --dynamic-size"
         raise ExportError(str(job.run.path), found, right)
-    if section.int8 and job.data is None:
+    if section.int8 and job.task is None:
         found = (
             "the run has no readable data; "
             "int8 is calibrated on training images and evaluated on test images"

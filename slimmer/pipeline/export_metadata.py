@@ -9,13 +9,15 @@ from typing import Any
 import torch
 
 from slimmer.atomic_files import digest
-from slimmer.data import Data, fingerprint
+from slimmer.data import Data
 from slimmer.exporting.input_shape import ANY_SIZE
 from slimmer.exporting.variants import Variant
 from slimmer.graph import Inputs, is_image, tensors_in
 from slimmer.recipe import Recipe
 from slimmer.recipe.costs import COSTS, costs_in
 from slimmer.runs.directory import Run
+from slimmer.tasks import Task
+from slimmer.tasks.fingerprint import fingerprint_of
 
 PIXELS = "pixels of 0..255 divided by 255, then (x - mean) / std per channel"
 FLOATS = "images as they are (floats), then (x - mean) / std per channel"
@@ -26,13 +28,13 @@ def provenance(
     variant: Variant,
     report: Mapping[str, Any],
     recipe: Recipe,
-    data: Data | None,
+    task: Task | None,
     inputs: Inputs,
 ) -> dict[str, str]:
     """A variant's metadata, as strings; files with equal metadata are equal.
 
-    `inputs` are the inputs of the network. With `data` the metadata also hold how images are
-    normalised and the names of the classes.
+    `inputs` are the inputs of the network. With a ready-made `task` the metadata also hold how
+    images are normalised and the names of the classes.
     """
     section, name = recipe.export, variant.network
     found = {
@@ -54,12 +56,14 @@ def provenance(
     found["image_size"] = ANY_SIZE if variant.shape.dynamic_size else _sizes(inputs)
     if variant.form.calibrated:
         found |= {"int8_images": str(section.int8_images), "seed": str(recipe.seed)}
-    if data is not None:
-        found |= _wanted(data)
+    if task is not None and task.data is None:
+        found["task"] = task.name
+    if task is not None:
+        found |= {} if task.data is None else _wanted(task.data)
         # The data matter to an int8 file, which is calibrated on them, and to a PyTorch program,
         # which is compared with them only when it has just been written.
         if variant.form.depends_on_data:
-            found["data_sha256"] = fingerprint(data)
+            found["data_sha256"] = fingerprint_of(task)
     return found
 
 

@@ -8,28 +8,26 @@ from typing import Any
 from torch import nn
 
 from slimmer.data import Data
-from slimmer.errors import DataError, ExportError, RecipeError
+from slimmer.errors import ExportError, RecipeError
 from slimmer.exporting.forms import Source
 from slimmer.exporting.onnx_file import bytes_of, remove, sums_of
 from slimmer.exporting.staged import put, staged
 from slimmer.exporting.variants import NETWORKS, Variant, variants
-from slimmer.models.checkpoint import read_metadata as read_notes
 from slimmer.pipeline.export_job import ExportJob, check_asked, program_for
 from slimmer.pipeline.export_listing import earlier, take_listed_places, tell_report, write_listing
 from slimmer.pipeline.export_metadata import provenance, weights_of
+from slimmer.pipeline.export_task import calibration_images, task_for_export
 from slimmer.pipeline.profiled_forms import said_by_profile
-from slimmer.pipeline.task_of_run import check_fit, load_data
+from slimmer.pipeline.task_of_run import code_of
 from slimmer.pipeline.verify_export import judge, measure
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
-from slimmer.pruning.slim_file import Identity, load_network
-from slimmer.recipe import Recipe, data_at, read_recipe
+from slimmer.pruning.slim_file import load_network
+from slimmer.recipe import data_at, read_recipe
 from slimmer.recipe.costs import costs_in
-from slimmer.recipe.data_section import DataSection
 from slimmer.runs.claim import claimed
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.runs.trust import check_code, is_gone, remember
-from slimmer.tasks import classification
 
 
 def export_run(
@@ -38,6 +36,7 @@ def export_run(
     *,
     model: nn.Module | None = None,
     data: Data | str | None = None,
+    task: Any = None,
     observe: Observe = lambda _: None,
     trust_code: bool = False,
 ) -> dict[str, Any]:
@@ -64,8 +63,10 @@ def export_run(
     recipe, report = read_recipe(run.recipe_file, chosen), run.read_report()
     if isinstance(data, str):
         remember(data)
-    elif data is None and not is_gone(recipe.data.path):  # missing data are reported, and not run
-        check_code(str(run.recipe_file), recipe.data.name, recipe.data.path, trusted=trust_code)
+    elif data is None and task is None:
+        # Missing data are reported, and not run.
+        code = [name for name in code_of(recipe) if not is_gone(name)]
+        check_code(str(run.recipe_file), *code, trusted=trust_code)
     for key in ("int8_images", "int8_drop"):
         if settings.get(key) is not None and not recipe.export.int8:
             unused = "applies to the int8 file, which is not requested"
@@ -76,9 +77,8 @@ def export_run(
     with claimed(run.path, "slimmer"):
         take_listed_places(run)
         known = earlier(run, report)
-        found_data = _data(run, recipe, data, observe)
-        task = None if found_data is None else classification(found_data)
-        job = ExportJob(run, recipe, report, task, networks, known)
+        own = task_for_export(run, recipe, data, task, networks, observe)
+        job = ExportJob(run, recipe, report, own, networks, known)
         check_asked(job)
         found = _export_all(job, observe)
         asked = [found["networks"][each.name] for each in variants(recipe.export)]
@@ -118,7 +118,7 @@ def _export(
     killed in between, the next export moves it.
     """
     path = job.run.path / variant.file
-    metadata = provenance(job.run, variant, job.report, job.recipe, job.data, job.inputs)
+    metadata = provenance(job.run, variant, job.report, job.recipe, job.task, job.inputs)
     current = _is_current(job, variant, path, metadata)
     if current and not variant.form.reopened:
         return dict(job.known[variant.name])
@@ -160,8 +160,7 @@ def _source(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[str,
         float32=job.run.path / Variant(variant.network, shape=variant.shape).file,
         program=partial(program_for, job, variant, path),
         section=job.recipe.export,
-        data=job.data,
-        seed=job.recipe.seed,
+        calibration=partial(calibration_images, job, variant),
         metadata=metadata,
     )
 
@@ -176,26 +175,3 @@ def _is_current(job: ExportJob, variant: Variant, path: Path, metadata: Mapping[
         return metadata.items() <= variant.form.read_metadata(path).items()
     except ExportError:
         return False
-
-
-def _data(run: Run, recipe: Recipe, given: Data | str | None, observe: Observe) -> Data | None:
-    """The run's data; None if it has none, or if they are missing, which a note then reports unless
-    they were `given`.
-    """
-    if given is None:
-        try:
-            return load_data(recipe.data)
-        except DataError as error:
-            right = "give the path where the data are now (slimmer export --data)"
-            text = f"no accuracy is measured: {error.where}: {error.found}; {right}"
-            observe({"event": "note", "text": text})
-            return None
-    if isinstance(given, str) and read_recipe(run.recipe_file).data == DataSection():
-        found = "the run was pruned without data, so the normalisation of its images is unknown"
-        right = "in Python, slimmer.export(RUN, data) takes slimmer.data.Data, which specify it"
-        raise RecipeError("--data", found, right)
-    data = load_data(recipe.data) if isinstance(given, str) else given
-    identity = Identity.from_metadata(read_notes(run.slim), str(run.slim))
-    if data is not None and identity.input_size:
-        check_fit(identity, classification(data))
-    return data

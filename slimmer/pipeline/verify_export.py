@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -17,10 +17,13 @@ from slimmer.exporting.torch_program import eval_copy, larger
 from slimmer.exporting.variants import Variant
 from slimmer.graph import example_inputs, is_image
 from slimmer.pipeline.export_job import ExportJob
+from slimmer.pipeline.file_metrics import change_of, file_metrics, test_images
 from slimmer.pruning.self_check import example
+from slimmer.tasks.classification import TOP1
 
 FEW = 4  # images of another size, and images per check of all values inside an fp16 file
 EVALUATION_BATCH = 100
+UNMEASURED: Final[dict[str, Any]] = {"accuracy": None, "metrics": {}, "run_on": None}
 
 
 def measure(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def _measure_calls(job: ExportJob, variant: Variant, path: Path) -> dict[str, An
         kind: asdict(hold_call(network, path, call, answer, tolerance=form.limit))
         for kind, call in calls.items()
     }
-    return {"parity": parity, "tolerance": form.tolerance, "accuracy": None, "run_on": None}
+    return {"parity": parity, "tolerance": form.tolerance, **UNMEASURED}
 
 
 def _measure_images(
@@ -58,19 +61,39 @@ def _measure_images(
         for some in images.values():
             form.check_inside(path, some.numpy(), batch or FEW)
     answer = of_images(form.open(path))
-    parity = {
-        kind: hold_against(network, path, some, answer, tolerance=form.limit, batch=batch)
-        for kind, some in images.items()
-    }
-    accuracy, run_on = None, None
-    if job.data is not None:
-        accuracy, run_on = _judge_images(job, variant, job.data, path, lambda x: answer(x)[0])
+    parity = {}
+    for kind, some in images.items():
+        parity[kind] = hold_against(
+            network,
+            path,
+            some,
+            answer,
+            tolerance=form.limit,
+            batch=batch,
+            classes=job.task is None or job.task.logits,
+        )
     return {
         "parity": {kind: asdict(each) for kind, each in parity.items()},
         "tolerance": form.tolerance,
-        "accuracy": accuracy,
-        "run_on": run_on,
+        **_measured_on_test(job, variant, path, answer),
     }
+
+
+def _measured_on_test(
+    job: ExportJob, variant: Variant, path: Path, answer: Callable[[Array], list[Array]]
+) -> dict[str, Any]:
+    """The main metric of a file under "accuracy" and all of them, with the number of test images
+    that it was run on.
+    """
+    task = job.task
+    if task is None or task.main is None:
+        return UNMEASURED
+    if task.data is not None and task.kinds == (TOP1,):
+        top1, run_on = _judge_images(job, variant, task.data, path, lambda x: answer(x)[0])
+        return {"accuracy": top1, "metrics": {TOP1.name: top1}, "run_on": run_on}
+    network = job.networks[variant.network]
+    found, run_on = file_metrics(task, network, answer, variant.shape.batch)
+    return {"accuracy": found[task.main.name], "metrics": found, "run_on": run_on}
 
 
 def _judge_images(
@@ -122,6 +145,8 @@ def _images(job: ExportJob, variant: Variant, size: tuple[int, ...]) -> dict[str
     if job.data is not None:
         drawn = torch.randperm(len(job.data.test), generator=generator)[:number].sort().values
         images["test"] = normalised(job.data.test.load(drawn), job.data.mean, job.data.std)
+    elif job.task is not None and job.task.test is not None:
+        images["test"] = torch.cat(list(test_images(job.task, number, size)))
     return images
 
 
@@ -136,19 +161,28 @@ def judge(
     recipe allows.
     """
     notes = variant.form.notes(path)
-    if not variant.form.calibrated or job.data is None:
+    if not variant.form.calibrated or job.task is None:
         return notes
+    how = f"calibrated on {_calibrated_on(job)} training images"
+    if job.task.main is None:
+        return [*notes, how]
     allowed = job.recipe.export.int8_drop
     before = done[Variant(variant.network, shape=variant.shape).name]["accuracy"]
-    lost = before - measured["accuracy"]
-    change = f"{-100 * lost:+.2f} points"
-    top1 = f"top-1 {measured['accuracy']:.2%} compared with {before:.2%} in fp32 ({change})"
-    if variant.network == "slim" and round(lost, 9) > allowed:
-        found = f"{top1}; at most {100 * allowed:.2f} points may be lost; the file is not kept"
+    change = change_of(job.task.main, before, measured["accuracy"])
+    if variant.network == "slim" and round(change.lost, 9) > allowed:
+        limit = f"{100 * allowed:.2f} points" if job.task.main.percent else f"{allowed:.2%}"
+        found = f"{change.text}; at most {limit} may be lost; the file is not kept"
         right = (
             "allow a larger loss (--int8-drop), calibrate on more images (--int8-images), "
             "or use fp32 or fp16"
         )
         raise ExportError(str(job.run.path / variant.file), found, right)
-    number = min(job.recipe.export.int8_images, len(job.data.train))
-    return [*notes, f"{top1}; calibrated on {number} training images"]
+    return [*notes, f"{change.text}; {how}"]
+
+
+def _calibrated_on(job: ExportJob) -> str:
+    """The number of training images that int8 was calibrated on."""
+    number = job.recipe.export.int8_images
+    if job.data is None:
+        return f"at most {number}"
+    return str(min(number, len(job.data.train)))
