@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slimmer.errors import SlimmerError
     from slimmer.pruning.plan import Plan
     from slimmer.recipe import Recipe
+    from slimmer.tasks import Task
 
 __all__ = [
     "Data",
@@ -27,6 +28,7 @@ __all__ = [
     "Recipe",
     "Result",
     "SlimmerError",
+    "Task",
     "attach",
     "compare",
     "export",
@@ -38,7 +40,13 @@ __all__ = [
     "report",
 ]
 
-_HOMES = {"Data": "data", "Plan": "pruning.plan", "Recipe": "recipe", "SlimmerError": "errors"}
+_HOMES = {
+    "Data": "data",
+    "Plan": "pruning.plan",
+    "Recipe": "recipe",
+    "SlimmerError": "errors",
+    "Task": "tasks",
+}
 
 
 def __getattr__(name: str) -> Any:

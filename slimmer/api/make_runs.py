@@ -1,16 +1,18 @@
 """The calls that make a run: prune and finish."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 from weakref import finalize
 
-from torch import nn
+from torch import Tensor, nn
 
 from slimmer.api.arguments import accepted, path_or_none, place_or_data, recipe_settings
+from slimmer.api.task_arguments import give_example, task_name, to_score
 from slimmer.data import Data
 from slimmer.errors import RunError
 from slimmer.models.accept_model import accept
@@ -42,28 +44,38 @@ class Result:
 @undisturbed()
 def prune(
     model: nn.Module | str | Path,
-    data: Data | str | Path | Sequence[Any] | None = None,
+    data: Data | str | Path | Sequence[Any] | Tensor | None = None,
     *,
     flops: float | str | None = None,
     params: float | str | None = None,
     budgets: Mapping[str, float | str] | None = None,
     out: str | Path | None = None,
     recipe: str | Path | None = None,
+    task: Any = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    batches: Iterable[Any] | None = None,
     observe: Observe | None = None,
     trust_code: bool = False,
     **settings: Any,
 ) -> Result:
-    """Prune a module or checkpoint to its budgets, and fine-tune it if there are data.
+    """Prune a module or checkpoint to its budgets, and fine-tune it if there are data or a task.
 
     Args:
         model: an `nn.Module`, which is not modified, or a weights file.
         data: a `Data`; a name or path, as for `slimmer prune --data`; or (train, test), each a pair
-            of images (N, C, H, W), uint8 or float, and int64 labels (N,).
+            of images (N, C, H, W), uint8 or float, and int64 labels (N,). Or `example_inputs` of
+            one call: a tensor, or with `batches` also a tuple of arguments or arguments by name.
         flops: maximum FLOPs (multiply-adds for one image) after pruning: 0.5, "50%" or "1.8G".
         params: maximum number of parameters after pruning.
         budgets: maximum of other costs after pruning, by the names of the costs.
         out: the run directory, new or empty. Without it, files are deleted with the result.
         recipe: a YAML recipe or the name of a built-in recipe; the other arguments override it.
+        task: a `slimmer.Task`, any object with its attributes, or the name of a task as for
+            `slimmer prune --task`.
+        loss: takes (outputs, batch) and returns a scalar, by which the channels are scored. Without
+            it they are scored by what they change in the outputs.
+        batches: training batches, if you train the slim network yourself: they score the channels
+            and recompute batch-norm statistics, and nothing is trained.
         observe: called with every event, a dictionary with its kind under "event".
         trust_code: run Python code that a file names, although you have not named it.
         settings: epochs, seed, device, arch, input_size, keep, only, trace, rewrite, round_to, and
@@ -89,14 +101,23 @@ def prune(
         given.append(("model.checkpoint", str(model)))
     else:
         own = accept(model)
+    if isinstance(task, str):
+        given.append(("task.name", task_name(task)))
+        task = None
+    if loss is not None or batches is not None:
+        given, task = to_score(data, loss, batches, task, given)
+        give_example(own, data)
+        data = None
+    elif isinstance(data, Tensor):
+        given, data = [*given, *give_example(own, data)], None
     made = place_or_data(data)
     if isinstance(made, str):
         given += data_at(made)
         made = None
     file = find_recipe(str(recipe), "recipe") if recipe is not None else None
-    return _pruned(
-        read_recipe(file, given), path_or_none(out), observe, own, made, trust_code=trust_code
-    )
+    start = partial(stages.start, data=made, task=task, trust_code=trust_code)
+    recipe_of = read_recipe(file, given)
+    return _pruned(recipe_of, path_or_none(out), observe, own, start, trust_code=trust_code)
 
 
 def _pruned(
@@ -104,21 +125,19 @@ def _pruned(
     out: Path | None,
     observe: Observe | None,
     own: nn.Module | None,
-    data: Data | None,
+    start: Callable[..., tuple[Run, dict[str, Any]]],
     *,
     trust_code: bool,
 ) -> Result:
     """The result of a new run; without `out`, of a run in a temporary folder."""
     scratch = Path(mkdtemp(prefix="slimmer-")) if out is None else None
     try:
-        run, report = stages.start(
+        run, report = start(
             recipe,
             out or Path(str(scratch), "run"),
             observe or (lambda _: None),
             model=duplicate(own) if own is not None else None,
-            data=data,
             latest=out is not None,
-            trust_code=trust_code,
         )
         slim = load_network(run.slim, own, trust_code=trust_code).cpu()
         plan = read_plan(run.plan)

@@ -104,8 +104,10 @@ def sized(task: Task, first: FirstBatches) -> Task:
     """The task with the inputs of one call: those of its first training batch, for one image,
     unless it has `example_inputs` of its own.
     """
-    if task.example_inputs is not None:
-        return task
+    own = task.example_inputs
+    if own is not None:
+        alone = isinstance(own, tuple) and len(own) == 1
+        return replace(task, example_inputs=own[0] if alone else own)
     given = guarded(f"{task.name}, inputs", lambda: task.inputs(first.train))
     if isinstance(given, tuple) and len(given) == 1:
         given = given[0]
