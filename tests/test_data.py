@@ -666,7 +666,14 @@ def test_a_file_or_function_that_is_not_there_is_said(tmp_path):
 
 
 def test_a_name_that_is_not_known_is_refused_with_the_nearest():
-    assert names() == ("digits", "cifar10", "cifar100", "folder")
+    assert names() == (
+        "digits",
+        "cifar10",
+        "cifar100",
+        "folder",
+        "webdataset",
+        "huggingface",
+    )
     with pytest.raises(
         DataError, match=r"(?s)'cifar' is not known.*did you mean 'cifar10'.*FILE\.py:FUNCTION"
     ):

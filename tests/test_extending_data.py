@@ -20,7 +20,7 @@ from slimmer.data import guess, load, names
 from slimmer.data.sources import SOURCES
 from slimmer.errors import DataError
 
-OWN = ("digits", "cifar10", "cifar100", "folder")
+OWN = ("digits", "cifar10", "cifar100", "folder", "webdataset", "huggingface")
 GROUP = "slimmer.data"
 ALONE = """
 import torch

@@ -9,7 +9,9 @@ from typing import Any
 from slimmer.data.cifar import CIFAR10, CIFAR100, is_cifar, load_cifar
 from slimmer.data.digits import digits
 from slimmer.data.folder import folder, is_folder
+from slimmer.data.hugging_face import hugging_face, is_hugging_face
 from slimmer.data.images import Wanted
+from slimmer.data.shards import is_webdataset, webdataset
 from slimmer.data.user_data import from_file, is_reference
 from slimmer.errors import DataError, first_line
 from slimmer.registry import Registry, hint
@@ -62,6 +64,18 @@ for _entry in (
         "a folder of images by class (train/<class>/ and test/<class>/, or <class>/)",
         folder,
         recognises=_is_image_folder,
+    ),
+    DataSource(
+        "webdataset",
+        "WebDataset shards (train-*.tar and test-*.tar or val-*.tar)",
+        webdataset,
+        recognises=is_webdataset,
+    ),
+    DataSource(
+        "huggingface",
+        "a DatasetDict that save_to_disk of the package datasets wrote",
+        hugging_face,
+        recognises=is_hugging_face,
     ),
 ):
     SOURCES.add(_entry.name, _entry)

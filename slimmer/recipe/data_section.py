@@ -12,8 +12,8 @@ class DataSection(Section):
 
     name: str | None = Field(
         None,
-        description="digits, cifar10, cifar100, folder, path/to/file.py:function, or the name of "
-        "a source that an installed package adds",
+        description="digits, cifar10, cifar100, folder, webdataset, huggingface, "
+        "path/to/file.py:function, or the name of a source that an installed package adds",
     )
     path: str | None = Field(
         None, description="path of the files; without `name`, their kind is detected"
