@@ -251,8 +251,24 @@ def stopping_at(step, told):
     return observe
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("stopped", [5, 17])  # of 23 steps; masks are removed after 12
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("method", "stopped"),  # of 23 steps; masks are removed after 12
+    [
+        slow("one-shot", 5),
+        ("one-shot", 17),
+        ("taylor", 5),
+        slow("taylor", 17),
+        slow("maskconvnet", 5),
+        ("maskconvnet", 17),
+        slow("network_slimming", 5),
+        slow("network_slimming", 17),
+        slow("bar", 5),
+        slow("bar", 17),
+    ],
+)
 def test_a_run_in_two_parts_is_a_run_in_one(tmp_path, method, stopped):
     recipe = make_recipe(recipe_of(tmp_path, METHODS[method], **FOUR), "here")
     whole, report = start(recipe, tmp_path / "whole")

@@ -85,6 +85,12 @@ running = options_under("Run")
     help="Set any key of the recipe, such as finetune.lr=0.01. Repeatable.",
 )
 @running(
+    "--log",
+    multiple=True,
+    metavar="NAME",
+    help="Log training to RUN/logs: tensorboard, csv or wandb. Repeatable.",
+)
+@running(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from slimmer.recipe import Recipe
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
+from slimmer.runs.logs import Logs
 from slimmer.training.devices import place_, synchronised_
 from slimmer.training.schedule import Training
 
@@ -50,6 +52,25 @@ def make_context(
     return Context(
         fabric, recipe, job, training_of(recipe, job), saved, _teller(run, claim, observe)
     )
+
+
+def with_logs(
+    held: ExitStack, run: Run, recipe: Recipe, job: PruningJob, observe: Observe
+) -> Observe:
+    """An observer that also sends events to the recipe's loggers, which are open until `held`
+    ends.
+    """
+    if not recipe.log:
+        return observe
+    main = None if job.task is None else job.task.main
+    logs = Logs(recipe.log, run.logs, run.path.name, main.name if main else "accuracy")
+    held.callback(logs.close, "failed")  # does nothing after the end of the run
+
+    def tell(event: dict[str, Any]) -> None:
+        observe(event)
+        logs(event)
+
+    return tell
 
 
 def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:

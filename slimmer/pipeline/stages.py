@@ -27,6 +27,7 @@ from slimmer.pipeline.run_context import (
     make_context,
     remaining,
     slim_network,
+    with_logs,
 )
 from slimmer.pipeline.saved_state import Stand, fitting
 from slimmer.pipeline.task_of_run import code_of
@@ -38,6 +39,7 @@ from slimmer.reports.page import write_page
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe, stage
+from slimmer.runs.loggers import check_loggers
 from slimmer.runs.new_run import all_or_nothing, new_run, old_run, write_beginning
 from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
@@ -74,6 +76,7 @@ def start(
     remember(recipe.model.arch, *code_of(recipe))
     tuned = recipe.finetune
     check_optimizer(tuned.optimizer, tuned.optimizer_options, momentum=tuned.momentum)
+    check_loggers(recipe.log)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     if tuned.compile:
         check_compiler(fabric)
@@ -84,6 +87,7 @@ def start(
         check_method(recipe, job)
         place = _claim(fabric, held, new_run(None, job.identity.arch)) if place is None else place
         run, claim = place
+        observe = with_logs(held, run, recipe, job, observe)
         context = make_context(fabric, run, claim, recipe, job, observe)
         measured = _measure_dense(context)
         if fabric.global_rank == 0:
@@ -132,19 +136,22 @@ def resume(
     run.check_dense()
     recipe = run.recipe()
     check_code(str(run.recipe_file), *code_of(recipe), trusted=trust_code)
+    check_loggers(recipe.log)
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     with ExitStack() as held:
         claim = held.enter_context(old_run(run)) if fabric.global_rank == 0 else None
         network, identity = load_identified(run.dense, trust_code=trust_code)
         tell = observe if fabric.global_rank == 0 else _silent
         job = prepare(recipe, network, identity=identity, observe=tell)
+        observe = with_logs(held, run, recipe, job, observe)
         context = make_context(fabric, run, claim, recipe, job, observe)
         measured = run.read_measured()
         if job.task is None and measured["accuracy_dense"] is not None:
             found = "its data or task were passed from Python and are not available here"
             raise RunError(str(run.path), found, "start the run again from Python")
         stand, plan = _standing(run, context, measured)
-        context.tell({"event": "resumed", "limits": {b.cost.name: b.ratio for b in job.budgets}})
+        limits = {budget.cost.name: budget.ratio for budget in job.budgets}
+        context.tell({"event": "resumed", "step": stand.step, "limits": limits})
         return _stages(run, context, measured, stand, plan)
 
 

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from slimmer.atomic_files import read_text
 from slimmer.errors import RecipeError, number
@@ -14,6 +21,7 @@ from slimmer.recipe.budget import OTHERS, BudgetSection
 from slimmer.recipe.criteria import Taylor
 from slimmer.recipe.data_section import DataSection
 from slimmer.recipe.finetune_section import FinetuneSection
+from slimmer.recipe.loggers import BUILT_IN, known_logger
 from slimmer.recipe.method_entries import all_entries, find_method, read_options
 from slimmer.recipe.method_options import MethodOptions
 from slimmer.recipe.sections import (
@@ -55,6 +63,11 @@ class Recipe(Section):
     seed: int = Field(0, ge=0, le=2**62, description="random seed")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="training device; auto is cuda if available, else cpu"
+    )
+    log: tuple[Annotated[str, AfterValidator(known_logger)], ...] = Field(
+        (),
+        description=f"loggers of training: {', '.join(BUILT_IN)}, or one that an installed package "
+        "adds; each writes to RUN/logs/NAME",
     )
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()

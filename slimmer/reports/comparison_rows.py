@@ -12,7 +12,7 @@ from slimmer.reports.run_latencies import latencies
 
 STAGES = ("dense", "removed", "slim")
 # These have columns of their own, or are equal in all runs of a comparison.
-NOT_SETTINGS = ("method.name", "finetune.epochs", "data.name", "data.path", "data.size")
+NOT_SETTINGS = ("method.name", "finetune.epochs", "data.name", "data.path", "data.size", "log")
 
 
 def make_row(group: Sequence[Entry], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Run:
         return self.path / "events.jsonl"
 
     @property
+    def logs(self) -> Path:
+        """The directory of the loggers, each with a directory of its own."""
+        return self.path / "logs"
+
+    @property
     def measured(self) -> Path:
         """What was measured on the dense network before training."""
         return self.path / "dense.json"

@@ -23,8 +23,9 @@ class Begun(Event):
 
 
 class Resumed(Event):
-    """A run was resumed; `limits` are its budgets as shares of dense."""
+    """A run was resumed after `step`; `limits` are its budgets as shares of dense."""
 
+    step: Count = 0
     limits: dict[str, Amount]
 
 
