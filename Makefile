@@ -3,6 +3,7 @@
 # make test-slow   the proofs that take minutes, before a release and when their subject changes
 # make check       everything: format, lint, types, import contracts, tests with their coverage
 # make check-fast  the same without the tests
+# make docs        the documentation as a site, in site/
 #
 # Each sets up .venv first; a second call finds it ready.
 # Other interpreter: make demo PYTHON=python3.12
@@ -16,10 +17,10 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check check-fast
+.PHONY: help install demo docs test test-slow check check-fast
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 5
+	@sed -n 's/^# //p' Makefile | head -n 6
 
 install: $(READY)
 
@@ -53,3 +54,8 @@ check-fast: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/stage_pages.py build/pages
+	$(BIN)/zensical build --strict --clean

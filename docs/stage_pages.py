@@ -1,0 +1,86 @@
+"""Stage the pages of the documentation's site: `python docs/stage_pages.py build/pages`.
+
+The site has the pages in docs/ at its root, and every file of the repository that a page links to,
+at its own path. Links are rewritten to the new places, formulas become MathML, which browsers show
+without a script.
+"""
+
+import re
+import shutil
+import sys
+from os.path import normpath, relpath
+from pathlib import Path
+
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
+DISPLAY = re.compile(r"^```math\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"\$([^$\n]+)\$")
+
+
+def stage(folder: Path) -> list[Path]:
+    """Write the site's pages and files into `folder`, which is emptied first; return their paths in
+    the repository.
+
+    Raises FileNotFoundError if a page links to a file that does not exist.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    waiting = [Path(name) for name in PROJECT]
+    for path in sorted(ROOT.glob("docs/**/*")):
+        if path.suffix in {".md", ".png", ".svg"}:
+            waiting.append(path.relative_to(ROOT))
+    done: list[Path] = []
+    while waiting:
+        path = waiting.pop()
+        if path in done:
+            continue
+        done.append(path)
+        target = folder / place(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix != ".md":
+            shutil.copy(ROOT / path, target)
+            continue
+        text, linked = rewritten((ROOT / path).read_text(encoding="utf-8"), path)
+        target.write_text(with_formulas(text), encoding="utf-8")
+        waiting += linked
+    return done
+
+
+def place(path: Path) -> Path:
+    """Where a file of the repository stands in the site."""
+    return path.relative_to("docs") if path.parts[0] == "docs" else path
+
+
+def rewritten(text: str, page: Path) -> tuple[str, list[Path]]:
+    """A page's text with links between places in the site, and the files that it links to."""
+    linked: list[Path] = []
+
+    def moved(match: re.Match[str]) -> str:
+        start, link, end = match.groups()
+        if "://" in link:
+            return match[0]
+        path = Path(normpath(page.parent / link))
+        if not (ROOT / path).is_file():
+            raise FileNotFoundError(f"{page} links to {link}, which is not a file")
+        linked.append(path)
+        return start + relpath(place(path), place(page).parent) + end
+
+    parts = CODE.split(text)
+    parts[::2] = [LINK.sub(moved, part) for part in parts[::2]]
+    return "".join(parts), linked
+
+
+def with_formulas(text: str) -> str:
+    """The text with its formulas in MathML."""
+    text = DISPLAY.sub(lambda match: convert(match[1].strip(), display="block") + "\n", text)
+    parts = CODE.split(text)
+    parts[::2] = [INLINE.sub(lambda match: convert(match[1]), part) for part in parts[::2]]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    staged = stage(Path(sys.argv[1]))
+    print(f"{len(staged)} pages and files in {sys.argv[1]}")

@@ -1,0 +1,232 @@
+"""What the documentation lists is what the code has: keys, commands, figures, files and links."""
+
+import json
+import os
+import re
+import statistics
+from pathlib import Path
+
+import click
+import pytest
+
+import slimmer
+from slimmer.cli import main
+from slimmer.cli.headings import OTHER
+from slimmer.recipe import Recipe
+from slimmer.recipe.method_entries import AUTO, built_in
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [*ROOT.glob("*.md"), ROOT / "tests" / "README.md", *ROOT.glob("docs/*.md")]
+
+
+def page(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def keys():
+    """The table of every key of a recipe, and one for each method."""
+    rows = ["| key | default | description |", "|---|---|---|"]
+    for name, field in Recipe.model_fields.items():
+        section = hasattr(field.annotation, "model_fields")
+        if name != "method":
+            fields = {"": field}
+            if section:
+                fields = {
+                    key: field.annotation.model_fields[key] for key in field.annotation.known_keys()
+                }
+            rows += _rows(fields, name + "." * section)
+    named = {}
+    for entry in built_in():
+        named.setdefault(entry.options, [AUTO] if entry.name == "taylor" else []).append(entry.name)
+    for method, names in named.items():
+        rows += [
+            "",
+            f"### `method.name`: {', '.join(f'`{name}`' for name in names)}",
+            "",
+            " ".join(method.__doc__.split()),
+            "",
+        ]
+        options = {key: field for key, field in method.model_fields.items() if key != "name"}
+        rows += ["| key | default | description |", "|---|---|---|", *_rows(options, "method.")]
+    return "\n".join(rows) + "\n"
+
+
+def _rows(fields, prefix):
+    rows = []
+    for key, entry in fields.items():
+        assert entry.description, f"{prefix}{key} has no description"
+        shown = "" if entry.default in (None, ()) else f"`{_shown(entry.default)}`"
+        rows.append(f"| `{prefix}{key}` | {shown} | {entry.description} |")
+    return rows
+
+
+def _shown(default):
+    if isinstance(default, tuple):
+        return f"[{', '.join(map(_shown, default))}]"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def test_the_page_on_recipes_lists_every_key():
+    """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
+    page = ROOT / "docs" / "recipes.md"
+    head, mark, _ = page.read_text(encoding="utf-8").partition("## Every key\n\n")
+    if os.environ.get("SLIMMER_GOLDEN") == "write":
+        page.write_text(head + mark + keys(), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == head + mark + keys()
+
+
+def test_the_page_on_recipes_names_every_recipe():
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert all(f"| `{file.stem}` |" in text for file in ROOT.glob("recipes/*.yaml"))
+
+
+def test_the_page_on_tests_names_every_file_of_tests():
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    assert [
+        file.name for file in (ROOT / "tests").glob("test_*.py") if f"`{file.name}`" not in text
+    ] == []
+
+
+def commands():
+    """The page on the command line: every command with its options, by their headings."""
+    parts = ["# Command line", "", *_paragraphs(main.help)]
+    for name, command in main.commands.items():
+        parent = click.Context(main, **main.context_settings)
+        context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+        usage = " ".join(command.collect_usage_pieces(context))
+        parts += [f"## slimmer {name}", "", f"`slimmer {name} {usage}`", ""]
+        parts += _paragraphs(command.help)
+        for heading, rows in _options(command, context).items():
+            parts += [f"**{heading}**", "", "| option | description |", "|---|---|", *rows, ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _paragraphs(text):
+    return [" ".join(part.split()) + "\n" for part in text.split("\n\n")]
+
+
+def _options(command, context):
+    rows = {OTHER: []}
+    for param in command.get_params(context):
+        record = param.get_help_record(context)
+        if record is None or not isinstance(param, click.Option):
+            continue
+        name, text = (part.replace("|", "\\|") for part in record)
+        rows.setdefault(getattr(param, "heading", OTHER), []).append(f"| `{name}` | {text} |")
+    return rows | {OTHER: rows.pop(OTHER)}
+
+
+def test_the_page_on_the_command_line_lists_every_option():
+    """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
+    path = ROOT / "docs" / "command-line.md"
+    if os.environ.get("SLIMMER_GOLDEN") == "write":
+        path.write_text(commands(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == commands()
+
+
+def test_the_page_on_the_api_lists_every_public_name():
+    listed = re.findall(r"^ +- (\w+)$", page("docs/api.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(slimmer.__all__)
+
+
+def accuracies(name):
+    """Top-1 in percent of every seed, and one row: half the FLOPs of ResNet-20, three epochs."""
+    paths = RESULTS.glob(f"finals/cifar_resnet20-{name}-flops50-seed?.json")
+    rows = [json.loads(path.read_text()) for path in paths]
+    assert {row["epochs"] for row in rows} == {3.0}
+    return [100 * row["accuracy_onnxruntime"] for row in rows], rows[0]
+
+
+def speedup(net, share, name):
+    """Over the dense network: one thread, batch 32."""
+    path = RESULTS / "latency" / f"{net}-{share}.json"
+    (found,) = [
+        each["speedup"]
+        for each in json.loads(path.read_text())["profile"]["comparisons"]
+        if (each["model"], each["against"]) == (name, "dense")
+        and (each["batch"], each["threads"]) == (32, 1)
+    ]
+    return f"{found:.2f}"
+
+
+def cells(text, first):
+    """The cells of the table's row that begins with `first`."""
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in row.strip("|").split("|")][1:]
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "networks"),
+    [
+        ("**slimmer**", "slimmer", ("slimmer, multiples of 1", "slimmer")),
+        ("Torch-Pruning 1.6.1, group magnitude", "tp-magnitude", ("torch-pruning",) * 2),
+        ("the same with slimmer's distillation", "tp-magnitude-distill", ("torch-pruning",) * 2),
+    ],
+)
+def test_the_readmes_table_is_that_of_the_results(row, name, networks):
+    found, example = accuracies(name)
+    assert len(found) == 3
+    assert example["recipe"]["finetune"]["distill"] == (0.0 if name == "tp-magnitude" else 0.9)
+    shares = [f"{100 * example['flops_ratio']:.1f} %"]
+    accuracy = f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f} %"
+    speeds = [speedup("cifar_resnet20", 50, networks[0]), speedup("resnet34", 50, networks[1])]
+    assert cells(page("README.md"), row) == [accuracy, *shares, *speeds]
+    assert cells(page("README.md"), "dense")[0] == f"{100 * example['accuracy_dense']:.2f} %"
+
+
+def test_the_readmes_rounded_networks_are_those_of_the_results():
+    rounded = [
+        speedup("cifar_resnet20", 50, "slimmer, multiples of 8"),
+        speedup("resnet34", 50, "slimmer, multiples of 16"),
+    ]
+    assert cells(page("README.md"), "slimmer, `--round-to 8` (ResNet-34: 16)")[2:] == rounded
+
+
+def test_speedups_in_the_page_on_budgets_are_those_of_the_results():
+    nets = {
+        "ResNet-34": "resnet34",
+        "ResNet-50": "resnet50",
+        "VGG-16": "torchvision_vgg16_bn",
+        "CIFAR ResNet-20": "cifar_resnet20",
+    }
+    names = ("slimmer, multiples of 1", "slimmer", "slimmer, multiples of 16")
+    rows = re.findall(
+        r"^\| ([\w -]+) \| (\d+) % \|([^|]*)\|([^|]*)\|([^|]*)\| ([\d.]+) \|$",
+        page("docs/budgets.md"),
+        re.MULTILINE,
+    )
+    assert len(rows) == 8
+    for label, share, *told, ideal in rows:
+        assert ideal == f"{100 / int(share):.2f}"
+        for name, figure in zip(names, told, strict=True):
+            if re.fullmatch(r"[\d.]+", figure.strip()):
+                assert figure.strip() == speedup(nets[label], share, name)
+
+
+def test_accuracies_in_the_page_on_budgets_are_those_of_the_results():
+    files = {
+        "`--flops 0.7`": "flops70",
+        "`--params 0.6`": "params60",
+        "`--flops 0.5 --params 0.6`": "flops50-params60",
+        "`--params 0.35`": "params35",
+        "`--flops 0.7 --params 0.35`": "flops70-params35",
+    }
+    for label, name in files.items():
+        path = RESULTS / "both_budgets" / f"cifar_resnet20-slimmer-{name}-seed0.json"
+        found = json.loads(path.read_text())
+        keys = ("flops_ratio", "params_ratio", "accuracy_onnxruntime")
+        assert cells(page("docs/budgets.md"), label) == [
+            f"{100 * found[key]:.1f} %" for key in keys
+        ]
+
+
+def test_links_between_pages_lead_somewhere():
+    missing, found = [], 0
+    for path in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+            found += 1
+            if "://" not in link and not (path.parent / link).exists():
+                missing.append((path.name, link))
+    assert found > 50
+    assert missing == []
