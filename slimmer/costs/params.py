@@ -21,7 +21,9 @@ def params_cost(model: nn.Module, graph: ChannelGraph) -> ClosedForm:
     """The number of elements of all parameters (without buffers, shared ones counted once), as a
     function of the widths of the groups.
     """
-    known = {part.axis for group in graph.groups for part in group.slices}
+    known: set[Axis] = set()
+    for group in graph.groups:
+        known.update(group.axes)
     terms, constant = [], 0
     for name, parameter in model.named_parameters():
         axes = tuple(Axis(name, dim) for dim in range(parameter.dim()) if Axis(name, dim) in known)

@@ -26,10 +26,9 @@ def letters_of(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
         if "..." in term:
             longest = max(longest, hidden[-1])
     extra = "".join(free[:longest])
-    terms = [
-        term.replace("...", extra[longest - count :])
-        for term, count in zip(written, hidden, strict=True)
-    ]
+    terms = []
+    for term, count in zip(written, hidden, strict=True):
+        terms.append(term.replace("...", extra[longest - count :]))
     if arrow:
         return terms, right.replace("...", extra)
     times = Counter(re.sub(r"[,.]", "", left))

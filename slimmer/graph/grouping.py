@@ -60,7 +60,7 @@ def _splits(
     for module, operation, parts in walk.splits:
         ways = tuple(_way(component[part.numpy()], group_of) for part in parts)
         found[Split(module, operation, tuple(map(len, parts)), ways)] = None
-    return tuple(split for split in found if any(way != () for way in split.parts))
+    return tuple(split for split in found if set(split.parts) - {()})
 
 
 def _way(units: np.ndarray, group_of: dict[int, ChannelGroup]) -> Width | None:

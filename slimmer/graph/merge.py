@@ -98,7 +98,9 @@ class _Merge(Comparison):
         same = len(ours) == len(theirs) and spec == trained.call_spec.out_spec
         if not same or [*map(self.key, ours)] != [*map(self.stand, theirs)]:
             raise self.refuse("returns different outputs in training and in eval mode")
-        values = [self.made[t] if isinstance(t, Node) else t for t in theirs]
+        values = []
+        for t in theirs:
+            values.append(self.made[t] if isinstance(t, Node) else t)
         self.graph.output(self.written(tree_unflatten(values, spec)))
 
     def written(self, answer: Any) -> Any:
@@ -201,8 +203,10 @@ class _Merge(Comparison):
 
     def _lost(self, following: Sequence[Node], still: set[str]) -> str:
         """The modules that only training runs, four at most, by name."""
-        paths = dict.fromkeys(map(self.path, following))
-        lost = [path for path in paths if path and path not in still]
+        lost = []
+        for path in dict.fromkeys(map(self.path, following)):
+            if path and path not in still:
+                lost.append(path)
         inside = tuple(f"{name}." for name in lost)
         outermost = [name for name in lost if not name.startswith(inside)]
         return ", ".join(outermost[:4])

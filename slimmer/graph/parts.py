@@ -169,8 +169,10 @@ def is_inside_any(path: str, names: Iterable[str]) -> bool:
 def _check_name(model: nn.Module, name: str) -> None:
     known = dict(model.named_modules())
     if not name or name not in known:
-        deepest = 1 if "." in name else 0
-        similar = [path for path in known if path and path.count(".") <= deepest]
+        similar, deepest = [], 1 if "." in name else 0
+        for path in known:
+            if path and path.count(".") <= deepest:
+                similar.append(path)
         right = hint(name, similar)
         raise ModelError(f"{SETTING} {name!r}", "the network has no module of that name", right)
 

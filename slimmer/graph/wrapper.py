@@ -16,7 +16,10 @@ def check_is_network(model: nn.Module) -> None:
     """
     if _has_forward(model):
         return
-    inside = [name for name, module in model.named_modules() if name and _has_forward(module)]
+    inside = []
+    for name, module in model.named_modules():
+        if name and _has_forward(module):
+            inside.append(name)
     below = tuple(f"{name}." for name in inside)
     first = [name for name in inside if not name.startswith(below)]
     right = "give the module whose forward returns the outputs"

@@ -154,18 +154,12 @@ def build(setup: MethodSetup[options.MaskConvNet]) -> MaskConvNet:
             found,
             "shorten the warm-up, or raise finetune.epochs or method.sparsify",
         )
-    targets = [
-        Target(
-            1 - budget.ratio,
-            metric.sparsity,
-            m,
-            v,
-            metric.price if section.pull == "cost" else None,
-        )
-        for budget, metric, m, v in zip(
-            setup.budgets, setup.metrics(), lambdas_m, lambdas_v, strict=True
-        )
-    ]
+    targets = []
+    for budget, metric, m, v in zip(
+        setup.budgets, setup.metrics(), lambdas_m, lambdas_v, strict=True
+    ):
+        price = metric.price if section.pull == "cost" else None
+        targets.append(Target(1 - budget.ratio, metric.sparsity, m, v, price))
     return MaskConvNet(
         setup.graph.units,
         targets,

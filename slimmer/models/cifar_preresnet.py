@@ -77,12 +77,10 @@ def _stage(entering: int, width: int, blocks: int, *, stride: int) -> nn.Sequent
     return stage
 
 
-ARCHITECTURES = tuple(
-    Architecture(
-        f"cifar_preresnet{depth}",
-        partial(CifarPreResNet, (depth - 2) // 9),
-        input_size=(3, 32, 32),
-        num_classes=10,
-    )
-    for depth in DEPTHS
-)
+def _architecture(depth: int) -> Architecture:
+    make = partial(CifarPreResNet, (depth - 2) // 9)
+    name = f"cifar_preresnet{depth}"
+    return Architecture(name, make, input_size=(3, 32, 32), num_classes=10)
+
+
+ARCHITECTURES = tuple(map(_architecture, DEPTHS))

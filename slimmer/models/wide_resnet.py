@@ -1,6 +1,7 @@
 """Wide ResNets of depth 6n+4 for 32x32 images, in the layout of xternalz's checkpoints."""
 
 from functools import partial
+from itertools import starmap
 
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
@@ -76,12 +77,10 @@ class WideResNet(nn.Module):
         return scores
 
 
-ARCHITECTURES = tuple(
-    Architecture(
-        f"cifar_wrn{depth}_{factor}",
-        partial(WideResNet, (depth - 4) // 6, factor),
-        input_size=(3, 32, 32),
-        num_classes=10,
-    )
-    for depth, factor in SIZES
-)
+def _architecture(depth: int, factor: int) -> Architecture:
+    make = partial(WideResNet, (depth - 4) // 6, factor)
+    name = f"cifar_wrn{depth}_{factor}"
+    return Architecture(name, make, input_size=(3, 32, 32), num_classes=10)
+
+
+ARCHITECTURES = tuple(starmap(_architecture, SIZES))

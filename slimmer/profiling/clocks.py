@@ -51,6 +51,8 @@ def waited_for_a_core() -> int | None:
     """How many nanoseconds this process's threads were ready to run but had no core; None except
     on Linux.
 
+    Read from /proc, because neither the standard library nor psutil has this time.
+
     Source: https://docs.kernel.org/scheduler/sched-stats.html (/proc/<pid>/schedstat)
     """
     total = 0

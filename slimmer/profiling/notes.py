@@ -94,10 +94,10 @@ def disturbed_notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
     quoted = [one for one in comparisons if one.undisturbed is not False]
     apart = [one for one in quoted if abs(one.of_medians / one.speedup - 1) > APART]
     if apart:
-        cases = [
-            f"{_pair(one)} {one.of_medians:.2f} by medians, {one.speedup:.2f} quoted"
-            for one in apart
-        ]
+        cases = []
+        for one in apart:
+            speedups = f"{one.of_medians:.2f} by medians, {one.speedup:.2f} quoted"
+            cases.append(f"{_pair(one)} {speedups}")
         yield (
             "Something disturbed the runs, and did not affect all networks equally. Quoted "
             "speedups use the quickest runs in the quietest blocks; medians over all runs differ: "

@@ -159,4 +159,5 @@ def costs_in(*found: Mapping[str, Any]) -> list[CostKind]:
     >>> [kind.label for kind in costs_in({"params": 3, "epoch": 1})]
     ['parameters']
     """
-    return [kind for kind in cost_kinds() if any(kind.name in each for each in found)]
+    names = set().union(*found)
+    return [kind for kind in cost_kinds() if kind.name in names]

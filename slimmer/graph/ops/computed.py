@@ -66,13 +66,17 @@ def computed(
         return Computed(first.name, rows, columns)
     if isinstance(first, Computed) and name in SCALES and not isinstance(args[1], Computed):
         return _scaled(walk, node, first, args[1])
-    parts = [value for value in args if isinstance(value, Computed)]
-    for part in parts:
-        if part.columns is not None:
-            walk.book.fix(part.columns, walk.reason(node, TOGETHER))
-    of_rows = [value.rows if isinstance(value, Computed) else value for value in args]
+    names, of_rows = [], []
+    for value in args:
+        if not isinstance(value, Computed):
+            of_rows.append(value)
+            continue
+        names.append(value.name)
+        of_rows.append(value.rows)
+        if value.columns is not None:
+            walk.book.fix(value.columns, walk.reason(node, TOGETHER))
     rows = handler(walk, node, of_rows, kwargs)
-    return Computed(parts[0].name, rows, None) if isinstance(rows, Tensor) else rows
+    return Computed(names[0], rows, None) if isinstance(rows, Tensor) else rows
 
 
 def _scaled(walk: Walk, node: Node, weight: Computed, scale: Any) -> Any:

@@ -169,7 +169,8 @@ def roll(walk: Walk, node: Node, args: Sequence[Any], _kwargs: dict[str, Any]) -
     In a rewritten program the shift is corrected to the number of shifted channels that are left.
     """
     labels: Tensor = args[0]
-    dims = {dim % labels.dim() for dim in (args[2] if len(args) > 2 else ())}
+    shifted = args[2] if len(args) > 2 else ()
+    dims = {dim % labels.dim() for dim in shifted}
     if walk.rewrite and len(dims) == 1 and varying_dims(labels) == list(dims):
         (dim,), (shift,) = dims, args[1]
         read = walk.read(labels, dim, node).roll(shift)

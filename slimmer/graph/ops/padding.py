@@ -58,5 +58,11 @@ def _stretch(labels: Tensor, shape: tuple[int, ...]) -> Tensor:
     return compact(labels.expand(shape))
 
 
-PADS = [f"{mode}_pad{rank}d" for mode in ("reflection", "replication") for rank in (1, 2, 3)]
-HANDLERS: dict[str, Handler] = dict.fromkeys(["pad", "constant_pad_nd", *PADS], pad)
+RANKS = (1, 2, 3)
+PADS = [
+    "pad",
+    "constant_pad_nd",
+    *(f"reflection_pad{rank}d" for rank in RANKS),
+    *(f"replication_pad{rank}d" for rank in RANKS),
+]
+HANDLERS: dict[str, Handler] = dict.fromkeys(PADS, pad)

@@ -15,9 +15,13 @@ from slimmer.graph.nodes import argument, shape_of
 from slimmer.graph.ops.elementwise import several
 from slimmer.graph.walk import VARYING, Computed, Handler, Stored, Walk
 
+RANKS = (1, 2, 3)
 POOLS = [
-    *(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp", "adaptive_max") for rank in (1, 2, 3)),
-    *(f"max_pool{rank}d_with_indices" for rank in (1, 2, 3)),
+    *(f"max_pool{rank}d" for rank in RANKS),
+    *(f"avg_pool{rank}d" for rank in RANKS),
+    *(f"lp_pool{rank}d" for rank in RANKS),
+    *(f"adaptive_max_pool{rank}d" for rank in RANKS),
+    *(f"max_pool{rank}d_with_indices" for rank in RANKS),
     "adaptive_avg_pool1d",
     "adaptive_avg_pool3d",
     "fractional_max_pool2d",
