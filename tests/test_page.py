@@ -6,14 +6,19 @@ import json
 import random
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from run_samples import comparison, profile, report, timing
 
 from slimmer.cli import main
 from slimmer.recipe import read_recipe
 from slimmer.reports.page import write_page
+from slimmer.reports.page.charts.scatter import pareto
+from slimmer.reports.page.compare_page import compare_page
 from slimmer.reports.page.contents import SECTIONS
 from slimmer.reports.page.render import page
 from slimmer.reports.page.run_files import RunFiles, read_files
@@ -41,7 +46,7 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append((tag, found))
         if tag == "section":
-            self.section = found["id"]
+            self.section = found.get("id", "")
 
     def handle_endtag(self, tag):
         if tag in VOID:
@@ -258,6 +263,87 @@ def test_export_and_profile_write_the_page_again(main_job):
     assert found.said("exported")
     assert found.said("latency")
     assert found.data["profile"] is not None
+
+
+def test_a_comparison_links_to_the_pages_of_its_runs(main_job, tmp_path):
+    write_page(main_job.run)
+    file = tmp_path / "pages" / "all.html"
+    result = CliRunner().invoke(main, ["compare", str(main_job.run.path), "--html", str(file)])
+    assert result.exit_code == 0, result.output
+    assert str(file) in result.stderr
+    found = Page(file.read_text(encoding="utf-8"))
+    (link,) = {
+        value
+        for tag, name, value in found.attributes
+        if (tag, name) == ("a", "href") and value != "#content"
+    }
+    assert (file.parent / unquote(link)).resolve() == main_job.run.page.resolve()
+    assert [row["runs"] for row in found.data["rows"]] == [[str(main_job.run.path)]]
+    assert "1 row, 1 on a Pareto front" in found.said("")
+
+
+def test_a_comparison_shows_markup_in_names_as_text(tmp_path):
+    folder = tmp_path / "<b>&'\""
+    folder.mkdir()
+    folder.joinpath("report.json").write_text(json.dumps(report()))
+    stat = {"mean": 0.5, "std": None, "n": 1}
+    cost = {"budget": MARKUP, "limit_ratio": 0.5, "ratio": stat, "sparsity": stat, "miss": stat}
+    row = {
+        "method": MARKUP,
+        "settings": {MARKUP: MARKUP},
+        "runs": [str(folder)],
+        "seeds": [0],
+        "flops": cost,
+        "params": cost,
+    }
+    row |= {
+        "masks_left": None,
+        "accuracy": {"dense": stat, "removed": stat, "slim": stat},
+        "epochs": 1.0,
+    }
+    row |= {
+        "seconds": stat,
+        "latency": {MARKUP: {"dense_ms": stat, "slim_ms": stat, "speedup": stat}},
+    }
+    compared = {
+        "slimmer": "0.1.0",
+        "arch": MARKUP,
+        "data": MARKUP,
+        "dense": {"flops": 1, "params": 1},
+    }
+    compared |= {"conventions": {"flops": MARKUP, "params": ""}, "rows": [row], "notes": [MARKUP]}
+    found = Page(compare_page(compared, tmp_path))
+    assert not {"img", "b'"} & set(found.tags)
+    assert found.said("").count(MARKUP) >= 4
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"), [("mine", "is not a page that slimmer wrote"), (None, "is not a file")]
+)
+def test_a_comparison_replaces_only_pages_of_slimmer(main_job, tmp_path, content, fault):
+    file = tmp_path / "mine.html"
+    file.mkdir() if content is None else file.write_text(content)
+    result = CliRunner().invoke(main, ["compare", str(main_job.run.path), "--html", str(file)])
+    assert result.exit_code == 2
+    assert fault in result.stderr
+    assert file.is_dir() or file.read_text() == content
+
+
+points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1)
+
+
+@given(points, st.booleans())
+def test_the_front_holds_exactly_the_points_that_no_other_beats(found, up):
+    sign = 1 if up else -1
+
+    def beats(other, one):
+        better_or_equal = other[0] <= one[0] and sign * other[1] >= sign * one[1]
+        return better_or_equal and other != one
+
+    expected = {
+        place for place, one in enumerate(found) if not any(beats(each, one) for each in found)
+    }
+    assert set(pareto(found, up=up)) == expected
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.slim_file import load_network
 from slimmer.reports.compare_runs import compare_runs
 from slimmer.reports.comparison_table import write_comparison
-from slimmer.reports.page import write_pages
+from slimmer.reports.page import write_compare_page, write_pages
 from slimmer.runs.events import Observe
 from slimmer.runs.open_run import open_run
 
@@ -124,15 +124,20 @@ def report(*runs: str | Path) -> list[Path]:
     return write_pages([Path(run) for run in runs])
 
 
-def compare(*runs: str | Path, out: str | Path | None = None) -> dict[str, Any]:
+def compare(
+    *runs: str | Path, out: str | Path | None = None, html: str | Path | None = None
+) -> dict[str, Any]:
     """Compare finished runs of one network and data set; returns one entry per row under "rows".
 
     A directory stands for all finished runs in it. Runs that differ only in their seed share a row,
-    with mean, std and n. With `out`, writes compare.md, .csv, .json and .png there.
+    with mean, std and n. With `out`, writes compare.md, .csv, .json and .png there; with `html`, an
+    HTML page to that file.
 
     Raises RunError if a run is not finished, or if the runs have several networks or data sets.
     """
     found = compare_runs([Path(run) for run in runs])
     if out is not None:
         write_comparison(Path(out), [found])
+    if html is not None:
+        write_compare_page(Path(html), found)
     return found

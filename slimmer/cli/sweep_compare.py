@@ -72,8 +72,14 @@ def sweep(file: str, out: Path | None, jobs: int, as_json: bool, **options: Any)
     metavar="DIR",
     help="Also write the table as Markdown, CSV and JSON, and a figure.",
 )
+@output(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the comparison as an HTML page, with links to the reports of the runs.",
+)
 @as_json
-def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+def compare(runs: tuple[Path, ...], out: Path | None, html: Path | None, as_json: bool) -> None:
     """Compare finished runs in one table.
 
     RUN is a run directory of `slimmer prune`, or a directory of runs, such as that of a sweep. Runs
@@ -87,4 +93,8 @@ def compare(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
         for path in write_comparison(out, [found]):
             click.echo(path, err=True)
+    if html is not None:
+        from slimmer.reports.page import write_compare_page
+
+        click.echo(write_compare_page(html, found), err=True)
     show_result(found, "show_comparison", as_json=as_json)

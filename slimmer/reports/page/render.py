@@ -1,6 +1,6 @@
 """The page of a run, rendered from templates that escape every value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -60,9 +60,15 @@ def page(files: RunFiles) -> str:
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """A template with these values, in a page with styles and scripts."""
-    return _environment().get_template(template).render({**_static(), **values})
+def render(template: str, *, more_script: str | None = None, **values: Any) -> str:
+    """A template with these values, in a page with styles and scripts; `more_script` is the name of
+    a second script.
+    """
+    static = {
+        "styles": _static("page.css"),
+        "scripts": [_static(name) for name in ("page.js", more_script) if name],
+    }
+    return _environment().get_template(template).render({**static, **values})
 
 
 def _prose(text: str) -> Markup:
@@ -93,9 +99,6 @@ def _environment() -> jinja2.Environment:
 
 
 @cache
-def _static() -> Mapping[str, str]:
-    """The styles and scripts of every page; they are slimmer's own and are not escaped."""
-    return {
-        "styles": (STATIC / "page.css").read_text(encoding="utf-8"),
-        "script": (STATIC / "page.js").read_text(encoding="utf-8"),
-    }
+def _static(name: str) -> str:
+    """The styles or a script of pages; they are slimmer's own and are not escaped."""
+    return (STATIC / name).read_text(encoding="utf-8")
