@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from test_data import CIFAR_NAMES, write_cifar
+from torchvision_ops import detection
 
 from slimmer.data import guess, load
 from slimmer.errors import DataError
@@ -211,3 +212,24 @@ def test_a_file_that_is_missing_or_has_too_few_names_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no data_batch_1\.bin"):
         load("cifar10", path=tmp_path / "empty")
+
+
+def test_torchvision_reads_the_same_images_from_the_same_files(tmp_path, monkeypatch):
+    detection()  # makes torchvision importable, or skips
+    from torchvision.datasets import CIFAR10, CIFAR100, cifar
+
+    monkeypatch.setattr(
+        cifar, "check_integrity", lambda *_: True
+    )  # the files are not the real ones
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda _: True)
+    write_python(tmp_path / "cifar-10-batches-py")
+    write_python(tmp_path / "hundred" / "cifar-100-python", "cifar100")
+    for name, theirs, root in (
+        ("cifar10", CIFAR10, tmp_path),
+        ("cifar100", CIFAR100, tmp_path / "hundred"),
+    ):
+        data = load(name, path=root)
+        for split, part in ((data.train, theirs(root)), (data.test, theirs(root, train=False))):
+            assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), part.data)
+            assert split.labels.tolist() == part.targets
+        assert data.classes == tuple(theirs(root).classes)

@@ -2,12 +2,14 @@
 
 import os
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_data import write_folder
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -16,6 +18,7 @@ from torch.utils.data import (
     Subset,
     TensorDataset,
 )
+from torchvision_ops import detection
 
 import slimmer
 from slimmer.data import batches, check, evaluation_batches, load
@@ -268,8 +271,8 @@ def test_a_file_may_return_datasets_and_the_recipe_decides_their_size(tmp_path):
         load(f"{file}:made")
 
 
-def test_a_network_is_pruned_on_datasets_given_in_python(tmp_path):
-    model = torch.nn.Sequential(
+def network():
+    return torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3),
         torch.nn.ReLU(),
         torch.nn.Conv2d(8, 8, 3),
@@ -278,8 +281,11 @@ def test_a_network_is_pruned_on_datasets_given_in_python(tmp_path):
         torch.nn.Flatten(),
         torch.nn.Linear(8, 3),
     )
+
+
+def test_a_network_is_pruned_on_datasets_given_in_python(tmp_path):
     done = slimmer.prune(
-        model,
+        network(),
         (Pictures(24), Pictures(9)),
         flops=0.6,
         epochs=1,
@@ -287,3 +293,37 @@ def test_a_network_is_pruned_on_datasets_given_in_python(tmp_path):
         **{"data.trust": True, "finetune.batch_size": 8, "finetune.recalibrate": 1},
     )
     assert done.report["flops"]["ratio"] <= 0.6
+
+
+# torchvision's own.
+
+
+@pytest.fixture
+def folders(tmp_path):
+    write_folder(tmp_path / "images", parts=("train", "val"), size=(20, 30))
+    return tmp_path
+
+
+def test_torchvisions_image_folder_is_read_like_the_folder_itself(folders):
+    detection()  # makes torchvision importable, or skips
+    from torchvision.datasets import ImageFolder
+
+    parts = [ImageFolder(folders / "images" / part) for part in ("train", "val")]
+    data = made(*parts, size=16, augment="crop_flip")
+    folder = load("folder", path=folders / "images", size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
+    assert data.classes == folder.classes
+    assert same(epoch(data), epoch(folder))
+    pairs = evaluation_batches(data.test, data, 7), evaluation_batches(folder.test, folder, 7)
+    assert same(list(pairs[0]), list(pairs[1]))
+
+
+def test_the_pages_example_prunes_on_image_folders(folders, monkeypatch):
+    detection()
+    page = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    settings = {"data.trust": True, "finetune.batch_size": 8, "finetune.recalibrate": 1}
+    monkeypatch.setattr(slimmer, "prune", partial(slimmer.prune, out=folders / "run", **settings))
+    monkeypatch.chdir(folders)
+    names = {"model": network()}
+    exec(code, names)
+    assert names["pruned"].report["flops"]["ratio"] <= 0.5
