@@ -12,8 +12,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from slimmer.graph import tensors_in
 from slimmer.models.checkpoint import read_weights, save_weights
+from slimmer.pipeline.export_run import export_run
 from slimmer.pipeline.stages import resume, start
 from slimmer.recipe import read_recipe
+from slimmer.reports.compare_runs import compare_runs
+from slimmer.reports.comparison_columns import columns
+from slimmer.reports.comparison_table import legend, write_comparison
 from slimmer.runs.directory import Run
 from slimmer.tasks import Epoch, Task
 from slimmer.tasks.fit_task import first_batches, fit_task
@@ -233,3 +237,57 @@ def test_a_test_loader_that_shuffles_is_said():
     loaders = {"train": DataLoader(data, 4), "test": DataLoader(data, 4, shuffle=True)}
     read_task(Task(**loaders), "task", told.append)
     assert "shuffle=False" in told[0]
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    """A finished and exported run of the U-Net."""
+    torch.manual_seed(0)
+    net, task = drawn_tasks.UNet(), drawn_tasks.Shapes(number=24)
+    run, _ = start(
+        read_recipe(None, SHORT),
+        tmp_path_factory.mktemp("segmented") / "run",
+        model=copy.deepcopy(net),
+        task=task,
+        latest=False,
+    )
+    settings = {"fp16": True, "int8": True, "int8_drop": 1.0}
+    found = export_run(run, settings, model=net, task=task)
+    return run, found["networks"]
+
+
+def test_a_files_metrics_are_those_of_pytorch(segmented):
+    run, networks = segmented
+    slim = networks["slim"]
+    report = run.read_report()
+    for name, value in report["metrics"]["slim"].items():
+        assert slim["metrics"][name] == pytest.approx(value, abs=1e-6)
+    assert slim["accuracy"] == slim["metrics"]["mIoU"]
+    assert slim["run_on"] == 20
+    assert slim["parity"]["test"]["top1_agreement"] == 1.0
+    assert networks["slim.int8"]["notes"][0].startswith("mIoU ")
+    assert networks["slim.fp16"]["metrics"]["mIoU"] == pytest.approx(slim["accuracy"], abs=0.02)
+
+
+def test_reports_name_the_metric(segmented):
+    run, _ = segmented
+    text, found = run.text.read_text(), run.read_report()["accuracy"]
+    assert "| on the test data | mIoU | pixels |" in text
+    assert f"| dense | {found['dense']:.2%} |" in text
+    assert "top-1" not in text
+
+
+def test_lower_is_better_is_said_in_reports_and_comparisons(tmp_path):
+    paths = []
+    for seed in (0, 1):
+        torch.manual_seed(2)
+        recipe = read_recipe(None, [*SHORT, ("finetune.epochs", 1), ("seed", seed)])
+        net, task = drawn_tasks.regression_net(), drawn_tasks.Means()
+        run, _ = start(recipe, tmp_path / str(seed), model=net, task=task, latest=False)
+        paths.append(run.path)
+    assert "| MSE on the test data, lower is better |" in run.text.read_text()
+    compared = compare_runs(paths)
+    assert "MSE: lower is better." in legend(compared)
+    heads = [" ".join(column.head) for column in columns(compared)]
+    assert {"MSE dense", "MSE removed", "MSE slim"} <= set(heads)
+    assert (write_comparison(tmp_path / "out", [compared])[-1]).suffix == ".png"

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from slimmer.recipe.costs import CostKind, costs_in
+from slimmer.reports.metric_text import metric_of
 from slimmer.runs.events import Event, Observe
 
 EVERY_SECONDS = 10.0  # between two lines, if stderr is not a terminal
@@ -54,6 +55,7 @@ class Watch:
         self._limits: dict[str, float] = {}
         self._remains: dict[str, float] = {}
         self._accuracy: float | None = None
+        self._metric = metric_of(None)
         self._first: tuple[int, float] | None = None
         self._said = clock()
 
@@ -65,6 +67,9 @@ class Watch:
 
     def _on_note(self, event: Event) -> None:
         self._say(event["text"])
+
+    def _on_metric(self, event: Event) -> None:
+        self._metric = metric_of(event)
 
     def _on_stage(self, event: Event) -> None:
         self._move(0, 0, event["text"])
@@ -78,7 +83,7 @@ class Watch:
         kinds = costs_in(event)
         self._limits, self._remains = event["limits"], {kind.name: 1.0 for kind in kinds}
         counts = ", ".join(kind.said(event[kind.name]) for kind in kinds)
-        self._say(f"dense: {counts}{_top1(event['accuracy'])}")
+        self._say(f"dense: {counts}{self._measured(event['accuracy'])}")
 
     def _on_resumed(self, event: Event) -> None:
         self._limits = event["limits"]
@@ -91,7 +96,7 @@ class Watch:
     def _on_removed(self, event: Event) -> None:
         self._remains = {kind.name: event[kind.name] for kind in costs_in(event)}
         self._accuracy = event["accuracy"]
-        self._say(f"channels removed: {self._costs()}{_top1(event['accuracy'])}")
+        self._say(f"channels removed: {self._costs()}{self._measured(event['accuracy'])}")
 
     def _on_step(self, event: Event) -> None:
         now = self._clock()
@@ -100,7 +105,7 @@ class Watch:
         epochs = event["epoch"] * event["steps"] / event["step"]
         parts = [f"epoch {event['epoch']:.2f} of {epochs:.3g}", f"loss {event['loss']:.3f}"]
         if self._accuracy is not None:
-            parts.append(f"top-1 {self._accuracy:.1%}")
+            parts.append(f"{self._metric.name} {self._metric.shown(self._accuracy, 1)}")
         parts += [self._costs()] if self._remains else []
         parts += [
             f"{event['images_per_s']:.0f} images/s",
@@ -111,7 +116,7 @@ class Watch:
     def _on_epoch(self, event: Event) -> None:
         self._accuracy = event["accuracy"]
         self._said = self._clock()
-        self._say(f"epoch {event['epoch']:.3g}{_top1(event['accuracy'])}, {self._costs()}")
+        self._say(f"epoch {event['epoch']:.3g}{self._measured(event['accuracy'])}, {self._costs()}")
 
     def _on_export(self, event: Event) -> None:
         self._say(f"{event['file']}: writing and comparing with PyTorch")
@@ -152,6 +157,12 @@ class Watch:
         pace = (now - began) / max(1, event["step"] - first)
         return float(pace * (event["steps"] - event["step"]))
 
+    def _measured(self, accuracy: float | None) -> str:
+        """The main metric, after a comma; empty if it is unknown."""
+        if accuracy is None:
+            return ""
+        return f", {self._metric.name} {self._metric.shown(accuracy, 1)}"
+
     def _costs(self) -> str:
         """The remaining share of each cost, with its budget."""
         parts = []
@@ -169,7 +180,8 @@ def _outcome(report: Mapping[str, Any]) -> str:
     for kind in _limited(report):
         text += f", {kind.label} {report[kind.name]['ratio']:.1%}"
     if report["accuracy"] is not None:
-        text += _top1(report["accuracy"]["slim"])
+        metric = metric_of(report)
+        text += f", {metric.name} {metric.shown(report['accuracy']['slim'], 1)}"
     return text
 
 
@@ -178,10 +190,6 @@ def _limited(report: Mapping[str, Any]) -> list[CostKind]:
     kinds = costs_in(report)
     limited = [kind for kind in kinds if report[kind.name].get("limit") is not None]
     return limited or kinds[:1]
-
-
-def _top1(accuracy: float | None) -> str:
-    return "" if accuracy is None else f", top-1 {accuracy:.1%}"
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from slimmer.recipe.costs import costs_in
 from slimmer.reports.comparison_columns import columns, fitting
 from slimmer.reports.comparison_table import legend, title
 from slimmer.reports.latency_tables import headline, parts
+from slimmer.reports.metric_text import metric_of
 from slimmer.reports.run_report import (
     EXPORT_HEADS,
     attribute_notes,
@@ -21,6 +22,7 @@ from slimmer.reports.run_report import (
     export_rows,
     traced_hint,
     uncounted_hint,
+    unmeasured,
     width_hint,
 )
 
@@ -42,21 +44,14 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
             kind.head, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget
         )
     if report["accuracy"] is not None:
-        table.add_row(
-            "top-1",
-            f"{report['accuracy']['dense']:.2%}",
-            f"{report['accuracy']['slim']:.2%}",
-            "",
-            "",
-        )
+        metric, found = metric_of(report), report["accuracy"]
+        shown = metric.shown(found["dense"]), metric.shown(found["slim"])
+        table.add_row(metric.name, *shown, "", "")
     console.print(table)
     for hint in [*convention_hint(report), *traced_hint(report), *uncounted_hint(report)]:
         say(console, hint)
     if report["accuracy"] is None:
-        say(
-            console,
-            "No data given: the network was not fine-tuned or recalibrated; accuracy is unknown.",
-        )
+        say(console, unmeasured(report))
     untrue = {**report.get("attributes", {}), "followed": ()}
     for hint in (*width_hint(report), *attribute_notes(untrue)):
         say(console, hint)

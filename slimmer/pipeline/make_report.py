@@ -61,6 +61,7 @@ def make_report(
         "before_projection": measured.get("before_projection"),
         "accuracy": None if top1["dense"] is None else top1,
         "metric": measured.get("metric"),
+        "trained_by": None if job.task is None else job.task.name,
         "metrics": measured.get("metrics", {}),
         "groups": [_group(*each) for each in zip(plan.groups, plan.widths, strict=True)],
         "layers": layer_rows(job.scope.of(job.model), job.scope.inputs, job.graph, plan.removed()),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -49,9 +49,10 @@ def make_context(
         job = replace(job, model=synchronised_(fabric, job.model))
     place_(fabric, job.model, example_call(job))
     saved = SavedState(fabric, run, recipe.finetune.save_every)
-    return Context(
-        fabric, recipe, job, training_of(recipe, job), saved, _teller(run, claim, observe)
-    )
+    tell = _teller(run, claim, observe)
+    if job.task is not None and job.task.main is not None:
+        tell({"event": "metric", "metric": asdict(job.task.main)})
+    return Context(fabric, recipe, job, training_of(recipe, job), saved, tell)
 
 
 def with_logs(
@@ -97,7 +98,7 @@ def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
 def _is_recorded(event: dict[str, Any]) -> bool:
     if event["event"] == "step":
         return bool(event["step"] % 10 == 0)
-    return event["event"] not in {"dense", "stage"}
+    return event["event"] not in {"dense", "metric", "stage"}
 
 
 def example_call(job: PruningJob) -> tuple[Any, ...]:

@@ -23,7 +23,12 @@ from slimmer.tasks.classification import TOP1
 
 FEW = 4  # images of another size, and images per check of all values inside an fp16 file
 EVALUATION_BATCH = 100
-UNMEASURED: Final[dict[str, Any]] = {"accuracy": None, "metrics": {}, "run_on": None}
+UNMEASURED: Final[dict[str, Any]] = {
+    "accuracy": None,
+    "metric": None,
+    "metrics": {},
+    "run_on": None,
+}
 
 
 def measure(job: ExportJob, variant: Variant, path: Path) -> dict[str, Any]:
@@ -90,10 +95,13 @@ def _measured_on_test(
         return UNMEASURED
     if task.data is not None and task.kinds == (TOP1,):
         top1, run_on = _judge_images(job, variant, task.data, path, lambda x: answer(x)[0])
-        return {"accuracy": top1, "metrics": {TOP1.name: top1}, "run_on": run_on}
+        found = {TOP1.name: top1}
+        return {"accuracy": top1, "metric": asdict(TOP1), "metrics": found, "run_on": run_on}
     network = job.networks[variant.network]
     found, run_on = file_metrics(task, network, answer, variant.shape.batch)
-    return {"accuracy": found[task.main.name], "metrics": found, "run_on": run_on}
+    main = task.main
+    accuracy = found[main.name]
+    return {"accuracy": accuracy, "metric": asdict(main), "metrics": found, "run_on": run_on}
 
 
 def _judge_images(

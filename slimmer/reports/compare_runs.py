@@ -37,14 +37,17 @@ def compare_runs(paths: Sequence[Path]) -> dict[str, Any]:
         raise RunError(where, "no finished run found", "give runs that `slimmer prune` finished")
     _check_same({entry.run.path: entry.data for entry in entries}, "different data")
     _check_same({entry.run.path: entry.dense for entry in entries}, "different dense networks")
+    _check_same({entry.run.path: entry.metric for entry in entries}, "different metrics")
     return merge(entries, [f"skipped, not finished: {short_path(path)}" for path in unfinished])
 
 
 def partition(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """The entries grouped by network and data, so that each group can be compared, in order."""
-    parts: dict[tuple[str, str], list[Entry]] = {}
+    """The entries grouped by network, data and metric, so that each group can be compared, in
+    order.
+    """
+    parts: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
-        parts.setdefault((entry.data, entry.dense), []).append(entry)
+        parts.setdefault((entry.data, entry.dense, entry.metric), []).append(entry)
     return list(parts.values())
 
 

@@ -1,17 +1,18 @@
 """The columns of a comparison's table, and which of them a table of limited width shows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.recipe.keys import label
 from slimmer.reports.comparison_rows import STAGES
+from slimmer.reports.metric_text import metric_of
 
 Row = Mapping[str, Any]
 
 WORDS = {("method",), ("settings",)}
-BRIEF = {("runs",), ("epochs",), ("top-1", "dense %")}
+BRIEF = {("runs",), ("epochs",)}
 ACCURACY_RANKS = (30, 70, 97)  # of STAGES
 GAP = 3  # characters between two columns
 
@@ -126,10 +127,15 @@ def _cost_columns(rows: Sequence[Row], rank: int, kind: CostKind) -> list[Column
 
 
 def _accuracy_column(rows: Sequence[Row], rank: int, stage: str) -> Column:
-    def cell(row: Row) -> str:
-        return _percent((row["accuracy"] or {}).get(stage))
+    """The main metric at a stage, which is the same metric in all rows."""
+    metric = metric_of(next((row for row in rows if row.get("metric")), None))
 
-    return _column(rows, rank, cell, "top-1", f"{stage} %")
+    def cell(row: Row) -> str:
+        stat = (row["accuracy"] or {}).get(stage)
+        return _percent(stat) if metric.percent else _plain(stat)
+
+    made = _column(rows, rank, cell, metric.name, f"{stage}{metric.unit}")
+    return replace(made, brief=stage == STAGES[0])
 
 
 def _latency_column(rows: Sequence[Row], rank: int, place: str) -> Column:
@@ -143,6 +149,14 @@ def _percent(stat: Mapping[str, Any] | None) -> str:
     if stat is None:
         return ""
     return _spread({"mean": 100 * stat["mean"], "std": 100 * (stat["std"] or 0)}, 2)
+
+
+def _plain(stat: Mapping[str, Any] | None) -> str:
+    """A mean with its standard deviation, with four digits."""
+    if stat is None:
+        return ""
+    mean, std = f"{stat['mean']:.4g}", f"{stat['std'] or 0:.2g}"
+    return f"{mean} ± {std}" if float(std) else mean
 
 
 def _spread(stat: Mapping[str, Any], digits: int) -> str:

@@ -12,7 +12,15 @@ from slimmer.reports.run_latencies import latencies
 
 STAGES = ("dense", "removed", "slim")
 # These have columns of their own, or are equal in all runs of a comparison.
-NOT_SETTINGS = ("method.name", "finetune.epochs", "data.name", "data.path", "data.size", "log")
+NOT_SETTINGS = (
+    "method.name",
+    "finetune.epochs",
+    "data.name",
+    "data.path",
+    "data.size",
+    "log",
+    "task.name",
+)
 
 
 def make_row(group: Sequence[Entry], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +37,7 @@ def make_row(group: Sequence[Entry], settings: Mapping[str, Any]) -> dict[str, A
         "seeds": column(reports, "seed"),
         **costs,
         "masks_left": _masks_left(reports),
+        "metric": reports[0].get("metric"),
         "accuracy": _accuracy(group),
         "epochs": reports[0]["epochs"],
         "seconds": _stat(column(reports, "seconds")),
@@ -64,7 +73,7 @@ def telling_settings(entry: Entry, groups: Sequence[Sequence[Entry]]) -> dict[st
 
 
 def _accuracy(group: Sequence[Entry]) -> dict[str, Any] | None:
-    """Top-1 of each stage, or None without data."""
+    """The main metric of each stage, or None without data."""
     stages = column((entry.report for entry in group), "accuracy")
     if stages[0] is None:
         return None

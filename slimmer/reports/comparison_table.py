@@ -16,6 +16,7 @@ from slimmer.reports.comparison_columns import Column, Row, columns
 from slimmer.reports.figures import draw_runs
 from slimmer.reports.figures.tradeoff import draw_tradeoff
 from slimmer.reports.markdown import bullets, plain, table_row
+from slimmer.reports.metric_text import metric_of
 from slimmer.reports.rows import column
 from slimmer.runs.directory import Run
 
@@ -35,6 +36,9 @@ def legend(comparison: Mapping[str, Any]) -> list[str]:
     conventions = comparison["conventions"]
     lines = [f"{kind.label}: {conventions[kind.name]}." for kind in costs_in(conventions)]
     lines.append("Left: remaining share of the dense network. Miss: the limit minus what is left.")
+    metric = metric_of(comparison["rows"][0])
+    if not metric.higher_is_better:
+        lines.append(f"{metric.name}: lower is better.")
     if any(column(comparison["rows"], "masks_left")):
         lines.append("Masks: what the trained masks left, before the exact projection.")
     if max(map(len, column(comparison["rows"], "runs"))) > 1:
@@ -125,7 +129,8 @@ def _draw(folder: Path, comparison: Mapping[str, Any], end: str) -> dict[str, Pa
     """The figures of one comparison by title; `end` distinguishes their names from the others'."""
     drawn = {}
     if any(column(comparison["rows"], "accuracy")):
-        drawn["top-1 against FLOPs"] = draw_tradeoff(comparison, folder / f"compare{end}.png")
+        name = metric_of(comparison["rows"][0]).name
+        drawn[f"{name} against FLOPs"] = draw_tradeoff(comparison, folder / f"compare{end}.png")
     masked = _masked(comparison)
     if len(masked) > 1:
         for path in draw_runs(masked, folder / f"masks{end}"):

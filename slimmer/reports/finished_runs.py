@@ -12,6 +12,7 @@ from slimmer.errors import RunError
 from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.recipe.keys import flat
+from slimmer.reports.metric_text import metric_of
 from slimmer.runs.directory import Run
 from slimmer.runs.open_run import open_run
 
@@ -44,12 +45,19 @@ class Entry:
         A data set's name and a path that equals this name have the same description.
         """
         data = self.recipe.data
+        if data.path is None and data.name is None and self.recipe.task.name is not None:
+            return f"task {self.recipe.task.name}"
         if data.path is None and data.name is None:
             return "no data" if self.report["accuracy"] is None else "data from Python"
         place = data.path or data.name or ""
         if place != data.name and Path(place).exists():
             place = str(Path(place).resolve())
         return place if data.size is None else f"{place} at {data.size} pixels"
+
+    @property
+    def metric(self) -> str:
+        """The name of the main metric; "none" if nothing was measured."""
+        return "none" if self.report["accuracy"] is None else metric_of(self.report).name
 
     @property
     def dense(self) -> str:

@@ -10,6 +10,7 @@ from slimmer.recipe.costs import CostKind, cost_kinds, costs_in
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.latency_words import cell_or_empty
 from slimmer.reports.markdown import bullets, plain, table_row
+from slimmer.reports.metric_text import metric_of
 
 FIGURES = {
     "masks": "Values of the masks",
@@ -17,7 +18,7 @@ FIGURES = {
     "training": "Accuracy and loss over time",
     "widths": "Channels of every group, dense and slim",
 }
-EXPORT_HEADS = ("format", "MB", "images", "max abs", "max rel", "same top-1", "top-1 of the file")
+EXPORT_HEADS = ("format", "MB", "images", "max abs", "max rel", "same class", "on test data")
 ACCURACY_ROWS = {
     "dense": "dense",
     "removed": "after channel removal, batch norm recalibrated",
@@ -53,7 +54,7 @@ def to_markdown(
     for text in traced_hint(report):
         lines += [plain(text), ""]
     lines += _before_projection(report.get("before_projection"))
-    lines += _accuracy(report["accuracy"])
+    lines += _accuracy(report)
     if profile:
         lines += _latency(profile)
     if exported:
@@ -132,13 +133,14 @@ def attribute_notes(found: Mapping[str, Any] | None) -> list[str]:
 def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
     """The cells under EXPORT_HEADS of one exported file, one row for each kind of images."""
     form = f"{entry['precision'].partition(',')[0]}, batch {entry['batch']}, {entry['image_size']}"
-    rows = []
+    metric, rows = metric_of(entry), []
     for kind, parity in entry["parity"].items():
         images = kind if parity["images"] is None else f"{parity['images']} {kind}"
         errors = f"{parity['max_abs']:.1e}", f"{parity['max_rel']:.1e}"
-        same, top1 = parity["top1_agreement"], entry["accuracy"]
-        shares = cell_or_empty(same, ".2%"), cell_or_empty(top1, ".2%")
-        rows.append([form, f"{entry['bytes'] / 1e6:.2f}", images, *errors, *shares])
+        same, tested = cell_or_empty(parity["top1_agreement"], ".2%"), ""
+        if entry["accuracy"] is not None:
+            tested = f"{metric.name} {metric.shown(entry['accuracy'])}"
+        rows.append([form, f"{entry['bytes'] / 1e6:.2f}", images, *errors, same, tested])
     return rows
 
 
@@ -171,17 +173,37 @@ def _before_projection(left: Mapping[str, float] | None) -> list[str]:
     return [f"The masks alone left {shares}; the exact projection removed the rest.", ""]
 
 
-def _accuracy(accuracy: Mapping[str, float] | None) -> list[str]:
+def unmeasured(report: Mapping[str, Any]) -> str:
+    """Why a report has no accuracy, in one sentence."""
+    if report.get("trained_by"):
+        return f"The task {report['trained_by']} has no metric: accuracy is unknown."
+    return (
+        "No data given: accuracy is unknown, and batch norm keeps the statistics of the dense "
+        "network."
+    )
+
+
+def _accuracy(report: Mapping[str, Any]) -> list[str]:
+    """The main metric at each station, then the others in columns of their own."""
+    accuracy, metric, others = report["accuracy"], metric_of(report), other_metrics(report)
     if accuracy is None:
-        text = (
-            "No data given: accuracy is unknown, and batch norm keeps the statistics of the dense "
-            "network."
-        )
-        return [text, ""]
-    lines = ["| top-1 on the test images | |", "|---|---|"]
+        return [unmeasured(report), ""]
+    better = "" if metric.higher_is_better else ", lower is better"
+    heads = [f"{metric.name} on the test data{better}", ""]
+    if others:
+        heads = ["on the test data", f"{metric.name}{better}", *others]
+    lines = [f"| {' | '.join(heads).rstrip()} |", f"|{'---|' * len(heads)}"]
     for key, label in ACCURACY_ROWS.items():
-        lines.append(f"| {label} | {accuracy[key]:.2%} |")
+        cells = [label, metric.shown(accuracy[key])]
+        cells += [f"{report['metrics'][key][name]:.4g}" for name in others]
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def other_metrics(report: Mapping[str, Any]) -> list[str]:
+    """The names of the metrics besides the main one."""
+    stations = report.get("metrics") or {}
+    return [name for name in stations.get("slim", ()) if name != metric_of(report).name]
 
 
 def _latency(profile: Mapping[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from slimmer.reports.figures.series import (
     running_mean,
     sparsity,
 )
+from slimmer.reports.metric_text import metric_of
 from slimmer.reports.rows import column
 
 if TYPE_CHECKING:
@@ -123,21 +124,23 @@ def sparsity_figure(events: Sequence[Event], report: Report) -> "Figure | None":
 
 
 def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
-    """Test accuracy over the epochs since channel removal, and the training loss below it."""
+    """The main metric on the test data over the epochs since channel removal, and the training loss
+    below it.
+    """
     top1 = over_epochs(events, ("removed", "epoch"), "accuracy")
     loss = over_epochs(events, ("step",), "loss")
     if report["accuracy"] is None or not loss.epochs:
         return None
     figure, (above, below) = new_figure(4.6, rows=2)
-    dense = report["accuracy"]["dense"]
-    above.axhline(
-        100 * dense, color=GREY, linestyle=(0, (5, 3)), linewidth=1, label=f"dense {dense:.2%}"
-    )
+    dense, metric = report["accuracy"]["dense"], metric_of(report)
+    label = f"dense {metric.shown(dense)}"
+    height, dashes = metric.scaled(dense), (0, (5, 3))
+    above.axhline(height, color=GREY, linestyle=dashes, linewidth=1, label=label)
     marker = "o" if len(top1.epochs) <= MARKED else ""
-    slim = f"slim {report['accuracy']['slim']:.2%} at the end"
+    slim = f"slim {metric.shown(report['accuracy']['slim'])} at the end"
     above.plot(
         top1.epochs,
-        percent(top1.values),
+        [metric.scaled(value) for value in top1.values],
         color=BLUE,
         marker=marker,
         ms=4,
@@ -145,7 +148,8 @@ def training_figure(events: Sequence[Event], report: Report) -> "Figure | None":
         linewidth=1.6,
         label=slim,
     )
-    above.set_ylabel("top-1, test images, %", fontsize=9)
+    percents = ", %" if metric.percent else ""
+    above.set_ylabel(f"{metric.name}, test data{percents}", fontsize=9)
     reach = len(loss.values) // 60
     if reach:
         below.plot(*loss, color=PALE, linewidth=0.8)

@@ -27,6 +27,14 @@ class Filed(BaseModel):
     )
 
 
+class MetricNotes(Filed):
+    """The main metric: its direction, and whether it is a share that is shown in percent."""
+
+    name: str
+    higher_is_better: bool
+    percent: bool
+
+
 AMOUNT: TypeAdapter[float] = TypeAdapter(
     Amount, config=ConfigDict(strict=True, allow_inf_nan=False)
 )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from slimmer.runs.schemas.base import COUNT, Amount, Count, Filed, OfCosts, Share
+from slimmer.runs.schemas.base import COUNT, Amount, Count, Filed, MetricNotes, OfCosts, Share
 
 
 class ParityFigures(Filed):
@@ -36,6 +36,7 @@ class ExportedFile(OfCosts):
     parity: dict[str, ParityFigures]
     tolerance: Amount | None
     accuracy: float | None
+    metric: MetricNotes | None = None
     metrics: dict[str, float] = Field({})
     run_on: Count | None = None
     notes: list[str]

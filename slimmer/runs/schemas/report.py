@@ -12,6 +12,7 @@ from slimmer.runs.schemas.base import (
     Environment,
     Filed,
     ImageSize,
+    MetricNotes,
     OfCosts,
     Size,
     together,
@@ -24,14 +25,6 @@ class Left(OfCosts):
     cost_kind = AMOUNT
     flops: Amount
     params: Amount
-
-
-class MetricNotes(Filed):
-    """The main metric: its direction, and whether it is a share that is shown in percent."""
-
-    name: str
-    higher_is_better: bool
-    percent: bool
 
 
 class Measured(OfCosts):
@@ -186,6 +179,7 @@ class ReportFile(OfCosts):
     before_projection: Left | None
     accuracy: Accuracy | None
     metric: MetricNotes | None = None  # top-1 if it is missing
+    trained_by: str | None = None  # the name of the task
     metrics: dict[str, dict[str, float]] = Field(
         {}
     )  # by station (dense, removed, slim), then by name
