@@ -24,8 +24,9 @@ from slimmer.pruning.plan import Plan, make_plan
 from slimmer.pruning.rewrite import read_program
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe.sections import ModelSection
+from slimmer.reports.hints import attribute_notes
 from slimmer.reports.report_data import attribute_report
-from slimmer.reports.run_report import attribute_notes, to_markdown
+from slimmer.reports.run_report import to_markdown
 
 CALM = settings(deadline=None, derandomize=True, max_examples=15)
 SIZE = (3, 8, 8)

@@ -11,8 +11,9 @@ from fvcore.nn import FlopCountAnalysis
 from slimmer.costs import Budget, flops_cost, params_cost
 from slimmer.pruning.apply import prune
 from slimmer.pruning.plan import make_plan
+from slimmer.reports.hints import width_hint
 from slimmer.reports.report_data import cost_report
-from slimmer.reports.run_report import to_markdown, width_hint
+from slimmer.reports.run_report import to_markdown
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
 

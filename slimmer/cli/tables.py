@@ -13,18 +13,16 @@ from slimmer.cli.progress import say
 from slimmer.recipe.costs import costs_in
 from slimmer.reports.comparison_columns import columns, fitting
 from slimmer.reports.comparison_table import legend, title
-from slimmer.reports.latency_tables import headline, parts
-from slimmer.reports.metric_text import metric_of
-from slimmer.reports.run_report import (
-    EXPORT_HEADS,
+from slimmer.reports.hints import (
     attribute_notes,
     convention_hint,
-    export_rows,
     traced_hint,
     uncounted_hint,
-    unmeasured,
     width_hint,
 )
+from slimmer.reports.latency_tables import headline, parts
+from slimmer.reports.metric_text import metric_of
+from slimmer.reports.run_report import EXPORT_HEADS, export_rows, unmeasured
 
 HALF = 0.5  # of the FLOPs: if no budget reaches it, the modules that hold the rest are listed
 

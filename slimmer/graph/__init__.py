@@ -25,8 +25,9 @@ from slimmer.graph.inputs import (
     several_images,
     shapes,
 )
+from slimmer.graph.names import is_inside
 from slimmer.graph.nested import logits, named_tensors, refilled, tensors_in, top1_hits
-from slimmer.graph.parts import Call, Parts, capture, is_inside, traceable
+from slimmer.graph.parts import Call, Parts, capture, traceable
 from slimmer.graph.program import evaluating, following_calls, own_line, place_of, quiet, tracing
 from slimmer.graph.trace import build_graph
 from slimmer.graph.wrapper import check_is_network

@@ -1,5 +1,6 @@
-"""Modules that have several paths, and tensors that several modules share."""
+"""Names of modules and tensors: several of one thing, and which lie inside another."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -50,3 +51,17 @@ def read_names(model: nn.Module) -> Names:
             for paths in held.values():
                 shared.update(dict.fromkeys(paths, reason))
     return Names(modules, tensors, shared)
+
+
+def is_inside(path: str, name: str) -> bool:
+    """Whether `path` is the module `name` or a module inside it.
+
+    >>> is_inside("head.0.conv", "head.0"), is_inside("heads", "head")
+    (True, False)
+    """
+    return path == name or path.startswith(f"{name}.")
+
+
+def is_inside_any(path: str, names: Iterable[str]) -> bool:
+    """Whether `path` is one of the modules `names` or a module inside one."""
+    return any(is_inside(path, name) for name in names)

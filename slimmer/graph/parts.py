@@ -2,7 +2,7 @@
 call of the whole network.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Number
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from slimmer.errors import ModelError, first_line
 from slimmer.graph.inputs import Captured
 from slimmer.graph.labels import tensors_among
+from slimmer.graph.names import is_inside, is_inside_any
 from slimmer.graph.program import evaluating, export_program, place_of
 from slimmer.models.copying import duplicate
 from slimmer.registry import hint
@@ -150,20 +151,6 @@ def _listening(network: nn.Module, names: Sequence[str], record: Any) -> Iterato
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def is_inside(path: str, name: str) -> bool:
-    """Whether `path` is the module `name` or a module inside it.
-
-    >>> is_inside("head.0.conv", "head.0"), is_inside("heads", "head")
-    (True, False)
-    """
-    return path == name or path.startswith(f"{name}.")
-
-
-def is_inside_any(path: str, names: Iterable[str]) -> bool:
-    """Whether `path` is one of the modules `names` or a module inside one."""
-    return any(is_inside(path, name) for name in names)
 
 
 def _check_name(model: nn.Module, name: str) -> None:

@@ -1,7 +1,7 @@
 """The user's names and texts, escaped for Markdown."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _MARKUP = re.compile(r"([\\`*<\[\]|]|(?<!\w)_|_(?!\w))")
 
@@ -32,3 +32,13 @@ def table_row(cells: Iterable[str]) -> str:
     '| a | b |'
     """
     return f"| {' | '.join(cells)} |"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, and an empty line.
+
+    >>> table(["a", "b"], [["1", "2"]])
+    ['| a | b |', '|---|---|', '| 1 | 2 |', '']
+    """
+    rule = f"|{'|'.join(['---'] * len(heads))}|"
+    return [table_row(heads), rule, *map(table_row, rows), ""]

@@ -5,11 +5,17 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from slimmer.profiling.results import SCHEMA as PROFILE_SCHEMA
-from slimmer.pruning.limits import ROUNDED
 from slimmer.recipe.costs import CostKind, cost_kinds, costs_in
+from slimmer.reports.hints import (
+    attribute_notes,
+    convention_hint,
+    traced_hint,
+    uncounted_hint,
+    width_hint,
+)
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.latency_words import cell_or_empty
-from slimmer.reports.markdown import bullets, plain, table_row
+from slimmer.reports.markdown import bullets, plain, table
 from slimmer.reports.metric_text import metric_of
 
 FIGURES = {
@@ -66,70 +72,6 @@ def to_markdown(
     return "\n".join([*lines, ""])
 
 
-def convention_hint(report: Mapping[str, Any]) -> list[str]:
-    """How each cost of a report or an inspection is counted."""
-    return [f"{kind.label}: {report[kind.name]['convention']}" for kind in costs_in(report)]
-
-
-def traced_hint(report: Mapping[str, Any]) -> list[str]:
-    """What the counts cover, if only parts of the network were traced."""
-    traced = report.get("traced")
-    if traced is None:
-        return []
-    own, names = traced["params"], traced["parts"]
-    noun = "part" if len(names) == 1 else "parts"
-    hint = (
-        f"FLOPs cover only the traced {noun} {' and '.join(names)}, with the inputs of one call of "
-        "the whole network. Everything else is neither counted nor pruned. Parameters are those "
-        f"of the whole network, of which the traced parts hold {own['dense']:,} in the dense and "
-        f"{own['slim']:,} in the slim network."
-    )
-    return [hint]
-
-
-def uncounted_hint(report: Mapping[str, Any]) -> list[str]:
-    """Which operations of the network are missing from its FLOPs."""
-    names = report.get("uncounted")
-    if not names:
-        return []
-    return [f"Not included in the FLOPs, because no counter knows them: {', '.join(names)}."]
-
-
-def width_hint(report: Mapping[str, Any]) -> list[str]:
-    """A warning if pruned groups have widths that kernels are not optimised for."""
-    pruned = [row for row in report["groups"] if row["slim"] < row["dense"]]
-    odd = [row for row in pruned if row["slim"] * row.get("channels_each", 1) % ROUNDED]
-    if not odd:
-        return []
-    hint = (
-        f"{len(odd)} of {len(pruned)} pruned channel groups have a width that is not a multiple "
-        f"of {ROUNDED}. Kernels are optimised for multiples of 8 (of 16 on CPUs with AVX-512), "
-        "so a network with other widths may run slower than the dense network. "
-        "`slimmer profile` measures this; `--round-to 8` or 16 makes every width a multiple."
-    )
-    return [hint]
-
-
-def attribute_notes(found: Mapping[str, Any] | None) -> list[str]:
-    """Sentences on width attributes and unequal parts; `found` is from `attribute_report`."""
-    found, notes = found or {}, []
-    for row in found.get("followed", ()):
-        notes.append(f"`{row['attribute']}` changed from {row['dense']} to {row['slim']}.")
-    for row in found.get("stayed", ()):
-        widths = ", ".join(map(_known, row["widths"]))
-        notes.append(
-            f"`{row['attribute']}` is still {row['dense']}, but the widths it may stand for are "
-            f"now {widths}. forward does not read it; methods that do may fail."
-        )
-    for row in found.get("unequal_splits", ()):
-        now = " and ".join(map(str, row["slim"]))
-        notes.append(
-            f"{row['operation']}: equal parts of {row['dense']} channels are now {now}. "
-            "Code that assumes equal parts may fail; `--equal-splits` keeps them equal."
-        )
-    return notes
-
-
 def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
     """The cells under EXPORT_HEADS of one exported file, one row for each kind of images."""
     form = f"{entry['precision'].partition(',')[0]}, batch {entry['batch']}, {entry['image_size']}"
@@ -142,10 +84,6 @@ def export_rows(entry: Mapping[str, Any]) -> list[list[str]]:
             tested = f"{metric.name} {metric.shown(entry['accuracy'])}"
         rows.append([form, f"{entry['bytes'] / 1e6:.2f}", images, *errors, same, tested])
     return rows
-
-
-def _known(width: int | None) -> str:
-    return "unknown" if width is None else str(width)
 
 
 def recounted(report: Mapping[str, Any]) -> str:
@@ -214,22 +152,17 @@ def _latency(profile: Mapping[str, Any]) -> list[str]:
         )
         return ["## Latency", "", text, ""]
     first, *rest = parts(profile, every_layer=True)
-    lines = [f"## {first.title}", "", *_list(headline(profile)), *_table(first.heads, first.rows)]
+    lines = [f"## {first.title}", "", *_list(headline(profile)), *table(first.heads, first.rows)]
     for part in rest:
         lines += [f"### {part.title}", ""]
         if part.rows:
-            lines += _table(part.heads, part.rows)
+            lines += table(part.heads, part.rows)
         lines += _list(part.says)
     return lines
 
 
 def _list(texts: Sequence[str]) -> list[str]:
     return [*bullets(texts), ""] if texts else []
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = f"|{'|'.join(['---'] * len(heads))}|"
-    return [table_row(heads), rule, *map(table_row, rows), ""]
 
 
 def _exported(exported: Mapping[str, Any]) -> list[str]:
@@ -242,7 +175,7 @@ def _exported(exported: Mapping[str, Any]) -> list[str]:
         for note in entry["notes"]:
             notes.append(f"{file}: {note}")
     title = "## Exported files, compared with PyTorch"
-    return [title, "", *_table(("file", *EXPORT_HEADS), rows), *_list(notes)]
+    return [title, "", *table(("file", *EXPORT_HEADS), rows), *_list(notes)]
 
 
 def _figures(files: Sequence[str]) -> list[str]:
@@ -262,7 +195,7 @@ def _widths(report: Mapping[str, Any]) -> list[str]:
     lines = ["## Widths", ""]
     for hint in width_hint(report):
         lines += [hint, ""]
-    return [*lines, *_table(("channel group", "dense", "slim"), rows)]
+    return [*lines, *table(("channel group", "dense", "slim"), rows)]
 
 
 def _attributes(found: Mapping[str, Any] | None) -> list[str]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from slimmer.recipe.costs import CostKind, costs_in
+from slimmer.reports.hints import convention_hint, traced_hint, uncounted_hint
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 from slimmer.reports.page.words import percent
-from slimmer.reports.run_report import convention_hint, recounted, traced_hint, uncounted_hint
+from slimmer.reports.run_report import recounted
 
 
 def view(files: RunFiles) -> Mapping[str, Any]:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slimmer.reports.hints import attribute_notes, width_hint
 from slimmer.reports.page.charts.columns import Columns, column_chart
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 from slimmer.reports.page.words import percent
-from slimmer.reports.run_report import attribute_notes, width_hint
 
 
 def view(files: RunFiles) -> Mapping[str, Any] | None:
