@@ -131,6 +131,15 @@ def test_slimmers_augmentation_is_that_of_images_in_memory(workers):
     assert epoch(resized)[0][0].shape == (4, 3, 6, 6)
 
 
+def test_a_batch_that_several_workers_make_is_whole():
+    dataset = Pictures(200, (2, 2), transform=tensor)
+    data = made(dataset, Pictures(6, (2, 2), transform=tensor), workers=2)
+    first, second = evaluation_batches(data.train, data, 150)
+    pixels = torch.from_numpy(dataset.pixels).permute(0, 3, 1, 2).float() / 255
+    assert torch.equal(first[0], pixels[:150])
+    assert torch.equal(second[0], pixels[150:])
+
+
 def test_a_random_dataset_sees_the_same_images_in_a_resumed_run():
     data = made(Pictures(transform=shuffled_rows), Pictures(6, transform=tensor))
     assert data.augment == "transforms"

@@ -50,9 +50,13 @@ class ImageFiles:
             file = self.files[index]
             made[place] = view(file, self.size, crop, grey=self.grey, upright=self.upright)
 
-        # Pillow lets other threads run while it decodes and resizes.
-        with ThreadPoolExecutor(max_workers=threads(self.workers)) as pool:
-            list(pool.map(read, range(len(indices)), indices.tolist(), drawn))
+        tasks = (range(len(indices)), indices.tolist(), drawn)
+        if len(indices) == 1:  # in a worker process, which has no use for threads
+            list(map(read, *tasks))
+        else:
+            # Pillow lets other threads run while it decodes and resizes.
+            with ThreadPoolExecutor(max_workers=threads(self.workers)) as pool:
+                list(pool.map(read, *tasks))
         return torch.from_numpy(made).permute(0, 3, 1, 2)
 
 

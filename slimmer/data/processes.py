@@ -15,6 +15,8 @@ from slimmer.data.augment import flipped, normalised
 from slimmer.data.images import Images, Relabelled
 from slimmer.errors import DataError, first_line
 
+AT_ONCE = 64  # images that a process sends together: more would fill the shared memory
+
 
 @dataclass(frozen=True)
 class InProcesses:
@@ -104,17 +106,29 @@ def prepared(
                 batch = work(part)
             yield batch
         return
+    pieces: list[Tensor] = []
+    for part in parts:
+        pieces += part.split(AT_ONCE)
     loader: DataLoader[Any] = DataLoader(
-        _Batches(work, parts),
+        _Batches(work, pieces),
         batch_size=None,
         num_workers=workers,
         collate_fn=_same,
         generator=torch.Generator(),  # so that none is drawn from the global one
     )
-    batches = iter(loader)
-    for _ in parts:
+    made = _received(iter(loader), where)
+    for part in parts:
+        whole = [next(made) for _ in part.split(AT_ONCE)]
+        yield whole[0] if len(whole) == 1 else torch.cat(whole)
+
+
+def _received(batches: Iterator[Any], where: str) -> Iterator[Tensor]:
+    """What the processes send. Raises DataError if they send an error, or end."""
+    while True:
         try:
             batch = next(batches)
+        except StopIteration:
+            return
         except RuntimeError as error:  # DataLoader says so when a process was killed
             found = f"a worker process ended ({first_line(error)})"
             right = "use fewer with data.workers if memory ran out; 0 reads in the main process"
