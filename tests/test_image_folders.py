@@ -6,13 +6,16 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from main_job import slimmer
 from PIL import Image
 from scipy.io import savemat
 
-from slimmer.data import batches, evaluation_batches, load
+from slimmer.data import batches, evaluation_batches, image_files, load
 from slimmer.data.augment import draws
 from slimmer.data.decode import decoded
+from slimmer.data.image_files import threads
 from slimmer.data.views import random_box, view
 from slimmer.errors import DataError
 
@@ -262,6 +265,22 @@ def test_a_random_part_is_where_its_box_says(tmp_path):
     assert np.array_equal(view(tmp_path / "a.png", size, crop), array[top:bottom, left:right])
 
 
+@given(
+    st.integers(8, 3000),
+    st.integers(8, 3000),
+    st.tuples(*[st.floats(0, 1, exclude_max=True) for _ in range(4)]),
+)
+def test_a_random_box_lies_in_the_image_and_has_the_area_that_was_drawn(width, height, crop):
+    left, top, right, bottom = random_box(width, height, crop)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    drawn = width * height * (0.08 + 0.92 * crop[2])
+    # Rounding moves each side by half a pixel; a side that does not fit is clipped.
+    assert (right - left - 0.5) * (bottom - top - 0.5) <= drawn
+    if right - left < width and bottom - top < height:
+        assert (right - left + 0.5) * (bottom - top + 0.5) >= drawn
+
+
 # Broken images.
 
 
@@ -321,6 +340,15 @@ def test_a_run_reports_skipped_images(broken, tmp_path):
     done = slimmer("prune", "--data", broken, *options, *settings, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     assert " ".join(done.stderr.split()).count("one broken image skipped (data.skip_broken)") == 2
+
+
+def test_processes_of_torchrun_share_the_cores(monkeypatch):
+    monkeypatch.setattr(image_files.os, "sched_getaffinity", lambda _: range(16), raising=False)
+    assert (threads(None), threads(3), threads(0)) == (16, 3, 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert threads(None) == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "64")
+    assert threads(None) == 1
 
 
 def test_the_number_of_threads_changes_no_image(imagenet):

@@ -1,6 +1,7 @@
 """Transforms of torchvision by name: what they change, and that a resumed run sees the same."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,18 @@ def test_a_transform_that_can_not_be_used_is_refused(v2, plain, spec, found):
     with pytest.raises(DataError, match=found) as error:
         load(**plain, transforms=(spec,))
     assert error.value.where.startswith("data.transforms")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_transform_that_fails_on_one_image_names_it(v2, plain, workers):
+    data = load(**plain, transforms=("RandomErasing",), workers=workers)
+
+    def fail(image):
+        raise RuntimeError("no such size")
+
+    data = replace(data, train=replace(data.train, transforms=fail))
+    with pytest.raises(DataError, match=r"failed on image \d+ with RuntimeError: no such size"):
+        epoch(data)
 
 
 def test_without_torchvision_one_message_says_what_to_install(plain, monkeypatch):

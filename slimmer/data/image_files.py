@@ -61,19 +61,18 @@ class ImageFiles:
 
 
 def threads(workers: int | None) -> int:
-    """The number of threads for reading files: `workers`, or one per core that this process may
-    use, at most 32.
-    """
+    """The number of threads for reading files: `workers`, or one per core, at most 32."""
     if workers is not None:
         return max(1, workers)
     return min(32, cores())
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """The number of cores that this process may use; under torchrun, its share of them."""
+    count = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    return max(1, count // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def readable_only(

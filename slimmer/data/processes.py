@@ -173,8 +173,18 @@ def _one_by_one(
         seed_all(seed)
         one = slice(place, place + 1)
         image = images.load(indices[one], None if crops is None else crops[one])[0]
-        made.append(image if transforms is None else transforms(image))
+        if transforms is not None:
+            image = _changed(image, transforms, int(indices[place]))
+        made.append(image)
     return torch.stack(made)
+
+
+def _changed(image: Tensor, transforms: Callable[[Tensor], Tensor], index: int) -> Tensor:
+    try:
+        return transforms(image)
+    except Exception as error:  # torchvision raises anything
+        found = f"failed on image {index} with {type(error).__name__}: {first_line(error)}"
+        raise DataError("data.transforms", found, "leave out the transform that fails") from error
 
 
 def seed_all(seed: int) -> None:
