@@ -97,6 +97,8 @@ def test_the_masked_network_is_the_slim_one_inside_its_budgets(net, dtype, off, 
     assert pruned.remaining["flops"] == pytest.approx(result.report["flops"]["ratio"])
     assert same(slimmer.load(tmp_path / "run", net).state_dict(), result.model.state_dict())
     assert "a training loop under masks, 6 steps" in (tmp_path / "run" / "report.md").read_text()
+    later = slimmer.finish(result, out=tmp_path / "later")
+    assert (later.report["method"], later.plan) == ("taylor", result.plan)
 
 
 def test_hooks_compute_what_the_masked_network_computes(pattern):

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from slimmer.api.arguments import recipe_settings
 from slimmer.api.attached import Attached
+from slimmer.api.task_arguments import give_example
 from slimmer.errors import ModelError, RecipeError
 from slimmer.models.accept_model import accept, is_compiled, unwrapped
 from slimmer.pipeline.attached_run import attached_job
@@ -86,10 +87,7 @@ def attach(
     dense = accept(model).cpu()
     given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
     given += recipe_settings(settings)
-    if isinstance(example_inputs, Tensor) and example_inputs.dim() == 4:
-        given.append(("model.input_size", list(example_inputs.shape[1:])))
-    elif example_inputs is not None:
-        dense.example_inputs = example_inputs
+    given += give_example(dense, example_inputs)
     file = find_recipe(str(recipe), "recipe") if recipe is not None else None
     job = attached_job(read_recipe(file, given), dense, observe or (lambda _: None))
     return Attached(inside, job, steps, every, memory)

@@ -27,6 +27,7 @@ from slimmer.pruning.slim_file import save_network
 from slimmer.pruning.traced_parts import check_scope
 from slimmer.recipe import Recipe
 from slimmer.recipe.criteria import Taylor
+from slimmer.reports.page import write_page
 from slimmer.runs.events import Observe
 from slimmer.runs.new_run import all_or_nothing, new_run, write_beginning
 
@@ -125,4 +126,5 @@ def attached_run(
         write_text(run.plan, plan.to_json())
         report = write_results(run, recipe, job, plan, slim, {**report, **told})
         write_beginning(run, recipe, {**measured, "dense_sha256": digest(run.dense)})
+        write_page(run)
     return slim, report

@@ -73,6 +73,7 @@ def finish_run(
         recipe, dense, images, identity, task=task, trust_code=trust_code, observe=observe
     )
     plan = read_plan(run.plan, "prune the network again")
+    method = run.read_report()["method"]  # of this plan; without its data, "auto" may be another
     slim = set_mode_(job.cut(job.model, plan), training=False)
     where = MODULE if isinstance(trained, nn.Module) else str(trained)
     weights, notes = _weights(trained, slim, where, entry)
@@ -84,7 +85,7 @@ def finish_run(
     measured |= measured_at("slim", slim, job.task, measured)
     report = make_report(run, recipe, job, plan, slim, measured)
     with new_run(out, identity.arch) as (made, _), all_or_nothing(made):
-        report |= {"run": str(made.path), "fine_tuned_outside": where}
+        report |= {"run": str(made.path), "fine_tuned_outside": where, "method": method}
         for file in (run.dense, run.plan, run.events):
             if file.exists():
                 shutil.copyfile(file, made.path / file.name)
