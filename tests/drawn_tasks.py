@@ -137,3 +137,30 @@ def means():
 
 def distilled():
     return Distilled()
+
+
+def with_masks():
+    """Data for the ready-made segmentation: images in 0..1 as floats, and masks."""
+    images, masks = shapes(48, 0)
+    tested, wanted = shapes(20, 1)
+    return {"train": (images, masks), "test": (tested, wanted), "augment": "crop_flip"}
+
+
+def with_numbers():
+    """Data for the ready-made regression: the mean and the spread of an image."""
+    images, _ = shapes(48, 0)
+    numbers = torch.stack([images.mean((1, 2, 3)), images.std((1, 2, 3))], 1)
+    return (images, numbers), (images[:16], numbers[:16])
+
+
+def with_several():
+    """Data for the ready-made multi-label task: whether the square and the disc are to the left."""
+    images, masks = shapes(48, 0)
+    columns = torch.arange(SIZE).expand_as(masks)
+    labels = []
+    for kind in (1, 2):
+        inside = (masks == kind).float()
+        middle = (inside * columns).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
+        labels.append((middle < SIZE / 2).float())
+    labels = torch.stack(labels, 1)
+    return (images, labels), (images[:20], labels[:20])

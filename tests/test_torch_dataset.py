@@ -242,7 +242,7 @@ class Odd(Pictures):
         (Odd((torch.zeros(4, 4), 0)), r"Tensor of shape \(4, 4\)"),
         (Odd((torch.zeros(3, 4, 4, dtype=torch.int64), 0)), "is torch.int64"),
         (Odd((torch.zeros(3, 4, 4), "cat")), "labels can't be one tensor"),
-        (Odd((torch.zeros(3, 4, 4), 0.5)), "labels are torch.float32"),
+        (Odd((torch.zeros(3, 4, 4), torch.tensor([1, 2]))), r"labels are torch.int64 of shape"),
         (ConcatDataset([Pictures(3), Pictures(3, (9, 9))]), "images have different sizes"),
     ],
 )

@@ -58,14 +58,14 @@ def margin(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, size[0] // 8), max(1, size[1] // 8)
 
 
-def shifted(images: Tensor, crops: Tensor) -> Tensor:
-    """The images (B, C, H, W), each padded with zeros by `margin` and cropped back to its size.
+def shifted(images: Tensor, crops: Tensor, fill: int = 0) -> Tensor:
+    """The images (B, C, H, W), each padded with `fill` by `margin` and cropped back to its size.
 
     `crops` (B, 4) are uniform draws; the first two choose the top and the left edge.
     """
     height, width = images.shape[2:]
     rows, columns = margin((height, width))
-    padded = functional.pad(images, (columns, columns, rows, rows))
+    padded = functional.pad(images, (columns, columns, rows, rows), value=fill)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     crops = crops.to(images.device)
     top = (crops[:, 0] * (2 * rows + 1)).long()

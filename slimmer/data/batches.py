@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from slimmer.data.augment import CROP, FLIP, PLACE, SEED, draws
+from slimmer.data.augment import CROP, FLIP, PLACE, SEED, draws, flipped, shifted
 from slimmer.data.images import Data, Images, InMemory, Relabelled, check_mode
 from slimmer.data.processes import Preparing, Request, in_processes, prepared
 from slimmer.errors import DataError
@@ -67,9 +67,11 @@ def batches(
     rank: int = 0,
     world: int = 1,
     start: int = 0,
+    fill: int = 0,
 ) -> Iterator[Batch]:
     """The batches of one training epoch: images, normalised float32 (B, C, H, W), and labels, int64
-    (B,).
+    (B,) or whatever the split has. Labels with the height and width of the images are cropped and
+    flipped like them; what comes in at the edges is `fill`.
 
     `batch_size` is the number of images of a global batch, which the `world` processes share: each
     gets one contiguous part of it, so that together they see bitwise the same images as one process
@@ -89,7 +91,8 @@ def batches(
     mine = slice(rank * size // world, (rank + 1) * size // world)
     last = steps(split, batch_size)
     parts = [indices[k * size : (k + 1) * size][mine] for k in range(start, last)]
-    return _loaded(split, data, parts, partial(_request, augment=augment, seed=seed, epoch=epoch))
+    request = partial(_request, augment=augment, seed=seed, epoch=epoch)
+    return _loaded(split, data, parts, request, fill)
 
 
 def _request(part: Tensor, *, augment: str, seed: int, epoch: int) -> Request:
@@ -120,7 +123,11 @@ def evaluation_batches(
 
 
 def _loaded(
-    split: Images, data: Data, parts: Sequence[Tensor], request: Callable[[Tensor], Request]
+    split: Images,
+    data: Data,
+    parts: Sequence[Tensor],
+    request: Callable[[Tensor], Request],
+    fill: int = 0,
 ) -> Iterator[Batch]:
     """The batches of the images at the indices in `parts`, each prepared as `request` says."""
     work = Preparing(split, data.mean, data.std, request)
@@ -132,7 +139,29 @@ def _loaded(
     else:
         batches = _ahead(work, parts, split.ahead)
     for part, images in zip(parts, batches, strict=True):
-        yield images, split.labels[part]
+        labels = split.labels[part]
+        if is_map(labels, data.size):
+            labels = _like_images(labels, request(part), fill)
+        yield images, labels
+
+
+def is_map(labels: Tensor, size: tuple[int, int]) -> bool:
+    """Whether labels (N, ..., H, W) have a value for each pixel of images of `size`.
+
+    >>> is_map(torch.zeros(5, 8, 8), (8, 8)), is_map(torch.zeros(5, 8), (8, 8))
+    (True, False)
+    """
+    return labels.dim() > 2 and tuple(labels.shape[-2:]) == size
+
+
+def _like_images(labels: Tensor, request: Request, fill: int) -> Tensor:
+    """The labels (B, ..., H, W), cropped and flipped as their images are."""
+    flat = labels.reshape(len(labels), -1, *labels.shape[-2:])
+    if request.crops is not None:
+        flat = shifted(flat, request.crops, fill)
+    if request.flips is not None:
+        flat = flipped(flat, request.flips)
+    return flat.reshape(labels.shape)
 
 
 def _ahead(work: Preparing, parts: Sequence[Tensor], ahead: int) -> Iterator[Tensor]:

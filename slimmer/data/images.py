@@ -118,7 +118,7 @@ class Data:
             right = "give height and width in pixels, at least 1 each"
             raise DataError(self.name, f"size {self.size}", right)
         check_mode(self.name, self.augment)
-        if len(self.classes) < 2:
+        if len(self.classes) < 2 and not self.train.labels.is_floating_point():
             found = f"{len(self.classes)} class: {', '.join(self.classes)}"
             raise DataError(self.name, found, "a classifier needs at least two classes")
         twice = sorted(name for name, count in Counter(self.classes).items() if count > 1)
@@ -179,6 +179,11 @@ def check(data: Data) -> None:
 
     One image of each split is loaded for the check.
     """
+    ours, theirs = data.train.labels, data.test.labels
+    if (ours.dtype, ours.shape[1:]) != (theirs.dtype, theirs.shape[1:]) and len(ours):
+        found = f"labels are {ours.dtype} of shape {tuple(ours.shape)}"
+        other = f"give the same kind as test: {theirs.dtype} of shape {tuple(theirs.shape)}"
+        raise DataError(f"{data.name}, train", found, other)
     for part, split in (("train", data.train), ("test", data.test)):
         where = f"{data.name}, {part}"
         if not len(split):
@@ -192,16 +197,32 @@ def check(data: Data) -> None:
 
 def _check_labels(where: str, split: Images, num_classes: int) -> None:
     labels = split.labels
-    if labels.dtype != torch.int64 or labels.shape != (len(split),):
-        found = f"labels are {labels.dtype} of shape {tuple(labels.shape)}"
-        right = f"labels must be int64 of shape ({len(split)},), one for each image"
-        raise DataError(where, found, right)
+    check_targets(where, labels, len(split))
+    if labels.dim() > 1 or labels.is_floating_point():
+        return  # what they may be, the task knows
     wrong = (labels < 0) | (labels >= num_classes)
     if wrong.any():
         first = int(wrong.nonzero()[0])
         example = f"the first is {int(labels[first])} (image {first})"
         found = f"{int(wrong.sum())} labels out of range, {example}"
         raise DataError(where, found, f"labels must be in 0..{num_classes - 1}")
+
+
+def check_targets(where: str, labels: Tensor, count: int) -> None:
+    """Raise DataError unless there are labels for `count` images: int64 (N,), float (N, ...) that
+    are finite, or int64 (N, H, W). A task takes one of these.
+    """
+    numbers = labels.is_floating_point()
+    fits = labels.shape[:1] == (count,)
+    if not fits or not (numbers or (labels.dtype == torch.int64 and labels.dim() in (1, 3))):
+        found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for {count} images"
+        right = (
+            "give int64 (N,) for classes, float (N, K) for several labels or numbers, "
+            "or int64 (N, H, W) for masks"
+        )
+        raise DataError(where, found, right)
+    if numbers and not labels.isfinite().all():
+        raise DataError(where, "labels contain NaN or infinite values", "give finite numbers")
 
 
 def fingerprint(data: Data) -> str:
@@ -223,8 +244,14 @@ def fingerprint(data: Data) -> str:
 def in_order(data: Data, classes: Sequence[str]) -> tuple[Images, Images]:
     """The train and test split of `data`, labelled in the order of `classes`.
 
-    Raises DataError if `classes` are not the data's own.
+    Labels other than int64 (N,) only get the new names. Raises DataError if `classes` are not the
+    data's own.
     """
+    if data.train.labels.is_floating_point() or data.train.labels.dim() > 1:
+        if len(classes) != data.num_classes:
+            found = f"{len(classes)} names for {data.num_classes} outputs"
+            raise DataError(f"{data.name}, classes", found, "name each output once")
+        return data.train, data.test
     missing = [name for name in data.classes if name not in classes]
     foreign = [name for name in classes if name not in data.classes]
     if missing or foreign or len(classes) != len(data.classes):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from slimmer.data.images import Data, Images, InMemory, Wanted
+from slimmer.data.images import Data, Images, InMemory, Wanted, check_targets
 from slimmer.data.processes import InProcesses, in_processes
 from slimmer.data.torch_dataset import Items, class_names, is_dataset, items_of
 from slimmer.errors import DataError
@@ -21,8 +21,9 @@ from slimmer.registry import hint
 _RIGHT = (
     "return slimmer.data.Data, or (train, test) or {'train': ..., 'test': ...} of "
     "torch Datasets or of (images, labels): images are a tensor (N, C, H, W), uint8 or float, "
-    "and labels an int64 tensor (N,)"
+    "and labels an int64 tensor (N,); for other tasks float (N, K), or int64 masks (N, H, W)"
 )
+IGNORED = 255  # the usual number of pixels without a class
 _OPTIONS = ("classes", "mean", "std", "augment", "size", "workers")
 
 
@@ -103,7 +104,7 @@ def _part(where: str, part: Any, wanted: Wanted) -> tuple[Images, tuple[str, ...
     if not is_dataset(part):
         return _split(where, part), ()
     items, notes = items_of(where, part, wanted)
-    _check_targets(where, items.labels, len(items))
+    check_targets(where, items.labels, len(items))
     return InProcesses(items, wanted.workers or 0), notes
 
 
@@ -177,7 +178,7 @@ def _split(where: str, pair: Any) -> InMemory:
         raise DataError(where, found, _RIGHT)
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         raise DataError(where, f"images are {images.dtype} of shape {tuple(images.shape)}", _RIGHT)
-    _check_targets(where, labels, len(images))
+    check_targets(where, labels, len(images))
     if not len(images):
         raise DataError(where, "there are no images", "give at least one image")
     if images.is_floating_point() and not images.isfinite().all():
@@ -185,15 +186,17 @@ def _split(where: str, pair: Any) -> InMemory:
     return InMemory(images.detach().cpu(), labels.cpu())
 
 
-def _check_targets(where: str, labels: Tensor, count: int) -> None:
-    """Raise DataError if the labels of `count` images are not int64 (N,)."""
-    if labels.dtype != torch.int64 or labels.shape != (count,):
-        found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for {count} images"
-        raise DataError(where, found, _RIGHT)
-
-
 def _count_classes(name: str, train: Images, test: Images) -> int:
-    count = int(train.labels.max()) + 1
+    """The number of classes, or of the numbers of each image."""
+    labels = train.labels
+    if labels.is_floating_point():
+        return labels[0].numel()
+    if labels.dim() > 1:
+        known = labels[(labels >= 0) & (labels != IGNORED)]
+        if not known.numel():
+            return 2
+        return max(2, int(known.max()) + 1)
+    count = int(labels.max()) + 1
     beyond = int(test.labels.max())
     if beyond >= count:
         right = f"the largest training label is {count - 1}"

@@ -58,7 +58,7 @@ def fitting(
         return task
     give_example(task, model, identity.input_size)
     if task.data is not None:
-        first = first_batches(task, lambda _: None)
+        first = first_batches(task, lambda _: None, recipe.finetune.batch_size)
     return fit_task(task, model, first, distill=recipe.finetune.distill, trained=trained)
 
 

@@ -9,8 +9,10 @@ from slimmer.errors import SlimmerError, TaskError, first_line
 from slimmer.graph import Arguments, by_position
 from slimmer.tasks.task import Task
 
+FIX = "fix the task's code; docs/tasks.md has an example"
 
-def guarded(where: str, call: Callable[[], Any]) -> Any:
+
+def guarded(where: str, call: Callable[[], Any], right: str = FIX) -> Any:
     """What `call` returns. Raises TaskError, which says `where`, for anything that it raises."""
     try:
         return call()
@@ -18,9 +20,7 @@ def guarded(where: str, call: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         found = f"fails with {type(error).__name__}: {first_line(error)}"
-        raise TaskError(
-            where, found, "fix the task's code; docs/tasks.md has an example"
-        ) from error
+        raise TaskError(where, found, right) from error
 
 
 def inputs_of(task: Task, batch: Any, model: nn.Module | None = None) -> Arguments:

@@ -15,6 +15,7 @@ from slimmer.graph import logits, top1_hits
 from slimmer.recipe.sections import Section
 from slimmer.tasks.mixing import mixed_loss
 from slimmer.tasks.of_data import Testing, Training
+from slimmer.tasks.targets import check_classes
 from slimmer.tasks.task import MetricKind, Task
 
 TOP1 = MetricKind("top-1", higher_is_better=True, percent=True)
@@ -49,12 +50,14 @@ DEFAULT = ClassificationOptions()
 def classification(data: Data, options: ClassificationOptions = DEFAULT) -> Task:
     """The classification of a data set's images: cross entropy, and top-1 accuracy.
 
-    Raises TaskError if there is not one weight for each class.
+    Raises DataError unless labels are int64 (N,), and TaskError for options that do not fit the
+    number of classes.
 
     >>> from slimmer.data import load
     >>> classification(load("digits")).main.name
     'top-1'
     """
+    check_classes(data)
     weights = options.class_weights
     if weights is not None and len(weights) != data.num_classes:
         found = f"{len(weights)} weights for {data.num_classes} classes"

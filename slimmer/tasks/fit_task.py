@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from slimmer.errors import TaskError
 from slimmer.graph import called, rows, tensors_in
 from slimmer.models.copying import duplicate, set_mode_
-from slimmer.tasks.calls import guarded, inputs_of
+from slimmer.tasks.calls import FIX, guarded, inputs_of
 from slimmer.tasks.distill import comparable
 from slimmer.tasks.epochs import Epoch
 from slimmer.tasks.kinds import find_kinds
@@ -31,13 +31,14 @@ class FirstBatches:
     test: Any
 
 
-def first_batches(task: Task, note: Callable[[str], None]) -> FirstBatches:
+def first_batches(task: Task, note: Callable[[str], None], batch_size: int = 1) -> FirstBatches:
     """The first batches of a task's loaders, each of which is started twice.
 
-    `note` is told if a training loader gives other batches for the same seed. Raises TaskError if a
-    loader is empty or gives another structure the second time.
+    `batch_size` is that of the recipe, for ready-made tasks. `note` is told if a training loader
+    gives other batches for the same seed. Raises TaskError if a loader is empty or gives another
+    structure the second time.
     """
-    again = partial(task.train.epoch, Epoch(0, 0, 1, shared=False))
+    again = partial(task.train.epoch, Epoch(0, 0, batch_size, shared=False))
     train = _same_twice(again, TRAINING)
     if not _equal(*train):
         note(
@@ -137,7 +138,10 @@ def check_loss(task: Task, outputs: Any, batch: Any, when: str) -> None:
     """Raise TaskError unless the loss is a finite scalar with a gradient."""
     where = f"{task.name}, loss of the first batch {when}"
     assert task.loss is not None
-    found = guarded(where, partial(task.loss, outputs, batch))
+    right = FIX
+    if task.data is not None:
+        right = "give a network whose outputs fit the labels"
+    found = guarded(where, partial(task.loss, outputs, batch), right)
     _check_scalar(where, found)
     if not found.requires_grad:
         right = "compute it from the outputs by PyTorch's functions, without detach or argmax"

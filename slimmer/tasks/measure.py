@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from torch import Tensor
 
+from slimmer.errors import TaskError
 from slimmer.tasks.task import Task
 
 LOSS = "loss"
@@ -30,7 +32,10 @@ class Mean:
 
 
 def accumulated(task: Task, pairs: Iterable[tuple[Any, Any]]) -> dict[str, float]:
-    """Every metric of the task over pairs of outputs and batch, the main one first."""
+    """Every metric of the task over pairs of outputs and batch, the main one first.
+
+    Raises TaskError if a metric is not finite.
+    """
     means: dict[str, Mean] = {}
     for meter in task.meters.values():
         meter.reset()
@@ -47,6 +52,10 @@ def accumulated(task: Task, pairs: Iterable[tuple[Any, Any]]) -> dict[str, float
             found[kind.name] = float(task.meters[kind.name].compute())
         else:
             found[kind.name] = means.get(kind.name, Mean()).value()
+        if not isfinite(found[kind.name]):
+            where = f"{task.name}, metric {kind.name!r}"
+            right = "check that the network's outputs are finite, and the metric on the test data"
+            raise TaskError(where, f"is {found[kind.name]} on the test data", right)
     return found
 
 

@@ -16,11 +16,13 @@ class Training:
     """The training images of a data set, as `Epochs`; see `slimmer.data.batches`.
 
     `mixup` and `cutmix` are the alphas by which augmented images are mixed; 0 turns each off.
+    `fill` comes in at the edges of masks that are cropped like their images.
     """
 
     data: Data
     mixup: float = 0.0
     cutmix: float = 0.0
+    fill: int = 0
 
     def steps(self, batch_size: int) -> int:
         """The number of global batches of an epoch."""
@@ -51,6 +53,7 @@ class Training:
             rank=rank,
             world=world,
             start=wanted.start,
+            fill=self.fill,
         )
 
 

@@ -12,6 +12,9 @@ from slimmer.recipe.sections import Section
 from slimmer.recipe.task_section import TaskSection
 from slimmer.registry import Registry, hint
 from slimmer.runs.trust import is_code
+from slimmer.tasks import multilabel as multi
+from slimmer.tasks import regression as numbers
+from slimmer.tasks import segmentation as masks
 from slimmer.tasks.classification import NAME, ClassificationOptions, classification
 from slimmer.tasks.read_task import read_task
 from slimmer.tasks.task import Task
@@ -36,7 +39,12 @@ class TaskEntry:
 TASKS: Registry[TaskEntry] = Registry(
     "task", TaskError, entry_points="slimmer.tasks", kind=TaskEntry
 )
-for _entry in (TaskEntry(NAME, classification, ClassificationOptions),):
+for _entry in (
+    TaskEntry(NAME, classification, ClassificationOptions),
+    TaskEntry(multi.NAME, multi.multilabel, multi.MultilabelOptions),
+    TaskEntry(numbers.NAME, numbers.regression, numbers.RegressionOptions),
+    TaskEntry(masks.NAME, masks.segmentation, masks.SegmentationOptions),
+):
     TASKS.add(_entry.name, _entry)
 
 
