@@ -37,7 +37,7 @@ demo: $(READY)
 	$(BIN)/slimmer prune runs/digits_resnet8.safetensors --recipe digits
 	$(BIN)/slimmer export --onnx
 	$(BIN)/slimmer profile
-	@echo "report: $$(cat runs/latest)/report.md"
+	@echo "report: $$(cat runs/latest)/report.html"
 
 test: $(READY)
 	$(BIN)/python -m pytest -m 'not slow'

@@ -183,7 +183,7 @@ def written(path, content):
     ("name", "number"), [("report.json", 150), ("export.json", 80), ("profile.json", 120)]
 )
 def test_what_a_finished_run_holds(damaged, name, number):
-    run, refusals = Run(Path("done")), Refusals("report.md")
+    run, refusals = Run(Path("done")), Refusals("report.md", "report.html")
     value = json.loads((run.path / name).read_text())
     report = run.read_report()
 

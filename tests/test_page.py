@@ -5,23 +5,30 @@ and loads nothing.
 import json
 import random
 import re
+import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import torch
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_samples import comparison, profile, report, timing
 
+import slimmer
 from slimmer.cli import main
+from slimmer.models import build
 from slimmer.recipe import read_recipe
 from slimmer.reports.page import write_page
+from slimmer.reports.page.charts.scale import full_scale, round_scale
 from slimmer.reports.page.charts.scatter import pareto
 from slimmer.reports.page.compare_page import compare_page
 from slimmer.reports.page.contents import SECTIONS
 from slimmer.reports.page.render import page
 from slimmer.reports.page.run_files import RunFiles, read_files
+from slimmer.reports.page.sections.reproduce import view
 from slimmer.runs.directory import Run
 
 MARKUP = "<img src=x onerror=alert(1)>&\"'</script><!--"
@@ -265,6 +272,32 @@ def test_export_and_profile_write_the_page_again(main_job):
     assert found.data["profile"] is not None
 
 
+def test_the_commands_on_the_page_make_the_run_again(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = ["prune", str(checkpoint), "--flops", "0.5", "--epochs", "0", "--out", "a run"]
+    assert CliRunner().invoke(main, first).exit_code == 0
+    found = view(read_files(Run(Path("a run"))))
+    (command,) = found["commands"]
+    result = CliRunner().invoke(main, shlex.split(command)[1:])
+    assert result.exit_code == 0, result.output
+    assert Path("a run-again/plan.json").read_bytes() == Path("a run/plan.json").read_bytes()
+    names = {}
+    exec(found["python"], names)
+    assert isinstance(names["network"], torch.nn.Module)
+
+
+def test_a_run_of_a_module_is_made_again_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = build("cifar_resnet8")
+    slimmer.prune(model, input_size=(3, 16, 16), flops=0.5, out="run")
+    found = view(read_files(Run(Path("run"))))
+    assert found["commands"] == []
+    names = {"model": model}
+    exec(found["python"], names)
+    assert Path("run-again/plan.json").read_bytes() == Path("run/plan.json").read_bytes()
+    assert isinstance(names["network"], torch.nn.Module)
+
+
 def test_a_comparison_links_to_the_pages_of_its_runs(main_job, tmp_path):
     write_page(main_job.run)
     file = tmp_path / "pages" / "all.html"
@@ -327,6 +360,18 @@ def test_a_comparison_replaces_only_pages_of_slimmer(main_job, tmp_path, content
     assert result.exit_code == 2
     assert fault in result.stderr
     assert file.is_dir() or file.read_text() == content
+
+
+numbers = st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20)
+
+
+@settings(deadline=None)  # the first scale imports matplotlib
+@given(numbers)
+def test_scales_hold_every_value_between_their_ends(values):
+    for scale in (round_scale(values), full_scale(values)):
+        assert scale.low < scale.high
+        assert all(-0.01 <= scale.at(value) <= 100.01 for value in values)
+        assert all(-0.01 <= tick.at <= 100.01 for tick in scale.ticks(str))
 
 
 points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1)

@@ -56,6 +56,7 @@ class Chart:
         bands: labels of neighbouring columns, instead of ticks.
         ends: labels to the right of rows.
         height: of the plot, in pixels.
+        counts: two numbers below each column, for a chart of few columns.
         mirrored: whether columns grow from the middle in both directions.
         grid: whether the ticks of the y axis have lines.
     """
@@ -72,6 +73,7 @@ class Chart:
     rows: tuple[tuple[str, ...], ...]
     bands: tuple[Band, ...] = ()
     ends: tuple[Tick, ...] = field(default=())
+    counts: tuple[tuple[str, str], ...] = ()
     height: int = 220
     mirrored: bool = False
     grid: bool = True

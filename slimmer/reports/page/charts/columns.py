@@ -1,6 +1,6 @@
 """Column charts: one column for each layer or bin, the slim network's in front of the dense."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -8,6 +8,7 @@ from slimmer.reports.page.charts.chart import Band, Chart, Key, Shape, Tick
 from slimmer.reports.page.charts.scale import round_scale
 
 FILLED = 0.84  # of the width of a column
+COUNTED = 24  # columns; more have no room for numbers
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def column_chart(
         heads=(head, *(each.label for each in series)),
         rows=tuple(rows),
         bands=() if x_ticks else bands(names),
+        counts=tuple(_counts(series, show)) if mirrored and len(names) <= COUNTED else (),
         mirrored=mirrored,
         grid=not mirrored,
     )
@@ -84,6 +86,13 @@ def _path(
         bottom = 50 + height / 2 if mirrored else 100
         path += f"M{left + step * place:.3f} {bottom:.2f}h{width:.3f}v{-height:.2f}h{-width:.3f}z"
     return path
+
+
+def _counts(series: Sequence[Columns], show: Callable[[float], str]) -> Iterator[tuple[str, str]]:
+    """The values of the last and of the first series."""
+    first, *_, last = [each.values for each in series]
+    for before, now in zip(first, last, strict=True):
+        yield show(now), "" if now == before else show(before)
 
 
 def bands(names: Sequence[str]) -> tuple[Band, ...]:

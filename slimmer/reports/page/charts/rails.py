@@ -44,6 +44,11 @@ class Rails:
     base: float
     keys: tuple[Key, ...]
 
+    @property
+    def changes(self) -> bool:
+        """Whether a reading has a change."""
+        return any(row.reading.change for row in self.rows)
+
 
 def rails(
     title: str,

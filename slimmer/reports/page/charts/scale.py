@@ -61,5 +61,8 @@ def _extent(values: Iterable[float]) -> tuple[float, float, Sequence[float]]:
     if low == high:
         low, high = low - abs(low or 1) / 20, high + abs(high or 1) / 20
     locator = MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10])
-    ticks = [round(float(each), 12) for each in locator.tick_values(low, high)]
+    # Twelve digits: 0.6, not 0.6000000000000001.
+    ticks = sorted({float(f"{each:.12g}") for each in locator.tick_values(low, high)})
+    if ticks[0] >= ticks[-1]:  # values so small that matplotlib takes them for 0
+        ticks = [low, high]
     return low, high, ticks

@@ -62,4 +62,4 @@ def _other_metrics(files: RunFiles) -> list[tuple[str, ...]]:
     return rows
 
 
-SECTION = Section("accuracy", "Accuracy", view)
+SECTION = Section("accuracy", "Accuracy", view, half=True)

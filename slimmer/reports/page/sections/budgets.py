@@ -53,4 +53,4 @@ def _before_projection(report: Mapping[str, Any]) -> str | None:
     )
 
 
-SECTION = Section("budgets", "Budgets", view)
+SECTION = Section("budgets", "Budgets", view, half=True)

@@ -42,7 +42,7 @@ def view(files: RunFiles) -> Mapping[str, Any]:
     shown = {WORDS.get(key, key): value for key, value in machine.items() if value is not None}
     return {
         "commands": list(_commands(files)),
-        "python": f'import slimmer\n\nmodel = slimmer.load("{_python(report["run"])}")',
+        "python": _in_python(files),
         "recipe": files.recipe.to_yaml(),
         "origin": origin,
         "environment": shown,
@@ -53,28 +53,52 @@ def view(files: RunFiles) -> Mapping[str, Any]:
 def _commands(files: RunFiles) -> Iterator[str]:
     """Commands that make the run again, and what has been made of it."""
     run = files.report["run"]
-    dense, recipe = shlex.quote(f"{run}/dense.safetensors"), shlex.quote(f"{run}/recipe.yaml")
-    yield f"slimmer prune {dense} --recipe {recipe} --out {shlex.quote(f'{run}-again')}"
     again = shlex.quote(f"{run}-again")
+    if not _from_python(files):
+        dense, recipe = shlex.quote(f"{run}/dense.safetensors"), shlex.quote(f"{run}/recipe.yaml")
+        yield f"slimmer prune {dense} --recipe {recipe} --out {again}"
     if files.exported is not None:
         yield f"slimmer export {again}"
     if files.profile is not None:
         asked = files.profile["conditions"]
         batches = ",".join(map(str, asked["batches"]))
-        threads = [number for number in asked["threads"] if number is not None]
-        chosen = f" --threads {','.join(map(str, threads))}" if threads else ""
+        threads = [str(number) for number in asked["threads"] if number is not None]
+        chosen = f" --threads {','.join(threads)}" if threads else ""
         yield f"slimmer profile {again} --batch {batches}{chosen}"
 
 
-def _python(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def _in_python(files: RunFiles) -> str:
+    """Python that loads the slim network, and makes the run again if only Python can."""
+    run, arch, data = files.report["run"], files.report["arch"], _data_from_python(files)
+    dense = repr(f"{run}/dense.safetensors") if arch else "model"
+    lines = ["import slimmer", ""]
+    if _from_python(files):
+        given = f"{dense}, data" if data else dense
+        recipe, again = repr(f"{run}/recipe.yaml"), repr(f"{run}-again")
+        lines.append(f"slimmer.prune({given}, recipe={recipe}, out={again})")
+    lines.append(f"network = slimmer.load({run!r}{'' if arch else ', model'})")
+    return "\n".join(lines)
+
+
+def _from_python(files: RunFiles) -> bool:
+    """Whether the run got its module or its data from Python, so that no command repeats it."""
+    return not files.report["arch"] or _data_from_python(files)
+
+
+def _data_from_python(files: RunFiles) -> bool:
+    data = files.recipe.data
+    return files.report["accuracy"] is not None and data.name is None and data.path is None
 
 
 def _files(run: Run) -> list[dict[str, str]]:
     """Links to the files next to the page, with their sizes."""
-    paths = sorted(path for path in run.path.iterdir() if path.is_file() and path != run.page)
-    shown = [path for path in paths if not path.name.startswith(".")]
-    return [{"name": path.name, "size": _size(path)} for path in shown]
+    paths = [path for path in run.path.iterdir() if path.is_file() and path != run.page]
+    paths += run.path.glob("figures/*.png")
+    found = []
+    for path in sorted(paths):
+        if not path.name.startswith("."):
+            found.append({"name": path.relative_to(run.path).as_posix(), "size": _size(path)})
+    return found
 
 
 def _size(path: Path) -> str:
