@@ -59,14 +59,18 @@ def started(monkeypatch):
 # Help
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["", "prune", "adopt", "export", "profile", "report", "inspect", "sweep", "compare"],
-)
+COMMANDS = [
+    *("prune", "adopt", "export", "profile", "report", "inspect", "sweep", "compare", "latency"),
+    "latency export",
+    "latency measure",
+]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_the_golden_text(command):
     """Set SLIMMER_GOLDEN=write to take over a change that is meant."""
     result = slimmer(*command.split(), "--help")
-    file = GOLDEN / f"help{command and '_'}{command}.txt"
+    file = GOLDEN / f"help{command and '_'}{command.replace(' ', '_')}.txt"
     if os.environ.get("SLIMMER_GOLDEN") == "write":
         file.write_text(result.stdout)
     assert result.exit_code == 0
@@ -91,6 +95,7 @@ def test_every_option_has_a_help_text():
         "inspect",
         "sweep",
         "compare",
+        "latency",
     }
     assert not bare
 
@@ -119,6 +124,7 @@ def test_commands_are_listed_in_the_order_of_use():
         "report",
         "sweep",
         "compare",
+        "latency",
     ]
 
 

@@ -89,7 +89,7 @@ def test_a_row_has_the_latencies_of_the_float32_files_alone():
     )
     (run / "profile.json").write_text(json.dumps(found))
     [row] = compare_runs([run])["rows"]
-    [latency] = row["latency"].values()
+    [latency] = row["profiled"].values()
     assert {key: (each["mean"], each["n"]) for key, each in latency.items()} == {
         "dense_ms": (4.0, 1),
         "slim_ms": (2.0, 1),
@@ -163,8 +163,8 @@ def test_latencies_are_those_that_profile_left():
     add_profile(runs[0], 4.0, 2.0)
     add_profile(runs[1], 6.0, 2.0)
     [row] = compare_runs(runs)["rows"]
-    assert list(row["latency"]) == ["cpu, batch 1"]
-    found = row["latency"]["cpu, batch 1"]
+    assert list(row["profiled"]) == ["cpu, batch 1"]
+    found = row["profiled"]["cpu, batch 1"]
     assert (found["dense_ms"]["mean"], found["slim_ms"]["mean"], found["speedup"]["mean"]) == (
         5.0,
         2.0,
@@ -194,7 +194,7 @@ def test_latencies_on_several_threads_are_kept_apart_and_other_runtimes_left_out
     [row] = compare_runs([run])["rows"]
     told = {
         place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"])
-        for place, found in row["latency"].items()
+        for place, found in row["profiled"].items()
     }
     assert told == {"cpu, 1 thread, batch 1": (8.0, 4.0), "cpu, 2 threads, batch 1": (6.0, 2.0)}
 
@@ -210,7 +210,7 @@ def test_runs_that_were_timed_in_another_runtime_alone_are_compared_under_its_na
     [row] = compare_runs([run])["rows"]
     told = {
         place: (found["dense_ms"]["mean"], found["slim_ms"]["mean"])
-        for place, found in row["latency"].items()
+        for place, found in row["profiled"].items()
     }
     assert told == {"tflite, cpu, 1 thread, batch 8": (9.0, 3.0)}
 
@@ -305,7 +305,7 @@ def test_a_profile_of_another_version_whose_speed_ups_are_of_another_kind_is_lef
     old = json.loads((runs[0] / "profile.json").read_text()) | {"schema": SCHEMA - 1}
     (runs[0] / "profile.json").write_text(json.dumps(old))
     [row] = compare_runs(runs)["rows"]
-    assert {place: found["speedup"]["n"] for place, found in row["latency"].items()} == {
+    assert {place: found["speedup"]["n"] for place, found in row["profiled"].items()} == {
         "cpu, batch 1": 1
     }
 
@@ -397,7 +397,7 @@ def test_csv_holds_what_json_holds(comparison):
         assert float(row["accuracy.slim.mean"]) == told["accuracy"]["slim"]["mean"]
         assert float(row["flops.miss.mean"]) == told["flops"]["miss"]["mean"]
         assert row["runs"].split() == told["runs"]
-    assert rows[0]["latency.cpu, batch 1.speedup.mean"] == "2.0"
+    assert rows[0]["profiled.cpu, batch 1.speedup.mean"] == "2.0"
     assert rows[1]["accuracy.slim.std"] == ""
 
 

@@ -48,6 +48,7 @@ def prune(
     *,
     flops: float | str | None = None,
     params: float | str | None = None,
+    latency: float | str | None = None,
     budgets: Mapping[str, float | str] | None = None,
     out: str | Path | None = None,
     recipe: str | Path | None = None,
@@ -67,6 +68,8 @@ def prune(
             one call: a tensor, or with `batches` also a tuple of arguments or arguments by name.
         flops: maximum FLOPs (multiply-adds for one image) after pruning: 0.5, "50%" or "1.8G".
         params: maximum number of parameters after pruning.
+        latency: maximum latency of a run in ONNX Runtime: 0.5, "50%" or "8ms". How it is measured
+            is set by latency_on, threads, batch, precision, image_size and latency_table.
         budgets: maximum of other costs after pruning, by the names of the costs.
         out: the run directory, new or empty. Without it, files are deleted with the result.
         recipe: a YAML recipe or the name of a built-in recipe; the other arguments override it.
@@ -94,7 +97,9 @@ def prune(
     >>> type(result.model).__name__, result.run
     ('CifarResNet', None)
     """
-    given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
+    given = budgets_on(
+        [("flops", flops), ("params", params), ("latency", latency), *(budgets or {}).items()]
+    )
     given += recipe_settings(settings)
     own = None
     if isinstance(model, str | Path):

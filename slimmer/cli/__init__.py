@@ -5,6 +5,7 @@ import click
 from slimmer.cli.adopt import adopt
 from slimmer.cli.exit import Commands
 from slimmer.cli.export_profile import export, profile
+from slimmer.cli.latency import latency
 from slimmer.cli.prune_inspect import inspect, prune
 from slimmer.cli.report import report
 from slimmer.cli.sweep_compare import compare, sweep
@@ -18,5 +19,6 @@ def main() -> None:
     """Prune a pretrained PyTorch convnet to a FLOP and parameter budget."""
 
 
-for command in (inspect, prune, adopt, export, profile, report, sweep, compare):  # the order of use
+commands = inspect, prune, adopt, export, profile, report, sweep, compare, latency
+for command in commands:  # the order of use
     main.add_command(command)

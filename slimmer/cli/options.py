@@ -90,7 +90,72 @@ trust_code = options_under(OTHER)(
     help="Run Python code (FILE.py:FUNC) that is named in the given file or run, not on the "
     "command line.",
 )
+LATENCY = "Latency: how it is measured"
+_latency = options_under(LATENCY)
+_TIMING = (
+    _latency(
+        "--latency-on",
+        metavar="PROVIDER",
+        help="cpu, cuda, tensorrt, openvino, coreml, directml, or ONNX Runtime's name of a "
+        "provider.  [default: cpu]",
+    ),
+    _latency(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Intra-op threads.  [default: one per core]",
+    ),
+    _latency("--batch", type=click.IntRange(min=1), metavar="N", help="Batch size.  [default: 1]"),
+    _latency(
+        "--precision",
+        type=click.Choice(["fp32", "fp16", "int8"]),
+        help="Precision of the file.  [default: fp32]",
+    ),
+    _latency(
+        "--image-size",
+        callback=numbers,
+        metavar="H,W",
+        help="Image height and width.  [default: those of the network]",
+    ),
+    _latency(
+        "--latency-table",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Measurements from the machine that counts, by `slimmer latency measure`.",
+    ),
+)
 as_json = output("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def timing(command: Any) -> Any:
+    """A command with the options of the setting in which a latency is measured."""
+    for option in reversed(_TIMING):
+        command = option(command)
+    return command
+
+
+def section_of(options: dict[str, Any]) -> Any:
+    """The setting of --latency, without its options in `options`; None without --latency."""
+    from slimmer.recipe import read_recipe
+
+    keys = {
+        "latency_on": "provider",
+        "threads": "threads",
+        "batch": "batch",
+        "precision": "precision",
+        "image_size": "image_size",
+        "latency_table": "table",
+    }
+    given = {key: options.pop(name) for name, key in keys.items()}
+    given = {key: value for key, value in given.items() if value is not None}
+    if "table" in given:
+        given["table"] = _absolute(str(given["table"]))
+    if options.pop("latency"):
+        pairs = [(f"budget.timing.{key}", value) for key, value in given.items()]
+        return read_recipe(None, pairs).budget.timing
+    if given:
+        raise click.UsageError("these options say how --latency is measured; give it too")
+    return None
 
 
 def budgets(
@@ -122,8 +187,9 @@ def given(
         if value in (None, ()):
             continue
         key = SHORT.get(option, option)
-        if key == "model.checkpoint" or (key == "task.name" and is_code(value)):
-            pairs.append((key, _absolute(value)))
+        named = key in {"model.checkpoint", "budget.timing.table"}
+        if named or (key == "task.name" and is_code(value)):
+            pairs.append((key, _absolute(str(value))))
         elif isinstance(value, tuple):
             pairs.append((key, list(value)))
         else:

@@ -98,6 +98,16 @@ class Watch:
         self._accuracy = event["accuracy"]
         self._say(f"channels removed: {self._costs()}{self._measured(event['accuracy'])}")
 
+    def _on_latency_networks(self, event: Event) -> None:
+        text = f"measuring latencies: {event['done']} of {event['networks']} networks"
+        self._show(event["done"], event["networks"], text, self._clock())
+
+    def _on_latency_round(self, event: Event) -> None:
+        self._say(
+            f"latency, round {event['round']}: measured {event['measured']:.1%} of dense "
+            f"(predicted {event['predicted']:.1%}, budget {event['limit']:.1%})"
+        )
+
     def _on_step(self, event: Event) -> None:
         now = self._clock()
         self._remains |= {kind.name: event[kind.name] for kind in costs_in(event)}

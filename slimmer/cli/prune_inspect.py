@@ -12,6 +12,7 @@ from slimmer.cli.exit import RUN, remembering
 from slimmer.cli.headings import HeadedCommand, options_under
 from slimmer.cli.options import (
     BUDGET,
+    LATENCY,
     REWRITE,
     arch,
     as_json,
@@ -23,7 +24,9 @@ from slimmer.cli.options import (
     numbers,
     only,
     output,
+    section_of,
     show_result,
+    timing,
     trace,
     trust_code,
 )
@@ -38,6 +41,13 @@ running = options_under("Run")
 @click.argument("checkpoint", required=False)
 @budget("--flops", metavar="AMOUNT", help=BUDGET.format(what="FLOPs", example="1.8G"))
 @budget("--params", metavar="AMOUNT", help=BUDGET.format(what="parameters", example="11M"))
+@budget("--latency", metavar="AMOUNT", help=BUDGET.format(what="latency", example="8ms"))
+@budget(
+    "--speedup",
+    type=click.FloatRange(1, min_open=True),
+    metavar="FACTOR",
+    help="The latency as a factor: --speedup 2 is --latency 0.5.",
+)
 @budget(
     "--budget",
     multiple=True,
@@ -51,6 +61,7 @@ running = options_under("Run")
     metavar="N",
     help="Make channel counts multiples of N.  [default: 8 in groups of 64 channels or more]",
 )
+@timing
 @arch
 @keep
 @only
@@ -109,7 +120,8 @@ def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) 
 
     CHECKPOINT is a weights file, a Hugging Face model directory, or a run directory, whose slim
     network is then pruned further. A budget limits what remains, and the result never exceeds it;
-    give --flops, --params or both. FLOPs are multiply-adds (MACs), counted as fvcore counts them.
+    give --flops, --params, --latency or several. FLOPs are multiply-adds (MACs), counted as fvcore
+    counts them; latency is measured in ONNX Runtime.
     Each option sets a key of a recipe; the complete recipe is saved in the run directory.
     """
     if resume is None:
@@ -141,6 +153,10 @@ def prune(resume: Path | None, trust_code: bool, as_json: bool, **options: Any) 
 @network(
     "--rewrite", is_flag=True, help="Inspect the network as `slimmer prune --rewrite` sees it."
 )
+@options_under(LATENCY)(
+    "--latency", is_flag=True, help="Measure the time of every layer, and the lowest budget."
+)
+@timing
 @trust_code
 @as_json
 def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> None:
@@ -155,7 +171,15 @@ def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> 
         raise click.BadParameter(
             "give channels, height and width, such as 3,224,224", param_hint="'--input-size'"
         )
-    found = inspect_network(checkpoint, input_size=input_size, **options)
+    setting = section_of(options)
+    if setting is None:
+        found = inspect_network(checkpoint, input_size=input_size, **options)
+    else:
+        from slimmer.cli.progress import watching
+
+        with watching() as observe:
+            measured = {"timing": setting, "observe": observe}
+            found = inspect_network(checkpoint, input_size=input_size, **options, **measured)
     show_result(found, "show_inspection", as_json=as_json)
 
 
@@ -163,7 +187,11 @@ def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: An
     """The report of a new run: the command line overrides the recipe file."""
     from slimmer.recipe import find_recipe, read_recipe
 
-    options["budget"] += tuple((name, options.pop(name)) for name in ("flops", "params"))
+    speedup = options.pop("speedup")
+    names = ("flops", "params", "latency")
+    options["budget"] += tuple((name, options.pop(name)) for name in names)
+    if speedup is not None:
+        options["budget"] += (("latency", 1 / speedup),)
     file = find_recipe(recipe) if recipe is not None else None
     resolved = read_recipe(file, given(**options))
     from slimmer.cli.progress import watching

@@ -20,6 +20,7 @@ from slimmer.reports.hints import (
     uncounted_hint,
     width_hint,
 )
+from slimmer.reports.latency_budget import latency_hint, least_hint, setting_text, time_rows
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.metric_text import metric_of
 from slimmer.reports.run_report import EXPORT_HEADS, export_rows, unmeasured
@@ -38,15 +39,16 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
         budget = "none"
         if cost["limit"] is not None:
             budget = f"at most {cost['limit_ratio']:.2%}"
-        table.add_row(
-            kind.head, f"{cost['dense']:,}", f"{cost['slim']:,}", f"{cost['ratio']:.2%}", budget
-        )
+        counts = kind.in_full(cost["dense"]), kind.in_full(cost["slim"])
+        table.add_row(kind.head, *counts, f"{cost['ratio']:.2%}", budget)
     if report["accuracy"] is not None:
         metric, found = metric_of(report), report["accuracy"]
         shown = metric.shown(found["dense"]), metric.shown(found["slim"])
         table.add_row(metric.name, *shown, "", "")
     console.print(table)
     for hint in [*convention_hint(report), *traced_hint(report), *uncounted_hint(report)]:
+        say(console, hint)
+    for hint in latency_hint(report):
         say(console, hint)
     if report["accuracy"] is None:
         say(console, unmeasured(report))
@@ -103,12 +105,14 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     costs = _table("budgets", "", "dense", "reachable", "can't be removed")
     for kind in costs_in(found):
         cost = found[kind.name]
-        reach = f"{cost['least']:,} to {cost['dense']:,} ({cost['least_ratio']:.2%} to 100 %)"
-        away = f"{cost['out_of_reach']:,} ({cost['out_of_reach_ratio']:.2%})"
-        costs.add_row(kind.head, f"{cost['dense']:,}", reach, away)
+        least, dense = kind.in_full(cost["least"]), kind.in_full(cost["dense"])
+        reach = f"{least} to {dense} ({cost['least_ratio']:.2%} to 100 %)"
+        away = f"{kind.in_full(cost['out_of_reach'])} ({cost['out_of_reach_ratio']:.2%})"
+        costs.add_row(kind.head, dense, reach, away)
     console.print(costs)
     for text in [*convention_hint(found), *uncounted_hint(found)]:
         say(console, text)
+    _show_times(found, console)
     groups = _table(
         f"{len(found['groups'])} channel groups", "", "channels", "produced by", "consumed by"
     )
@@ -138,6 +142,19 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
             )
             module = holder["module"] or "the network itself"
             say(console, f"  {module}: {holder['ratio']:.1%} of dense ({why})")
+
+
+def _show_times(found: Mapping[str, Any], console: Console) -> None:
+    """Print the slowest nodes, if the latency was measured."""
+    if "latency_nodes" not in found:
+        return
+    title = f"slowest of {len(found['latency_nodes'])} operations, us"
+    table = _table(title, "", "dense", "narrowest")
+    for row in time_rows(found["latency_nodes"]):
+        table.add_row(*row)
+    console.print(table)
+    say(console, f"Latency in {setting_text(found['latency_setting'])}.")
+    say(console, least_hint(found["latency"]))
 
 
 def show_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:

@@ -10,6 +10,8 @@ from slimmer.costs import Cost
 from slimmer.costs.by_layer import flops_by_module
 from slimmer.costs.flops import uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs, Layer
+from slimmer.latency.build import MeasuredLatency, limits_of, narrowest
+from slimmer.latency.layer_times import layer_times
 from slimmer.models.accept_model import accept
 from slimmer.pipeline.job import examine
 from slimmer.pipeline.sources import Source, load_model, name_module
@@ -17,8 +19,11 @@ from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.allocate import Limits, reachable
 from slimmer.pruning.plan import make_plan
 from slimmer.pruning.slim_file import Identity, check_again
+from slimmer.recipe.budget import BudgetSection
 from slimmer.recipe.costs import COSTS
+from slimmer.recipe.latency_section import TimingSection
 from slimmer.recipe.sections import ModelSection
+from slimmer.runs.events import Observe
 from slimmer.runs.trust import remember
 
 HOLDERS = 5  # modules that are listed as having most of the FLOPs that can't be removed
@@ -36,6 +41,8 @@ def inspect(
     equal_splits: bool | None = None,
     rewrite: bool = False,
     trace: Sequence[str] = (),
+    timing: TimingSection | None = None,
+    observe: Observe = lambda _: None,
     trust_code: bool = False,
 ) -> dict[str, Any]:
     """The architecture, costs, channel groups and unprunable layers of a checkpoint or a module.
@@ -50,7 +57,9 @@ def inspect(
     only these are traced: FLOPs are theirs, and parameters are those of the whole network. `entry`
     chooses one of several sets of weights, and `trust_code` allows an architecture that one of
     slimmer's own files names as code. `notes` say what was skipped, and whether the image size is a
-    guess. Raises SlimmerError if the checkpoint can't be read or the network can't be traced.
+    guess. With `timing`, the latency is measured in that setting: `latency` holds it and the least
+    that a plan can reach, and `latency_nodes` how it is spread. Raises SlimmerError if the
+    checkpoint can't be read or the network can't be traced.
 
     >>> from slimmer.models import build
     >>> found = inspect(build("cifar_resnet8"), input_size=(3, 32, 32))
@@ -71,7 +80,12 @@ def inspect(
     )
     source = _source(named, section, trust_code=trust_code)
     check_again(source.identity, rewrite=rewrite)
-    network, graph, costs, _, scope = examine(source.network, source.identity, section)
+    budget = BudgetSection()
+    if timing is not None:
+        budget = BudgetSection(latency=1.0, timing=timing)
+    network, graph, costs, _, scope = examine(
+        source.network, source.identity, section, budget, observe
+    )
     layers, held = _where_flops_go(scope.of(network), scope.inputs, graph)
     return {
         "format": 1,
@@ -84,7 +98,28 @@ def inspect(
         "held": held,
         "layers": layers,
         "groups": [_group(group, graph) for group in graph.groups],
+        **_latency(costs, graph, budget),
     }
+
+
+def _latency(costs: Sequence[Cost], graph: ChannelGraph, budget: BudgetSection) -> dict[str, Any]:
+    """The measured latencies, and the time of every node; nothing unless latency is measured."""
+    for cost in costs:
+        if isinstance(cost, MeasuredLatency) and cost.table is not None:
+            least = narrowest(graph, limits_of(graph, budget, cost.multiple))
+            known = cost.table.measured(least)
+            ns = cost.exact(least) if known is None else round(1e6 * known.ms)
+            figures = {"least": ns, "least_ratio": cost.share(ns)}
+            return {
+                cost.name: {**_range(cost, graph), **figures},
+                "latency_nodes": layer_times(cost, least),
+                "latency_setting": {
+                    "setting": cost.table.setting.model_dump(),
+                    "image": list(cost.table.network.image),
+                    "machine": cost.table.machine,
+                },
+            }
+    return {}
 
 
 def _classes(identity: Identity) -> int | None:

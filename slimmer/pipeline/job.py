@@ -2,17 +2,19 @@
 costs and budgets.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from torch import nn
 
 from slimmer.costs import Budget, Cost
+from slimmer.costs.subject import unheard
 from slimmer.data import Data
 from slimmer.errors import BudgetError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
+from slimmer.latency.build import MeasuredLatency, limits_of
 from slimmer.models.accept_model import check_model
 from slimmer.pipeline.recount import check_costs, costs_of, subject_of
 from slimmer.pipeline.remedies import check_spectral_norm, for_budget, for_no_channel
@@ -91,10 +93,8 @@ def prepare(
     check_again(identity, rewrite=recipe.model.rewrite)
     given = model
     observe(stage("tracing the network and checking its channel groups"))
-    model, graph, costs, cut, scope = examine(
-        given, identity, recipe.model, recipe.budget.amounts()
-    )
-    limits = _limits(graph, recipe.budget)
+    model, graph, costs, cut, scope = examine(given, identity, recipe.model, recipe.budget, observe)
+    limits = _limits(graph, recipe.budget, costs)
     budgets = _budgets(costs, recipe.budget)
     narrowing = _narrowing(recipe)
     whole = not (recipe.model.rewrite or recipe.model.trace or identity.plan)
@@ -122,7 +122,11 @@ def _budgets(costs: Sequence[Cost], section: BudgetSection) -> tuple[Budget, ...
     return tuple(found)
 
 
-def _limits(graph: ChannelGraph, section: BudgetSection) -> Limits:
+def _limits(graph: ChannelGraph, section: BudgetSection, costs: Sequence[Cost] = ()) -> Limits:
+    """The limits on widths; a measured latency brings its own multiple."""
+    for cost in costs:
+        if isinstance(cost, MeasuredLatency):
+            return limits_of(graph, section, cost.multiple)
     return Limits(
         section.round_to, floors=group_floors(graph, section.min_width, section.max_sparsity)
     )
@@ -133,7 +137,8 @@ def _rewritten(
 ) -> tuple[ChannelGraph, tuple[Cost, ...], Limits]:
     """The channel groups, costs and limits under --rewrite."""
     section = recipe.model.model_copy(update={"rewrite": True})
-    _, graph, costs, _, _ = examine(model, identity, section, recipe.budget.amounts())
+    unmeasured = recipe.budget.model_copy(update={"latency": None})
+    _, graph, costs, _, _ = examine(model, identity, section, unmeasured)
     return graph, costs, _limits(graph, recipe.budget)
 
 
@@ -164,7 +169,10 @@ def _check_cut(recipe: Recipe) -> None:
     """
     own = recipe.method.own_cut()
     if own is None and not recipe.budget.amounts():
-        right = "give --flops, --params or both, as the share that may remain: --flops 0.5"
+        right = (
+            "give --flops, --params, --latency or several, as the share that may remain: "
+            "--flops 0.5"
+        )
         raise BudgetError("budget", "no budget given", right)
     if own is not None and recipe.budget != BudgetSection():
         found = f"method.{own} and a budget both specify how much is pruned"
@@ -176,12 +184,14 @@ def examine(
     model: nn.Module,
     identity: Identity,
     section: ModelSection | None = None,
-    wanted: Collection[str] = (),
+    budget: BudgetSection | None = None,
+    observe: Observe = unheard,
 ) -> tuple[nn.Module, ChannelGraph, tuple[Cost, ...], Cut, Scope]:
     """The dense network that is pruned for `model`; its channel groups that `section` allows to be
     pruned, self-checked; its costs; the function that applies a plan to it; and its traced scope.
 
-    `wanted` are the names of costs that are computed in addition to those of every run.
+    The costs are those of every run, and those with a limit in `budget`; `observe` gets events
+    while one of them is measured.
 
     FLOPs are those of the traced scope, parameters those of the whole network. Raises ModelError
     also if the FLOPs are not reliable: if two counters differ on the dense network, or if the
@@ -205,6 +215,8 @@ def examine(
     if not section.rewrite:  # a program has none of the user's modules
         graph = find_attributes(model, graph, scope.whole)
     subject = subject_of(model, model, graph, scope, cut)
-    costs = costs_of(subject, wanted)
+    if budget is not None:
+        subject = replace(subject, budget=budget, observe=observe)
+    costs = costs_of(subject, subject.budget.amounts())
     check_costs(subject, costs, scope, cut)
     return model, graph, costs, cut, scope

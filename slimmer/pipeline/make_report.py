@@ -59,6 +59,7 @@ def make_report(
         "recount": recount(slim_subject, job.costs, plan),
         "uncounted": uncounted(job.scope.of(slim), job.scope.inputs),
         "before_projection": measured.get("before_projection"),
+        "latency_measured": measured.get("latency_measured"),
         "accuracy": None if top1["dense"] is None else top1,
         "metric": measured.get("metric"),
         "trained_by": None if job.task is None else job.task.name,

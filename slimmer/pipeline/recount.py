@@ -10,7 +10,7 @@ from slimmer.graph import ChannelGraph
 from slimmer.pruning.apply import Cut
 from slimmer.pruning.plan import Plan, make_plan
 from slimmer.pruning.traced_parts import Scope
-from slimmer.recipe.costs import COSTS, cost_kinds
+from slimmer.recipe.costs import BUILT_IN, COSTS, cost_kinds
 from slimmer.runs.schemas import TAKEN
 
 
@@ -23,7 +23,7 @@ def costs_of(subject: Subject, wanted: Collection[str] = ()) -> tuple[Cost, ...]
     for kind in cost_kinds():
         if not kind.always and kind.name not in wanted:
             continue
-        if kind.name in TAKEN:
+        if kind.name in TAKEN and kind not in BUILT_IN:
             right = "the package that registers it must choose another name"
             found_key = "this name is already a key in the files of a run"
             raise PluginError(f"cost {kind.name}", found_key, right)

@@ -10,8 +10,8 @@ from slimmer.models.copying import set_mode_
 from slimmer.pipeline.choose_plan import (
     choose_method,
     sparsify_steps,
-    target_plan,
 )
+from slimmer.pipeline.latency_plan import plan_in_time
 from slimmer.pipeline.run_context import Context, as_trained, remaining, slim_network
 from slimmer.pipeline.saved_state import Stand, fitting
 from slimmer.pruning.batch_norms import recalibrate_
@@ -31,11 +31,12 @@ MASK_EVENTS = 50  # events with mask values during training
 
 def remove_channels(
     run: Run, context: Context, teacher: nn.Module, stand: Stand
-) -> tuple[Plan, Learner, dict[str, float] | None]:
+) -> tuple[Plan, Learner, dict[str, Any]]:
     """Train under masks towards the budgets, project exactly into them, and remove the channels.
 
     Returns the plan, the slim network with its optimizer state and recalibrated batch norms, and
-    the share of each cost that the masks alone left (None without masks).
+    what was measured on the way: the share of each cost that the masks alone left (None without
+    masks), and the latency of the plan if it has a budget.
     """
     job = context.job
     stop = sparsify_steps(context.recipe, job, context.training)
@@ -81,10 +82,11 @@ def remove_channels(
 
 def _project(
     context: Context, method: Method, learner: Learner, network: Masked
-) -> tuple[Plan, Learner, dict[str, float] | None]:
+) -> tuple[Plan, Learner, dict[str, Any]]:
     """The plan, the slim network and what the masks left, from the network under its masks."""
     job = context.job
-    plan = target_plan(job, context.recipe, method.scores(network.variables))
+    scores = method.scores(network.variables)
+    plan, found = plan_in_time(job, context.recipe, scores, context.tell)
     set_mode_(network, training=False)
     trained = sparsify_steps(context.recipe, job, context.training) > 0
     before = remaining(job, network.mask().cpu() > 0) if trained and method.has_masks else None
@@ -100,4 +102,4 @@ def _project(
     slim.step = learner.step
     if number:
         recalibrate_(slim.network, as_trained(context, number))
-    return plan, slim, before
+    return plan, slim, {"before_projection": before, **found}

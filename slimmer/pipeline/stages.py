@@ -4,6 +4,7 @@ report.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,9 @@ from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.data import Data
 from slimmer.errors import DataError, RunError
 from slimmer.models.copying import duplicate, set_mode_
-from slimmer.pipeline.choose_plan import (
-    check_method,
-)
+from slimmer.pipeline.choose_plan import check_method
 from slimmer.pipeline.job import prepare
+from slimmer.pipeline.latency_plan import as_measured, check_processes
 from slimmer.pipeline.make_report import make_report, write_results
 from slimmer.pipeline.measured import measured_at, told
 from slimmer.pipeline.remove_channels import remove_channels
@@ -80,6 +80,7 @@ def start(
     fabric = make_engine(recipe.device, recipe.finetune.precision)
     if tuned.compile:
         check_compiler(fabric)
+    check_processes(recipe, fabric.world_size)
     with ExitStack() as held:
         place = None if out is None else _claim(fabric, held, new_run(out, ""))
         tell = observe if fabric.global_rank == 0 else _silent
@@ -164,18 +165,22 @@ def _stages(
     job = context.job
     teacher = set_mode_(duplicate(job.model), training=False).requires_grad_(requires_grad=False)
     if plan is not None:
+        context = replace(context, job=as_measured(job, plan, measured))
         learner = make_learner(slim_network(context, plan), context.training)
         with fitting(run):
             learner.restore_(stand.tensors, stand.step)
     else:
-        plan, learner, measured["before_projection"] = remove_channels(run, context, teacher, stand)
+        plan, learner, found = remove_channels(run, context, teacher, stand)
+        measured |= found
+        context = replace(context, job=as_measured(job, plan, measured))
         measured |= measured_at("removed", learner.network, job.task, measured)
         if context.fabric.global_rank == 0:
             write_text(run.plan, plan.to_json())
             write_json(run.measured, measured)
         context.saved.write("slim", learner, {}, plan.hash)
-        found, left = measured["metrics"].get("removed"), remaining(job, hard_mask(plan) > 0)
-        context.tell({"event": "removed", "step": learner.step, **told(found), **left})
+        left = remaining(context.job, hard_mask(plan) > 0)
+        told_now = told(measured["metrics"].get("removed"))
+        context.tell({"event": "removed", "step": learner.step, **told_now, **left})
     if job.task is not None:
         _train(context, learner, teacher, job.task, plan)
     slim = learner.result

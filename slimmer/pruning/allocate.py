@@ -12,6 +12,7 @@ from slimmer.graph import ChannelGraph
 from slimmer.pruning.limits import FREE, Limits, floor_of
 from slimmer.pruning.plan import Plan, make_plan
 from slimmer.pruning.search import TOLERANCE, Search
+from slimmer.recipe.costs import COSTS
 
 __all__ = ["Limits", "allocate", "check_reachable", "reachable"]
 
@@ -38,14 +39,22 @@ def check_reachable(
         return
     asked, reach = [], []
     for budget, least, most in ranges:
-        name = budget.cost.name
-        asked.append(f"{name} at most {budget.limit:,.0f} ({budget.ratio:.1%} of dense)")
-        reach.append(f"{name} {least:,} to {most:,} ({least / most:.1%} to 100 %)")
+        name, limit = budget.cost.name, _said(budget.cost, budget.limit)
+        asked.append(f"{name} at most {limit} ({budget.ratio:.1%} of dense)")
+        span = f"{_said(budget.cost, least)} to {_said(budget.cost, most)}"
+        reach.append(f"{name} {span} ({least / most:.1%} to 100 %)")
     held = "; `slimmer inspect` shows why the rest can't be pruned"
     if settings:
         held = f", with {', '.join(settings)}"
     found = f"{' and '.join(asked)} can't be met"
     raise BudgetError("budget", found, f"reachable: {'; '.join(reach)}{held}")
+
+
+def _said(cost: Cost, value: float) -> str:
+    """A value as its cost is shown; costs without an entry are counts."""
+    if cost.name in COSTS and not COSTS[cost.name].exact:
+        return COSTS[cost.name].short(value)
+    return f"{value:,.0f}"
 
 
 def allocate(

@@ -27,12 +27,15 @@ class Limits:
             the other groups would keep less than half of what it keeps without this limit.
         even: minimum width of every group, relative to uniform pruning into the same budgets.
         floors: minimum number of units, by group.
+        narrow: minimum widths are multiples of this, below the smallest multiple of `round_to`;
+            `round_to` itself by default.
     """
 
     round_to: int | None = 1
     stream: float = 0.0
     even: float = 0.0
     floors: Mapping[str, int] = field(default_factory=dict)
+    narrow: int | None = None
 
 
 FREE = Limits()
@@ -49,7 +52,9 @@ def floor_of(group: ChannelGroup, limits: Limits) -> int:
     """The minimum width of a group, independent of budgets: a multiple of the given `round_to`, or
     the whole group.
     """
-    multiple = limits.round_to or 1  # the default multiple must not make a budget unreachable
+    multiple = (
+        limits.narrow or limits.round_to or 1
+    )  # the default multiple must not make a budget unreachable
     least = -(-limits.floors.get(group.name, 1) // multiple) * multiple
     return min(group.size, least)
 

@@ -16,6 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from slimmer.errors import RecipeError
 from slimmer.recipe.amounts import Amount, parse_amount
 from slimmer.recipe.costs import COSTS, cost_kinds
+from slimmer.recipe.latency_section import TimingSection
 from slimmer.recipe.sections import Section
 
 OTHERS = "budgets on costs of other packages"  # not a key that anybody would write
@@ -33,6 +34,14 @@ class BudgetSection(Section):
     params: str | float | None = Field(
         None, description="maximum number of parameters: 0.5, 50% or 11M"
     )
+    latency: str | float | None = Field(
+        None,
+        description="maximum latency of a run in ONNX Runtime, in the setting of `timing`: 0.5, "
+        "50% or 8ms",
+    )
+    timing: TimingSection = Field(
+        TimingSection(), description="the setting in which the latency of a budget is measured"
+    )
     min_width: int | dict[str, int] = Field(
         1, description="minimum channels of a group; one number, or by layer pattern: {layer4: 64}"
     )
@@ -45,7 +54,7 @@ class BudgetSection(Section):
         None,
         ge=1,
         description="make channel counts multiples of this; by default of 8 in groups of 64 "
-        "channels or more",
+        "channels or more; with a latency budget, of 16 or 8 as kernels take them",
     )
 
     others: dict[str, str | float | None] = Field({}, alias=OTHERS, repr=False)
@@ -66,7 +75,7 @@ class BudgetSection(Section):
             return {key: float(share) for key, share in value.items()}
         return float(value)
 
-    @field_validator("flops", "params", mode="before")
+    @field_validator("flops", "params", "latency", mode="before")
     @classmethod
     def _read(cls, value: Any, info: Any) -> Any:
         return _budget(info.field_name, value)
@@ -112,7 +121,12 @@ class BudgetSection(Section):
 
     def amounts(self) -> dict[str, Amount]:
         """The budgets given, by the name of the cost, in the order of tables."""
-        given = {"flops": self.flops, "params": self.params, **self.others}
+        given = {
+            "flops": self.flops,
+            "params": self.params,
+            "latency": self.latency,
+            **self.others,
+        }
         found: dict[str, Amount] = {}
         for kind in cost_kinds():
             amount = given.get(kind.name)

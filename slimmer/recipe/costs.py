@@ -32,6 +32,7 @@ class CostKind:
         units: further units for amounts, each with its factor: {"KiB": 1024}.
         order: the position in tables; 0 and 1 are slimmer's own.
         always: whether to compute the cost in every run, or only in runs with a budget on it.
+        exact: whether values are exact counts; measured values are shown with few digits.
 
     >>> bytes_ = CostKind("memory", "memory", "bytes", "float32", "m:f", units={"KiB": 1024})
     >>> bytes_.head, bytes_.said(2048), COSTS["flops"].said(40931968)
@@ -49,6 +50,7 @@ class CostKind:
     units: Mapping[str, float] = field(default_factory=dict)
     order: int = 100
     always: bool = True
+    exact: bool = True
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -58,8 +60,8 @@ class CostKind:
 
     @property
     def head(self) -> str:
-        """The label, with the unit if it differs."""
-        if self.unit == self.label:
+        """The label, with the unit if it differs and values are in it."""
+        if self.unit == self.label or not self.exact:
             return self.label
         return f"{self.label} ({self.unit})"
 
@@ -77,6 +79,10 @@ class CostKind:
             if factor < by <= value:
                 best, factor = unit, by
         return f"{value / factor:.4g} {best}"
+
+    def in_full(self, value: float) -> str:
+        """A value with all digits if it is an exact count, in three or four if it is measured."""
+        return f"{value:,}" if self.exact else self.short(value)
 
     def said(self, value: float) -> str:
         """A value with its label, for a sentence."""
@@ -120,6 +126,17 @@ BUILT_IN: Final = (
         count="slimmer.costs.params:count",
         column="params",
         order=1,
+    ),
+    CostKind(
+        name="latency",
+        label="latency",
+        unit="ns",
+        convention="time of a run in ONNX Runtime, measured relative to the dense network",
+        build="slimmer.latency.build:build",
+        units={"us": 1e3, "ms": 1e6, "s": 1e9},
+        order=2,
+        always=False,
+        exact=False,
     ),
 )
 COSTS: Final[Registry[CostKind]] = Registry(

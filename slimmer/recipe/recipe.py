@@ -38,15 +38,21 @@ VERSION: Final = 1
 # Options of the command line and arguments in Python that set a key of another name.
 SHORT: Final = {
     "arch": "model.arch",
+    "batch": "budget.timing.batch",
     "checkpoint": "model.checkpoint",
     "epochs": "finetune.epochs",
     "equal_splits": "model.equal_splits",
     "input_size": "model.input_size",
+    "image_size": "budget.timing.image_size",
     "keep": "model.keep",
+    "latency_on": "budget.timing.provider",
+    "latency_table": "budget.timing.table",
     "only": "model.only",
+    "precision": "budget.timing.precision",
     "rewrite": "model.rewrite",
     "round_to": "budget.round_to",
     "task": "task.name",
+    "threads": "budget.timing.threads",
     "trace": "model.trace",
 }
 

@@ -89,7 +89,7 @@ def _places(rows: Sequence[Row]) -> list[str]:
     """Where latencies were measured, each place once."""
     places: dict[str, None] = {}
     for row in rows:
-        places |= dict.fromkeys(row["latency"])
+        places |= dict.fromkeys(row["profiled"])
     return list(places)
 
 
@@ -140,7 +140,7 @@ def _accuracy_column(rows: Sequence[Row], rank: int, stage: str) -> Column:
 
 def _latency_column(rows: Sequence[Row], rank: int, place: str) -> Column:
     def cell(row: Row) -> str:
-        return _speed(row["latency"].get(place))
+        return _speed(row["profiled"].get(place))
 
     return _column(rows, rank, cell, "ms dense > slim", place)
 

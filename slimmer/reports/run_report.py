@@ -13,6 +13,7 @@ from slimmer.reports.hints import (
     uncounted_hint,
     width_hint,
 )
+from slimmer.reports.latency_budget import latency_hint
 from slimmer.reports.latency_tables import headline, parts
 from slimmer.reports.latency_words import cell_or_empty
 from slimmer.reports.markdown import bullets, plain, table
@@ -57,7 +58,7 @@ def to_markdown(
     lines += ["", *bullets(map(plain, counted)), ""]
     for text in uncounted_hint(report):
         lines += [text, ""]
-    for text in traced_hint(report):
+    for text in [*traced_hint(report), *latency_hint(report)]:
         lines += [plain(text), ""]
     lines += _before_projection(report.get("before_projection"))
     lines += _accuracy(report)
@@ -99,7 +100,7 @@ def _cost_row(kind: CostKind, cost: Mapping[str, Any]) -> str:
     limit = "none"
     if cost["limit"] is not None:
         limit = f"at most {kind.short(cost['limit'])} ({cost['limit_ratio']:.2%})"
-    counts = f"{cost['dense']:,} | {cost['slim']:,}"
+    counts = f"{kind.in_full(cost['dense'])} | {kind.in_full(cost['slim'])}"
     return f"| {kind.head} | {counts} | {cost['ratio']:.2%} | {cost['sparsity']:.2%} | {limit} |"
 
 

@@ -43,7 +43,7 @@ _METADATA = (
     *("input_layout", "input_range", "input_mean", "input_std", "classes"),
 )
 _INSPECTION = ("notes", "held", "layers")
-_ROW = ("settings", "runs", "seeds", "masks_left", "latency")
+_ROW = ("settings", "runs", "seeds", "masks_left", "profiled")
 _BESIDE_COSTS: tuple[type[BaseModel], ...] = (
     *(Measured, ReportFile, ExportedFile, BudgetSection),
     *KINDS.values(),

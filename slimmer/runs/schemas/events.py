@@ -60,6 +60,15 @@ class Masks(Event):
     widths: list[Count]
 
 
+class LatencyRound(Event):
+    """A network inside the latency budget was measured; all values are relative to dense."""
+
+    round: Count
+    predicted: Amount
+    measured: Amount
+    limit: Amount
+
+
 class Removed(OfCosts, Event):
     """Channels were removed; `accuracy` is the main metric directly afterwards, None without
     data, and `metrics` are all of them if there are several.
@@ -91,6 +100,7 @@ KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
         "scores": Scores,
         "step": Step,
         "masks": Masks,
+        "latency_round": LatencyRound,
         "removed": Removed,
         "epoch": Epoch,
     }

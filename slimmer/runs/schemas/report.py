@@ -17,6 +17,7 @@ from slimmer.runs.schemas.base import (
     Size,
     together,
 )
+from slimmer.runs.schemas.latency import LatencyMeasured
 
 
 class Left(OfCosts):
@@ -45,6 +46,7 @@ class Measured(OfCosts):
     metric: MetricNotes | None = None
     metrics: dict[str, dict[str, float]] = Field({})  # by station (dense, removed), then by name
     before_projection: Left | None = None
+    latency_measured: LatencyMeasured | None = None
 
 
 class CostReport(Filed):
@@ -177,6 +179,7 @@ class ReportFile(OfCosts):
     recount: dict[str, Count]  # the slim network's costs by counter
     uncounted: list[str]
     before_projection: Left | None
+    latency_measured: LatencyMeasured | None = None
     accuracy: Accuracy | None
     metric: MetricNotes | None = None  # top-1 if it is missing
     trained_by: str | None = None  # the name of the task

@@ -1,0 +1,157 @@
+"""The fit of a latency: the time of every class of nodes as a function of its channels."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from slimmer.costs.cost import Floats
+from slimmer.costs.latency import LatencyForm, Widths, features, filled, is_small
+from slimmer.latency.common_nodes import Axes, CommonNode, Observed, common_nodes
+
+STEPS = (16, 8, 1, 32)  # the sizes of blocks that are tried; the first good one is taken
+GOOD = 1.1  # times the smallest error
+LEAST_CONSTANT = 0.02  # of the mean latency, where the constant of all nodes starts
+STIFF = 0.1  # how much the latencies may change the fit to node times
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted form, the names of its nodes, and the relative errors for the networks that it was
+    fitted to.
+    """
+
+    form: LatencyForm
+    names: tuple[str, ...]
+    errors: Floats
+
+    @property
+    def error(self) -> float:
+        """The mean relative error."""
+        return float(np.abs(self.errors).mean())
+
+
+def fitted(observed: Sequence[Observed], members: Floats, rest: Floats) -> Fit:
+    """The fit to measured networks, the first of which is dense.
+
+    `members` @ widths + `rest` are the widths of the axes of the network. Each class of nodes (an
+    operation with the same kernel, image size and inputs) gets non-negative coefficients from the
+    node times; then each class is multiplied by a factor near 1, so that the sums agree with the
+    measured latencies. The size of blocks is the largest with nearly the smallest error.
+    """
+    table = Axes(observed, members, rest)
+    nodes = common_nodes(observed, table)
+    fits = [_fitted_with(step, nodes, observed, table) for step in STEPS]
+    least = min(fit.error for fit in fits)
+    return next(fit for fit in fits if fit.error <= GOOD * least)
+
+
+def _fitted_with(
+    step: int, nodes: Sequence[CommonNode], observed: Sequence[Observed], table: Axes
+) -> Fit:
+    """The fit with blocks of `step` channels.
+
+    Classes are fitted apart where nodes are given less than a block; a class that never is gets
+    the same coefficients there.
+    """
+    small = np.array([is_small(node.channels[:, 2], step) for node in nodes])
+    of_kind: dict[Hashable, list[int]] = defaultdict(list)
+    for number, node in enumerate(nodes):
+        of_kind[node.kind].append(number)
+    members = list(of_kind.values())
+    both = np.zeros((2, len(nodes), 4))
+    for same in members:
+        both[:, same] = _of_class([nodes[number] for number in same], small[same], step)[:, None]
+    axes = [_widths([node.axes[k] for node in nodes], table.groups) for k in range(3)]
+    form = LatencyForm(axes[0], axes[1], axes[2], both[0], both[1], 0.0, step)
+    by_node = [form.by_node(np.array(each.widths, dtype=np.float64)) for each in observed]
+    times = np.array(by_node).reshape(len(observed), -1)
+    measured = np.array([each.ns for each in observed])
+    factors, constant = _factors(times, small.T, members, measured)
+    form = replace(
+        form,
+        weights=both[0] * factors[0][:, None],
+        small=both[1] * factors[1][:, None],
+        constant=constant,
+    )
+    sums = [form.value(np.array(each.widths, dtype=np.float64)) for each in observed]
+    return Fit(form, tuple(node.name for node in nodes), np.array(sums) / measured - 1)
+
+
+def _of_class(nodes: Sequence[CommonNode], small: Flags, step: int) -> Floats:
+    """The coefficients (2, 4) of a class, for a block or more and for less."""
+    found = np.zeros((2, 4))
+    for row, chosen in enumerate((~small, small)):
+        if chosen.any():
+            channels = np.concatenate(
+                [node.channels[here] for node, here in zip(nodes, chosen, strict=True)]
+            )
+            times = np.concatenate(
+                [node.ns[here] for node, here in zip(nodes, chosen, strict=True)]
+            )
+            makes, reads, enters = filled(channels, step).T
+            found[row] = _non_negative(features(makes, reads, enters), times)
+    for row, other in ((0, 1), (1, 0)):
+        if not (found[row]).any():
+            found[row] = found[other]
+    return found
+
+
+def _factors(
+    times: Floats, small: Flags, members: Sequence[Sequence[int]], measured: Floats
+) -> tuple[Floats, float]:
+    """The factors (2, nodes) of the nodes' times, for a block or more and for less, and a constant,
+    none negative, with which the sums of `times` (networks, nodes) agree best with the measured
+    latencies.
+
+    Factors are equal within a class, and those of classes that take much of the time are held near
+    a common one.
+    """
+    scale, constant = _line(times.sum(axis=1), measured)
+    constant = max(constant, LEAST_CONSTANT * float(measured.mean()))
+    columns = [np.full(len(measured), constant)]
+    for same in members:
+        for chosen in (~small[:, same], small[:, same]):
+            columns.append(scale * (times[:, same] * chosen).sum(axis=1))
+    parts = np.stack(columns, axis=1)
+    share = parts.mean(axis=0) / measured.mean()
+    near = np.sqrt(STIFF * share)
+    rows = np.concatenate([parts / measured[:, None], np.diag(near)])
+    found, _ = nnls(rows, np.concatenate([np.ones(len(measured)), near]))
+    used = np.where(share > 0, found, 1.0)[1:].reshape(len(members), 2)
+    factors = np.zeros((2, times.shape[1]))
+    for pair, same in zip(used, members, strict=True):
+        factors[:, same] = scale * pair[:, None]
+    return factors, float(constant * found[0])
+
+
+def _widths(rows: Sequence[Floats], groups: int) -> Widths:
+    whole = np.array(rows, dtype=np.float64).reshape(-1, groups + 1)
+    return Widths(whole[:, :-1], whole[:, -1])
+
+
+def _line(sums: Floats, measured: Floats) -> tuple[float, float]:
+    """The scale and constant, neither negative, of the measured latencies over the sums."""
+    scale, constant = _non_negative(np.stack([sums, np.ones_like(sums)], axis=1), measured)
+    return float(scale), float(constant)
+
+
+def _non_negative(features: Floats, times: Floats) -> Floats:
+    """The non-negative least-squares coefficients, with relative errors and scaled columns."""
+    weight = 1 / np.maximum(times, max(times.max() / 100, 1e-9))
+    rows = features * weight[:, None]
+    scale = np.maximum(np.abs(rows).max(axis=0), 1e-30)
+    found, _ = nnls(rows / scale, times * weight)
+    coefficients: Floats = found / scale
+    return coefficients
+
+
+def named_times(fit: Fit, widths: Sequence[int]) -> Mapping[str, float]:
+    """The fitted nanoseconds of every node at `widths`."""
+    times = fit.form.by_node(np.asarray(widths, dtype=np.float64))
+    return dict(zip(fit.names, times.tolist(), strict=True))

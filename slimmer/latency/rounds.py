@@ -1,0 +1,203 @@
+"""The rounds that keep a latency budget: search on the fit, cut, measure, correct, repeat."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slimmer.costs import Budget
+from slimmer.errors import BudgetError
+from slimmer.latency.build import MeasuredLatency, corrected
+from slimmer.latency.measure import Taken, check_tellable
+from slimmer.latency.table import machine_of, setting_of
+from slimmer.pruning.plan import Plan
+from slimmer.runs.events import Observe, stage
+
+AIM = 0.985  # of the limit: the middle of what is accepted
+CLOSE = 0.97  # of the limit: a plan below this leaves time unused
+MOST = 10  # rounds
+APART = 0.001  # of dense: searches that are nearer to each other find the same plan
+SIDE = 0.1  # of the way between two plans: how near to one of them the next search aims
+
+Search = Callable[[Budget], Plan]
+"""The plan inside all budgets, with a latency budget in place of the recipe's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A plan with a measured latency, the cost that gives it, and what report.json says."""
+
+    plan: Plan
+    cost: MeasuredLatency
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A measured plan; `fit` is its latency on the fit, relative to dense."""
+
+    plan: Plan
+    fit: float
+    dense: Taken
+    slim: Taken
+
+
+def keep(budget: Budget, search: Search, observe: Observe) -> Kept:
+    """The plan whose measured latency is inside the budget, and at most 3 % below it if a plan
+    comes that near.
+
+    Every round searches the widths on the fitted latency, and measures the network that they give
+    next to the dense one. What was measured tells where on the fit the next round aims. Raises
+    BudgetError if no measured plan is inside, and RuntimeUnavailableError on a machine that is too
+    noisy.
+    """
+    cost = budget.cost
+    assert isinstance(cost, MeasuredLatency)
+    if not cost.here:
+        return _predicted(cost, budget, search)
+    began, limit = time.monotonic(), budget.ratio
+    tried: list[Tried] = []
+    low, high, aim = 0.0, float("inf"), AIM * limit
+    while len(tried) < MOST and high - low > APART:
+        plan = _found(search, Budget(cost, aim * cost.dense))
+        known = next((each for each in tried if plan and each.plan.widths == plan.widths), None)
+        if plan is None or (known is not None and high == float("inf")):
+            break
+        one = known or _measured(plan, cost, len(tried) + 1, limit, observe)
+        if known is None:
+            tried.append(one)
+        if one.slim.ratio > limit:
+            high = min(high, aim)
+        elif one.slim.ratio >= CLOSE * limit:
+            break
+        else:
+            low = max(low, aim)
+        aim = _next_aim(tried, limit, low, high)
+    best = _best(tried, limit)
+    if best is None:
+        raise _missed(tried, limit, cost)
+    now = corrected(cost, best.plan.widths, best.slim.ratio * cost.dense)
+    return Kept(best.plan, now, _record(best, tried, now, time.monotonic() - began, limit))
+
+
+def _found(search: Search, budget: Budget) -> Plan | None:
+    """The plan inside the budgets, or None if there is none on the fit."""
+    try:
+        return search(budget)
+    except BudgetError:
+        return None
+
+
+def _next_aim(tried: Sequence[Tried], limit: float, low: float, high: float) -> float:
+    """Where on the fit the next search aims, relative to dense, between `low` and `high`.
+
+    Between a plan inside the limit and one above it, the measured latency is taken as linear;
+    before there are both, as proportional to the fit.
+    """
+    last, target = tried[-1], AIM * limit
+    aim = last.fit * target / last.slim.ratio
+    inside = [each for each in tried if each.slim.ratio <= limit]
+    above = [each for each in tried if each.slim.ratio > limit]
+    if inside and above:
+        one = max(inside, key=lambda each: each.slim.ratio)
+        two = min(above, key=lambda each: each.slim.ratio)
+        way = (target - one.slim.ratio) / (two.slim.ratio - one.slim.ratio)
+        aim = one.fit + way * (two.fit - one.fit)
+    if high == float("inf"):
+        return max(aim, low + APART)
+    side = SIDE * (high - low)
+    return min(max(aim, low + side), high - side)
+
+
+def _measured(
+    plan: Plan, cost: MeasuredLatency, number: int, limit: float, observe: Observe
+) -> Tried:
+    """A plan's network, measured next to the dense one; the round becomes an event."""
+    assert cost.bench is not None
+    observe(stage(f"round {number}: measuring a network inside the budgets"))
+    expected = cost.share(cost.exact(plan.widths))
+    dense, slim = cost.bench.measure(plan.widths)
+    check_tellable(slim, cost.bench.means, cost.bench.setting)
+    event = {"round": number, "predicted": expected, "measured": slim.ratio, "limit": limit}
+    observe({"event": "latency_round", **event})
+    return Tried(plan, expected, dense, slim)
+
+
+def _best(tried: Sequence[Tried], limit: float) -> Tried | None:
+    """The measured plan that is nearest below the limit."""
+    inside = [each for each in tried if each.slim.ratio <= limit]
+    return max(inside, key=lambda each: each.slim.ratio, default=None)
+
+
+def _missed(tried: Sequence[Tried], limit: float, cost: MeasuredLatency) -> BudgetError:
+    """The error of rounds that all ended above the limit."""
+    found = f"no plan inside all budgets keeps a latency of {limit:.1%} of dense"
+    if tried:
+        least = min(each.slim.ratio for each in tried)
+        found += (
+            f": of {len(tried)} measured plans, the fastest takes {least:.1%} of the dense "
+            f"network's {cost.dense / 1e6:.4g} ms"
+        )
+    right = "give a larger latency, or narrower steps of widths (--round-to 8)"
+    return BudgetError("budget.latency", found, right)
+
+
+def _record(
+    best: Tried, tried: Sequence[Tried], cost: MeasuredLatency, seconds: float, limit: float
+) -> dict[str, Any]:
+    """What report.json says about the rounds."""
+    return {
+        **_about(cost),
+        "measured": True,
+        "ms": best.slim.ratio * cost.dense / 1e6,
+        "ratio": best.slim.ratio,
+        "low": best.slim.low,
+        "high": best.slim.high,
+        "limit_ratio": limit,
+        "dense_ms_again": best.dense.ms,
+        "slim_ms_again": best.slim.ms,
+        "rounds": [each.slim.ratio for each in tried],
+        "seconds": round(seconds, 1),
+    }
+
+
+def _predicted(cost: MeasuredLatency, budget: Budget, search: Search) -> Kept:
+    """The plan whose fitted latency is inside the budget by the largest error of the fit, for a
+    table of another machine, where nothing can be measured here.
+    """
+    assert cost.fit is not None
+    error = float(abs(cost.fit.errors).max())
+    plan = search(Budget(cost, budget.limit / (1 + error)))
+    ratio = cost.share(cost.exact(plan.widths))
+    record = {
+        **_about(cost),
+        "measured": False,
+        "ms": cost.exact(plan.widths) / 1e6,
+        "ratio": ratio,
+        "low": ratio / (1 + error),
+        "high": ratio * (1 + error),
+        "limit_ratio": budget.ratio,
+        "dense_ms_again": None,
+        "slim_ms_again": None,
+        "rounds": [],
+        "seconds": 0.0,
+    }
+    return Kept(plan, cost, record)
+
+
+def _about(cost: MeasuredLatency) -> dict[str, Any]:
+    """The setting, the machine and the fit of a latency."""
+    assert cost.bench is not None
+    assert cost.table is not None
+    assert cost.fit is not None
+    machine = cost.table.machine if not cost.here else machine_of(cost.bench.machine())
+    return {
+        "dense_ms": cost.dense / 1e6,
+        "setting": setting_of(cost.bench.setting).model_dump(),
+        "image": list(cost.bench.shape),
+        "machine": dict(machine),
+        "multiple": cost.multiple,
+        "networks": len(cost.table.networks),
+        "fit_error": cost.fit.error,
+        "narrowest_ratio": cost.table.networks[1].ratio,
+    }

@@ -1,0 +1,64 @@
+"""A plan that keeps a latency budget, and a job whose latency is the measured one."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from slimmer.costs import Budget
+from slimmer.errors import RecipeError
+from slimmer.latency.build import MeasuredLatency, corrected
+from slimmer.latency.rounds import keep
+from slimmer.pipeline.choose_plan import target_plan
+from slimmer.pipeline.job import PruningJob
+from slimmer.pruning.plan import Plan
+from slimmer.recipe import Recipe
+from slimmer.runs.events import Observe
+
+KEY = "latency_measured"  # in dense.json and report.json
+
+
+def check_processes(recipe: Recipe, processes: int) -> None:
+    """Raise RecipeError for a latency budget in a run of several processes, which would disturb
+    each other's measurements.
+    """
+    if processes > 1 and recipe.budget.latency is not None:
+        found = f"can't be measured while {processes} processes run"
+        right = "prune in one process, or give --flops instead"
+        raise RecipeError("budget.latency", found, right)
+
+
+def plan_in_time(
+    job: PruningJob, recipe: Recipe, scores: Tensor, observe: Observe
+) -> tuple[Plan, dict[str, Any]]:
+    """The plan within every budget that keeps the highest scores, and what was measured for it:
+    nothing without a latency budget.
+    """
+    limited = [each for each in job.budgets if isinstance(each.cost, MeasuredLatency)]
+    if not limited:
+        return target_plan(job, recipe, scores), {}
+    (budget,) = limited
+
+    def search(now: Budget) -> Plan:
+        budgets = tuple(now if each is budget else each for each in job.budgets)
+        return target_plan(replace(job, budgets=budgets), recipe, scores)
+
+    kept = keep(budget, search, observe)
+    return kept.plan, {KEY: kept.record}
+
+
+def as_measured(job: PruningJob, plan: Plan, measured: Mapping[str, Any]) -> PruningJob:
+    """The job whose latency is the measured one at the plan's widths."""
+    record = measured.get(KEY)
+    if record is None:
+        return job
+    costs = []
+    for cost in job.costs:
+        now = cost
+        if isinstance(cost, MeasuredLatency):
+            now = corrected(cost, plan.widths, record["ratio"] * cost.dense)
+        costs.append(now)
+    by_name = {cost.name: cost for cost in costs}
+    budgets = tuple(Budget(by_name[each.cost.name], each.limit) for each in job.budgets)
+    return replace(job, costs=tuple(costs), budgets=budgets)

@@ -1,0 +1,379 @@
+"""A budget in milliseconds, with a runtime whose latency is a formula of the file's shapes."""
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import latency_standin
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner
+from latency_standin import StandIn, ns_of
+from torch import nn
+
+import slimmer
+from slimmer.cli import main
+from slimmer.costs.latency import LatencyCost, LatencyForm, Widths
+from slimmer.errors import BudgetError, ModelError, RecipeError, RunError, RuntimeUnavailableError
+from slimmer.exporting.onnx import export_onnx, load_file
+from slimmer.latency import build as latency_build
+from slimmer.latency.sliced_file import dense_file
+from slimmer.models import build
+from slimmer.pipeline.job import examine
+from slimmer.pipeline.recount import subject_of
+from slimmer.pruning.slim_file import Identity
+
+SIZE = (3, 16, 16)
+EXPORTED = {}
+
+
+class Wide(nn.Module):
+    """Two residual blocks and a head, wide enough for blocks of eight channels."""
+
+    def __init__(self, width=64):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.one = nn.Conv2d(width, 2 * width, 3, padding=1)
+        self.two = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.three = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.head = nn.Linear(2 * width, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(x + self.two(torch.relu(self.one(x))))
+        return self.head(torch.relu(self.three(x)).mean((2, 3)))
+
+
+class Grouped(nn.Module):
+    """A depthwise, a grouped and a pointwise convolution, and a concatenation."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.depth = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.norm = nn.BatchNorm2d(16)
+        self.point = nn.Conv2d(16, 24, 1)
+        self.grouped = nn.Conv2d(24, 24, 3, padding=1, groups=4)
+        self.head = nn.Linear(48, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.depth(torch.relu(self.stem(x)))))
+        y = torch.relu(self.point(x))
+        z = torch.cat([y, torch.relu(self.grouped(y))], 1)
+        return self.head(z.mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def exports_once(monkeypatch):
+    """The dense file of `Wide` is exported for the first test only: torch.onnx takes seconds."""
+    whole = latency_build.dense_file
+
+    def cached(subject, inputs):
+        if type(subject.model) is not Wide:
+            return whole(subject, inputs)
+        key = inputs, subject.graph
+        if key not in EXPORTED:
+            EXPORTED[key] = whole(subject, inputs)
+        return EXPORTED[key]
+
+    monkeypatch.setattr(latency_build, "dense_file", cached)
+
+
+@pytest.fixture
+def standin(monkeypatch, tmp_path):
+    return StandIn().install(monkeypatch, tmp_path)
+
+
+def wide(seed=0):
+    torch.manual_seed(seed)
+    return Wide().eval()
+
+
+def pruned(model=None, **settings):
+    settings = {"input_size": SIZE, "threads": 1, **settings}
+    return slimmer.prune(model or wide(), **settings)
+
+
+@cache
+def dense_ns():
+    with TemporaryDirectory() as folder:
+        return exported_ns(wide(), Path(folder))
+
+
+def exported_ns(model, tmp_path, size=SIZE):
+    """The stand-in's time of the file that torch.onnx writes."""
+    export_onnx(model, tmp_path / "theirs.onnx", size, metadata={})
+    return ns_of(tmp_path / "theirs.onnx")
+
+
+@pytest.mark.parametrize("make", [Grouped, lambda: build("cifar_resnet8")])
+def test_sliced_files_have_the_shapes_and_outputs_of_exported_ones(make, tmp_path):
+    torch.manual_seed(0)
+    model = make()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    model, graph, _, cut, scope = examine(model.eval(), Identity("", 10, SIZE))
+    subject = subject_of(model, model, graph, scope, cut)
+    widths = [max(1, group.size * 2 // 3) for group in graph.groups]
+    dense_file(subject, SIZE).write(widths, tmp_path / "mine.onnx")
+    export_onnx(subject.with_widths(widths), tmp_path / "theirs.onnx", SIZE, metadata={})
+    shapes, outputs = [], []
+    images = np.random.default_rng(0).standard_normal((2, *SIZE), dtype=np.float32)
+    for name in ("mine.onnx", "theirs.onnx"):
+        file = load_file(tmp_path / name, weights=True)
+        floats = [each for each in file.graph.initializer if each.data_type == 1]
+        shapes.append({each.name: tuple(each.dims) for each in floats})
+        session = onnxruntime.InferenceSession(tmp_path / name)
+        outputs.append(session.run(None, {"input": images})[0])
+    assert shapes[0] == shapes[1]
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.5, 0.3])
+def test_the_measured_latency_is_inside_the_budget_and_near_it(standin, tmp_path, share):
+    result = pruned(latency=share)
+    ratio = exported_ns(result.model, tmp_path) / dense_ns()
+    assert 0.97 * share - 0.01 <= ratio <= share
+    assert result.report["latency"]["ratio"] == pytest.approx(ratio, rel=1e-6)
+    assert result.report["latency_measured"]["measured"]
+
+
+def test_an_absolute_budget_is_in_the_units_of_time(standin, tmp_path):
+    dense = dense_ns()
+    result = pruned(latency=f"{dense * 0.6 / 1e6:.6f} ms")
+    assert exported_ns(result.model, tmp_path) <= 0.6 * dense
+    assert result.report["latency"]["dense"] == pytest.approx(dense, rel=1e-6)
+    assert result.report["latency"]["limit"] == pytest.approx(0.6 * dense, rel=1e-4)
+
+
+def test_joint_budgets_are_all_met(standin, tmp_path):
+    result = pruned(latency=0.6, flops=0.5, params=0.55)
+    for name, limit in (("flops", 0.5), ("params", 0.55)):
+        assert result.report[name]["ratio"] <= limit
+    ratio = exported_ns(result.model, tmp_path) / dense_ns()
+    assert ratio <= 0.6
+
+
+def test_widths_are_multiples_of_what_kernels_take(standin):
+    assert all(width % 8 == 0 for width in pruned(latency=0.5).plan.widths)
+
+
+def test_wrong_node_times_are_corrected_by_measuring_plans(monkeypatch, tmp_path):
+    StandIn(lie=0.3).install(monkeypatch, tmp_path)
+    events = []
+    result = pruned(latency=0.4, observe=events.append)
+    rounds = [each for each in events if each["event"] == "latency_round"]
+    ratio = exported_ns(result.model, tmp_path) / dense_ns()
+    assert 0.38 <= ratio <= 0.4
+    assert [each["measured"] for each in rounds] == result.report["latency_measured"]["rounds"]
+
+
+def test_a_budget_below_the_narrowest_network_is_refused_with_what_was_measured(standin, tmp_path):
+    with pytest.raises(BudgetError) as caught:
+        pruned(latency=0.01, out=tmp_path / "run")
+    text = str(caught.value)
+    assert "ms" in text
+    assert "narrowest" in text
+    assert "a formula" in text
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def test_a_noisy_machine_is_refused_with_what_was_measured(monkeypatch, tmp_path):
+    draw = np.random.default_rng(0)
+    StandIn(noise=lambda: draw.uniform(0.5, 2.0)).install(monkeypatch, tmp_path)
+    with pytest.raises((RuntimeUnavailableError, BudgetError), match="measured"):
+        pruned(latency=0.5, threads=2)
+
+
+def test_the_second_run_takes_the_measurements_from_the_cache(standin, tmp_path):
+    first = pruned(latency=0.5)
+    opened = len(standin.opened)
+    second = pruned(latency=0.5)
+    assert len(standin.opened) - opened <= 6
+    assert first.plan == second.plan
+    [table] = (tmp_path / "cache").rglob("*.json")
+    table.write_text(table.read_text()[:1000])
+    events = []
+    third = pruned(latency=0.5, observe=events.append)
+    assert third.plan == first.plan
+    notes = [each["text"] for each in events if each["event"] == "note"]
+    assert any("measured again" in note for note in notes)
+
+
+def test_another_setting_or_network_is_measured_anew(standin):
+    pruned(latency=0.5)
+    opened = len(standin.opened)
+    pruned(latency=0.5, batch=4)
+    assert len(standin.opened) - opened > 15
+
+
+def test_a_provider_that_is_not_active_is_refused():
+    with pytest.raises(RuntimeUnavailableError, match="provider tensorrt"):
+        pruned(latency="8ms", latency_on="tensorrt")
+    with pytest.raises(RecipeError, match="provider"):
+        pruned(latency="8ms", latency_on="abacus")
+
+
+def test_a_network_that_takes_a_call_is_refused(standin):
+    class Called(Wide):
+        example_inputs = (torch.zeros(1, 3, 16, 16), 2)
+
+        def forward(self, x, times):
+            return super().forward(x * times)
+
+    with pytest.raises(ModelError, match="images"):
+        slimmer.prune(Called().eval(), latency=0.5)
+
+
+@pytest.mark.parametrize("amount", ["8 bananas", "0ms", -1, "120%"])
+def test_amounts_that_are_no_time_are_refused(amount):
+    with pytest.raises(RecipeError, match=r"budget\.latency"):
+        pruned(latency=amount)
+
+
+def test_the_gradient_of_a_fitted_latency_is_its_marginal():
+    draw = np.random.default_rng(0)
+    axes = [Widths(draw.uniform(0, 2, (4, 3)), draw.uniform(0, 9, 4)) for _ in range(3)]
+    form = LatencyForm(*axes, draw.uniform(0, 1, (4, 4)), draw.uniform(0, 1, (4, 4)), 5.0, 1)
+    cost = LatencyCost("latency", 10**6, form)
+    widths = torch.tensor([7.0, 20.0, 33.0], dtype=torch.float64, requires_grad=True)
+    cost.value(widths).backward()
+    assert torch.equal(widths.grad, cost.marginal(widths.detach()))
+    # With blocks of one channel, the marginal is the difference quotient of the formula.
+    for group in range(3):
+        step = torch.zeros(3, dtype=torch.float64)
+        step[group] = 1e-3
+        smooth = _by_hand(form, (widths.detach() + step).numpy())
+        smooth -= _by_hand(form, (widths.detach() - step).numpy())
+        assert cost.marginal(widths.detach())[group] == pytest.approx(smooth / 2e-3, rel=1e-5)
+
+
+def _by_hand(form, widths):
+    makes, reads, enters = (
+        axes.members @ widths + axes.rest for axes in (form.makes, form.reads, form.enters)
+    )
+    a, b, c, d = form.weights.T
+    return float((a + b * reads * makes + c * enters + d * makes).sum() + form.constant)
+
+
+def test_a_table_from_another_machine_is_taken(standin, exported, monkeypatch, tmp_path):
+    table = measured(exported, tmp_path)
+    monkeypatch.setitem(latency_standin.MACHINE, "cpu", "a workstation")
+    result = small(exported, latency_table=table)
+    found = result.report["latency_measured"]
+    assert not found["measured"]
+    assert found["machine"]["cpu"] == "a formula"
+    dense = exported_ns(build(ARCH).eval(), tmp_path, C10)
+    ratio = exported_ns(result.model, tmp_path, C10) / dense
+    assert 0.6 <= ratio <= 0.7
+
+
+def test_a_table_of_another_network_or_setting_is_refused(standin, exported, tmp_path):
+    table = measured(exported, tmp_path)
+    with pytest.raises(RunError, match=r"is of images of \[3, 32, 32\]"):
+        pruned(latency=0.5, latency_table=table)
+    with pytest.raises(RunError, match="batch 1, and the budget is for 4"):
+        small(exported, latency_table=table, batch=4)
+    with pytest.raises(RunError, match="threads 1, and the budget is for one per core"):
+        small(exported, latency_table=table, threads=None)
+    table.write_text("{}")
+    with pytest.raises(RunError, match="latency measure"):
+        small(exported, latency_table=table)
+    with pytest.raises(RunError, match="can't be read"):
+        pruned(latency=0.5, latency_table=tmp_path / "none.json")
+
+
+ARCH, C10 = "cifar_resnet8", (3, 32, 32)
+
+
+def small(exported, **settings):
+    checkpoint = exported / "weights.pth"
+    return pruned(checkpoint, arch=ARCH, input_size=C10, latency=0.7, **settings)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with a checkpoint, and with `networks` that `slimmer latency export` wrote."""
+    folder = tmp_path_factory.mktemp("exported")
+    torch.save(build(ARCH).state_dict(), folder / "weights.pth")
+    networks = str(folder / "networks")
+    run(["latency", "export", str(folder / "weights.pth"), networks, "--arch", ARCH])
+    return folder
+
+
+def measured(exported, tmp_path):
+    """The table of `slimmer latency measure`."""
+    table = tmp_path / "table.json"
+    run(["latency", "measure", str(exported / "networks"), "--threads", "1", "--out", str(table)])
+    return table
+
+
+def run(args):
+    found = CliRunner().invoke(main, args)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def test_measuring_needs_no_pytorch(exported, tmp_path):
+    shutil.copytree(exported / "networks", tmp_path / "networks")
+    folder, out = str(tmp_path / "networks"), str(tmp_path / "real.json")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from slimmer.cli import main\n"
+        f"main(['latency', 'measure', {folder!r}, '--threads', '1', '--out', {out!r}])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=250)
+    table = json.loads(Path(out).read_text())
+    assert len(table["networks"]) == 15
+    assert table["networks"][0]["ratio"] == pytest.approx(1.0)
+    damaged = tmp_path / "networks" / "network-03.onnx"
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    found = CliRunner().invoke(main, ["latency", "measure", folder])
+    assert found.exit_code == 2
+    assert "network-03.onnx" in found.output
+
+
+def test_a_folder_with_files_is_not_overwritten(exported):
+    args = ["latency", "export", str(exported / "weights.pth"), str(exported), "--arch", ARCH]
+    found = CliRunner().invoke(main, args)
+    assert found.exit_code == 2
+    assert "not empty" in found.output
+
+
+def test_speedup_is_the_latency_as_a_factor(standin, exported, tmp_path):
+    out = tmp_path / "run"
+    args = ["prune", str(exported / "weights.pth"), "--arch", ARCH, "--threads", "1"]
+    run([*args, "--speedup", "1.25", "--latency-on", "cpu", "--out", str(out)])
+    report = json.loads((out / "report.json").read_text())
+    assert report["latency"]["limit_ratio"] == pytest.approx(0.8)
+    assert 0.7 <= report["latency"]["ratio"] <= 0.8
+    assert report["latency_measured"]["setting"]["threads"] == 1
+    text = (out / "report.md").read_text()
+    assert "95 % interval" in text
+    assert "1 thread, batch 1, fp32" in text
+    twice = CliRunner().invoke(main, [*args, "--speedup", "2", "--latency", "0.5"])
+    assert twice.exit_code == 2
+    assert "given twice" in twice.output
+
+
+def test_inspect_shows_the_time_of_layers_and_the_least_latency(standin, exported):
+    args = ["inspect", str(exported / "weights.pth"), "--arch", ARCH, "--latency", "--json"]
+    found = json.loads(CliRunner().invoke(main, [*args, "--threads", "1"]).stdout)
+    dense = found["latency"]["dense"]
+    assert found["latency"]["least"] < dense
+    rows = found["latency_nodes"]
+    times = [row["ns"] for row in rows]
+    assert times == sorted(times, reverse=True)
+    assert sum(times) <= dense
+    assert sum(times) >= 0.8 * dense
+    assert all(row["least_ns"] <= row["ns"] + 1 for row in rows)
+    assert {row["layer"] for row in rows} >= {"conv1", "layer1.0.conv1", "linear"}
