@@ -66,8 +66,11 @@ def parse(arguments):
     parent = click.Context(
         main, **main.context_settings
     )  # the main command's own, since options keep their help
-    context = command.make_context(arguments[0], list(arguments[1:]), parent=parent)
-    return context.params
+    name, *rest = arguments
+    if isinstance(command, click.Group):
+        parent, name, *rest = click.Context(command, parent=parent), *rest
+        command = command.commands[name]
+    return command.make_context(name, list(rest), parent=parent).params
 
 
 def targets():
