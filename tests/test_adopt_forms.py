@@ -152,6 +152,20 @@ def test_the_students_weights_are_taken_where_its_dense_teacher_lies_beside_it(r
     computes_the_same(tmp_path / "mine", model)
 
 
+def test_an_adopted_run_is_pruned_on_and_loads_from_the_unpruned_architecture(run, tmp_path):
+    model, _ = trained(run)
+    torch.save(model.state_dict(), tmp_path / "last.pth")
+    assert command("adopt", run, tmp_path / "last.pth", "--out", tmp_path / "mine").exit_code == 0
+    args = ("--flops", "0.6", "--epochs", "0", "--out", tmp_path / "again")
+    result = command("prune", tmp_path / "mine", *args)
+    assert result.exit_code == 0, result.output
+    again = slimmer.load(tmp_path / "again")  # no module is given
+    first, left = model.conv1.weight, again.conv1.weight  # the stem's, which read the image
+    rows = [int((first == each).flatten(1).all(1).sum()) for each in left]
+    assert rows == [1] * len(left)  # trained filters
+    assert len(left) < len(first)
+
+
 def test_weights_in_half_precision_become_the_networks_own_type(run, tmp_path):
     """As ultralytics saves them; the right values are the same numbers, rounded to half."""
     model, _ = trained(run)

@@ -404,6 +404,13 @@ def test_a_compiled_network_is_refused(net):
         slimmer.attach(torch.compile(net), drawn()[0], flops=0.5, steps=2)
 
 
+def test_a_replica_of_data_parallel_is_refused(net):
+    """As nn.DataParallel makes them for each GPU; their weights are not parameters."""
+    slimmer.attach(net, drawn()[0], flops=0.5, steps=2)
+    with pytest.raises(SlimmerError, match=r"masks do not act in nn\.DataParallel"):
+        net._replicate_for_data_parallel()(drawn()[0])
+
+
 def test_a_state_of_another_network_or_of_other_settings_is_refused(net):
     given = deepcopy(net)
     state = slimmer.attach(net, drawn()[0], flops=0.5, steps=2).state_dict()
