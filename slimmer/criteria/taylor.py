@@ -13,6 +13,7 @@ from slimmer.graph import Arguments, ChannelGraph, called, evaluating, logits, m
 from slimmer.pruning.masks import Masked
 from slimmer.recipe.criteria import Taylor
 from slimmer.tasks import Task
+from slimmer.tasks.calls import loss_of
 from slimmer.tasks.classification import NAME as CLASSIFICATION
 
 
@@ -78,10 +79,9 @@ def loss_scores(
     masked = _whole(model, graph)
 
     def losses() -> Iterator[Tensor]:
-        assert task.loss is not None
         for fetched in batches:
             batch = moved(fetched, masked.variables.device)
-            loss = task.loss(called(masked, task.inputs(batch)), batch)
+            loss = loss_of(task, called(masked, task.inputs(batch)), batch)
             if not loss.detach().isfinite():
                 raise TrainingError(
                     f"{task.name}, scores", f"the loss is {float(loss.detach())}", "fix the loss"

@@ -1,11 +1,12 @@
 """The calls of a task's own functions, whose errors become one message."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from slimmer.errors import SlimmerError, TaskError, first_line
+from slimmer.errors import SlimmerError, TaskError, first_line, lacks_memory
 from slimmer.graph import Arguments, by_position
 from slimmer.tasks.task import Task
 
@@ -19,6 +20,8 @@ def guarded(where: str, call: Callable[[], Any], right: str = FIX) -> Any:
     except SlimmerError:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         found = f"fails with {type(error).__name__}: {first_line(error)}"
         raise TaskError(where, found, right) from error
 
@@ -36,3 +39,10 @@ def inputs_of(task: Task, batch: Any, model: nn.Module | None = None) -> Argumen
     if isinstance(found, list):
         right = "return a tuple of the arguments, not a list"
     raise TaskError(f"{task.name}, inputs", f"returns a {type(found).__name__}", right)
+
+
+def loss_of(task: Task, outputs: Any, batch: Any) -> Tensor:
+    """The task's loss. Raises TaskError if its code fails."""
+    assert task.loss is not None
+    found: Tensor = guarded(f"{task.name}, loss", partial(task.loss, outputs, batch))
+    return found

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import Any
 
 from torch import Tensor
 
 from slimmer.errors import TaskError
+from slimmer.tasks.calls import guarded
 from slimmer.tasks.task import Task
 
 LOSS = "loss"
@@ -39,17 +41,19 @@ def accumulated(task: Task, pairs: Iterable[tuple[Any, Any]]) -> dict[str, float
     means: dict[str, Mean] = {}
     for meter in task.meters.values():
         meter.reset()
+    where = f"{task.name}, metrics"
     for outputs, batch in pairs:
-        for name, value in values_of(task, outputs, batch).items():
+        values = guarded(where, partial(values_of, task, outputs, batch))
+        for name, value in values.items():
             if name in task.meters:
-                place = value[0].device
-                task.meters[name].to(place).update(*value)
+                guarded(f"{where}, {name!r}", partial(_update, task.meters[name], value))
             else:
                 means.setdefault(name, Mean()).add(value)
     found = {}
     for kind in task.kinds:
         if kind.name in task.meters:
-            found[kind.name] = float(task.meters[kind.name].compute())
+            computed = guarded(f"{where}, {kind.name!r}", task.meters[kind.name].compute)
+            found[kind.name] = float(computed)
         else:
             found[kind.name] = means.get(kind.name, Mean()).value()
         if not isfinite(found[kind.name]):
@@ -57,6 +61,14 @@ def accumulated(task: Task, pairs: Iterable[tuple[Any, Any]]) -> dict[str, float
             right = "check that the network's outputs are finite, and the metric on the test data"
             raise TaskError(where, f"is {found[kind.name]} on the test data", right)
     return found
+
+
+def _update(meter: Any, value: tuple[Any, ...]) -> None:
+    """Add a batch to a meter, on the device of its first value."""
+    place = getattr(value[0], "device", None) if value else None
+    if place is not None and hasattr(meter, "to"):
+        meter.to(place)
+    meter.update(*value)
 
 
 def values_of(task: Task, outputs: Any, batch: Any) -> Mapping[str, Any]:

@@ -1,13 +1,15 @@
 """A user's task: any object with the attributes of `Task`, read once and checked."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from torch.utils.data import DataLoader, RandomSampler
 
 from slimmer.errors import TaskError
+from slimmer.tasks.epochs import processes
 from slimmer.tasks.loaders import TEST, TRAINING, LoaderEpochs, LoaderTests
+from slimmer.tasks.shares import is_shared
 from slimmer.tasks.task import Task
 
 _OPTIONAL = ("loss", "metrics", "inputs", "distill")  # functions
@@ -30,6 +32,33 @@ def read_task(made: Any, where: str, note: Callable[[str], None] = lambda _: Non
     if "train" not in given:
         found = f"is a {type(made).__name__} without the attribute 'train'"
         raise TaskError(where, found, f"give it a loader of batches; {WRITE}")
+    _check_types(given, where)
+    _check_iterable(given["train"], TRAINING)
+    if "test" in given:
+        _check_iterable(given["test"], TEST)
+    for doubt in _doubts(given):
+        note(f"{where}: {doubt}")
+    name = given.pop("name", type(made).__name__)
+    task = Task(**{**given, "name": str(name)})
+    length = _length(given["train"], given.get("steps"), note)
+    test = None if task.test is None else LoaderTests(task.test)
+    return replace(task, train=LoaderEpochs(task.train, length), test=test)
+
+
+def _doubts(given: Mapping[str, Any]) -> Iterator[str]:
+    """What may not be meant: a shuffled test set, or processes that all read the same batches."""
+    test = given.get("test")
+    if isinstance(test, DataLoader) and isinstance(test.sampler, RandomSampler):
+        yield "the test loader shuffles; set shuffle=False for figures that repeat"
+    if processes()[1] > 1 and not is_shared(given["train"]):
+        yield (
+            "every process reads all training batches; give a DataLoader of a dataset with "
+            "indices, or let the loader read a share for each RANK"
+        )
+
+
+def _check_types(given: Mapping[str, Any], where: str) -> None:
+    """Raise TaskError for an attribute that is not a function or not a mapping as it should be."""
     for name in _OPTIONAL:
         if name in given and not callable(given[name]):
             found = f"{name} is a {type(given[name]).__name__}"
@@ -38,16 +67,6 @@ def read_task(made: Any, where: str, note: Callable[[str], None] = lambda _: Non
         if not isinstance(given.get(name, {}), Mapping):
             found = f"{name} is a {type(given[name]).__name__}"
             raise TaskError(where, found, f"make it a dictionary by the metrics' names; {WRITE}")
-    _check_iterable(given["train"], TRAINING)
-    if "test" in given:
-        _check_iterable(given["test"], TEST)
-        if isinstance(given["test"], DataLoader) and _shuffles(given["test"]):
-            note(f"{where}: the test loader shuffles; set shuffle=False for figures that repeat")
-    name = given.pop("name", type(made).__name__)
-    task = Task(**{**given, "name": str(name)})
-    length = _length(given["train"], given.get("steps"), note)
-    test = None if task.test is None else LoaderTests(task.test)
-    return replace(task, train=LoaderEpochs(task.train, length), test=test)
 
 
 def _check_iterable(loader: Any, where: str) -> None:
@@ -87,7 +106,3 @@ def _length(loader: Any, steps: Any, note: Callable[[str], None]) -> int:
         "(to save this pass, set the task's attribute steps)"
     )
     return counted
-
-
-def _shuffles(loader: DataLoader[Any]) -> bool:
-    return isinstance(loader.sampler, RandomSampler)

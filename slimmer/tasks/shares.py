@@ -84,6 +84,12 @@ def can_be_shared(loader: Any) -> bool:
     return not isinstance(loader.sampler, DistributedSampler)
 
 
+def is_shared(loader: Any) -> bool:
+    """Whether each process gets its own share of a loader's images."""
+    sampler = getattr(loader, "sampler", None)
+    return can_be_shared(loader) or isinstance(sampler, DistributedSampler)
+
+
 def _length(sampler: Any) -> int | None:
     try:
         return len(sampler)

@@ -17,6 +17,7 @@ from slimmer.models.copying import set_mode_
 from slimmer.pruning.masks import Masked
 from slimmer.runs.events import Observe
 from slimmer.tasks import Epoch, Task, distance
+from slimmer.tasks.calls import loss_of
 from slimmer.tasks.measure import share_right
 from slimmer.training.learner import Learner
 from slimmer.training.schedule import Training, learning_rate
@@ -47,7 +48,7 @@ def train_(
     set_mode_(network, training=True)
     masked = learner.network if isinstance(learner.network, Masked) else None
     weights = learner.network if masked is None else masked.model
-    loss_of = partial(_loss, fabric, network, teacher, task, training)
+    loss_on = partial(_loss, fabric, network, teacher, task, training)
     stream = _stream(fabric, task, training, learner.step, stop)
     began, seen = time.perf_counter(), 0
     while learner.step < stop:
@@ -63,7 +64,7 @@ def train_(
         if masked is not None and method is not None:
             penalty = partial(method.penalty, masked.variables, step)
         with compiler_errors(compiling=training.compile):
-            value, top1 = backward_(fabric, parts, loss_of, penalty)
+            value, top1 = backward_(fabric, parts, loss_on, penalty)
         if masked is not None and method is not None:
             method.after_backward_(masked.variables, step)
         if training.clip is not None:
@@ -119,12 +120,11 @@ def objective(
     are any; the distance alone if the task has no loss.
     """
     if target is None:
-        assert task.loss is not None
-        return task.loss(outputs, batch)
+        return loss_of(task, outputs, batch)
     apart = distance(task, outputs, target, training.temperature)
     if task.loss is None:
         return apart
-    return (1 - training.distill) * task.loss(outputs, batch) + training.distill * apart
+    return (1 - training.distill) * loss_of(task, outputs, batch) + training.distill * apart
 
 
 def _stream(fabric: Fabric, task: Task, training: Training, start: int, stop: int) -> Iterator[Any]:
