@@ -181,3 +181,16 @@ def profile(targets: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
         found = profile_targets(targets, observe=observe, **options)
     show_result(found, "show_profile", as_json=as_json)
+    if not as_json:
+        show_result(_after_profile(targets), "show_next", as_json=False)
+
+
+def _after_profile(targets: tuple[Path, ...]) -> str:
+    """Where the figures are; they are saved only for a single run."""
+    from slimmer.cli.next_command import typed
+    from slimmer.runs.open_run import open_run
+
+    if len(targets) > 1 or any(path.suffix == ".onnx" for path in targets):
+        return "repeat it with --json > FILE to keep these figures, which are not saved"
+    run = open_run(*targets) if targets else open_run(None)
+    return f"open {typed(str(run.page))} in a browser"

@@ -1,5 +1,6 @@
 """Progress of a command: a live bar on a terminal, a line every few seconds elsewhere."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from slimmer.cli.printing import say
 from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.reports.metric_text import metric_of
 from slimmer.runs.events import Event, Observe
 
+# Set by Jupyter's kernels: a notebook gives its `!` commands a terminal that can't overwrite lines.
+NOTEBOOK = "JPY_PARENT_PID"
 EVERY_SECONDS = 10.0  # between two lines, if stderr is not a terminal
 
 
@@ -25,7 +29,7 @@ def watching(
 ) -> Iterator[Observe]:
     """An observer that shows a command's events on stderr, until the block ends."""
     console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
+    if not console.is_terminal or NOTEBOOK in os.environ:
         yield Watch(lambda text: say(console, text), lambda *_: None, clock, every=EVERY_SECONDS)
         return
     bar = BarColumn(bar_width=20, table_column=Column(min_width=20))
@@ -213,8 +217,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02}:{rest:02}"
     return f"{minutes}:{rest:02}"
-
-
-def say(console: Console, text: str) -> None:
-    """Print a line without markup and without wrapping."""
-    console.print(text, markup=False, soft_wrap=True)

@@ -181,6 +181,11 @@ def inspect(checkpoint: str, input_size: Any, as_json: bool, **options: Any) -> 
             measured = {"timing": setting, "observe": observe}
             found = inspect_network(checkpoint, input_size=input_size, **options, **measured)
     show_result(found, "show_inspection", as_json=as_json)
+    if not as_json:
+        from slimmer.cli.next_command import after_inspect
+
+        given_here = {**options, "input_size": input_size}
+        show_result(after_inspect(checkpoint, found, given_here), "show_next", as_json=False)
 
 
 def _start(recipe: str | None, out: Path | None, trust_code: bool, **options: Any) -> Any:
