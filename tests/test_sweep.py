@@ -514,7 +514,8 @@ def test_a_finished_sweep_does_nothing_again_and_another_recipe_is_refused(swept
     assert again.exit_code == 0, again.output
     assert "2 finished, 0 to resume" in again.stderr
     assert "started" not in again.stderr
-    assert again.stdout.splitlines()[-1] == "comparison: o/compare.md"
+    assert again.stdout.splitlines()[-2] == "comparison: o/compare.md"
+    assert again.stdout.splitlines()[-1].startswith("next: slimmer profile o/")
     assert {path: path.read_bytes() for path in Path("o").rglob("report.json")} == reports
     said = refused("t.yaml", "--out", "o", "--set", "finetune.epochs=0.3")
     assert "2 rows of another sweep" in said
