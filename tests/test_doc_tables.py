@@ -91,15 +91,21 @@ def test_the_page_on_tests_names_every_file_of_tests():
 def commands():
     """The page on the command line: every command with its options, by their headings."""
     parts = ["# Command line", "", *_paragraphs(main.help)]
+    parent = click.Context(main, **main.context_settings)
     for name, command in main.commands.items():
-        parent = click.Context(main, **main.context_settings)
-        context = command.make_context(name, [], parent=parent, resilient_parsing=True)
-        usage = " ".join(command.collect_usage_pieces(context))
-        parts += [f"## slimmer {name}", "", f"`slimmer {name} {usage}`", ""]
-        parts += _paragraphs(command.help)
-        for heading, rows in _options(command, context).items():
-            parts += [f"**{heading}**", "", "| option | description |", "|---|---|", *rows, ""]
+        parts += _of_command(f"slimmer {name}", command, parent)
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _of_command(name, command, parent):
+    context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+    usage = " ".join(command.collect_usage_pieces(context))
+    parts = [f"## {name}", "", f"`{name} {usage}`", "", *_paragraphs(command.help)]
+    for heading, rows in _options(command, context).items():
+        parts += [f"**{heading}**", "", "| option | description |", "|---|---|", *rows, ""]
+    for inner, each in getattr(command, "commands", {}).items():
+        parts += _of_command(f"{name} {inner}", each, context)
+    return parts
 
 
 def _paragraphs(text):
