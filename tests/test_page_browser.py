@@ -354,18 +354,22 @@ def test_the_page_can_be_read_without_its_script(driver, pages):
     assert "1.25x" in text
 
 
-def test_a_print_shows_everything_and_no_controls(driver, pages):
+def test_a_print_is_light_and_shows_everything_but_controls(driver, pages):
     show(driver, pages["report"])
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [dark]})
     try:
         driver.execute_script("dispatchEvent(new Event('beforeprint'))")
         closed = driver.execute_script(
-            "return document.querySelectorAll('details:not([open])').length"
+            "return document.querySelectorAll('details:not([open], .values)').length"
         )
         shown = driver.execute_script("return document.querySelector('nav').checkVisibility()")
+        colour = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+        texts = driver.execute_script(CONTRAST)
     finally:
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-    assert (closed, shown) == (0, False)
+    assert (closed, shown, colour) == (0, False, "rgb(255, 255, 255)")
+    assert [each for each in texts if each[1] < (LARGE if each[2] else TEXT)] == []
 
 
 def test_markup_in_names_does_nothing(driver, tmp_path):

@@ -124,7 +124,7 @@ markCurrentSection();
 
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
+  opened = [...document.querySelectorAll("details:not([open], .values)")];
   opened.forEach((each) => (each.open = true));
 });
 addEventListener("afterprint", () => opened.forEach((each) => (each.open = false)));
