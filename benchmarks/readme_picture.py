@@ -24,7 +24,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 @click.option("--recipe", default="cifar_resnet56")
 @click.option("--run", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", default="docs/images/report.png", type=click.Path(path_type=Path))
-@click.option("--height", default=1000, help="Pixels of the page to show.")
+@click.option("--height", default=1260, help="Pixels of the page to show.")
 def main(
     checkpoint: Path | None, data: str | None, recipe: str, run: Path | None, out: Path, height: int
 ) -> None:

@@ -109,7 +109,7 @@ WIDTH = "return document.scrollingElement.scrollWidth"
 
 # What a pointer can use: links, buttons, fields, folds, charts, and boxes that scroll.
 CONTROLS = r"""
-const can = "a[href], button, input, summary, .area[tabindex], .scroll, pre";
+const can = "a[href], button, input, summary, .plot .area, .scroll, pre";
 return [...document.querySelectorAll(can)].filter((each) => each.checkVisibility()).length;
 """
 FOCUSED = r"""

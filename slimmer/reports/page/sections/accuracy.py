@@ -26,11 +26,11 @@ def view(files: RunFiles) -> Mapping[str, Any] | None:
         shown = metric.shown(value)
         readings.append(Reading(label, shown, value, change=change, worse=worse, style=style))
     most = 1.0 if metric.percent else None
-    direction = "higher" if metric.higher_is_better else "lower"
+    lower = None if metric.higher_is_better else f"{metric.name}: lower is better."
     title = f"{metric.name} on the test data"
     return {
         "rails": rails(title, readings, dense, metric.tick, KEYS, most),
-        "better": f"{metric.name}: {direction} is better.",
+        "lower": lower,
         "outside": files.report.get("fine_tuned_outside"),
         "others": _other_metrics(files),
     }
