@@ -1,4 +1,5 @@
 # make demo        the whole job on data that needs no download: pretrain, prune, export, profile
+# make demo-segmentation  the same for a U-Net and a task of one's own, from recipes/shapes_unet.py
 # make test        the tests
 # make test-slow   the proofs that take minutes, before a release and when their subject changes
 # make check       everything: format, lint, types, import contracts, tests with their coverage
@@ -17,10 +18,10 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs test test-slow check check-fast
+.PHONY: help install demo demo-segmentation docs test test-slow check check-fast
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 6
+	@sed -n 's/^# //p' Makefile | head -n 7
 
 install: $(READY)
 
@@ -38,6 +39,13 @@ demo: $(READY)
 	$(BIN)/slimmer export --onnx
 	$(BIN)/slimmer profile
 	@echo "report: $$(cat runs/latest)/report.html"
+
+demo-segmentation: $(READY)
+	$(BIN)/python recipes/shapes_unet.py runs/shapes_unet.pth
+	$(BIN)/slimmer prune runs/shapes_unet.pth --recipe shapes_unet --arch recipes/shapes_unet.py:unet --task recipes/shapes_unet.py:make
+	$(BIN)/slimmer export
+	$(BIN)/slimmer profile
+	@echo "report: $$(cat runs/latest)/report.md"
 
 test: $(READY)
 	$(BIN)/python -m pytest -m 'not slow'
