@@ -47,6 +47,34 @@ def holder(folder):
     return process
 
 
+FORKED = HOLD.replace(
+    "    sys.stdin.read()",
+    """    import multiprocessing, time
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child.start()
+    print(child.pid, flush=True)
+    sys.stdin.read()""",
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_that_outlives_its_killed_process_holds_nothing():
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, "run"]
+    with subprocess.Popen(
+        command, env=PYTHON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        worker = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    try:
+        os.kill(worker, 0)  # it is alive
+        with claimed(Path("run"), "a run"):
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
 def test_a_second_process_is_refused_until_the_first_ends_however_it_ends():
     for end in (signal.SIGTERM, signal.SIGKILL):
         with holder("run") as process:

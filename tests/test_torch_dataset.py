@@ -1,7 +1,9 @@
 """torch Datasets as data: what is read, how it varies, which worker reads it, what is refused."""
 
+import json
 import os
 import random
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from test_data import write_folder
+from test_resume import SCRIPT, run_and_kill
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -25,6 +28,11 @@ from slimmer.data import batches, check, evaluation_batches, load
 from slimmer.data.augment import draws, shifted
 from slimmer.data.user_data import from_value
 from slimmer.errors import DataError
+from slimmer.models import build
+from slimmer.models.checkpoint import read_weights, save_weights
+from slimmer.pipeline.stages import resume, start
+from slimmer.recipe import read_recipe
+from slimmer.runs.open_run import open_run
 
 
 class Pictures(Dataset):
@@ -336,3 +344,45 @@ def test_the_pages_example_prunes_on_image_folders(folders, monkeypatch):
     names = {"model": network()}
     exec(code, names)
     assert names["pruned"].report["flops"]["ratio"] <= 0.5
+
+
+RANDOM_FILE = """
+import numpy as np
+import torch
+
+class Digits(torch.utils.data.Dataset):
+    '''Images that a transform of their own shifts at random.'''
+    targets = [index % 10 for index in range(120)]
+    def __len__(self):
+        return 120
+    def __getitem__(self, index):
+        pixels = np.random.default_rng(index).integers(0, 256, (1, 16, 16), dtype=np.uint8)
+        shift = int(torch.randint(16, ())), int(np.random.randint(16))
+        return torch.from_numpy(pixels).roll(shift, (1, 2)), self.targets[index]
+
+def made():
+    return Digits(), Digits()
+"""
+
+
+def test_a_killed_run_on_a_random_dataset_ends_as_an_unbroken_one(tmp_path):
+    save_weights(tmp_path / "dense.safetensors", build("cifar_resnet8", in_channels=1), {})
+    (tmp_path / "mine.py").write_text(RANDOM_FILE)
+    settings = {
+        "model": {"checkpoint": str(tmp_path / "dense.safetensors"), "arch": "cifar_resnet8"},
+        "data": {"name": f"{tmp_path}/mine.py:made", "trust": True, "workers": 1},
+        "budget": {"flops": 0.5},
+        "method": {"name": "taylor", "batches": 1},
+        "finetune": {"epochs": 3, "batch_size": 12, "save_every": 0.01, "recalibrate": 1},
+    }
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(settings))
+    start(read_recipe(recipe), tmp_path / "unbroken")
+    command = [sys.executable, "-c", SCRIPT, str(recipe), str(tmp_path / "broken")]
+    run_and_kill(command, tmp_path, {**os.environ, "OMP_NUM_THREADS": "1"}, after=14)
+    resume(open_run(tmp_path / "broken", finished=False))
+    plans = [tmp_path / name / "plan.json" for name in ("unbroken", "broken")]
+    assert plans[0].read_bytes() == plans[1].read_bytes()
+    files = [tmp_path / name / "slim.safetensors" for name in ("unbroken", "broken")]
+    ours, theirs = (read_weights(file) for file in files)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from slimmer.errors import RunError
 
 NAME: Final = ".lock"
 MARK: Final = b"slimmer, process "
+_HELD: Final[set[int]] = set()  # the descriptors of the claims of this process
 NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
 
@@ -39,7 +41,8 @@ def claimed(folder: Path, what: str) -> Iterator[Claim]:
     or with the process.
 
     A folder whose process was killed is free again: the operating system drops the lock of a dead
-    process. A child process that keeps the descriptor open also holds the claim. If the block
+    process. A program that is started with the descriptor also holds the claim; a forked process,
+    such as a worker of a DataLoader, does not, since it may outlive a killed parent. If the block
     fails, folders that were created for it and are still empty are removed. Raises RunError if
     `what`, such as "a run", already uses the folder, if the folder can't be created, and at the end
     if it was removed while the block ran.
@@ -51,6 +54,7 @@ def claimed(folder: Path, what: str) -> Iterator[Claim]:
             right = "wait until it ends, stop it, or choose another --out"
             raise RunError(str(folder), found, right)
         claim = Claim(folder, descriptor)
+        _keep_from_forks(descriptor)
         try:
             yield claim
             claim.check()
@@ -127,7 +131,26 @@ def _holder(path: Path) -> str:
     return text.decode(errors="replace").strip() or "another process"
 
 
+def _keep_from_forks(descriptor: int) -> None:
+    """Close the descriptor in processes that this one forks while it holds it."""
+    _register()
+    _HELD.add(descriptor)
+
+
+@cache
+def _register() -> None:
+    if hasattr(os, "register_at_fork"):  # Windows does not fork
+        os.register_at_fork(after_in_child=_close_held)
+
+
+def _close_held() -> None:
+    while _HELD:
+        with suppress(OSError):
+            os.close(_HELD.pop())
+
+
 def _release(claim: Claim) -> None:
+    _HELD.discard(claim.descriptor)
     path = claim.folder / NAME
     if _is_at(path, claim.descriptor):
         with suppress(OSError):  # Windows does not remove an open file; it is left, unlocked
