@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 import torch
-from drawn_boxes import draw_set
+from drawn_boxes import draw_set, read_batches
 from torchvision_here import import_torchvision
 
 import slimmer
@@ -30,11 +30,12 @@ import_torchvision()  # before ultralytics, which needs its nms
 
 @click.command(help=__doc__)
 @click.option("--epochs", default=60, show_default=True, help="Epochs of the dense network.")
-@click.option("--tune", default=40, show_default=True, help="Epochs of the slim network.")
+@click.option("--tune", default=20, show_default=True, help="Epochs of the slim network.")
 @click.option("--images", default=240, show_default=True, help="Training images; a third to test.")
 @click.option("--size", default=128, show_default=True, help="Side of an image in pixels.")
 @click.option("--flops", default=0.5, show_default=True, help="FLOPs that remain.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--dense", help="best.pt of an earlier call, in the place of training.")
 @click.option("--work", type=Path, help="Folder to work in.  [default: a temporary one]")
 @click.option("--out", type=Path, required=True)
 def main(**options: Any) -> None:
@@ -51,7 +52,7 @@ def main(**options: Any) -> None:
     named = ("epochs", "tune", "images", "size", "flops", "seed")
     flags = " ".join(f"--{name} {options[name]}" for name in named)
     about = {
-        "command": f"python benchmarks/detection.py {flags} --out {out.name}",
+        "command": f"python benchmarks/detection.py {flags} --out benchmarks/results/{out.name}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": options["seed"],
         "ultralytics": version("ultralytics"),
@@ -68,15 +69,16 @@ def measured(work: Path, options: dict[str, Any]) -> dict[str, Any]:
     data = draw_set(work / "set", train=images, val=images // 3, size=size, seed=seed)
     common = {"data": str(data), "imgsz": size, "batch": 16, "seed": seed, "device": "cpu"}
     common |= {"workers": 0, "val": False, "plots": False, "project": str(work), "amp": False}
-    wrapper = YOLO("yolo11n.yaml")
+    wrapper = YOLO(options["dense"] or "yolo11n.yaml")
     clock = time.process_time()
-    wrapper.train(epochs=options["epochs"], name="dense", pretrained=False, **common)
+    if options["dense"] is None:
+        wrapper.train(epochs=options["epochs"], name="dense", **common)
     dense = wrapper.model.float().eval()
     maps = {"dense": map50(dense, data, size)}
     seconds = {"dense": time.process_time() - clock}
 
     clock = time.process_time()
-    pruned = pruned_network(dense, options["flops"], size)
+    pruned = pruned_network(dense, options["flops"], work / "set")
     seconds["prune"] = time.process_time() - clock
     maps["slim, before fine-tuning"] = map50(pruned.model, data, size)
 
@@ -94,14 +96,23 @@ def measured(work: Path, options: dict[str, Any]) -> dict[str, Any]:
         "cpu_seconds": seconds,
         "flops": finished.report["flops"],
         "params": finished.report["params"],
-        "exported": exported["networks"],
+        "exported": {name: file_entry(each) for name, each in exported["networks"].items()},
         "latency": timed["comparisons"],
     }
 
 
-def pruned_network(dense: torch.nn.Module, flops: float, size: int) -> slimmer.Result:
-    """The pruned network, by weight magnitudes."""
-    return slimmer.prune(dense, flops=flops, input_size=(3, size, size))
+def pruned_network(dense: torch.nn.Module, flops: float, folder: Path) -> slimmer.Result:
+    """The pruned network; its channels are scored by ultralytics' own loss."""
+    from ultralytics.cfg import get_cfg  # noqa: PLC0415
+
+    dense.args = get_cfg()  # the weights of the parts of the loss
+    criterion = dense.init_criterion()
+    batches = read_batches(folder, 16)
+
+    def loss(outputs: Any, batch: Any) -> torch.Tensor:
+        return criterion(outputs, batch[1])[0].sum()
+
+    return slimmer.prune(dense, batches[0][0][:1], flops=flops, loss=loss, batches=batches)
 
 
 def trained_slim(slim: torch.nn.Module, epochs: int, common: dict[str, Any]) -> torch.nn.Module:
@@ -117,6 +128,11 @@ def trained_slim(slim: torch.nn.Module, epochs: int, common: dict[str, Any]) -> 
     wrapper.model = slim.train()
     wrapper.train(trainer=SlimTrainer, epochs=epochs, name="slim", **common)
     return wrapper.model
+
+
+def file_entry(exported: dict[str, Any]) -> dict[str, Any]:
+    """What was exported, without the folder of this run."""
+    return {**exported, "file": Path(exported["file"]).name}
 
 
 def map50(model: torch.nn.Module, data: Path, size: int) -> float:

@@ -5,7 +5,9 @@ ultralytics' layout. The same seed draws the same files.
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 KINDS = ("circle", "square", "triangle")
 MOST = 4  # shapes in an image
@@ -26,6 +28,25 @@ def draw_set(folder: Path, *, train: int, val: int, size: int, seed: int) -> Pat
     text = f"path: {folder.resolve()}\ntrain: images/train\nval: images/val\nnames:\n{names}"
     (folder / "data.yaml").write_text(text)
     return folder / "data.yaml"
+
+
+def read_batches(folder: Path, size: int) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """The training images in batches of `size`: images (N, 3, H, W) in 0..1, and their boxes as
+    ultralytics' loss takes them.
+    """
+    files = sorted((folder / "images" / "train").iterdir())
+    batches = []
+    for start in range(0, len(files), size):
+        images, rows, places = [], [], []
+        for place, file in enumerate(files[start : start + size]):
+            images.append(torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255)
+            found = np.loadtxt(folder / "labels" / "train" / f"{file.stem}.txt", ndmin=2)
+            rows.append(torch.from_numpy(found).float())
+            places += [place] * len(found)
+        boxes = torch.cat(rows)
+        truth = {"batch_idx": torch.tensor(places), "cls": boxes[:, :1], "bboxes": boxes[:, 1:]}
+        batches.append((torch.stack(images), truth))
+    return batches
 
 
 def draw_image(random: np.random.Generator, size: int) -> tuple[Image.Image, list[str]]:

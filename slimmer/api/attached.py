@@ -7,7 +7,7 @@ from typing import Any
 from weakref import finalize
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slimmer.api.arguments import path_or_none
 from slimmer.api.make_runs import Result, removed
@@ -17,6 +17,7 @@ from slimmer.pipeline.attached_run import AttachedJob, attached_run, trained_net
 from slimmer.pipeline.run_context import remaining
 from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.live_masks import Hooks, LiveMasks
+from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan  # noqa: TC001 - an attribute's type
 from slimmer.training.optimizer_state import sliced_state_dict
 from slimmer.training.processes import averaged, is_first
@@ -64,6 +65,11 @@ class Attached:
         """The share of each cost that the masks leave, relative to dense."""
         return remaining(self._attached.job, self._masks.mask > 0)
 
+    @property
+    def _scores(self) -> Tensor:
+        """The running scores (units,)."""
+        return self._method.state["scores"]
+
     def step(self) -> None:
         """Learn from the gradients since the last call, and move the masks toward the budgets.
 
@@ -91,8 +97,8 @@ class Attached:
         mask = self._method.mask_at(self.done)
         self.done += 1
         if not self.left:
-            self.plan = self._attached.plan(self._method.scores(gradient))
-            mask = self._attached.project(self._method.scores(gradient), 1.0)
+            self.plan = self._attached.plan(self._scores)
+            mask = hard_mask(self.plan)
         if mask is not None:
             self._masks.set_(mask)
 
@@ -123,7 +129,7 @@ class Attached:
             raise TrainingError("finish()", found, right)
         with undisturbed():
             job = self._attached.job
-            plan = self.plan or self._attached.plan(self._method.scores(self._masks.mask))
+            plan = self.plan or self._attached.plan(self._scores)
             network = trained_network(job.given, self._model if trained is None else trained)
             told = {
                 "method": "taylor",
@@ -162,7 +168,7 @@ class Attached:
         return {
             "format": 1,
             "done": self.done,
-            "scores": self._method.state["scores"].clone(),
+            "scores": self._scores.clone(),
             "mask": self._masks.mask,
             "gradient": None if gradient is None else gradient.clone(),
             "of": self._of,
@@ -189,12 +195,12 @@ class Attached:
             )
             raise TrainingError("load_state_dict()", found, right)
         self.done = int(state["done"])
-        self._method.state["scores"].copy_(state["scores"])
+        self._scores.copy_(state["scores"])
         self._masks.set_(state["mask"])
         self._masks.give_gradient(state["gradient"])
         self.plan = None
         if not self.left:
-            self.plan = self._attached.plan(self._method.scores(state["mask"]))
+            self.plan = self._attached.plan(self._scores)
 
     def _check_running(self, call: str) -> None:
         if self._ended:
