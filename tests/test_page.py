@@ -141,29 +141,30 @@ def test_the_page_carries_its_data_and_every_total_is_a_sum_of_the_report(main_j
     assert found.said("not-pruned").count(saved["fixed"][0]["reason"]) >= 1
 
 
-def test_markup_in_names_and_paths_is_text(tmp_path, profiled):
+def named(name, folder):
+    """The page of a run in whose report and profile everything has this name."""
     changes = {
-        "arch": f"nets.py:{MARKUP}",
-        "run": MARKUP,
-        "method": MARKUP,
-        "groups": [{"name": MARKUP, "dense": 8, "slim": 4}],
-        "fixed": [{"layer": MARKUP, "channels": 1, "of": 2, "reason": MARKUP}],
-        "environment": report()["environment"] | {"cpu": MARKUP},
-        "metric": {"name": MARKUP, "higher_is_better": True, "percent": True},
-        "uncounted": [MARKUP],
-        "fine_tuned_outside": MARKUP,
+        "arch": f"nets.py:{name}",
+        "run": name,
+        "method": name,
+        "groups": [{"name": name, "dense": 8, "slim": 4}],
+        "fixed": [{"layer": name, "channels": 1, "of": 2, "reason": name}],
+        "environment": report()["environment"] | {"cpu": name},
+        "metric": {"name": name, "higher_is_better": True, "percent": True},
+        "uncounted": [name],
+        "fine_tuned_outside": name,
     }
-    profiled["notes"] = [MARKUP]
-    for row in (*profiled["timings"], *profiled["comparisons"], *profiled["subjects"]):
-        for key in ("model", "name", "against"):
-            if row.get(key) == "slim":
-                row[key] = MARKUP
+    timings = [timing(2.0), timing(1.6, model=name)]
+    found = profile(timings, [comparison(1.25, model=name)])
+    found["notes"] = [name]
+    found["subjects"][1]["name"] = name
+    return Page(page(files(folder, found=found, **changes)))
+
+
+def test_markup_in_names_and_paths_is_text(tmp_path):
     tmp_path.joinpath("<b>&.onnx").touch()
-    plain = Page(page(files(tmp_path, found=profiled)))
-    hostile = page(files(tmp_path, found=profiled, **changes))
-    found = Page(hostile)
-    assert set(found.tags) == set(plain.tags)
-    assert not {"img", "b&.onnx"} & set(found.tags)
+    plain, found = named("name", tmp_path), named(MARKUP, tmp_path)
+    assert found.tags == plain.tags
     assert found.data["report"]["fixed"][0]["reason"] == MARKUP
     assert MARKUP in found.said("not-pruned")
     assert {name for _, name, _ in found.attributes if name.startswith("on")} == set()
@@ -254,7 +255,7 @@ def test_a_page_of_a_large_and_long_run_is_small(tmp_path):
 
 def test_sections_without_content_are_left_out(tmp_path):
     bare = Page(page(files(tmp_path, accuracy=None, groups=[])))
-    assert [name for name in bare.texts if name] == ["budgets", "reproduce"]
+    assert [name for name in bare.texts if name] == ["budgets", "accuracy", "reproduce"]
 
 
 def test_report_writes_the_latest_run_and_says_where(main_job):
@@ -336,7 +337,7 @@ def test_a_comparison_shows_markup_in_names_as_text(tmp_path):
     }
     row |= {
         "seconds": stat,
-        "latency": {MARKUP: {"dense_ms": stat, "slim_ms": stat, "speedup": stat}},
+        "profiled": {MARKUP: {"dense_ms": stat, "slim_ms": stat, "speedup": stat}},
     }
     compared = {
         "slimmer": "0.1.0",

@@ -165,7 +165,7 @@ def compared(folder):
                 "accuracy": {"dense": stat(0.97), "removed": stat(0.4), "slim": stat(top1)},
                 "epochs": 3.0,
                 "seconds": stat(60.0),
-                "latency": place if number else {},
+                "profiled": place if number else {},
             }
         )
     conventions = {"flops": "by hand", "params": "by hand"}

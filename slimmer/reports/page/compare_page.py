@@ -43,7 +43,7 @@ def write_compare_page(path: Path, comparison: Mapping[str, Any]) -> Path:
 def compare_page(comparison: Mapping[str, Any], folder: Path) -> str:
     """The HTML of a comparison's page, for a file in `folder`."""
     rows = comparison["rows"]
-    metric = metric_of(Run(Path(rows[0]["runs"][0])).read_report())
+    metric = metric_of(rows[0])
     marks = _marks(comparison)
     charts = list(_charts(comparison, metric))
     shown = _columns(comparison)
@@ -96,7 +96,7 @@ def _charts(comparison: Mapping[str, Any], metric: Metric) -> Iterator[Scatter]:
         yield from _chart(comparison, metric, (x, y), partial(_left, cost=kind.name))
     places: dict[str, None] = {}
     for row in rows:
-        places |= dict.fromkeys(row["latency"])
+        places |= dict.fromkeys(row["profiled"])
     for where in places:
         x = Axis(f"milliseconds, {where}", milliseconds, "{:g}".format)
         yield from _chart(comparison, metric, (x, y), partial(_slim_ms, place=where))
@@ -107,7 +107,7 @@ def _left(row: Row, cost: str) -> float | None:
 
 
 def _slim_ms(row: Row, place: str) -> float | None:
-    return row["latency"][place]["slim_ms"]["mean"] if place in row["latency"] else None
+    return row["profiled"][place]["slim_ms"]["mean"] if place in row["profiled"] else None
 
 
 def _chart(

@@ -1,29 +1,24 @@
-"""The metric of a report: its name, its direction and how its values are written."""
+"""The metric of a report, as the pages write it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slimmer.reports import metric_text
 from slimmer.reports.page.words import SPACE, percent, round_percent, signed
-
-DEFAULT = {"name": "top-1", "higher_is_better": True, "percent": True}
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric; `percent` is True if its values are shares, which are shown in percent."""
+class Metric(metric_text.MetricText):
+    """A metric, whose values and changes are text."""
 
-    name: str
-    higher_is_better: bool
-    percent: bool
-
-    def shown(self, value: float) -> str:
+    def shown(self, value: float, digits: int = 1) -> str:
         r"""A value as text.
 
         >>> Metric("top-1", True, True).shown(0.9917), Metric("loss", False, False).shown(0.25)
         ('99.2\xa0%', '0.25')
         """
-        return percent(value) if self.percent else f"{value:.4g}"
+        return percent(value, digits) if self.percent else f"{value:.{digits + 3}g}"
 
     def tick(self, value: float) -> str:
         """A value on an axis."""
@@ -44,13 +39,10 @@ class Metric:
         return value < before if self.higher_is_better else value > before
 
 
-def metric_of(report: Mapping[str, Any]) -> Metric:
-    """The metric of a report; top-1 if the report names none.
+def metric_of(found: Mapping[str, Any]) -> Metric:
+    """The metric of a report or of a row of a comparison; top-1 if it names none.
 
     >>> metric_of({}).name
     'top-1'
     """
-    found = DEFAULT | (report.get("metric") or {})
-    return Metric(
-        str(found["name"]), bool(found["higher_is_better"]), percent=bool(found["percent"])
-    )
+    return Metric(**vars(metric_text.metric_of(found)))

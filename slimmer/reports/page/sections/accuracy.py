@@ -4,20 +4,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from slimmer.reports.latency_words import cell_or_empty
 from slimmer.reports.page.charts.chart import Key
 from slimmer.reports.page.charts.rails import Reading, rails
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
+from slimmer.reports.run_report import other_metrics, unmeasured
 
 STATIONS = {"dense": "dense network", "removed": "channels removed", "slim": "fine-tuned"}
 KEYS = (Key("point slim", "measured"), Key("base", "dense network"))
 
 
-def view(files: RunFiles) -> Mapping[str, Any] | None:
-    """A point for each station, and a table of the other metrics; None without accuracies."""
+def view(files: RunFiles) -> Mapping[str, Any]:
+    """A point for each station, and a table of the other metrics; or why there are none."""
     accuracy, metric = files.report["accuracy"], files.metric
     if accuracy is None:
-        return None
+        return {"unmeasured": unmeasured(files.report)}
     dense = accuracy["dense"]
     readings = []
     for label, value, style in _stations(files):
@@ -26,9 +28,10 @@ def view(files: RunFiles) -> Mapping[str, Any] | None:
         shown = metric.shown(value)
         readings.append(Reading(label, shown, value, change=change, worse=worse, style=style))
     most = 1.0 if metric.percent else None
-    lower = None if metric.higher_is_better else f"{metric.name}: lower is better."
     title = f"{metric.name} on the test data"
+    lower = None if metric.higher_is_better else f"{metric.name}: lower is better."
     return {
+        "unmeasured": None,
         "rails": rails(title, readings, dense, metric.tick, KEYS, most),
         "lower": lower,
         "outside": files.report.get("fine_tuned_outside"),
@@ -49,16 +52,10 @@ def _stations(files: RunFiles) -> Iterator[tuple[str, float, str]]:
 
 def _other_metrics(files: RunFiles) -> list[tuple[str, ...]]:
     """The metrics besides the main one, at every station."""
-    stations = files.report.get("metrics") or {}
-    names: dict[str, None] = {}
-    for values in stations.values():
-        names |= dict.fromkeys(values)
     rows = []
-    for name in names:
-        if name == files.metric.name:
-            continue
-        cells = [stations.get(key, {}).get(name) for key in STATIONS]
-        rows.append((name, *("" if value is None else f"{value:.4g}" for value in cells)))
+    for name in other_metrics(files.report):
+        stations = [files.report["metrics"].get(key, {}).get(name) for key in STATIONS]
+        rows.append((name, *(cell_or_empty(value, ".4g") for value in stations)))
     return rows
 
 

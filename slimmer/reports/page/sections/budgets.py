@@ -5,6 +5,7 @@ from typing import Any
 
 from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.reports.hints import convention_hint, traced_hint, uncounted_hint
+from slimmer.reports.latency_budget import latency_hint
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 from slimmer.reports.page.words import percent
@@ -17,7 +18,12 @@ def view(files: RunFiles) -> Mapping[str, Any]:
     bars = [_bar(kind, report[kind.name]) for kind in files.costs]
     notes = [*convention_hint(report), f"Counted for {report['inputs']}", recounted(report)]
     notes += [*uncounted_hint(report), *traced_hint(report)]
-    return {"bars": bars, "notes": notes, "masks": _before_projection(report)}
+    return {
+        "bars": bars,
+        "notes": notes,
+        "masks": _before_projection(report),
+        "measured": latency_hint(report),
+    }
 
 
 def _bar(kind: CostKind, cost: Mapping[str, Any]) -> dict[str, Any]:
