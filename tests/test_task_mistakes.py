@@ -179,7 +179,7 @@ class Broken(Dying):
 
 @pytest.mark.parametrize(
     ("data", "workers", "words"),
-    [(Dying(), 1, "exited unexpectedly"), (Broken(), 1, "image 5 is truncated")],
+    [(Dying(), 1, "a worker process died"), (Broken(), 1, "image 5 is truncated")],
 )
 def test_a_worker_that_dies_or_fails_is_one_message_with_the_batch(data, workers, words):
     loader = DataLoader(data, 2, num_workers=workers)

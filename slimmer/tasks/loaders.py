@@ -1,6 +1,8 @@
 """The batches of a user's loader, epoch by epoch."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -13,6 +15,7 @@ from slimmer.tasks.randomness import Randomness, seed_, seed_of
 from slimmer.tasks.shares import shared
 
 TRAINING, TEST = "the training loader", "the test loader"
+SIGNAL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +104,30 @@ def fetched(loader: Iterable[Any], where: str, randomness: Randomness) -> Iterat
         except Exception as error:
             found = f"fails with {type(error).__name__}: {last_line(error)}"
             right = "fix the data set or its transforms; with num_workers=0 the error is shorter"
+            if _worker_died(error):
+                _await_signal()
+                found = "a worker process died"
+                right = (
+                    "often memory or shared memory (/dev/shm) ran out: use fewer workers; "
+                    "with num_workers=0 the data set's own error is seen"
+                )
             raise TaskError(f"{where}, batch {number}", found, right) from error
         yield batch
+
+
+def _worker_died(error: BaseException) -> bool:
+    """Whether an error of a DataLoader means that a worker ended, instead of raising an error."""
+    if "Caught" in str(error):
+        return False
+    return isinstance(error, EOFError | ConnectionError) or "exited unexpectedly" in str(error)
+
+
+def _await_signal() -> None:
+    """Wait for the signal of a process that ended: PyTorch's handler of it raises the same error
+    again, wherever the program is then.
+    """
+    with suppress(RuntimeError):
+        time.sleep(SIGNAL_SECONDS)
 
 
 def last_line(error: BaseException) -> str:
