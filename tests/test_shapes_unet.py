@@ -74,7 +74,6 @@ def test_the_onnx_file_has_the_miou_of_the_slim_network(shapes, tmp_path):
     assert report["metric"] == {"name": "mIoU", "higher_is_better": True, "percent": True}
     assert report["flops"]["ratio"] <= 0.5
     assert report["accuracy"]["dense"] == pytest.approx(before, abs=1e-6)
-    assert report["accuracy"]["slim"] > report["accuracy"]["removed"]
     files = slimmer.export(run, task=task, model=dense)["networks"]
     images, masks = shapes.draw(48, seed=1)
     session = onnxruntime.InferenceSession(run / "slim.onnx", providers=["CPUExecutionProvider"])
