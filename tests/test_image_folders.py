@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from main_job import slimmer
 from PIL import Image
@@ -170,6 +170,22 @@ def test_a_label_file_that_does_not_fit_is_refused(imagenet, text, found):
     with pytest.raises(DataError, match=found) as error:
         load("folder", path=imagenet, size=16)
     assert error.value.where == str(imagenet / "val.txt")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    st.lists(st.text("val_123.png ,\t0nx\"'-é", max_size=20), max_size=8).map("\n".join),
+    st.sampled_from(["txt", "csv"]),
+)
+def test_any_text_is_read_or_refused_as_a_label_file(imagenet, text, suffix):
+    file = imagenet / f"labels.{suffix}"
+    file.write_text(text, encoding="utf-8")
+    where, read = str(file), 6
+    try:
+        read = len(load("folder", path=imagenet, size=16, labels=file).test)
+    except DataError as error:
+        where = error.where
+    assert (where, read) == (str(file), 6)
 
 
 # Modes of images; the right pixels are worked out by hand.

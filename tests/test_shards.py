@@ -155,6 +155,18 @@ def test_a_shard_that_does_not_fit_is_named(tmp_path, kind, found):
     assert error.value.where.startswith(str(tmp_path / "train-01.tar"))
 
 
+def test_a_shard_that_is_cut_anywhere_is_never_read_as_a_shorter_one(tmp_path):
+    write_shards(tmp_path)
+    file = tmp_path / "train-01.tar"
+    content = file.read_bytes()
+    end = len(content.rstrip(b"\0"))
+    for length in (*range(0, end, 97), *range(512, end, 512)):
+        file.write_bytes(content[:length])
+        with pytest.raises(DataError) as error:
+            load("webdataset", path=tmp_path)
+        assert error.value.where.startswith(str(file))
+
+
 def test_broken_images_in_shards_are_named_or_skipped(tmp_path):
     write_shards(tmp_path)
     write_tar(tmp_path / "train-00.tar", [*sample(0), ("7.png", b"broken"), ("7.cls", b"1")])

@@ -100,12 +100,12 @@ def _request(part: Tensor, *, augment: str, seed: int, epoch: int) -> Request:
     if augment == "none":
         return Request(part)
     numbers = draws(seed, epoch, part)
-    return Request(
-        part,
-        crops=numbers[:, CROP] if "crop" in augment else None,
-        flips=numbers[:, FLIP] if "flip" in augment else None,
-        seeds=(numbers[:, SEED] * 2**53).long(),
-    )
+    crops, flips = None, None
+    if "crop" in augment:
+        crops = numbers[:, CROP]
+    if "flip" in augment:
+        flips = numbers[:, FLIP]
+    return Request(part, crops, flips, seeds=(numbers[:, SEED] * 2**53).long())
 
 
 def evaluation_batches(

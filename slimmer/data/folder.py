@@ -149,15 +149,15 @@ def _folders(root: Path) -> list[Path]:
 
 def _image_files(folder: Path) -> list[Path]:
     """The image files in a folder and in its subfolders, sorted."""
-    return sorted(_found(folder))
+    return list(map(Path, sorted(_found(folder))))  # text sorts much faster than paths
 
 
-def _found(folder: Path) -> Iterator[Path]:
+def _found(folder: Path) -> Iterator[str]:
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in (*names, *folders):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(root, name)
+                yield os.path.join(root, name)  # noqa: PTH118 - a million paths take seconds
 
 
 def _has_image(folder: Path) -> bool:

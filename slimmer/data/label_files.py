@@ -83,7 +83,7 @@ def _rows(file: Path) -> list[list[str]]:
     rows = []
     for line in filled:
         if "\t" in line:
-            rows.append(line.split("\t"))
+            rows.append([field.strip() for field in line.split("\t")])
         elif "," in line:
             rows.append([field.strip() for field in line.split(",")])
         else:

@@ -172,7 +172,10 @@ def _one_by_one(
     for place, seed in enumerate(seeds.tolist()):
         seed_all(seed)
         one = slice(place, place + 1)
-        image = images.load(indices[one], None if crops is None else crops[one])[0]
+        crop = None
+        if crops is not None:
+            crop = crops[one]
+        image = images.load(indices[one], crop)[0]
         if transforms is not None:
             image = _changed(image, transforms, int(indices[place]))
         made.append(image)
