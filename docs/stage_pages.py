@@ -5,11 +5,13 @@ at its own path. Links are rewritten to the new places, formulas become MathML, 
 without a script.
 """
 
+import json
 import re
 import shutil
 import sys
 from os.path import normpath, relpath
 from pathlib import Path
+from typing import Any
 
 from latex2mathml.converter import convert
 
@@ -30,7 +32,7 @@ def stage(folder: Path) -> list[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     waiting = [Path(name) for name in PROJECT]
     for path in sorted(ROOT.glob("docs/**/*")):
-        if path.suffix in {".md", ".png", ".svg"}:
+        if path.suffix in {".md", ".png", ".svg", ".ipynb"}:
             waiting.append(path.relative_to(ROOT))
     done: list[Path] = []
     while waiting:
@@ -40,18 +42,33 @@ def stage(folder: Path) -> list[Path]:
         done.append(path)
         target = folder / place(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix != ".md":
+        if path.suffix not in {".md", ".ipynb"}:
             shutil.copy(ROOT / path, target)
             continue
-        text, linked = rewritten((ROOT / path).read_text(encoding="utf-8"), path)
+        text = (ROOT / path).read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            text = as_page(json.loads(text))
+        text, linked = rewritten(text, path)
         target.write_text(with_formulas(text), encoding="utf-8")
         waiting += linked
     return done
 
 
 def place(path: Path) -> Path:
-    """Where a file of the repository stands in the site."""
-    return path.relative_to("docs") if path.parts[0] == "docs" else path
+    """Where a file of the repository stands in the site; a notebook is a page there."""
+    placed = path.relative_to("docs") if path.parts[0] == "docs" else path
+    return placed.with_suffix(".md") if placed.suffix == ".ipynb" else placed
+
+
+def as_page(notebook: dict[str, Any]) -> str:
+    """The cells of a notebook and what they printed, as Markdown."""
+    parts = []
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", ()):
+            parts.append(f"```text\n{''.join(output['text'])}```")
+    return "\n\n".join(parts) + "\n"
 
 
 def rewritten(text: str, page: Path) -> tuple[str, list[Path]]:

@@ -41,6 +41,7 @@ def navigation():
 def test_every_page_of_the_documentation_is_in_the_navigation():
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/*.md")}
     assert len(navigation()) == len(set(navigation()))
+    pages |= {f"notebooks/{path.stem}.md" for path in ROOT.glob("docs/notebooks/*.ipynb")}
     project = {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"}
     assert set(navigation()) == pages | project
 
