@@ -23,6 +23,7 @@ from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.runs.logs import Logs
+from slimmer.tasks.classification import TOP1
 from slimmer.training.devices import place_, synchronised_
 from slimmer.training.schedule import Training
 
@@ -50,8 +51,9 @@ def make_context(
     place_(fabric, job.model, example_call(job))
     saved = SavedState(fabric, run, recipe.finetune.save_every)
     tell = _teller(run, claim, observe)
-    if job.task is not None and job.task.main is not None:
-        tell({"event": "metric", "metric": asdict(job.task.main)})
+    main = None if job.task is None else job.task.main
+    if main is not None and main != TOP1:  # observers take top-1 for granted
+        tell({"event": "metric", "metric": asdict(main)})
     return Context(fabric, recipe, job, training_of(recipe, job), saved, tell)
 
 
