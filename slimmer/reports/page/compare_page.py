@@ -98,7 +98,7 @@ def _charts(comparison: Mapping[str, Any], metric: Metric) -> Iterator[Scatter]:
     for row in rows:
         places |= dict.fromkeys(row["profiled"])
     for where in places:
-        x = Axis(f"milliseconds, {where}", milliseconds, "{:g}".format)
+        x = Axis(f"latency (ms), {where}", milliseconds, "{:g}".format)
         yield from _chart(comparison, metric, (x, y), partial(_slim_ms, place=where))
 
 
