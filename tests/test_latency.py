@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,12 +24,15 @@ from slimmer.costs.latency import LatencyCost, LatencyForm, Widths
 from slimmer.errors import BudgetError, ModelError, RecipeError, RunError, RuntimeUnavailableError
 from slimmer.exporting.onnx import export_onnx, load_file
 from slimmer.latency import build as latency_build
+from slimmer.latency import means as latency_means
 from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
 from slimmer.pipeline.job import examine
 from slimmer.pipeline.recount import subject_of
+from slimmer.profiling.timing import Effort
 from slimmer.pruning.slim_file import Identity
 
+REAL_MEANS = latency_means.means_of
 SIZE = (3, 16, 16)
 EXPORTED = {}
 
@@ -189,9 +193,49 @@ def test_a_budget_below_the_narrowest_network_is_refused_with_what_was_measured(
 
 def test_a_noisy_machine_is_refused_with_what_was_measured(monkeypatch, tmp_path):
     draw = np.random.default_rng(0)
-    StandIn(noise=lambda: draw.uniform(0.5, 2.0)).install(monkeypatch, tmp_path)
-    with pytest.raises((RuntimeUnavailableError, BudgetError), match="measured"):
+    made = StandIn().install(monkeypatch, tmp_path)
+    pruned(latency=0.5, threads=2)  # fills the cache
+    made.noise = lambda: draw.uniform(0.5, 2.0)
+    short = Effort(seconds=0.0, runs=2, blocks=6, precision=0.01)
+    for name in ("careful_effort", "patient_effort"):
+        monkeypatch.setattr(f"slimmer.latency.bench.{name}", lambda _ms: short)
+    with pytest.raises(RuntimeUnavailableError) as caught:
         pruned(latency=0.5, threads=2)
+    text = str(caught.value)
+    assert "load 0.5" in text
+    assert "--threads 1" in text
+
+
+def test_a_gpu_that_reports_no_node_times_is_handled_by_the_same_code(monkeypatch, tmp_path):
+    """The nodes and their estimated times are real; the latency is that of the stand-in."""
+    made = StandIn().install(monkeypatch, tmp_path)
+    whole = latency_means.means_of
+
+    def means(setting):
+        real = REAL_MEANS(setting)
+        return replace(whole(setting), nodes=real.nodes)
+
+    monkeypatch.setattr(latency_means, "means_of", means)
+    monkeypatch.setattr(latency_build, "check_provider", lambda name: name)
+    result = pruned(latency=0.5, latency_on="cuda", batch=4)
+    ratio = exported_ns(result.model, tmp_path) / dense_ns()
+    assert 0.47 <= ratio <= 0.5
+    assert result.report["latency_measured"]["setting"]["provider"] == "cuda"
+    assert made.opened
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "output", "macs"),
+    [
+        ("Conv", ((1, 8, 6, 6), (16, 8, 3, 3)), (1, 16, 4, 4), 8 * 16 * 9 * 16),
+        ("Gemm", ((1, 8), (10,)), (1, 10), 80),
+        ("Relu", ((1, 8, 6, 6),), (1, 8, 6, 6), 0),
+    ],
+)
+def test_an_estimated_time_counts_multiply_adds_and_memory(op, inputs, output, macs):
+    node = latency_means.estimated(latency_means.Node("n", op, inputs, (output,), 1.0))
+    floats = sum(int(np.prod(shape)) for shape in (*inputs, output))
+    assert node.us == pytest.approx(4.0 + macs / 1e7 + floats / 2.5e5)
 
 
 def test_the_second_run_takes_the_measurements_from_the_cache(standin, tmp_path):
@@ -377,3 +421,19 @@ def test_inspect_shows_the_time_of_layers_and_the_least_latency(standin, exporte
     assert sum(times) >= 0.8 * dense
     assert all(row["least_ns"] <= row["ns"] + 1 for row in rows)
     assert {row["layer"] for row in rows} >= {"conv1", "layer1.0.conv1", "linear"}
+
+
+def test_the_script_of_the_benchmark_times_two_files_and_a_gpu_that_is_not_there(tmp_path):
+    for name, width in (("dense", 32), ("slim", 16)):
+        export_onnx(Wide(width).eval(), tmp_path / f"{name}.onnx", SIZE, metadata={})
+    script = Path(__file__).parents[1] / "benchmarks" / "timed_apart.py"
+    files = [str(tmp_path / "dense.onnx"), str(tmp_path / "slim.onnx")]
+    command = [sys.executable, str(script), *files, "--threads=1", "--batch=1"]
+    short = ["--turns=5", "--seconds=0"]
+    found = subprocess.run([*command, *short], check=True, capture_output=True, timeout=200)
+    assert set(json.loads(found.stdout)) == {"cpu", "wall"}
+    gone = subprocess.run(
+        [*command, "--provider=cuda"], check=False, capture_output=True, timeout=200
+    )
+    assert gone.returncode == 1
+    assert b"cuda is not active" in gone.stderr

@@ -9,7 +9,15 @@ from typing import Any
 from slimmer.exporting.fp16 import write_fp16
 from slimmer.exporting.int8 import write_int8
 from slimmer.latency.means import Means
-from slimmer.latency.measure import Taken, careful_effort, dense_ms, images_of, time_files
+from slimmer.latency.measure import (
+    TELLABLE,
+    Taken,
+    careful_effort,
+    dense_ms,
+    images_of,
+    patient_effort,
+    time_files,
+)
 from slimmer.latency.measured_networks import Tell, measured_networks
 from slimmer.latency.sliced_file import DenseFile
 from slimmer.latency.table import Described, NetworkRow
@@ -70,13 +78,18 @@ class Bench:
             )
 
     def measure(self, widths: Sequence[int]) -> tuple[Taken, Taken]:
-        """The latency of the dense network and of the one at `widths`, measured for a promise."""
+        """The latency of the dense network and of the one at `widths`, measured for a promise: once
+        more and longer if other work disturbs it.
+        """
         with TemporaryDirectory(prefix="slimmer-latency-") as folder:
             files = [Path(folder) / "dense.onnx", Path(folder) / "slim.onnx"]
             self.write([group.size for group in self.dense.graph.groups], files[0])
             self.write(widths, files[1])
-            effort = careful_effort(dense_ms(files[0], self.images, self.means))
-            dense, slim = time_files(files, self.images, self.setting, self.means, effort)
+            usual = dense_ms(files[0], self.images, self.means)
+            for effort in (careful_effort(usual), patient_effort(usual)):
+                dense, slim = time_files(files, self.images, self.setting, self.means, effort)
+                if slim.reach <= TELLABLE:
+                    break
         return dense, slim
 
     def machine(self) -> dict[str, Any]:

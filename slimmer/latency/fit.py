@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from slimmer.latency.common_nodes import Axes, CommonNode, Observed, common_node
 STEPS = (16, 8, 1, 32)  # the sizes of blocks that are tried; the first good one is taken
 GOOD = 1.1  # times the smallest error
 LEAST_CONSTANT = 0.02  # of the mean latency, where the constant of all nodes starts
-STIFF = 0.1  # how much the latencies may change the fit to node times
+STIFF = 0.05  # how much the latencies may change the fit to node times
 
 Flags = NDArray[np.bool_]
 
@@ -41,8 +41,8 @@ def fitted(observed: Sequence[Observed], members: Floats, rest: Floats) -> Fit:
 
     `members` @ widths + `rest` are the widths of the axes of the network. Each class of nodes (an
     operation with the same kernel, image size and inputs) gets non-negative coefficients from the
-    node times; then each class is multiplied by a factor near 1, so that the sums agree with the
-    measured latencies. The size of blocks is the largest with nearly the smallest error.
+    node times; then each coefficient is multiplied by a factor near 1, so that the sums agree with
+    the measured latencies. The size of blocks is the largest with nearly the smallest error.
     """
     table = Axes(observed, members, rest)
     nodes = common_nodes(observed, table)
@@ -68,19 +68,29 @@ def _fitted_with(
     for same in members:
         both[:, same] = _of_class([nodes[number] for number in same], small[same], step)[:, None]
     axes = [_widths([node.axes[k] for node in nodes], table.groups) for k in range(3)]
-    form = LatencyForm(axes[0], axes[1], axes[2], both[0], both[1], 0.0, step)
-    by_node = [form.by_node(np.array(each.widths, dtype=np.float64)) for each in observed]
-    times = np.array(by_node).reshape(len(observed), -1)
     measured = np.array([each.ns for each in observed])
-    factors, constant = _factors(times, small.T, members, measured)
-    form = replace(
-        form,
-        weights=both[0] * factors[0][:, None],
-        small=both[1] * factors[1][:, None],
-        constant=constant,
+    parts = _parts(
+        axes, both, small, [np.array(each.widths, dtype=np.float64) for each in observed], step
     )
+    factors, constant = _factors(parts, members, measured)
+    weights = both * factors
+    form = LatencyForm(axes[0], axes[1], axes[2], weights[0], weights[1], constant, step)
     sums = [form.value(np.array(each.widths, dtype=np.float64)) for each in observed]
     return Fit(form, tuple(node.name for node in nodes), np.array(sums) / measured - 1)
+
+
+def _parts(
+    axes: Sequence[Widths], both: Floats, small: Flags, widths: Sequence[Floats], step: int
+) -> Floats:
+    """The nanoseconds of every coefficient of `both` (2, nodes, 4) in every network, as
+    (networks, 2, nodes, 4).
+    """
+    found = []
+    for number, each in enumerate(widths):
+        makes, reads, enters = (filled(axis.at(each), step) for axis in axes)
+        times = both * features(makes, reads, enters)
+        found.append(times * np.stack([~small[:, number], small[:, number]])[:, :, None])
+    return np.array(found)
 
 
 def _of_class(nodes: Sequence[CommonNode], small: Flags, step: int) -> Floats:
@@ -103,30 +113,28 @@ def _of_class(nodes: Sequence[CommonNode], small: Flags, step: int) -> Floats:
 
 
 def _factors(
-    times: Floats, small: Flags, members: Sequence[Sequence[int]], measured: Floats
+    parts: Floats, members: Sequence[Sequence[int]], measured: Floats
 ) -> tuple[Floats, float]:
-    """The factors (2, nodes) of the nodes' times, for a block or more and for less, and a constant,
-    none negative, with which the sums of `times` (networks, nodes) agree best with the measured
-    latencies.
+    """The factors (2, nodes, 4) of coefficients, and a constant, none negative, with which the sums
+    of `parts` (networks, 2, nodes, 4) agree best with the measured latencies.
 
-    Factors are equal within a class, and those of classes that take much of the time are held near
-    a common one.
+    Factors are equal within a class, and those of coefficients that take much of the time are held
+    near a common one.
     """
-    scale, constant = _line(times.sum(axis=1), measured)
+    scale, constant = _line(parts.sum(axis=(1, 2, 3)), measured)
     constant = max(constant, LEAST_CONSTANT * float(measured.mean()))
-    columns = [np.full(len(measured), constant)]
-    for same in members:
-        for chosen in (~small[:, same], small[:, same]):
-            columns.append(scale * (times[:, same] * chosen).sum(axis=1))
-    parts = np.stack(columns, axis=1)
-    share = parts.mean(axis=0) / measured.mean()
+    of_class = np.stack([parts[:, :, same].sum(axis=2) for same in members], axis=2)
+    columns = [np.full((len(measured), 1), constant)]
+    columns.append(scale * of_class.reshape(len(measured), -1))
+    table = np.concatenate(columns, axis=1)
+    share = table.mean(axis=0) / measured.mean()
     near = np.sqrt(STIFF * share)
-    rows = np.concatenate([parts / measured[:, None], np.diag(near)])
+    rows = np.concatenate([table / measured[:, None], np.diag(near)])
     found, _ = nnls(rows, np.concatenate([np.ones(len(measured)), near]))
-    used = np.where(share > 0, found, 1.0)[1:].reshape(len(members), 2)
-    factors = np.zeros((2, times.shape[1]))
-    for pair, same in zip(used, members, strict=True):
-        factors[:, same] = scale * pair[:, None]
+    used = np.where(share > 0, found, 1.0)[1:].reshape(2, len(members), 4)
+    factors = np.zeros(parts.shape[1:])
+    for number, same in enumerate(members):
+        factors[:, same] = scale * used[:, number][:, None]
     return factors, float(constant * found[0])
 
 

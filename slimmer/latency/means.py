@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from slimmer.profiling.runtimes.providers import CPU, first_choice
 from slimmer.recipe.latency_section import TimingSection
 
 _SUFFIX = "_kernel_time"
+LAUNCH_US, MACS_PER_US, FLOATS_PER_US = 4.0, 1e7, 2.5e5  # of a GPU, roughly
 SECONDS, LEAST, MOST = 0.3, 4, 60  # of the profiled runs of one network, after the first run
 
 Shape = tuple[int, ...]
@@ -39,26 +40,28 @@ class Node:
 
 @dataclass(frozen=True)
 class Means:
-    """The functions that time networks: `open` an ONNX file, the clocks, the time of each node
-    (None if the runtime does not report it), and the machine.
+    """The functions that time networks: `open` an ONNX file, the clocks, the nodes of a file with
+    the time of each, and the machine.
     """
 
     open: Callable[[Path], Session]
     clocks: Clocks
-    nodes: Callable[[Path, Array], tuple[Node, ...]] | None
+    nodes: Callable[[Path, Array], tuple[Node, ...]]
     machine: Callable[[], Mapping[str, Any]] = environment
 
 
 def means_of(setting: TimingSection) -> Means:
-    """The means of timing in a setting. The node times of a GPU only cover launches, so there are
-    none.
+    """The means of timing in a setting.
+
+    The times of nodes on a GPU only cover launches, and some providers run the whole network as one
+    node. So on other providers than the CPU, the nodes are those of the CPU, with estimated times.
     """
     provider, threads = setting.provider, setting.threads
-    nodes = None
-    if first_choice(provider) == CPU:
 
-        def nodes(path: Path, images: Array) -> tuple[Node, ...]:
+    def nodes(path: Path, images: Array) -> tuple[Node, ...]:
+        if first_choice(provider) == CPU:
             return profiled(path, images, provider=provider, threads=threads)
+        return tuple(map(estimated, profiled(path, images[:1], provider="cpu", threads=threads)))
 
     return Means(
         open=lambda path: open_session(path, provider=provider, threads=threads),
@@ -82,6 +85,20 @@ def profiled(path: Path, images: Array, *, provider: str, threads: int | None) -
         events = json.loads(session.end_trace().read_text(encoding="utf-8"))
         session.close()
     return nodes_of(events)
+
+
+def estimated(node: Node) -> Node:
+    """The node with the time of a launch, its multiply-adds and its memory on a GPU, roughly: only
+    the order of magnitude of classes matters, which measured latencies then correct.
+    """
+    sizes = [float(np.prod(shape)) for shape in (*node.inputs, *node.outputs)]
+    macs = 0.0
+    if len(node.inputs) > 1 and node.outputs and "Conv" in node.op:
+        macs = sizes[len(node.inputs)] * float(np.prod(node.inputs[1][1:]))
+    elif node.inputs and node.outputs and ("Gemm" in node.op or "MatMul" in node.op):
+        macs = sizes[0] * float(node.outputs[0][-1])
+    us = LAUNCH_US + macs / MACS_PER_US + sum(sizes) / FLOATS_PER_US
+    return replace(node, us=us)
 
 
 def nodes_of(events: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:

@@ -17,6 +17,7 @@ from slimmer.profiling.timing import Effort, Recorded, Run, time_in_turns
 from slimmer.recipe.latency_section import TimingSection
 
 TELLABLE = 0.03  # of the latency: a machine on which this can't be told apart is refused
+EVERY = 6
 PRECISE = 0.01  # blocks are added until the interval is this narrow, up to four times as many
 
 
@@ -53,7 +54,14 @@ def careful_effort(dense_ms: float) -> Effort:
     """How much one network is measured, for a promise."""
     if dense_ms > 1000:
         return Effort(seconds=0.0, runs=1, blocks=statistics.FEW_BLOCKS, precision=2 * PRECISE)
-    return Effort(seconds=0.15, runs=4, blocks=9, precision=PRECISE)
+    return Effort(seconds=0.15, runs=4, blocks=6, precision=PRECISE)
+
+
+def patient_effort(dense_ms: float) -> Effort:
+    """How much one network is measured, once other work has disturbed a careful measurement."""
+    if dense_ms > 1000:
+        return Effort(seconds=0.0, runs=1, blocks=12, precision=TELLABLE)
+    return Effort(seconds=0.2, runs=4, blocks=24, precision=0.8 * TELLABLE)
 
 
 def time_files(
@@ -61,13 +69,13 @@ def time_files(
     images: Array,
     setting: TimingSection,
     means: Means,
-    effort: Effort | None = None,
+    effort: Effort,
 ) -> list[Taken]:
     """The latency of every ONNX file but the first, and of the first, in the files' order.
 
     The first file is the dense network, of which the others are ratios. With one thread on the
     CPU, latency is CPU time, to which other processes hardly add; otherwise it is wall time.
-    `effort` follows from the dense network's first runs if left out.
+    There are intervals if the `effort` has a precision.
     """
     with ExitStack() as stack:
         runs = []
@@ -75,8 +83,6 @@ def time_files(
             session = means.open(path)
             stack.callback(session.close)
             runs.append(session.prepare(images))
-        if effort is None:
-            effort = quick_effort(_usual_ms(runs[0], means))
         recorded = time_in_turns(
             [path.stem for path in files],
             runs,
@@ -86,7 +92,8 @@ def time_files(
             precise=partial(_precise, effort.precision, setting),
         )
     dense = blocks_of(recorded[0], setting)
-    return [taken(dense, blocks_of(each, setting)) for each in recorded]
+    asked = effort.precision < 1
+    return [taken(dense, blocks_of(each, setting), interval=asked) for each in recorded]
 
 
 def _untold(step: str, steps: int = 1) -> None:
@@ -109,8 +116,9 @@ def blocks_of(recorded: Recorded, setting: TimingSection) -> tuple[Samples, ...]
     return recorded.blocks
 
 
-def taken(dense: Sequence[Samples], other: Sequence[Samples]) -> Taken:
-    """The latency of `other`, which was timed in the same blocks as `dense`.
+def taken(dense: Sequence[Samples], other: Sequence[Samples], *, interval: bool = True) -> Taken:
+    """The latency of `other`, which was timed in the same blocks as `dense`. The interval is
+    infinite if there are too few blocks, or if it is not asked for.
 
     >>> blocks = [np.array([2.0, 2.0])] * 6
     >>> found = taken(blocks, [each / 4 for each in blocks])
@@ -119,7 +127,7 @@ def taken(dense: Sequence[Samples], other: Sequence[Samples]) -> Taken:
     """
     ratio = 1 / statistics.speedup(dense, other)
     low, high = 0.0, np.inf
-    if len(dense) >= statistics.FEW_BLOCKS:
+    if interval and len(dense) >= statistics.FEW_BLOCKS:
         slow, fast = statistics.speedup_interval(dense, other, seed=0)
         low, high = 1 / fast, 1 / slow
     return Taken(quiet_ms(other), ratio, low, high)
@@ -136,9 +144,9 @@ def quiet_ms(blocks: Sequence[Samples]) -> float:
 
 
 def node_times(files: Sequence[Path], images: Array, means: Means) -> Iterator[tuple[Node, ...]]:
-    """The node times of each file; none if the runtime does not report them."""
+    """The nodes of each file with their times."""
     for path in files:
-        yield () if means.nodes is None else means.nodes(path, images)
+        yield means.nodes(path, images)
 
 
 def check_tellable(found: Taken, means: Means, setting: TimingSection) -> None:
@@ -158,8 +166,12 @@ def check_tellable(found: Taken, means: Means, setting: TimingSection) -> None:
 
 
 def _precise(precision: float, setting: TimingSection, recorded: Sequence[Recorded]) -> bool:
-    """Whether the interval of every network is within ±`precision` of its ratio."""
+    """Whether the interval of every network is within ±`precision` of its ratio. Intervals take as
+    long as a block, so only every sixth number of blocks is looked at.
+    """
     dense = blocks_of(recorded[0], setting)
+    if len(dense) % EVERY:
+        return False
     ratios = [taken(dense, blocks_of(each, setting)) for each in recorded[1:]]
     return precision >= 1 or all(each.reach <= precision for each in ratios)
 

@@ -60,8 +60,13 @@ def keep(budget: Budget, search: Search, observe: Observe) -> Kept:
     low, high, aim = 0.0, float("inf"), AIM * limit
     while len(tried) < MOST and high - low > APART:
         plan = _found(search, Budget(cost, aim * cost.dense))
-        known = next((each for each in tried if plan and each.plan.widths == plan.widths), None)
-        if plan is None or (known is not None and high == float("inf")):
+        if plan is None:  # there is no plan so low on the fit
+            if high == float("inf") and aim >= limit:
+                break
+            low, aim = aim, limit if high == float("inf") else (aim + high) / 2
+            continue
+        known = next((each for each in tried if each.plan.widths == plan.widths), None)
+        if known is not None and high == float("inf"):
             break
         one = known or _measured(plan, cost, len(tried) + 1, limit, observe)
         if known is None:
