@@ -66,8 +66,9 @@ def as_page(notebook: dict[str, Any]) -> str:
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
         parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
-        for output in cell.get("outputs", ()):
-            parts.append(f"```text\n{''.join(output['text'])}```")
+        printed = ["".join(output["text"]) for output in cell.get("outputs", ())]
+        if printed:
+            parts.append(f"```text\n{''.join(printed)}```")
     return "\n\n".join(parts) + "\n"
 
 

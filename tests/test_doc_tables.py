@@ -227,6 +227,44 @@ def test_accuracies_in_the_page_on_budgets_are_those_of_the_results():
         ]
 
 
+def test_the_step_under_masks_costs_what_the_page_on_methods_says():
+    rows = json.loads((RESULTS / "step_cost.json").read_text())["rows"]
+    small, large = (f"{row['ratio_median']:.2f}" for row in rows)
+    assert f"took {small} (ResNet-20) and {large} (ResNet-56)" in page("docs/methods.md")
+
+
+def test_the_readme_counts_the_networks_of_the_results():
+    number = len((RESULTS / "coverage.jsonl").read_text().splitlines())
+    assert f"**{number} networks of torchvision and timm, none wrong.**" in page("README.md")
+    lists = [line for line in page("benchmarks/results/coverage.md").splitlines() if "| " in line]
+    wrong = [
+        line.split(" | ")[5] for line in lists if line.startswith(("| timm,", "| torchvision |"))
+    ]
+    assert wrong == ["0", "0", "0"]
+
+
+def test_the_page_on_the_paper_has_the_figures_of_the_results():
+    names = {
+        "MaskConvNet, dual ascent, weighted by cost": ("maskconvnet", "dual"),
+        "MaskConvNet as reconstructed": ("maskconvnet", "proportional"),
+        "Network Slimming": ("network_slimming", None),
+        "BAR": ("bar", None),
+    }
+    (found,) = json.loads((RESULTS / "small" / "methods" / "compare.json").read_text())
+    for label, wanted in names.items():
+        (row,) = [
+            row
+            for row in found["rows"]
+            if (row["method"], row["settings"].get("method.controller")) == wanted
+        ]
+        told = cells(page("docs/paper.md"), label)
+        assert told[1] == f"{row['flops']['ratio']['mean']:.2%}".replace("%", " %")
+        assert told[2] == f"{row['accuracy']['slim']['mean']:.2%}".replace("%", " %")
+        if told[0]:
+            left = row["masks_left"]["flops"]["mean"]
+            assert told[0] == f"{left:.1%}".replace("%", " %")
+
+
 def test_links_between_pages_lead_somewhere():
     missing, found = [], 0
     for path in PAGES:

@@ -6,15 +6,18 @@ import io
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from test_docs import parse
 from test_report import PROFILE
 
+from slimmer.cli import main
 from slimmer.cli.next_command import after_comparison, after_inspect
 from slimmer.cli.printing import print_table, say, stdout_console
 from slimmer.cli.progress import watching
@@ -72,6 +75,27 @@ def test_on_a_terminal_lines_break_between_words_and_hang():
     assert max(map(len, lines)) <= 80
     assert all(line.startswith("  ") for line in lines[1:])
     assert " ".join(" ".join(lines).split()) == f"- {LONG}".strip()
+
+
+@pytest.mark.parametrize("command", [[], ["latency"]])
+def test_the_list_of_commands_is_not_cut_at_80_columns(command):
+    text = CliRunner().invoke(main, [*command, "--help"], terminal_width=80).stdout
+    listed = text.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
+def test_an_error_on_a_terminal_breaks_between_words(monkeypatch):
+    file = io.StringIO()
+    file.isatty = lambda: True
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys, "stderr", file)
+    with pytest.raises(SystemExit):
+        main(["inspect", "no-such-checkpoint-of-a-network.pth", "--arch", "no_such_arch"])
+    lines = file.getvalue().splitlines()
+    assert lines[0].startswith("Error: ")
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 60
 
 
 def test_in_a_file_lines_stay_whole():

@@ -35,7 +35,7 @@ def adopt(
     trust_code: bool,
     as_json: bool,
 ) -> None:
-    """Make a run from a slim network that was fine-tuned outside slimmer.
+    """Make a run from a network that was fine-tuned elsewhere.
 
     RUN is a finished run, for example of `slimmer prune --epochs 0`. WEIGHTS is a checkpoint of its
     slim network (`slimmer.load` in Python) after training. The new run has the same plan and

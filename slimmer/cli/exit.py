@@ -2,13 +2,16 @@
 
 import errno
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import Any
 
 import click
 
+from slimmer.cli.wrapping import wrapped
 from slimmer.errors import SlimmerError, first_line, lacks_memory
 
 # Errors of the operating system that the user can fix. Any other OSError is a bug in slimmer and
@@ -129,5 +132,7 @@ def _how_to_resume(ctx: click.Context) -> str:
 
 
 def _stop(ctx: click.Context, message: str, code: int) -> None:
+    if sys.stderr.isatty():
+        message = wrapped(message, get_terminal_size().columns, hang="    ")
     click.echo(message, err=True)
     ctx.exit(code)

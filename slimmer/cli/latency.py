@@ -18,10 +18,11 @@ runtime = options_under("Runtime")
 
 @click.group()
 def latency() -> None:
-    """Measure latencies on another machine, for `prune --latency-table`.
+    """Measure latencies on the machine that counts.
 
-    `export` writes networks of different widths as ONNX files, on a machine with PyTorch. `measure`
-    times them on the machine that counts, which needs ONNX Runtime and no PyTorch.
+    For `prune --latency-table`. `export` writes networks of different widths as ONNX files, on a
+    machine with PyTorch. `measure` times them on the machine that counts, which needs ONNX Runtime
+    and no PyTorch.
     """
 
 
@@ -55,7 +56,7 @@ def latency() -> None:
 )
 @trust_code
 def export(checkpoint: str, folder: Path, **options: Any) -> None:
-    """Write networks of different widths to FOLDER, to be measured elsewhere.
+    """Write networks of different widths to FOLDER.
 
     CHECKPOINT is the one that will be pruned. The weights in the files are of no use.
     """
@@ -99,7 +100,7 @@ def export(checkpoint: str, folder: Path, **options: Any) -> None:
 )
 @as_json
 def measure(folder: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Measure the networks in FOLDER on this machine and write the table.
+    """Measure the networks in FOLDER and write the table.
 
     Needs ONNX Runtime and no PyTorch.
     """

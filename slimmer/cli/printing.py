@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from slimmer.cli.wrapping import wrapped
 
 GAP = 3  # characters between two columns
 WIDEST = 24  # characters of a cell that stay on one line, if there is room at all
@@ -29,10 +30,7 @@ def say(console: Console, text: str, *, hang: str = "") -> None:
     start with `hang`; elsewhere lines stay whole.
     """
     if console.is_terminal:
-        lines = []
-        for line in text.splitlines():
-            lines += _wrapped(line, console.width, hang) or [""]
-        text = "\n".join(lines)
+        text = wrapped(text, console.width, hang)
     print_whole(console, text)
 
 
@@ -89,10 +87,6 @@ def _longest_word(cells: Cells) -> int:
 
 def _longest_line(cells: Cells) -> int:
     return max(len(line) for cell in cells for line in (cell.splitlines() or [""]))
-
-
-def _wrapped(line: str, width: int, hang: str) -> list[str]:
-    return wrap(line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
 
 
 def _empty_table(title: str | None) -> Table:
