@@ -8,18 +8,21 @@ import subprocess
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from shutil import which
 
 import pytest
 import yaml
+from click.testing import CliRunner
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 INSTALLED = all(map(find_spec, ("zensical", "mkdocstrings", "latex2mathml")))
 needs_docs = pytest.mark.skipif(not INSTALLED, reason="pip install '.[docs]'")
 
 
-def script(name):
-    """A script of docs/, imported."""
-    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+def script(name, folder="docs"):
+    """A script, imported."""
+    spec = spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -98,3 +101,15 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
             r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?:[^\" >]*)", page.read_text()
         )
         assert found == [], page
+
+
+@pytest.mark.skipif(which("chromium") is None, reason="chromium is not installed")
+def test_the_readmes_picture_is_the_page_of_a_run(tmp_path):
+    (tmp_path / "report.html").write_text("<body style='margin: 0; background: #00f'>", "utf-8")
+    picture = tmp_path / "pictures" / "report.png"
+    words = ["--run", str(tmp_path), "--out", str(picture), "--height", "700"]
+    result = CliRunner().invoke(script("readme_picture", "benchmarks").main, words)
+    assert result.exit_code == 0, result.output
+    with Image.open(picture) as image:
+        assert image.size == (1280, 700)
+        assert image.convert("RGB").getpixel((640, 350)) == (0, 0, 255)
