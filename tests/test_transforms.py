@@ -11,6 +11,8 @@ from torchvision_ops import detection
 
 from slimmer.data import batches, evaluation_batches, load
 from slimmer.data.augment import SEED, draws
+from slimmer.data.images import Relabelled
+from slimmer.data.transforms import transformed
 from slimmer.errors import DataError
 
 RANDOM = ({"RandAugment": {"num_ops": 2}}, {"RandomErasing": {"p": 0.5}})
@@ -123,6 +125,13 @@ def test_a_transform_that_can_not_be_used_is_refused(v2, plain, spec, found):
     with pytest.raises(DataError, match=found) as error:
         load(**plain, transforms=(spec,))
     assert error.value.where.startswith("data.transforms")
+
+
+def test_masks_are_not_transformed_apart_from_their_images(plain):
+    data = load(**plain)
+    masks = Relabelled(data.train, torch.zeros(60, 32, 32, dtype=torch.int64))
+    with pytest.raises(DataError, match="but not their labels for each pixel"):
+        transformed(replace(data, train=masks), RANDOM, 0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from slimmer.data.augment import shifted
+from slimmer.data.batches import is_map
+from slimmer.data.dataset_items import RIGHT, item_of, labels_of, randomness
 from slimmer.data.images import Wanted
-from slimmer.data.processes import own_random_state, seed_all
 from slimmer.data.views import fitted
 from slimmer.errors import DataError, first_line
 
 _SAMPLES = 4  # items that are looked at before anything is read
-_RIGHT = "an item must be (image, label): a PIL image or a tensor (C, H, W), uint8 or float"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Items:
         for index, image, crop in zip(indices.tolist(), images, drawn, strict=True):
             if isinstance(image, Image.Image):
                 whole = False
+                if is_map(self.labels, self.size):
+                    _check_whole(self.where, image, self.size)
                 plain = image.convert("RGB" if self.channels == 3 else "L")
                 pixels = fitted(plain, plain.size, self.size, crop)
                 made.append(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
@@ -57,7 +59,7 @@ class Items:
             batch = torch.stack(made)
         except RuntimeError as error:
             found = f"items are of different types ({first_line(error)})"
-            raise DataError(self.where, found, _RIGHT) from error
+            raise DataError(self.where, found, RIGHT) from error
         return shifted(batch, crops) if whole and crops is not None else batch
 
     def _of_right_shape(self, index: int, image: Tensor) -> Tensor:
@@ -93,15 +95,12 @@ def items_of(where: str, dataset: Any, wanted: Wanted) -> tuple[Items, tuple[str
     places = torch.linspace(0, count - 1, min(_SAMPLES, count), dtype=torch.float64).round()
     samples = {int(place): item_of(dataset, int(place), where) for place in places}
     channels, size = _shape(where, [image for image, _ in samples.values()], wanted)
-    random, notes = _randomness(where, dataset, list(samples))
-    labels = _stored_labels(dataset, samples)
-    if labels is None:
-        every = [item_of(dataset, index, where)[1] for index in range(count)]
-        labels = _as_tensor(where, every)
-        notes.append(f"{where}: every item was read once for its label; `targets` would avoid it")
-    if not labels.is_floating_point():
-        labels = labels.long()
-    return Items(dataset, labels, where, channels, size, random), tuple(notes)
+    random, notes = randomness(where, dataset, samples)
+    labels, more = labels_of(where, dataset, samples)
+    if is_map(labels, size):
+        for image, _ in samples.values():
+            _check_whole(where, image, size)
+    return Items(dataset, labels, where, channels, size, random), (*notes, *more)
 
 
 def class_names(dataset: Any) -> tuple[str, ...] | None:
@@ -112,31 +111,6 @@ def class_names(dataset: Any) -> tuple[str, ...] | None:
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
         return tuple(names)
     return None
-
-
-def item_of(dataset: Any, index: int, where: str) -> tuple[Image.Image | Tensor, Any]:
-    """The image and the label of an item. Raises DataError if it is something else, or if reading
-    it fails.
-    """
-    try:
-        item = dataset[index]
-    except DataError:
-        raise
-    except Exception as error:  # the user's code raises anything
-        found = f"item {index} failed with {type(error).__name__}: {first_line(error)}"
-        raise DataError(where, found, "fix the Dataset, or the file that it reads") from error
-    if not isinstance(item, tuple | list) or len(item) != 2:
-        raise DataError(where, f"item {index} is a {type(item).__name__}", _RIGHT)
-    image, label = item
-    if isinstance(image, Image.Image):
-        return image, label
-    if not isinstance(image, Tensor) or image.ndim != 3:
-        shape = f" of shape {tuple(image.shape)}" if hasattr(image, "shape") else ""
-        found = f"the image of item {index} is a {type(image).__name__}{shape}"
-        raise DataError(where, found, _RIGHT)
-    if image.dtype != torch.uint8 and not image.is_floating_point():
-        raise DataError(where, f"the image of item {index} is {image.dtype}", _RIGHT)
-    return image.as_subclass(Tensor), label
 
 
 def _shape(
@@ -158,74 +132,9 @@ def _shape(
     return 1 if grey else 3, size
 
 
-def _randomness(where: str, dataset: Any, places: Sequence[int]) -> tuple[bool, list[str]]:
-    """Whether the items at `places` differ between two readings, and a note on that."""
-
-    def read(place: int) -> Image.Image | Tensor:
-        return item_of(dataset, place, where)[0]
-
-    def read_again(place: int) -> Image.Image | Tensor:
-        with own_random_state():
-            seed_all(place)
-            return read(place)
-
-    if all(_same(read(place), read(place)) for place in places):
-        return False, []
-    note = f"{where}: its own transform is random"
-    if all(_same(read_again(place), read_again(place)) for place in places):
-        return True, [f"{note}; it is seeded by the run's seed, the epoch and the image"]
-    return True, [f"{note}, with a generator of its own: a resumed run sees other images"]
-
-
-def _same(first: Image.Image | Tensor, second: Image.Image | Tensor) -> bool:
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return torch.equal(first, second)
-    return bool(first == second)
-
-
-def _stored_labels(dataset: Any, samples: dict[int, tuple[Any, Any]]) -> Tensor | None:
-    """The labels that the Dataset stores, if those of the sampled items are the same."""
-    stored = _stored(dataset)
-    if stored is None or len(stored) != len(dataset):
-        return None
-    for place, (_, label) in samples.items():
-        found = _number(label)
-        if found is None or found.shape != stored[place].shape or (found != stored[place]).any():
-            return None
-    return stored
-
-
-def _stored(dataset: Any) -> Tensor | None:
-    """The labels in `targets` or `labels` of a Dataset, also of a part or a chain of some."""
-    if isinstance(dataset, Subset):
-        whole = _stored(dataset.dataset)
-        return None if whole is None else whole[torch.as_tensor(dataset.indices)]
-    if isinstance(dataset, ConcatDataset):
-        parts = [_stored(part) for part in dataset.datasets]
-        known = [part for part in parts if part is not None]
-        return torch.cat(known) if len(known) == len(parts) else None
-    for name in ("targets", "labels"):
-        held = getattr(dataset, name, None)
-        if isinstance(held, Tensor | np.ndarray | list | tuple) and len(held):
-            found = _number(held)
-            if found is not None:
-                return found
-    return None
-
-
-def _number(value: Any) -> Tensor | None:
-    """A tensor of one label or of many; None for anything but numbers."""
-    try:
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-def _as_tensor(where: str, labels: Sequence[Any]) -> Tensor:
-    try:
-        return torch.stack([torch.as_tensor(label) for label in labels])
-    except (TypeError, ValueError, RuntimeError) as error:
-        found = f"labels can't be one tensor ({first_line(error)})"
-        raise DataError(
-            where, found, "a label must be a number, or a tensor of one shape"
-        ) from error
+def _check_whole(where: str, image: Image.Image | Tensor, size: tuple[int, int]) -> None:
+    """Raise DataError if an image would be scaled, when its mask is not."""
+    if isinstance(image, Image.Image) and (image.height, image.width) != size:
+        found = f"an image of {image.height}x{image.width} is scaled to {size[0]}x{size[1]}"
+        right = "labels for each pixel are not; give images and labels of one size"
+        raise DataError(where, found, right)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slimmer.data.batches import is_map
 from slimmer.data.image_files import cores
 from slimmer.data.images import Data, Images, Relabelled
 from slimmer.data.processes import InProcesses, in_processes, own_random_state, seed_all
@@ -26,9 +27,13 @@ def transformed(data: Data, specs: Sequence[Spec], workers: int | None) -> Data:
     """The data, whose training images are changed by `specs` after the crop, in `workers`
     processes, by default one per core.
 
-    Raises DataError if torchvision is missing, for an unknown name or argument, and if a transform
-    changes the type or the shape of an image.
+    Raises DataError if torchvision is missing, for an unknown name or argument, if labels are
+    masks, and if a transform changes the type or the shape of an image.
     """
+    if is_map(data.train.labels, data.size):
+        found = "would change the images, but not their labels for each pixel"
+        right = "use data.augment, or a task with your DataLoader (--task)"
+        raise DataError(WHERE, found, right)
     change = compose(specs)
     images: Images = data.train
     inner = in_processes(data.train)
