@@ -20,6 +20,7 @@ from run_samples import comparison, profile, report, timing
 import slimmer
 from slimmer.cli import main
 from slimmer.models import build
+from slimmer.pipeline.stages import resume
 from slimmer.recipe import read_recipe
 from slimmer.reports.page import write_page
 from slimmer.reports.page.charts.scale import full_scale, round_scale
@@ -263,6 +264,12 @@ def test_report_writes_the_latest_run_and_says_where(main_job):
     result = CliRunner().invoke(main, ["report", str(main_job.run.path)])
     assert result.exit_code == 0, result.output
     assert result.stdout.split() == [str(main_job.run.page)]
+    assert main_job.run.page.is_file()
+
+
+def test_resuming_a_finished_run_without_a_page_writes_it(main_job):
+    main_job.run.page.unlink()
+    resume(main_job.run)
     assert main_job.run.page.is_file()
 
 

@@ -133,6 +133,8 @@ def resume(
     if run.measured.exists() or not run.report.is_file():
         run.check_recipe()
     if run.report.is_file():
+        if not run.page.exists():  # killed right after the report, or a run of an older slimmer
+            write_page(run)
         return run.read_report()
     run.check_dense()
     recipe = run.recipe()
