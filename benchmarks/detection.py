@@ -35,6 +35,7 @@ import_torchvision()  # before ultralytics, which needs its nms
 @click.option("--size", default=128, show_default=True, help="Side of an image in pixels.")
 @click.option("--flops", default=0.5, show_default=True, help="FLOPs that remain.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--magnitude", is_flag=True, help="Score channels by weights, without any images.")
 @click.option("--dense", help="best.pt of an earlier call, in the place of training.")
 @click.option("--work", type=Path, help="Folder to work in.  [default: a temporary one]")
 @click.option("--out", type=Path, required=True)
@@ -51,6 +52,10 @@ def main(**options: Any) -> None:
     out = options["out"].resolve()
     named = ("epochs", "tune", "images", "size", "flops", "seed")
     flags = " ".join(f"--{name} {options[name]}" for name in named)
+    if options["magnitude"]:
+        flags += " --magnitude"
+    if options["dense"] is not None:
+        flags += f" --dense {Path(options['dense']).name}"
     about = {
         "command": f"python benchmarks/detection.py {flags} --out benchmarks/results/{out.name}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,7 +83,8 @@ def measured(work: Path, options: dict[str, Any]) -> dict[str, Any]:
     seconds = {"dense": time.process_time() - clock}
 
     clock = time.process_time()
-    pruned = pruned_network(dense, options["flops"], work / "set")
+    folder = None if options["magnitude"] else work / "set"
+    pruned = pruned_network(dense, options["flops"], size, folder)
     seconds["prune"] = time.process_time() - clock
     maps["slim, before fine-tuning"] = map50(pruned.model, data, size)
 
@@ -101,8 +107,14 @@ def measured(work: Path, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def pruned_network(dense: torch.nn.Module, flops: float, folder: Path) -> slimmer.Result:
-    """The pruned network; its channels are scored by ultralytics' own loss."""
+def pruned_network(
+    dense: torch.nn.Module, flops: float, size: int, folder: Path | None
+) -> slimmer.Result:
+    """The pruned network; its channels are scored by ultralytics' own loss on the training images
+    in `folder`, or without a folder by their weights.
+    """
+    if folder is None:
+        return slimmer.prune(dense, flops=flops, input_size=(3, size, size))
     from ultralytics.cfg import get_cfg  # noqa: PLC0415
 
     dense.args = get_cfg()  # the weights of the parts of the loss

@@ -166,6 +166,18 @@ def test_an_adopted_run_is_pruned_on_and_loads_from_the_unpruned_architecture(ru
     assert len(left) < len(first)
 
 
+def test_a_run_of_a_module_with_a_named_architecture_needs_the_module_no_more(tmp_path):
+    """Its number of classes is not the architecture's own."""
+    dense = build("cifar_resnet8", in_channels=1, num_classes=3)
+    pruned = slimmer.prune(
+        dense, torch.rand(1, 1, 16, 16), flops=0.5, arch="cifar_resnet8", out=tmp_path / "run"
+    )
+    torch.save(pruned.model.state_dict(), tmp_path / "last.pth")
+    args = (tmp_path / "run", tmp_path / "last.pth", "--out", tmp_path / "mine")
+    assert command("adopt", *args).exit_code == 0
+    computes_the_same(tmp_path / "mine", pruned.model)
+
+
 def test_weights_in_half_precision_become_the_networks_own_type(run, tmp_path):
     """As ultralytics saves them; the right values are the same numbers, rounded to half."""
     model, _ = trained(run)

@@ -22,9 +22,10 @@ PAGE = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
 # Before anything of torchvision: its own operators where they fit the installed torch.
 START = (
     "import runpy, sys; sys.path.insert(0, sys.argv[1])\n"
-    "from torchvision_here import import_torchvision\n"
-    "import_torchvision(); runpy.run_path(sys.argv[2], run_name='__main__')\n"
+    "from torchvision_here import import_torchvision; import_torchvision()\n"
 )
+SCRIPT = f"{START}runpy.run_path('script.py', run_name='__main__')\n"
+COMMAND = f"{START}del sys.argv[1]; runpy.run_module('slimmer', run_name='__main__')\n"
 PLAIN = [
     "PyTorch: prune, then train",
     "PyTorch: prune while you train",
@@ -105,16 +106,24 @@ def test_the_scripts_of_other_packages(heading, tmp_path):
         pytest.skip("accelerate, which transformers' Trainer needs, is not installed")
     (script,) = scripts(heading)
     (tmp_path / "script.py").write_text(script)
-    own = {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+    run_in(tmp_path, SCRIPT)
+    for name in runs:
+        inside_half(tmp_path / "runs" / name)
+    said = re.search(r"# or: slimmer (adopt .*)", script)
+    if said is not None:
+        run_in(tmp_path, COMMAND, *said[1].split(), "--out", "adopted")
+        inside_half(tmp_path / "adopted")
+
+
+def run_in(folder, code, *arguments):
+    own = {"YOLO_CONFIG_DIR": str(folder), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
     path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(
-        [sys.executable, "-c", START, str(ROOT / "benchmarks"), "script.py"],
-        cwd=tmp_path,
+        [sys.executable, "-c", code, str(ROOT / "benchmarks"), *arguments],
+        cwd=folder,
         env={**os.environ, **PYTHON, **own, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in runs:
-        inside_half(tmp_path / "runs" / name)

@@ -16,6 +16,7 @@ from slimmer.models import build, find
 from slimmer.models.checkpoint import load_weights_, read_entry
 from slimmer.models.copying import set_mode_
 from slimmer.models.identify import Identified, identify, infer_sizes
+from slimmer.models.match import sizes
 from slimmer.pruning.slim_file import Identity, absolute, is_own, load_identified
 from slimmer.recipe.sections import ModelSection
 from slimmer.runs.directory import Run
@@ -198,4 +199,6 @@ def name_module(model: nn.Module, section: ModelSection, task: Task | None) -> I
     classes = 0
     if task is not None and task.data is not None:
         classes = task.data.num_classes
+    elif section.arch:
+        classes, _ = sizes(find(absolute(section.arch)), model, model.state_dict())
     return Identity(section.arch or "", classes, size)
