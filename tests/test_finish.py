@@ -166,7 +166,7 @@ def test_a_run_on_data_from_python_asks_for_them(checkpoint, digits, tmp_path):
     torch.save(slimmer.load(tmp_path / "run").state_dict(), tmp_path / "last.pth")
     result = command("adopt", tmp_path / "run", tmp_path / "last.pth", "--out", tmp_path / "mine")
     assert result.exit_code == 2
-    assert "its data were passed from Python" in result.stderr
+    assert "its data or task were passed from Python" in result.stderr
     with_data = ("--data", "digits", "--out", tmp_path / "mine")
     assert command("adopt", tmp_path / "run", tmp_path / "last.pth", *with_data).exit_code == 0
     assert Path(tmp_path / "mine" / "recipe.yaml").read_text().count("path: digits") == 1
