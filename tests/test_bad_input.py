@@ -501,7 +501,7 @@ def test_other_errors_of_the_machines_libraries_keep_their_traceback(main_job, m
 
 def test_the_demo_replaces_no_file_but_its_own(monkeypatch):
     monkeypatch.setattr(demo, "train_", lambda *_, **__: None)
-    monkeypatch.setattr(demo, "accuracy", lambda *_: 0.5)
+    monkeypatch.setattr(demo, "evaluate", lambda *_: {"top-1": 0.5})
     save_weights(Path("mine.safetensors"), {"a": torch.zeros(1)}, {})
     before = tree(".")
     assert demo.main(["mine.safetensors"]) == 2

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from slimmer.errors import RunError
 from slimmer.graph import tensors_in
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline.export_run import export_run
@@ -291,3 +292,35 @@ def test_lower_is_better_is_said_in_reports_and_comparisons(tmp_path):
     heads = [" ".join(column.head) for column in columns(compared)]
     assert {"MSE dense", "MSE removed", "MSE slim"} <= set(heads)
     assert (write_comparison(tmp_path / "out", [compared])[-1]).suffix == ".png"
+
+
+def test_a_stopped_run_whose_task_was_passed_from_python_is_not_resumed_without_it(tmp_path):
+    def stop(event):
+        if event["event"] == "removed":
+            raise Stopped
+
+    net, task = drawn_tasks.TwoHeads(), drawn_tasks.Distilled()
+    recipe = read_recipe(None, [*SHORT, ("model.arch", f"{drawn_tasks.__file__}:TwoHeads")])
+    with suppress(Stopped):
+        start(recipe, tmp_path / "run", stop, model=net, task=task, latest=False)
+    with pytest.raises(RunError, match="task were passed from Python"):
+        resume(Run(tmp_path / "run"))
+
+
+def test_test_images_of_other_sizes_are_left_out_of_a_files_metrics(tmp_path):
+    """The network takes them, but a file of one size does not."""
+    torch.manual_seed(0)
+    small, large = drawn_tasks.shapes(8, 0), torch.rand(4, 1, 24, 24)
+    batches = [small, (large, torch.zeros(4, 24, 24, dtype=torch.int64))]
+    made = Task(
+        train=[small] * 2,
+        test=batches,
+        loss=lambda outputs, batch: cross_entropy(outputs, batch[1]),
+        logits=True,
+    )
+    net = drawn_tasks.UNet()
+    recipe = read_recipe(None, [*SHORT, ("finetune.epochs", 1)])
+    run, _ = start(recipe, tmp_path / "run", model=copy.deepcopy(net), task=made, latest=False)
+    slim = export_run(run, model=net, task=made)["networks"]["slim"]
+    assert slim["accuracy"] is None
+    assert slim["parity"]["test"]["images"] == 8

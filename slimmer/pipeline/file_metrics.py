@@ -43,6 +43,11 @@ def file_metrics(
     return accumulated(task, pairs()), seen
 
 
+def have_size(task: Task, size: Sequence[int]) -> bool:
+    """Whether all test images have the size that a file takes."""
+    return all(tuple(_image(task, tested).shape[1:]) == tuple(size) for tested in task.test or ())
+
+
 def test_images(task: Task, number: int, size: Sequence[int]) -> Iterator[Tensor]:
     """The first `number` test images of `size`, batch by batch."""
     for tested in task.test or ():

@@ -20,10 +20,12 @@ def measured_at(
     """
     found = evaluate(network, task)
     metrics = dict(before.get("metrics", {}))
+    by = {"trained_by": None if task is None else task.name}
     if found is None or task is None or task.main is None:
-        return {f"accuracy_{station}": None, "metrics": metrics}
+        return {**by, f"accuracy_{station}": None, "metrics": metrics}
     metrics[station] = found
     return {
+        **by,
         "metric": asdict(task.main),
         f"accuracy_{station}": found[task.main.name],
         "metrics": metrics,

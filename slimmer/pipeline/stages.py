@@ -149,7 +149,8 @@ def resume(
         observe = with_logs(held, run, recipe, job, observe)
         context = make_context(fabric, run, claim, recipe, job, observe)
         measured = run.read_measured()
-        if job.task is None and measured["accuracy_dense"] is not None:
+        known = measured["accuracy_dense"] is not None or measured.get("trained_by") is not None
+        if job.task is None and known:
             found = "its data or task were passed from Python and are not available here"
             raise RunError(str(run.path), found, "start the run again from Python")
         stand, plan = _standing(run, context, measured)

@@ -17,7 +17,7 @@ from slimmer.exporting.torch_program import eval_copy, larger
 from slimmer.exporting.variants import Variant
 from slimmer.graph import example_inputs, is_image
 from slimmer.pipeline.export_job import ExportJob
-from slimmer.pipeline.file_metrics import change_of, file_metrics, test_images
+from slimmer.pipeline.file_metrics import change_of, file_metrics, have_size, test_images
 from slimmer.pruning.self_check import example
 from slimmer.tasks.classification import TOP1
 
@@ -97,7 +97,10 @@ def _measured_on_test(
         top1, run_on = _judge_images(job, variant, task.data, path, lambda x: answer(x)[0])
         found = {TOP1.name: top1}
         return {"accuracy": top1, "metric": asdict(TOP1), "metrics": found, "run_on": run_on}
+    size = None if variant.shape.dynamic_size else tuple(job.inputs)
     network = job.networks[variant.network]
+    if size is not None and not have_size(task, size):
+        return UNMEASURED
     found, run_on = file_metrics(task, network, answer, variant.shape.batch)
     main = task.main
     accuracy = found[main.name]
@@ -154,7 +157,9 @@ def _images(job: ExportJob, variant: Variant, size: tuple[int, ...]) -> dict[str
         drawn = torch.randperm(len(job.data.test), generator=generator)[:number].sort().values
         images["test"] = normalised(job.data.test.load(drawn), job.data.mean, job.data.std)
     elif job.task is not None and job.task.test is not None:
-        images["test"] = torch.cat(list(test_images(job.task, number, size)))
+        tested = list(test_images(job.task, number, size))
+        if tested:
+            images["test"] = torch.cat(tested)
     return images
 
 
@@ -172,7 +177,7 @@ def judge(
     if not variant.form.calibrated or job.task is None:
         return notes
     how = f"calibrated on {_calibrated_on(job)} training images"
-    if job.task.main is None:
+    if job.task.main is None or measured["accuracy"] is None:
         return [*notes, how]
     allowed = job.recipe.export.int8_drop
     before = done[Variant(variant.network, shape=variant.shape).name]["accuracy"]

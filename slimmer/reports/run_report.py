@@ -116,6 +116,8 @@ def unmeasured(report: Mapping[str, Any]) -> str:
     """Why a report has no accuracy, in one sentence."""
     if report.get("fine_tuned_outside"):
         return "No test data given: accuracy is unknown."
+    if report.get("fine_tuned_outside"):
+        return "No data given: accuracy is unknown."
     if report.get("trained_by"):
         return f"The task {report['trained_by']} has no metric: accuracy is unknown."
     return (

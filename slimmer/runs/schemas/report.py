@@ -43,6 +43,7 @@ class Measured(OfCosts):
     recipe_sha256: str
     dense_sha256: str
     accuracy_removed: float | None = None
+    trained_by: str | None = None  # the name of the task
     metric: MetricNotes | None = None
     metrics: dict[str, dict[str, float]] = Field({})  # by station (dense, removed), then by name
     before_projection: Left | None = None
