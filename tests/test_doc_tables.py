@@ -1,13 +1,10 @@
-"""What the documentation lists is what the code has: keys, commands, figures, files and links."""
+"""What the documentation lists is what the code has: keys, commands, files and links."""
 
-import json
 import os
 import re
-import statistics
 from pathlib import Path
 
 import click
-import pytest
 
 import slimmer
 from slimmer.cli import main
@@ -16,7 +13,6 @@ from slimmer.recipe import Recipe
 from slimmer.recipe.method_entries import AUTO, built_in
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [*ROOT.glob("*.md"), ROOT / "tests" / "README.md", *ROOT.glob("docs/*.md")]
 
 
@@ -136,135 +132,6 @@ def test_the_page_on_the_api_lists_every_public_name():
     assert sorted(listed) == sorted(slimmer.__all__)
 
 
-def accuracies(name):
-    """Top-1 in percent of every seed, and one row: half the FLOPs of ResNet-20, three epochs."""
-    paths = RESULTS.glob(f"finals/cifar_resnet20-{name}-flops50-seed?.json")
-    rows = [json.loads(path.read_text()) for path in paths]
-    assert {row["epochs"] for row in rows} == {3.0}
-    return [100 * row["accuracy_onnxruntime"] for row in rows], rows[0]
-
-
-def speedup(net, share, name):
-    """Over the dense network: one thread, batch 32."""
-    path = RESULTS / "latency" / f"{net}-{share}.json"
-    (found,) = [
-        each["speedup"]
-        for each in json.loads(path.read_text())["profile"]["comparisons"]
-        if (each["model"], each["against"]) == (name, "dense")
-        and (each["batch"], each["threads"]) == (32, 1)
-    ]
-    return f"{found:.2f}"
-
-
-def cells(text, first):
-    """The cells of the table's row that begins with `first`."""
-    (row,) = [line for line in text.splitlines() if line.startswith(f"| {first} |")]
-    return [cell.strip() for cell in row.strip("|").split("|")][1:]
-
-
-@pytest.mark.parametrize(
-    ("row", "name", "networks"),
-    [
-        ("**slimmer**", "slimmer", ("slimmer, multiples of 1", "slimmer")),
-        ("Torch-Pruning 1.6.1, group magnitude", "tp-magnitude", ("torch-pruning",) * 2),
-        ("the same with slimmer's distillation", "tp-magnitude-distill", ("torch-pruning",) * 2),
-    ],
-)
-def test_the_readmes_table_is_that_of_the_results(row, name, networks):
-    found, example = accuracies(name)
-    assert len(found) == 3
-    assert example["recipe"]["finetune"]["distill"] == (0.0 if name == "tp-magnitude" else 0.9)
-    shares = [f"{100 * example['flops_ratio']:.1f} %"]
-    accuracy = f"{statistics.mean(found):.2f} ± {statistics.stdev(found):.2f} %"
-    speeds = [speedup("cifar_resnet20", 50, networks[0]), speedup("resnet34", 50, networks[1])]
-    assert cells(page("README.md"), row) == [accuracy, *shares, *speeds]
-    assert cells(page("README.md"), "dense")[0] == f"{100 * example['accuracy_dense']:.2f} %"
-
-
-def test_the_readmes_rounded_networks_are_those_of_the_results():
-    rounded = [
-        speedup("cifar_resnet20", 50, "slimmer, multiples of 8"),
-        speedup("resnet34", 50, "slimmer, multiples of 16"),
-    ]
-    assert cells(page("README.md"), "slimmer, `--round-to 8` (ResNet-34: 16)")[2:] == rounded
-
-
-def test_speedups_in_the_page_on_budgets_are_those_of_the_results():
-    nets = {
-        "ResNet-34": "resnet34",
-        "ResNet-50": "resnet50",
-        "VGG-16": "torchvision_vgg16_bn",
-        "CIFAR ResNet-20": "cifar_resnet20",
-    }
-    names = ("slimmer, multiples of 1", "slimmer", "slimmer, multiples of 16")
-    rows = re.findall(
-        r"^\| ([\w -]+) \| (\d+) % \|([^|]*)\|([^|]*)\|([^|]*)\| ([\d.]+) \|$",
-        page("docs/budgets.md"),
-        re.MULTILINE,
-    )
-    assert len(rows) == 8
-    for label, share, *told, ideal in rows:
-        assert ideal == f"{100 / int(share):.2f}"
-        for name, figure in zip(names, told, strict=True):
-            if re.fullmatch(r"[\d.]+", figure.strip()):
-                assert figure.strip() == speedup(nets[label], share, name)
-
-
-def test_accuracies_in_the_page_on_budgets_are_those_of_the_results():
-    files = {
-        "`--flops 0.7`": "flops70",
-        "`--params 0.6`": "params60",
-        "`--flops 0.5 --params 0.6`": "flops50-params60",
-        "`--params 0.35`": "params35",
-        "`--flops 0.7 --params 0.35`": "flops70-params35",
-    }
-    for label, name in files.items():
-        path = RESULTS / "both_budgets" / f"cifar_resnet20-slimmer-{name}-seed0.json"
-        found = json.loads(path.read_text())
-        keys = ("flops_ratio", "params_ratio", "accuracy_onnxruntime")
-        assert cells(page("docs/budgets.md"), label) == [
-            f"{100 * found[key]:.1f} %" for key in keys
-        ]
-
-
-def test_the_step_under_masks_costs_what_the_page_on_methods_says():
-    rows = json.loads((RESULTS / "step_cost.json").read_text())["rows"]
-    small, large = (f"{row['ratio_median']:.2f}" for row in rows)
-    assert f"took {small} (ResNet-20) and {large} (ResNet-56)" in page("docs/methods.md")
-
-
-def test_the_readme_counts_the_networks_of_the_results():
-    number = len((RESULTS / "coverage.jsonl").read_text().splitlines())
-    assert f"**{number} networks of torchvision and timm, none wrong.**" in page("README.md")
-    lists = [line for line in page("benchmarks/results/coverage.md").splitlines() if "| " in line]
-    wrong = [
-        line.split(" | ")[5] for line in lists if line.startswith(("| timm,", "| torchvision |"))
-    ]
-    assert wrong == ["0", "0", "0"]
-
-
-def test_the_page_on_the_paper_has_the_figures_of_the_results():
-    names = {
-        "MaskConvNet, dual ascent, weighted by cost": ("maskconvnet", "dual"),
-        "MaskConvNet as reconstructed": ("maskconvnet", "proportional"),
-        "Network Slimming": ("network_slimming", None),
-        "BAR": ("bar", None),
-    }
-    (found,) = json.loads((RESULTS / "small" / "methods" / "compare.json").read_text())
-    for label, wanted in names.items():
-        (row,) = [
-            row
-            for row in found["rows"]
-            if (row["method"], row["settings"].get("method.controller")) == wanted
-        ]
-        told = cells(page("docs/paper.md"), label)
-        assert told[1] == f"{row['flops']['ratio']['mean']:.2%}".replace("%", " %")
-        assert told[2] == f"{row['accuracy']['slim']['mean']:.2%}".replace("%", " %")
-        if told[0]:
-            left = row["masks_left"]["flops"]["mean"]
-            assert told[0] == f"{left:.1%}".replace("%", " %")
-
-
 def test_links_between_pages_lead_somewhere():
     missing, found = [], 0
     for path in PAGES:
@@ -273,4 +140,24 @@ def test_links_between_pages_lead_somewhere():
             if "://" not in link and not (path.parent / link).exists():
                 missing.append((path.name, link))
     assert found > 50
+    assert missing == []
+
+
+def anchors(path):
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    code = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+    text = code.sub("", path.read_text(encoding="utf-8"))
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_anchors_in_links_are_headings():
+    missing, found = [], 0
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for link, anchor in re.findall(r"\]\(([^)#:\s]*)#([^)\s]+)\)", text):
+            found += 1
+            if anchor not in anchors(path.parent / link if link else path):
+                missing.append((path.name, link, anchor))
+    assert found > 30
     assert missing == []
