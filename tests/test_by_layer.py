@@ -71,6 +71,27 @@ def test_a_trace_with_a_node_that_is_not_known_has_no_layers():
     assert time_by_layer(ticks | {"else": 1.0}, operations, layers) == {}
 
 
+class PreActivation(nn.Module):
+    """A batch norm that no convolution before it can absorb; ONNX Runtime makes it one itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.norm = nn.BatchNorm2d(16)
+
+    def forward(self, x):
+        x = self.first(x)
+        return x + self.second(self.norm(x).relu())
+
+
+def test_a_batch_norm_of_its_own_is_no_layer(tmp_path):
+    path = tmp_path / "net.onnx"
+    export_onnx(PreActivation().eval(), path, (3, 16, 16), metadata={})
+    trace = trace_network(path, np.zeros((4, 3, 16, 16), np.float32), provider="cpu", threads=1)
+    assert list(trace.layers) == ["first", "second"]
+    assert sum(trace.layers.values()) < sum(trace.shares.values())
+
+
 def test_the_sum_of_two_branches_belongs_to_the_later_one(tmp_path):
     path = tmp_path / "joined.onnx"
     export_onnx(Joined().eval(), path, (3, 16, 16), metadata={})

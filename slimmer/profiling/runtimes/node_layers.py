@@ -11,13 +11,15 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FUSED = ("Relu", "Clip", "Add", "Sigmoid", "HardSigmoid", "LeakyRelu", "Tanh", "Mul", "HardSwish")
 """Operations that ONNX Runtime computes inside a layer before them."""
 _ADDED = re.compile(r"(_nchwc|/MatMulAddFusion|_token_\d+)+$")  # to a name, when nodes are replaced
+_NORM = "_bn"  # added to the output of a batch norm that is computed as a convolution
 
 
 def layer_names(path: Path) -> dict[str, str]:
     """The layers of an ONNX file, named after their weights, by the names of nodes and tensors.
 
     A node that ONNX Runtime makes of a layer and the operations after it has the name of one of
-    them, or of its output.
+    them, or of its output. Nodes and tensors that no layer computes have the layer "": ONNX Runtime
+    may compute a batch norm as a convolution.
     """
     graph = onnx.load(path, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) >= 2}
@@ -25,11 +27,11 @@ def layer_names(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for position, node in enumerate(graph.node):
         owner = _owner(node, position, weights, owners)
-        if owner is None:
-            continue
-        for name in (node.name, *node.output):
-            found[name] = owner[1]
-        owners |= dict.fromkeys(node.output, owner)
+        layer = ""
+        if owner is not None:
+            layer = owner[1]
+            owners |= dict.fromkeys(node.output, owner)
+        found |= dict.fromkeys((node.name, *node.output), layer)
     return found
 
 
@@ -60,11 +62,12 @@ def time_by_layer(
     for name, duration in ticks.items():
         if not _is_layer(operations[name]):
             continue
-        layer = layers.get(_ADDED.sub("", name))
+        known = _ADDED.sub("", name)
+        layer = layers.get(known, layers.get(known.removesuffix(_NORM)))
         if layer is None:
             return {}
         spent[layer] = spent.get(layer, 0.0) + duration
-    return {layer: spent[layer] for layer in _once(layers.values()) if layer in spent}
+    return {layer: spent[layer] for layer in _once(layers.values()) if layer and layer in spent}
 
 
 def _is_layer(operation: str) -> bool:
