@@ -10,11 +10,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+import slimmer
 from slimmer.errors import RunError
 from slimmer.graph import tensors_in
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline.export_run import export_run
 from slimmer.pipeline.stages import resume, start
+from slimmer.pipeline.sweep import sweep as run_sweep
 from slimmer.recipe import read_recipe
 from slimmer.reports.compare_runs import compare_runs
 from slimmer.reports.comparison_columns import columns
@@ -324,3 +326,44 @@ def test_test_images_of_other_sizes_are_left_out_of_a_files_metrics(tmp_path):
     slim = export_run(run, model=net, task=made)["networks"]["slim"]
     assert slim["accuracy"] is None
     assert slim["parity"]["test"]["images"] == 8
+
+
+def test_a_distilled_run_of_two_outputs_is_resumed_exported_and_profiled(tmp_path):
+    folder = Path(drawn_tasks.__file__)
+    torch.manual_seed(1)
+    save_weights(tmp_path / "two.safetensors", drawn_tasks.TwoHeads(), {})
+    settings = [("model.checkpoint", str(tmp_path / "two.safetensors"))]
+    settings += [("model.arch", f"{folder}:TwoHeads"), ("task.name", f"{folder}:distilled")]
+    recipe = read_recipe(None, [*SHORT, *settings])
+    whole, report = start(recipe, tmp_path / "whole", latest=False)
+
+    def stop(event):
+        if event["event"] == "step" and event["step"] == 5:
+            raise Stopped
+
+    with suppress(Stopped):
+        start(recipe, tmp_path / "stopped", stop, latest=False)
+    stopped = Run(tmp_path / "stopped")
+    resume(stopped)
+    ours, theirs = read_weights(stopped.slim), read_weights(whole.slim)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert report["trained_by"] == "Distilled"
+    assert "has no metric" in whole.text.read_text()
+    slim = export_run(whole)["networks"]["slim"]
+    assert slim["parity"]["test"]["max_rel"] < 1e-4
+    assert slim["parity"]["test"]["top1_agreement"] is None
+    effort = {"batches": (1,), "threads": 1, "seconds": 0.05, "precision": 1.0}
+    assert slimmer.profile(whole.path, **effort)["comparisons"]
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_a_task_of_a_file_in_every_row(files, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(read_recipe(None, files).to_yaml())
+    sweep = tmp_path / "two.yaml"
+    sweep.write_text("version: 1\nrecipe: recipe.yaml\ngrid:\n  budget.flops: [0.7, 0.5]\n")
+    found = run_sweep(sweep, tmp_path / "out")
+    assert found["failed"] == {}
+    (comparison,) = found["comparisons"]
+    assert [row["metric"]["name"] for row in comparison["rows"]] == ["mIoU", "mIoU"]
+    assert "mIoU slim %" in (tmp_path / "out" / "compare.md").read_text()
