@@ -1,6 +1,7 @@
 """A small CNN for Fashion-MNIST, pruned and fine-tuned as a task of plain torch DataLoaders.
 
-    python benchmarks/fashion_mnist.py FOLDER --out benchmarks/results/fashion_mnist.json
+    python benchmarks/fashion_mnist.py FOLDER --images 12000 \\
+        --out benchmarks/results/fashion_mnist.json
 
 FOLDER holds the four idx files as they are distributed (train-images-idx3-ubyte and so on), plain
 or compressed as .gz or .xz. The network is trained from nothing first, in plain PyTorch. Every
