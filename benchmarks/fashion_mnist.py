@@ -1,7 +1,6 @@
 """A small CNN for Fashion-MNIST, pruned and fine-tuned as a task of plain torch DataLoaders.
 
-    python benchmarks/fashion_mnist.py FOLDER --images 12000 \\
-        --out benchmarks/results/fashion_mnist.json
+    python benchmarks/fashion_mnist.py FOLDER --out benchmarks/results/fashion_mnist.json
 
 FOLDER holds the four idx files as they are distributed (train-images-idx3-ubyte and so on), plain
 or compressed as .gz or .xz. The network is trained from nothing first, in plain PyTorch. Every
@@ -117,7 +116,7 @@ def row(task: Fashion, dense: nn.Module, flops: float, epochs: float, folder: Pa
 
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--images", default=60_000, help="Training images, from the first on.")
+@click.option("--images", default=12_000, help="Training images, from the first on.")
 @click.option("--dense-epochs", default=4)
 @click.option("--epochs", default=2.0, help="Fine-tuning epochs.")
 @click.option("--flops", multiple=True, default=(0.5, 0.3), type=float)
