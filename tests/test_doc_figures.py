@@ -142,3 +142,20 @@ def test_the_page_on_the_paper_has_the_figures_of_the_results():
         if told[0]:
             left = row["masks_left"]["flops"]["mean"]
             assert told[0] == f"{left:.1%}".replace("%", " %")
+
+
+def test_the_table_of_accuracies_in_the_limits_is_that_of_the_results():
+    """Rows in the order of the page: network, share of the FLOPs, folder of one or more epochs."""
+    wanted = [("20", 50, "screening"), ("20", 50, "finals"), ("20", 30, "screening")]
+    wanted += [("56", 50, "screening"), ("56", 50, "finals")]
+    _, _, table = page("docs/limits.md").partition("|---|---|---|---|---|---|\n")
+    rows = table.strip().splitlines()
+    assert len(rows) == len(wanted)
+    for row, (net, share, folder) in zip(rows, wanted, strict=True):
+        told = [cell.strip() for cell in row.strip("|").split("|")][3:]
+        found = []
+        for name in ("slimmer", "tp-magnitude", "tp-magnitude-distill"):
+            files = RESULTS.glob(f"{folder}/cifar_resnet{net}-{name}-flops{share}-seed?.json")
+            every = [json.loads(path.read_text())["accuracy_onnxruntime"] for path in files]
+            found.append(f"{100 * statistics.mean(every):.1f} %" if every else "")
+        assert told == found
