@@ -25,12 +25,16 @@ from slimmer.errors import BudgetError, ModelError, RecipeError, RunError, Runti
 from slimmer.exporting.onnx import export_onnx, load_file
 from slimmer.latency import build as latency_build
 from slimmer.latency import means as latency_means
+from slimmer.latency.common_nodes import Observed
+from slimmer.latency.fit import fitted
 from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
 from slimmer.pipeline.job import examine
+from slimmer.pipeline.latency_plan import check_processes
 from slimmer.pipeline.recount import subject_of
 from slimmer.profiling.timing import Effort
 from slimmer.pruning.slim_file import Identity
+from slimmer.recipe import read_recipe
 
 REAL_MEANS = latency_means.means_of
 SIZE = (3, 16, 16)
@@ -437,3 +441,69 @@ def test_the_script_of_the_benchmark_times_two_files_and_a_gpu_that_is_not_there
     )
     assert gone.returncode == 1
     assert b"cuda is not active" in gone.stderr
+
+
+def test_a_resumed_run_reports_what_was_measured_before(standin, exported, tmp_path):
+    from slimmer.pipeline.stages import resume
+    from slimmer.runs.open_run import open_run
+
+    def stop(event):
+        if event["event"] == "removed":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small(exported, out=tmp_path / "run", observe=stop)
+    rounds = len(standin.opened)
+    report = resume(open_run(tmp_path / "run", finished=False))
+    assert len(standin.opened) == rounds  # the plan is not measured again
+    measured = report["latency_measured"]
+    assert report["latency"]["ratio"] == pytest.approx(measured["ratio"], rel=1e-6)
+    assert report["latency"]["ratio"] <= 0.7
+
+
+def test_several_processes_are_refused():
+    recipe = read_recipe(None, [("budget.latency", 0.5)])
+    check_processes(recipe, 1)
+    with pytest.raises(RecipeError, match="2 processes"):
+        check_processes(recipe, 2)
+    check_processes(read_recipe(None, [("budget.flops", 0.5)]), 2)
+
+
+def formula_ns(widths):
+    """Two convolutions between three groups, in blocks of 16, and a slow kernel below a block."""
+    one, two, three = widths
+    first = 500 + 4 * latency_standin.full(one, 16) * latency_standin.full(two, 16)
+    second = 500 + 2 * latency_standin.full(two, 16) * latency_standin.full(three, 16)
+    if one < 16:
+        first = 3000 + 90 * latency_standin.full(two, 16)
+    return first, second
+
+
+def observed_at(widths):
+    one, two, three = widths
+    given, between, made = ((1, channels, 8, 8) for channels in widths)
+    first, second = (ns / 1000 for ns in formula_ns(widths))
+    nodes = (
+        latency_means.Node("first", "Conv", (given, (two, one, 3, 3)), (between,), first),
+        latency_means.Node("second", "Conv", (between, (three, two, 1, 1)), (made,), second),
+    )
+    return Observed(tuple(widths), 1100 * (first + second) + 700, nodes)
+
+
+def test_the_fit_predicts_networks_that_were_not_measured():
+    draw = np.random.default_rng(0)
+    seen = [[64, 64, 64], [8, 16, 16]]
+    for _ in range(13):
+        seen.append([draw.choice([8, 16, 32, 48, 64]), *draw.choice([16, 32, 48, 64], 2)])
+    fit = fitted([observed_at(map_int(each)) for each in seen], np.eye(3), np.zeros(3))
+    assert fit.form.step == 16
+    for widths in ([48, 16, 64], [8, 64, 32], [16, 48, 16], [32, 32, 48]):
+        expected = 1.1 * sum(formula_ns(widths)) + 700
+        assert fit.form.value(np.array(widths, dtype=float)) == pytest.approx(expected, rel=0.02)
+    # A block that is not full takes as long as a full one, so the search widens it.
+    narrow, full = np.array([64.0, 33.0, 64.0]), np.array([64.0, 48.0, 64.0])
+    assert fit.form.value(narrow) == fit.form.value(full)
+
+
+def map_int(widths):
+    return [int(width) for width in widths]
