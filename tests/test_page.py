@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import jinja2
 import pytest
 import torch
 from click.testing import CliRunner
@@ -22,13 +23,14 @@ from slimmer.cli import main
 from slimmer.models import build
 from slimmer.pipeline.stages import resume
 from slimmer.recipe import read_recipe
-from slimmer.reports.page import write_page
+from slimmer.reports.page import render, write_page
 from slimmer.reports.page.charts.scale import full_scale, round_scale
 from slimmer.reports.page.charts.scatter import pareto
 from slimmer.reports.page.compare_page import compare_page
 from slimmer.reports.page.contents import SECTIONS
 from slimmer.reports.page.render import page
 from slimmer.reports.page.run_files import RunFiles, read_files
+from slimmer.reports.page.section import Section
 from slimmer.reports.page.sections.reproduce import view
 from slimmer.runs.directory import Run
 
@@ -252,6 +254,18 @@ def test_a_page_of_a_large_and_long_run_is_small(tmp_path):
     ]
     html = page(files(tmp_path, events, groups=groups(number), fixed=fixed, epochs=200.0))
     assert len(html.encode()) < LARGEST
+
+
+def test_a_section_needs_a_view_a_template_and_a_place_in_the_list(tmp_path, monkeypatch):
+    extra = Section("extra", "Extra", lambda found: {"method": found.report["method"]})
+    template = jinja2.DictLoader({"extra.html": "<p>by {{ view.method }}</p>"})
+    environment = render._environment()
+    both = jinja2.ChoiceLoader([environment.loader, template])
+    monkeypatch.setattr(environment, "loader", both)
+    monkeypatch.setattr(render, "SECTIONS", (*SECTIONS, extra))
+    found = Page(page(files(tmp_path, method=MARKUP)))
+    assert found.said("extra") == f"Extra by {MARKUP}"
+    assert ("a", "href", "#extra") in found.attributes
 
 
 def test_sections_without_content_are_left_out(tmp_path):
