@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from slimmer.data.batches import Batch, batches, evaluation_batches, steps
-from slimmer.data.images import Data, Images, InMemory, Wanted, check, fingerprint, in_order
+from slimmer.data.check_data import check
+from slimmer.data.images import Data, Images, InMemory, Wanted, fingerprint, in_order
 from slimmer.data.processes import in_processes
 from slimmer.data.sources import SOURCES, DataSource, check_path, guess, source_of
 from slimmer.data.transforms import Spec, transformed

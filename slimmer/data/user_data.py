@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from slimmer.data.images import Data, Images, InMemory, Wanted, check_targets
+from slimmer.data.check_data import check_targets
+from slimmer.data.images import Data, Images, InMemory, Wanted
 from slimmer.data.processes import InProcesses, in_processes
 from slimmer.data.torch_dataset import Items, class_names, is_dataset, items_of
 from slimmer.errors import DataError

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from slimmer.data import Data
+from slimmer.errors import DataError
 from slimmer.tasks import Task
 from slimmer.training.evaluate import evaluate
 
@@ -43,3 +45,16 @@ def told(found: Mapping[str, float] | None) -> dict[str, Any]:
         return {"accuracy": None}
     main = next(iter(found.values()))
     return {"accuracy": main, "metrics": dict(found)} if len(found) > 1 else {"accuracy": main}
+
+
+def check_above_chance(data: Data, top1: float) -> None:
+    """Raise DataError if a top-1 (0 to 1) is near chance."""
+    chance = 1 / data.num_classes
+    if top1 <= chance + 0.1 * (1 - chance):
+        found = f"the dense network's accuracy is {top1:.1%}, chance is {chance:.1%}"
+        right = (
+            "common causes: data.mean and data.std are not those of its training, "
+            "data.classes is in another order, or the architecture is a different one; "
+            "to continue anyway: --set data.trust=true"
+        )
+        raise DataError(data.name, found, right)

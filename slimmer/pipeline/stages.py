@@ -14,13 +14,13 @@ from torch import nn
 
 from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.data import Data
-from slimmer.errors import DataError, RunError
+from slimmer.errors import RunError
 from slimmer.models.copying import duplicate, set_mode_
 from slimmer.pipeline.choose_plan import check_method
 from slimmer.pipeline.job import prepare
 from slimmer.pipeline.latency_plan import as_measured, check_processes
 from slimmer.pipeline.make_report import make_report, write_results
-from slimmer.pipeline.measured import measured_at, told
+from slimmer.pipeline.measured import check_above_chance, measured_at, told
 from slimmer.pipeline.remove_channels import remove_channels
 from slimmer.pipeline.run_context import (
     Context,
@@ -38,7 +38,7 @@ from slimmer.recipe import Recipe
 from slimmer.reports.page import write_page
 from slimmer.runs.claim import Claim
 from slimmer.runs.directory import Run
-from slimmer.runs.events import Observe, stage
+from slimmer.runs.events import Observe, ignore, stage
 from slimmer.runs.loggers import check_loggers
 from slimmer.runs.new_run import all_or_nothing, new_run, old_run, write_beginning
 from slimmer.runs.open_run import mark_latest
@@ -83,7 +83,7 @@ def start(
     check_processes(recipe, fabric.world_size)
     with ExitStack() as held:
         place = None if out is None else _claim(fabric, held, new_run(out, ""))
-        tell = observe if fabric.global_rank == 0 else _silent
+        tell = observe if fabric.global_rank == 0 else ignore
         job = prepare(recipe, model, data, task=task, trust_code=trust_code, observe=tell)
         check_method(recipe, job)
         place = _claim(fabric, held, new_run(None, job.identity.arch)) if place is None else place
@@ -102,10 +102,6 @@ def start(
         stand, _ = _standing(run, context, measured)
         context.tell({"event": "begun", "run": str(run.path)})
         return run, _stages(run, context, measured, stand, None)
-
-
-def _silent(_event: dict[str, Any]) -> None:
-    """Ignore an event."""
 
 
 def _claim(
@@ -144,7 +140,7 @@ def resume(
     with ExitStack() as held:
         claim = held.enter_context(old_run(run)) if fabric.global_rank == 0 else None
         network, identity = load_identified(run.dense, trust_code=trust_code)
-        tell = observe if fabric.global_rank == 0 else _silent
+        tell = observe if fabric.global_rank == 0 else ignore
         job = prepare(recipe, network, identity=identity, observe=tell)
         observe = with_logs(held, run, recipe, job, observe)
         context = make_context(fabric, run, claim, recipe, job, observe)
@@ -250,18 +246,5 @@ def _measure_dense(context: Context) -> dict[str, Any]:
     context.tell({"event": "dense", **shown, **found, "limits": limits})
     expected_to_work = not recipe.data.trust and not recipe.model.scratch
     if task is not None and task.name == CLASSIFICATION and task.data and expected_to_work:
-        _check_above_chance(task.data, measured["accuracy_dense"])
+        check_above_chance(task.data, measured["accuracy_dense"])
     return {**found, **measured}
-
-
-def _check_above_chance(data: Data, top1: float) -> None:
-    """Raise DataError if a top-1 (0 to 1) is near chance."""
-    chance = 1 / data.num_classes
-    if top1 <= chance + 0.1 * (1 - chance):
-        found = f"the dense network's accuracy is {top1:.1%}, chance is {chance:.1%}"
-        right = (
-            "common causes: data.mean and data.std are not those of its training, "
-            "data.classes is in another order, or the architecture is a different one; "
-            "to continue anyway: --set data.trust=true"
-        )
-        raise DataError(data.name, found, right)

@@ -9,6 +9,10 @@ Event = dict[str, Any]
 Observe = Callable[[Event], None]
 
 
+def ignore(_event: Event) -> None:
+    """Ignore an event."""
+
+
 def stage(text: str) -> Event:
     """The event that a step which may take seconds begins; it is shown but not recorded.
 
