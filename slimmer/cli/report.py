@@ -8,6 +8,7 @@ import click
 
 from slimmer.cli.headings import HeadedCommand
 from slimmer.cli.options import as_json, show_result
+from slimmer.runs.events import loading_pytorch
 
 
 @click.command(cls=HeadedCommand)
@@ -20,6 +21,11 @@ def report(runs: tuple[Path, ...], as_json: bool) -> None:
     report is RUN/report.html: one file that opens in any browser, without a network connection. The
     commands prune, export and profile also write it.
     """
-    from slimmer.reports.page import write_pages
+    from slimmer.cli.progress import watching
 
-    show_result([str(path) for path in write_pages(runs)], "show_paths", as_json=as_json)
+    with watching() as observe:
+        observe(loading_pytorch())
+        from slimmer.reports.page import write_pages
+
+        paths = write_pages(runs)
+    show_result([str(path) for path in paths], "show_paths", as_json=as_json)
