@@ -10,7 +10,7 @@ from slimmer import data as data_sets
 from slimmer.data import Data
 from slimmer.data.user_data import from_value
 from slimmer.models.accept_model import accept
-from slimmer.recipe import SHORT
+from slimmer.recipe import SHORT, Recipe, find_recipe, read_recipe
 
 
 def accepted(model: nn.Module | None) -> nn.Module | None:
@@ -43,6 +43,12 @@ def path_or_none(path: str | Path | None) -> Path | None:
     if path is None:
         return None
     return Path(path)
+
+
+def recipe_of(recipe: str | Path | None, given: Sequence[tuple[str, Any]]) -> Recipe:
+    """The recipe in a file or of that name, with the given settings. Raises RecipeError."""
+    file = find_recipe(str(recipe), "recipe") if recipe is not None else None
+    return read_recipe(file, given)
 
 
 def recipe_settings(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -6,14 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from slimmer.api.arguments import recipe_settings
+from slimmer.api.arguments import recipe_of, recipe_settings
 from slimmer.api.attached import Attached
 from slimmer.api.task_arguments import give_example
 from slimmer.errors import ModelError, RecipeError
 from slimmer.models.accept_model import accept, is_compiled, unwrapped
 from slimmer.pipeline.attached_run import attached_job
 from slimmer.pipeline.surroundings import undisturbed
-from slimmer.recipe import find_recipe, read_recipe
 from slimmer.recipe.costs import budgets_on
 from slimmer.runs.events import Observe
 
@@ -80,17 +79,21 @@ def attach(
     """
     _check_numbers(steps=steps, interval=interval, memory=memory)
     every = max(1, min(20, steps // 20)) if interval is None else interval
+    inside = _module_of(model)
+    dense = accept(model).cpu()
+    given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
+    given += [*recipe_settings(settings), *give_example(dense, example_inputs)]
+    job = attached_job(recipe_of(recipe, given), dense, observe or (lambda _: None))
+    return Attached(inside, job, steps, every, memory)
+
+
+def _module_of(model: nn.Module) -> nn.Module:
+    """The module inside its wrappers. Raises ModelError for a compiled one."""
     inside, _ = unwrapped(model)
     if is_compiled(model):
         found = "is compiled by torch.compile, which would not see the masks"
         raise ModelError(type(inside).__name__, found, "attach first, and compile afterwards")
-    dense = accept(model).cpu()
-    given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
-    given += recipe_settings(settings)
-    given += give_example(dense, example_inputs)
-    file = find_recipe(str(recipe), "recipe") if recipe is not None else None
-    job = attached_job(read_recipe(file, given), dense, observe or (lambda _: None))
-    return Attached(inside, job, steps, every, memory)
+    return inside
 
 
 def _check_numbers(*, steps: int, interval: int | None, memory: float) -> None:

@@ -11,8 +11,14 @@ from weakref import finalize
 
 from torch import Tensor, nn
 
-from slimmer.api.arguments import accepted, path_or_none, place_or_data, recipe_settings
-from slimmer.api.task_arguments import give_example, task_name, to_score
+from slimmer.api.arguments import (
+    accepted,
+    path_or_none,
+    place_or_data,
+    recipe_of,
+    recipe_settings,
+)
+from slimmer.api.task_arguments import Asked, data_and_task
 from slimmer.data import Data
 from slimmer.errors import RunError
 from slimmer.models.accept_model import accept
@@ -22,7 +28,7 @@ from slimmer.pipeline.finish_run import finish_run
 from slimmer.pipeline.surroundings import undisturbed
 from slimmer.pruning.plan import Plan, read_plan
 from slimmer.pruning.slim_file import load_network
-from slimmer.recipe import Recipe, data_at, find_recipe, read_recipe
+from slimmer.recipe import Recipe
 from slimmer.recipe.costs import budgets_on
 from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
@@ -97,32 +103,17 @@ def prune(
     >>> type(result.model).__name__, result.run
     ('CifarResNet', None)
     """
-    given = budgets_on(
-        [("flops", flops), ("params", params), ("latency", latency), *(budgets or {}).items()]
-    )
-    given += recipe_settings(settings)
+    named = [("flops", flops), ("params", params), ("latency", latency)]
+    given = [*budgets_on([*named, *(budgets or {}).items()]), *recipe_settings(settings)]
     own = None
     if isinstance(model, str | Path):
         given.append(("model.checkpoint", str(model)))
     else:
         own = accept(model)
-    if isinstance(task, str):
-        given.append(("task.name", task_name(task)))
-        task = None
-    if loss is not None or batches is not None:
-        given, task = to_score(data, loss, batches, task, given)
-        give_example(own, data)
-        data = None
-    elif isinstance(data, Tensor):
-        given, data = [*given, *give_example(own, data)], None
-    made = place_or_data(data)
-    if isinstance(made, str):
-        given += data_at(made)
-        made = None
-    file = find_recipe(str(recipe), "recipe") if recipe is not None else None
+    made, task, given = data_and_task(own, Asked(data, task, loss, batches), given)
     start = partial(stages.start, data=made, task=task, trust_code=trust_code)
-    recipe_of = read_recipe(file, given)
-    return _pruned(recipe_of, path_or_none(out), observe, own, start, trust_code=trust_code)
+    read = recipe_of(recipe, given)
+    return _pruned(read, path_or_none(out), observe, own, start, trust_code=trust_code)
 
 
 def _pruned(
@@ -196,8 +187,7 @@ def finish(
     >>> pruned.model(torch.rand(4, 1, 8, 8)).square().mean().backward()
     >>> optimizer.step()
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     finished = slimmer.finish(pruned, out=folder)
-    >>> finished.report["fine_tuned_outside"]
+    ...     slimmer.finish(pruned, out=folder).report["fine_tuned_outside"]
     'a module from Python'
     """
     if isinstance(pruned, Result):

@@ -1,17 +1,54 @@
-"""The arguments of public calls that describe a task."""
+"""The arguments of public calls that describe the data and the task."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from slimmer.api.arguments import place_or_data
+from slimmer.data import Data
 from slimmer.errors import RecipeError, TaskError
+from slimmer.recipe import data_at
 from slimmer.runs.trust import is_code
 from slimmer.tasks import Task
 
 Settings = list[tuple[str, Any]]
 EPOCHS = "finetune.epochs"
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The arguments of `slimmer.prune` that say what the network is trained on."""
+
+    data: Any
+    task: Any
+    loss: Callable[[Any, Any], Tensor] | None
+    batches: Iterable[Any] | None
+
+
+def data_and_task(
+    own: nn.Module | None, asked: Asked, given: Settings
+) -> tuple[Data | None, Any, Settings]:
+    """The data and the task from Python, None if a recipe names them, and the recipe's settings.
+
+    `own` is the user's module, which gets its example inputs. Raises SlimmerError if the arguments
+    contradict each other.
+    """
+    data, task = asked.data, asked.task
+    if isinstance(task, str):
+        given, task = [*given, ("task.name", task_name(task))], None
+    if asked.loss is not None or asked.batches is not None:
+        given, task = to_score(data, asked.loss, asked.batches, task, given)
+        give_example(own, data)
+        return None, task, given
+    if isinstance(data, Tensor):
+        return None, task, [*given, *give_example(own, data)]
+    made = place_or_data(data)
+    if isinstance(made, str):
+        return None, task, [*given, *data_at(made)]
+    return made, task, given
 
 
 def task_name(name: str) -> str:

@@ -86,7 +86,8 @@ def _longest_word(cells: Cells) -> int:
 
 
 def _longest_line(cells: Cells) -> int:
-    return max(len(line) for cell in cells for line in (cell.splitlines() or [""]))
+    lines = "\n".join(cells).splitlines()
+    return max(map(len, lines), default=0)
 
 
 def _empty_table(title: str | None) -> Table:

@@ -82,9 +82,7 @@ def load(
     source = source_of(name)
     check_path(source, wanted)
     data = from_value(name, source.load(wanted), wanted)
-    if sides is not None and sides != data.size:
-        found = f"images are {data.size}, not {sides}"
-        raise DataError(data.name, found, f"use size {data.size}, or leave it out")
+    _check_size(data, sides)
     order = data.classes if classes is None else _class_names(classes)
     train, test = (data.train, data.test) if order == data.classes else in_order(data, order)
     data = replace(
@@ -102,6 +100,12 @@ def load(
     if data.augment == "transforms" and in_processes(data.train) is None:
         raise DataError(data.name, "augment is 'transforms'", "give data.transforms")
     return data
+
+
+def _check_size(data: Data, sides: tuple[int, int] | None) -> None:
+    if sides is not None and sides != data.size:
+        found = f"images are {data.size}, not {sides}"
+        raise DataError(data.name, found, f"use size {data.size}, or leave it out")
 
 
 def _class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:

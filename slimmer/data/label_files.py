@@ -27,8 +27,9 @@ def find_labels(held: Path) -> Path | None:
     LOC_val_solution.csv).
     """
     stems = (held.name, f"{held.name}_labels", f"{held.name}_annotations")
-    names = [f"{stem}{suffix}" for stem in stems for suffix in (".txt", ".csv")]
-    names += ["labels.txt", "labels.csv"]
+    names = []
+    for stem in (*stems, "labels"):
+        names += [f"{stem}.txt", f"{stem}.csv"]
     for place in (held, held.parent):
         for name in names:
             if (place / name).is_file():

@@ -105,11 +105,11 @@ def _parts(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _part(shards: Sequence[Path], path: Path) -> EncodedPart:
-    samples = [sample for shard in shards for sample in _samples(shard)]
     files, labels = [], []
-    for image, label in samples:
-        files.append(image)
-        labels.append(label)
+    for shard in shards:
+        for image, label in _samples(shard):
+            files.append(image)
+            labels.append(label)
     if not files:
         raise DataError(str(path), f"no image in {shards[0].name}", f"give {_WHAT}")
     return EncodedPart(files, torch.tensor(labels, dtype=torch.int64))

@@ -48,7 +48,9 @@ def compare_page(comparison: Mapping[str, Any], folder: Path) -> str:
     charts = list(_charts(comparison, metric))
     shown = _columns(comparison)
     links = [_links(row, folder) for row in rows]
-    fronts = [point.row for chart in charts for point in chart.points if point.best]
+    fronts = []
+    for chart in charts:
+        fronts += [point.row for point in chart.points if point.best]
     return render(
         "compare.html",
         title=f"{comparison['arch'] or 'module'}: {len(rows)} rows compared",

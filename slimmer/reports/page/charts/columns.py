@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from slimmer.reports.page.charts.chart import Band, Chart, Key, Shape, Tick
 from slimmer.reports.page.charts.scale import round_scale
@@ -38,7 +38,7 @@ def column_chart(
     are written below the columns. With `mirrored`, columns grow from the middle up and down, as in
     drawings of networks. With `beside`, series stand next to each other instead.
     """
-    up = round_scale([0.0, *(value for each in series for value in each.values)])
+    up = round_scale([0.0, *chain.from_iterable(each.values for each in series)])
     width = 100 / len(names)
     share = FILLED / len(series) if beside else FILLED
     shapes = []

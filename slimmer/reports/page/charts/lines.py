@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
 
 from slimmer.reports.page.charts.chart import Chart, Key, Shape, Tick
@@ -56,9 +57,9 @@ def line_chart(
     """Lines over a common x axis. Points of several lines at one x share a stop and a row."""
     x, y = axes
     drawn = [thinned(line) for line in lines]
-    across = full_scale([*(value for line in drawn for value in line.x), *x.contains])
+    across = full_scale([*chain.from_iterable(line.x for line in drawn), *x.contains])
     levels = [rule.value for rule in rules if not rule.vertical]
-    heights = [value for line in drawn for value in line.y]
+    heights = chain.from_iterable(line.y for line in drawn)
     up = round_scale([*heights, *levels, *y.contains], most=y.most)
     shapes = []
     for rule in rules:
