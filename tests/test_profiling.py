@@ -24,7 +24,7 @@ from slimmer.profiling import statistics
 from slimmer.profiling.means import Means
 from slimmer.profiling.measure import measure
 from slimmer.profiling.profile_networks import Conditions, Effort, Network, profile
-from slimmer.profiling.timing import LEAD_IN_NS
+from slimmer.profiling.turns import LEAD_IN_NS
 
 MS = 1_000_000
 durations = st.floats(0.01, 1000)

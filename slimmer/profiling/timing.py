@@ -10,16 +10,12 @@ import numpy as np
 from slimmer.errors import RecipeError
 from slimmer.profiling.clocks import Clock, Clocks
 from slimmer.profiling.statistics import FEW_BLOCKS, Samples
+from slimmer.profiling.turns import LONG_TURNS, Turns
 
 Run = Callable[[], None]
 
-# After its last run, a session's threads spin for some milliseconds on the cores that the next
-# session needs, and the next session's weights are no longer in the cache. So each turn starts with
-# unrecorded runs for this long, at least one. A run of two seconds is hardly affected, and an
-# unrecorded one would double its time, so it has none.
-LEAD_IN_NS = 20_000_000
 LONG_RUN_NS = 2_000_000_000
-TURN_NS, TURN_RUNS = 100_000_000, 2  # length of a turn, the longer of the two
+TURN_RUNS = 2  # runs in a turn at least
 WARM_WINDOWS, WARM_LEAST = 10, 5  # most and fewest windows of the warm-up, each a fifth of a block
 WARM_AGREE = 0.05
 MOST = 4  # blocks are added up to this many times the requested number
@@ -92,6 +88,7 @@ def time_in_turns(
     clocks: Clocks,
     tell: Tell,
     precise: Precise,
+    turns: Turns = LONG_TURNS,
 ) -> list[Recorded]:
     """The durations of each of `runs`, recorded in short turns, block by block, until `precise`.
 
@@ -124,7 +121,7 @@ def time_in_turns(
         if not asked:
             limit = f"at most {most}: the interval is still wide"
         tell(f"{shown}: block {number + 1} of {limit}", int(asked))
-        taken = _block(runs, lengths, effort, clocks, backwards=number % 2 == 1)
+        taken = _block(runs, lengths, effort, clocks, turns, backwards=number % 2 == 1)
         for mine, latest in zip(blocks, taken, strict=True):
             mine.append(latest)
     return list(map(_recorded, firsts, settled, blocks))
@@ -148,6 +145,7 @@ def _block(
     lengths: Sequence[float],
     effort: Effort,
     clocks: Clocks,
+    turns: Turns,
     *,
     backwards: bool,
 ) -> list[_Taken]:
@@ -161,8 +159,8 @@ def _block(
         for index in lacking:
             usual, length = lengths[index] * 1e6, 0.0
             if usual < LONG_RUN_NS:
-                _lead_in(runs[index], clocks.wall)
-                length = max(TURN_NS, TURN_RUNS * usual)
+                _lead_in(runs[index], clocks.wall, turns.lead_in_ns)
+                length = max(turns.turn_ns, TURN_RUNS * usual)
             if not _watched_turn(runs[index], taken[index], effort, length, clocks):
                 left.append(index)
         lacking = left[::-1]
@@ -182,8 +180,8 @@ def _watched_turn(run: Run, taken: _Taken, effort: Effort, length: float, clocks
     return enough
 
 
-def _lead_in(run: Run, clock: Clock) -> None:
-    until = clock() + LEAD_IN_NS
+def _lead_in(run: Run, clock: Clock, length: int) -> None:
+    until = clock() + length
     run()
     while clock() < until:
         run()
