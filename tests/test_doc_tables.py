@@ -161,3 +161,10 @@ def test_anchors_in_links_are_headings():
                 missing.append((path.name, link, anchor))
     assert found > 30
     assert missing == []
+
+
+def test_the_index_of_decisions_lists_each_once_in_order():
+    text = page("docs/decisions.md")
+    numbers = [int(number) for number in re.findall(r"^## (\d+)\. ", text, re.MULTILINE)]
+    listed = [int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
+    assert numbers == listed == list(range(1, len(numbers) + 1))

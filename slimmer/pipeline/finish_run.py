@@ -69,9 +69,8 @@ def finish_run(
     recipe = _with_data(run.recipe(), data, run, trust_code=trust_code)
     dense, identity = load_identified(run.dense, model, trust_code=trust_code)
     images = data if isinstance(data, Data) else None
-    job = prepare(
-        recipe, dense, images, identity, task=task, trust_code=trust_code, observe=observe
-    )
+    given = {"task": task, "trust_code": trust_code, "observe": observe}
+    job = prepare(recipe, dense, images, identity, **given)
     plan = read_plan(run.plan, "prune the network again")
     method = run.read_report()["method"]  # of this plan; without its data, "auto" may be another
     slim = set_mode_(job.cut(job.model, plan), training=False)
@@ -86,9 +85,7 @@ def finish_run(
     report = make_report(run, recipe, job, plan, slim, measured)
     with new_run(out, identity.arch) as (made, _), all_or_nothing(made):
         report |= {"run": str(made.path), "fine_tuned_outside": where, "method": method}
-        for file in (run.dense, run.plan, run.events):
-            if file.exists():
-                shutil.copyfile(file, made.path / file.name)
+        _copy(run, made)
         written = write_results(made, recipe, job, plan, slim, report)
         del measured["accuracy_slim"]
         measured["metrics"].pop("slim", None)
@@ -96,6 +93,13 @@ def finish_run(
         write_page(made)
         mark_latest(made)
     return made, written
+
+
+def _copy(run: Run, made: Run) -> None:
+    """Copy the files that the new run shares with `run`."""
+    for file in (run.dense, run.plan, run.events):
+        if file.exists():
+            shutil.copyfile(file, made.path / file.name)
 
 
 def _with_data(recipe: Recipe, data: Data | str | None, run: Run, *, trust_code: bool) -> Recipe:

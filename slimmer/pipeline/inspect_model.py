@@ -80,6 +80,13 @@ def inspect(
     )
     source = _source(named, section, trust_code=trust_code)
     check_again(source.identity, rewrite=rewrite)
+    return _inspection(source, section, timing, observe)
+
+
+def _inspection(
+    source: Source, section: ModelSection, timing: TimingSection | None, observe: Observe
+) -> dict[str, Any]:
+    """What `inspect` returns for a network."""
     budget = BudgetSection()
     if timing is not None:
         budget = BudgetSection(latency=1.0, timing=timing)

@@ -77,18 +77,10 @@ def train_(
         seen += images * fabric.world_size
         if not value < float("inf"):
             raise TrainingError(f"step {step}", f"the loss is {value}", "lower finetune.lr")
-        observe(
-            {
-                "event": "step",
-                "step": learner.step,
-                "steps": total,
-                "epoch": training.epoch(learner.step, task),
-                "loss": value,
-                "lr": rate,
-                "batch_accuracy": top1,
-                "images_per_s": seen / (time.perf_counter() - began),
-            }
-        )
+        where = {"step": learner.step, "steps": total, "epoch": training.epoch(step + 1, task)}
+        pace = seen / (time.perf_counter() - began)
+        found = {"loss": value, "lr": rate, "batch_accuracy": top1, "images_per_s": pace}
+        observe({"event": "step", **where, **found})
         save()
 
 
