@@ -45,7 +45,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     first = [case["net"], budget, str(case.get("threads", "")), str(case["batch"])]
     first += [str(row["busy"]), f"{row['load']:.1f}"]
     if "apart" not in row:
-        why = row["refused"].splitlines()[0]
+        why = "; ".join([row["refused"].splitlines()[0], *filter(None, [row.get("note")])])
         return [*first, f"refused: {why}", "", "", "", f"{row['seconds']:.0f}"]
     found, apart = row["latency"], row["apart"]
     shown = f"{found['ratio']:.3f} ({found['low']:.3f} to {found['high']:.3f})"

@@ -171,6 +171,7 @@ class Alone:
         made = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
         graph = helper.make_graph([node], "layer", [given], [made], weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+        model.ir_version = 10  # what runtimes of that operator set can read
         means = self.bench.means
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "layer.onnx"
