@@ -9,6 +9,7 @@ import zoo
 
 STATE = TemporaryDirectory(prefix="slimmer-state-")  # what a test trusts stays among the tests
 os.environ["XDG_STATE_HOME"] = STATE.name
+os.environ.pop("COLUMNS", None)  # the workers of pytest-xdist have it, a user's pipe has not
 from main_job import checkpoint, main_job  # noqa: E402 - it hands the environment on
 
 __all__ = ["checkpoint", "main_job"]  # fixtures

@@ -49,10 +49,11 @@ def holder(folder):
 
 FORKED = HOLD.replace(
     "    sys.stdin.read()",
-    """    import multiprocessing, time
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
-    child.start()
-    print(child.pid, flush=True)
+    """    import multiprocessing, os, time
+    def work():
+        print(os.getpid(), flush=True)
+        time.sleep(30)
+    multiprocessing.get_context("fork").Process(target=work).start()
     sys.stdin.read()""",
 )
 

@@ -92,27 +92,37 @@ def fetched(loader: Iterable[Any], where: str, randomness: Randomness) -> Iterat
     Raises TaskError, with the number of the batch, for whatever the loader raises.
     """
     iterator: Iterator[Any] | None = None
-    for number in count(1):
-        try:
-            with randomness:
-                iterator = iter(loader) if iterator is None else iterator
-                batch = next(iterator)
-        except StopIteration:
-            return
-        except SlimmerError:
-            raise
-        except Exception as error:
-            found = f"fails with {type(error).__name__}: {last_line(error)}"
-            right = "fix the data set or its transforms; with num_workers=0 the error is shorter"
-            if _worker_died(error):
-                _await_signal()
-                found = "a worker process died"
-                right = (
-                    "often memory or shared memory (/dev/shm) ran out: use fewer workers; "
-                    "with num_workers=0 the data set's own error is seen"
-                )
-            raise TaskError(f"{where}, batch {number}", found, right) from error
-        yield batch
+    try:
+        for number in count(1):
+            try:
+                with randomness:
+                    iterator = iter(loader) if iterator is None else iterator
+                    batch = next(iterator)
+            except StopIteration:
+                return
+            except SlimmerError:
+                raise
+            except Exception as error:
+                raise _failure(error, f"{where}, batch {number}") from error
+            yield batch
+    finally:
+        if not getattr(loader, "persistent_workers", False):
+            _end_workers(iterator)
+
+
+def _failure(error: Exception, where: str) -> TaskError:
+    """The error for whatever a loader raised."""
+    if _worker_died(error):
+        with suppress(RuntimeError):  # PyTorch raises it again at the signal of the dead process
+            time.sleep(SIGNAL_SECONDS)
+        right = (
+            "often memory or shared memory (/dev/shm) ran out: use fewer workers; "
+            "with num_workers=0 the data set's own error is seen"
+        )
+        return TaskError(where, "a worker process died", right)
+    found = f"fails with {type(error).__name__}: {last_line(error)}"
+    right = "fix the data set or its transforms; with num_workers=0 the error is shorter"
+    return TaskError(where, found, right)
 
 
 def _worker_died(error: BaseException) -> bool:
@@ -122,12 +132,16 @@ def _worker_died(error: BaseException) -> bool:
     return isinstance(error, EOFError | ConnectionError) or "exited unexpectedly" in str(error)
 
 
-def _await_signal() -> None:
-    """Wait for the signal of a process that ended: PyTorch's handler of it raises the same error
-    again, wherever the program is then.
+def _end_workers(iterator: Any) -> None:
+    """End the workers of a DataLoader's iterator.
+
+    A worker may have died while it read ahead. PyTorch's handler of that signal raises an error
+    wherever the program is then, as long as the workers are not ended; here it is of no interest.
     """
-    with suppress(RuntimeError):
-        time.sleep(SIGNAL_SECONDS)
+    end = getattr(iterator, "_shutdown_workers", None)
+    if end is not None:
+        with suppress(RuntimeError):
+            end()
 
 
 def last_line(error: BaseException) -> str:
