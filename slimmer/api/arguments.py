@@ -38,6 +38,15 @@ def place_or_data(data: Data | Sequence[Any] | str | Path | None) -> Data | str 
     return made_data(data)
 
 
+def module_or_file(
+    model: nn.Module | str | Path,
+) -> tuple[nn.Module | None, list[tuple[str, Any]]]:
+    """The user's module if one is given, else the recipe's setting of the checkpoint."""
+    if isinstance(model, str | Path):
+        return None, [("model.checkpoint", str(model))]
+    return accept(model), []
+
+
 def path_or_none(path: str | Path | None) -> Path | None:
     """The argument as a path."""
     if path is None:

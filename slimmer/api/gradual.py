@@ -39,8 +39,7 @@ def attach(
     by the masks (Taylor), and masks of zero get gradients too, so an important channel returns. The
     budget falls from dense to the target along 1 - (1 - t)^3 over `steps` steps.
 
-    Call `step()` of what this returns after each step of your optimizer, and `finish()` at the end;
-    after the last step, train on under the final masks as long as you like.
+    Call `step()` of what this returns after each step of your optimizer, and `finish()` at the end.
 
     Args:
         model: the network, in the form in which it is trained; also inside DistributedDataParallel.
@@ -67,20 +66,14 @@ def attach(
     >>> from slimmer.models import build
     >>> net, images = build("cifar_resnet8", in_channels=1).train(), torch.rand(4, 1, 8, 8)
     >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    >>> pruned = slimmer.attach(net, images, flops=0.5, steps=3)
-    >>> while pruned.left:
-    ...     optimizer.zero_grad()
-    ...     net(images).square().mean().backward()
-    ...     optimizer.step()
-    ...     pruned.step()
-    >>> result = pruned.finish()
-    >>> result.report["flops"]["ratio"] <= 0.5
+    >>> pruned = slimmer.attach(net, images, flops=0.5, steps=1)
+    >>> net(images).square().mean().backward()
+    >>> _ = optimizer.step(), pruned.step()
+    >>> pruned.finish().report["flops"]["ratio"] <= 0.5
     True
     """
-    _check_numbers(steps=steps, interval=interval, memory=memory)
-    every = max(1, min(20, steps // 20)) if interval is None else interval
-    inside = _module_of(model)
-    dense = accept(model).cpu()
+    every = _interval(steps=steps, interval=interval, memory=memory)
+    inside, dense = _module_of(model), accept(model).cpu()
     given = budgets_on([("flops", flops), ("params", params), *(budgets or {}).items()])
     given += [*recipe_settings(settings), *give_example(dense, example_inputs)]
     job = attached_job(recipe_of(recipe, given), dense, observe or (lambda _: None))
@@ -96,10 +89,13 @@ def _module_of(model: nn.Module) -> nn.Module:
     return inside
 
 
-def _check_numbers(*, steps: int, interval: int | None, memory: float) -> None:
-    """Raise RecipeError unless the numbers are in their ranges."""
+def _interval(*, steps: int, interval: int | None, memory: float) -> int:
+    """The steps between two changes of the masks. Raises RecipeError unless the numbers are in
+    their ranges.
+    """
     for name, value in (("steps", steps), ("interval", interval)):
         if value is not None and (type(value) is not int or value < 1):
             raise RecipeError(name, f"is {value!r}", "give a whole number, at least 1")
     if not 0 <= memory < 1:
         raise RecipeError("memory", f"is {memory!r}", "give a number of at least 0 and below 1")
+    return interval or max(1, min(20, steps // 20))

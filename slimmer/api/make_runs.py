@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from slimmer.api.arguments import (
     accepted,
+    module_or_file,
     path_or_none,
     place_or_data,
     recipe_of,
@@ -21,7 +22,6 @@ from slimmer.api.arguments import (
 from slimmer.api.task_arguments import Asked, data_and_task
 from slimmer.data import Data
 from slimmer.errors import RunError
-from slimmer.models.accept_model import accept
 from slimmer.models.copying import duplicate
 from slimmer.pipeline import stages
 from slimmer.pipeline.finish_run import finish_run
@@ -98,18 +98,13 @@ def prune(
     >>> from slimmer.models import build
     >>> dense = build("cifar_resnet8", in_channels=1)
     >>> result = slimmer.prune(dense, "digits", flops=0.5, epochs=0, **{"data.trust": True})
-    >>> result.report["flops"]["ratio"] <= 0.5
-    True
-    >>> type(result.model).__name__, result.run
-    ('CifarResNet', None)
+    >>> result.report["flops"]["ratio"] <= 0.5, result.run
+    (True, None)
     """
     named = [("flops", flops), ("params", params), ("latency", latency)]
     given = [*budgets_on([*named, *(budgets or {}).items()]), *recipe_settings(settings)]
-    own = None
-    if isinstance(model, str | Path):
-        given.append(("model.checkpoint", str(model)))
-    else:
-        own = accept(model)
+    own, named_file = module_or_file(model)
+    given += named_file
     made, task, given = data_and_task(own, Asked(data, task, loss, batches), given)
     start = partial(stages.start, data=made, task=task, trust_code=trust_code)
     read = recipe_of(recipe, given)

@@ -126,4 +126,7 @@ def nodes_of(events: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
 
 def _shapes(listed: Any) -> tuple[Shape, ...]:
     """The shapes in the profiler's list of {type: shape}."""
-    return tuple(tuple(map(int, shape)) for each in listed or () for shape in each.values())
+    found: list[Shape] = []
+    for each in listed or ():
+        found += [tuple(map(int, shape)) for shape in each.values()]
+    return tuple(found)
