@@ -43,9 +43,10 @@ def to_markdown(
     The report's `figures` are paths relative to the directory of report.md, as `draw_run` named
     the files.
     """
+    noun = "epoch" if report["epochs"] == 1 else "epochs"
     origin = (
         f"slimmer {report['slimmer']}, {report['date']}, method {report['method']}, "
-        f"seed {report['seed']}, {report['epochs']:g} epochs, recipe {report['recipe_hash']}, "
+        f"seed {report['seed']}, {report['epochs']:g} {noun}, recipe {report['recipe_hash']}, "
         f"plan {report['plan_hash']}"
     )
     lines = [f"# {plain(report['arch'] or 'module')}, pruned", "", origin, ""]
