@@ -1,12 +1,14 @@
 """Registries: names and their values, with suggestions for unknown names, and entry points."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from slimmer.errors import PluginError, SlimmerError, first_line
+
+Function: TypeAlias = str | Callable[..., Any]  # a function, or "module:function" to import later
 
 T = TypeVar("T")
 

@@ -1,15 +1,14 @@
 """The registry of costs: everything that other rooms need of a cost. Imports no torch."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from slimmer.errors import RecipeError
 from slimmer.recipe.amounts import short
-from slimmer.registry import Registry, load
+from slimmer.registry import Function, Registry, load
 
-Function: TypeAlias = str | Callable[..., Any]  # a function, or "module:function" to import later
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 

@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 from slimmer.recipe.method_options import (
     Allocation,
     Compensate,
-    Function,
     MethodOptions,
     Priced,
     Share,
 )
+from slimmer.registry import Function
 
 Even = Annotated[Share, Field(description="minimum group width, relative to uniform pruning")]
 Stream = Annotated[

@@ -1,14 +1,12 @@
 """What the options of all methods have in common."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated
 
 from pydantic import Field
 
 from slimmer.recipe.sections import Section
 
-Function: TypeAlias = str | Callable[..., Any]  # a function, or "module:function" to import later
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Compensate = Annotated[

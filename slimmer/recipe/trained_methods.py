@@ -10,12 +10,12 @@ from pydantic import AfterValidator, Field
 from slimmer.recipe.method_options import (
     Allocation,
     Compensate,
-    Function,
     MethodOptions,
     Priced,
     Share,
     Weight,
 )
+from slimmer.registry import Function
 
 
 def _trained(share: float) -> float:
