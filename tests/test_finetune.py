@@ -8,9 +8,10 @@ import math
 import pytest
 import torch
 import zoo
+from noise import noise
 from torch import nn
 
-from slimmer.data import Data, InMemory, evaluation_batches, load
+from slimmer.data import Data, evaluation_batches, load
 from slimmer.errors import TrainingError
 from slimmer.methods import MaskConvNet
 from slimmer.pruning.masks import Masked
@@ -49,9 +50,7 @@ def fabric():
 @pytest.fixture
 def data():
     """32 random images for the zoo's networks: 4 steps an epoch of 8."""
-    generator = torch.Generator().manual_seed(0)
-    split = InMemory(torch.rand(32, *zoo.SIZE, generator=generator), torch.arange(32) % 3)
-    return Data("noise", split, split, ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3, zoo.SIZE[1:])
+    return noise()
 
 
 def chain():

@@ -2,15 +2,14 @@
 the end.
 """
 
-from contextlib import suppress
 from pathlib import Path
 
 import drawn_tasks
 import numpy as np
 import pytest
 import torch
+from interrupted import stopped_at
 from sklearn.metrics import average_precision_score, f1_score
-from test_tasks import Stopped
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -24,7 +23,6 @@ from slimmer.pipeline.export_run import export_run
 from slimmer.pipeline.stages import resume, start
 from slimmer.recipe import read_recipe
 from slimmer.recipe.task_section import TaskSection
-from slimmer.runs.directory import Run
 from slimmer.tasks import Epoch, classification
 from slimmer.tasks.classification import ClassificationOptions, hits, loss
 from slimmer.tasks.mixing import Draw, mixed
@@ -55,13 +53,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_and_its_file_has_the_same_metri
     recipe = read_recipe(None, [*SHORT, *settings, ("task.name", name)])
     whole, report = start(recipe, tmp_path / "whole", latest=False)
 
-    def stop(event):
-        if event["event"] == "step" and event["step"] == 6:
-            raise Stopped
-
-    with suppress(Stopped):
-        start(recipe, tmp_path / "stopped", stop, latest=False)
-    stopped = Run(tmp_path / "stopped")
+    stopped = stopped_at(recipe, tmp_path / "stopped", 6)
     resume(stopped)
     ours, theirs = read_weights(stopped.slim), read_weights(whole.slim)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

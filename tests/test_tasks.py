@@ -7,6 +7,7 @@ from pathlib import Path
 import drawn_tasks
 import pytest
 import torch
+from interrupted import Stopped, stopped_at
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -106,22 +107,12 @@ def files(tmp_path):
     return [*SHORT, *arch, ("model.arch", f"{folder}:UNet"), ("task.name", f"{folder}:make")]
 
 
-class Stopped(BaseException):
-    """What ends a run in the middle of training."""
-
-
 @pytest.mark.parametrize("sparsify", [0.0, 0.5])
 def test_a_stopped_run_of_a_user_task_ends_as_an_unbroken_one(tmp_path, files, sparsify):
     recipe = read_recipe(None, [*files, ("method.sparsify", sparsify)])
     whole, report = start(recipe, tmp_path / "whole", latest=False)
 
-    def stop(event):
-        if event["event"] == "step" and event["step"] == 8:
-            raise Stopped
-
-    with suppress(Stopped):
-        start(recipe, tmp_path / "stopped", stop, latest=False)
-    stopped = Run(tmp_path / "stopped")
+    stopped = stopped_at(recipe, tmp_path / "stopped", 8)
     assert stopped.state.is_file()
     again = resume(stopped)
     assert stopped.plan.read_bytes() == whole.plan.read_bytes()
@@ -337,13 +328,7 @@ def test_a_distilled_run_of_two_outputs_is_resumed_exported_and_profiled(tmp_pat
     recipe = read_recipe(None, [*SHORT, *settings])
     whole, report = start(recipe, tmp_path / "whole", latest=False)
 
-    def stop(event):
-        if event["event"] == "step" and event["step"] == 5:
-            raise Stopped
-
-    with suppress(Stopped):
-        start(recipe, tmp_path / "stopped", stop, latest=False)
-    stopped = Run(tmp_path / "stopped")
+    stopped = stopped_at(recipe, tmp_path / "stopped", 5)
     resume(stopped)
     ours, theirs = read_weights(stopped.slim), read_weights(whole.slim)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

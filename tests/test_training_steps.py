@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from noise import noise
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
@@ -57,10 +58,7 @@ def fabric():
 @pytest.fixture
 def data():
     """32 random images for the zoo's networks: 4 batches of 8 an epoch."""
-    generator = torch.Generator().manual_seed(0)
-    split = InMemory(torch.rand(32, *zoo.SIZE, generator=generator), torch.arange(32) % 3)
-    noise = Data("noise", split, split, ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3, zoo.SIZE[1:])
-    return classification(noise)
+    return classification(noise())
 
 
 def chain():
