@@ -27,12 +27,14 @@ from slimmer.latency import build as latency_build
 from slimmer.latency import means as latency_means
 from slimmer.latency.common_nodes import Observed
 from slimmer.latency.fit import fitted
+from slimmer.latency.measure import SHORT_TURNS, quick_effort
 from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
 from slimmer.pipeline.job import examine
 from slimmer.pipeline.latency_plan import check_processes
 from slimmer.pipeline.recount import subject_of
-from slimmer.profiling.timing import Effort
+from slimmer.profiling.clocks import Clocks
+from slimmer.profiling.timing import Effort, time_in_turns
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import read_recipe
 
@@ -245,16 +247,40 @@ def test_an_estimated_time_counts_multiply_adds_and_memory(op, inputs, output, m
 def test_the_second_run_takes_the_measurements_from_the_cache(standin, tmp_path):
     first = pruned(latency=0.5)
     opened = len(standin.opened)
+    assert standin.opened.count("network-1.onnx") == 1  # the narrowest is measured once
     second = pruned(latency=0.5)
     assert len(standin.opened) - opened <= 6
     assert first.plan == second.plan
-    [table] = (tmp_path / "cache").rglob("*.json")
+    [table] = (tmp_path / "cache" / "slimmer").rglob("*.json")
     table.write_text(table.read_text()[:1000])
     events = []
     third = pruned(latency=0.5, observe=events.append)
     assert third.plan == first.plan
     notes = [each["text"] for each in events if each["event"] == "note"]
     assert any("measured again" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("ms", "runs"),
+    # First run, three windows of warm-up, four blocks of two runs; of a short network a window is
+    # 6 ms (three runs) and there are five, and a turn of a block starts with an unrecorded run.
+    [(50, 1 + 3 + 4 * 2), (2, 1 + 5 * 3 + 6 * (3 * 1 + 15))],
+)
+def test_long_runs_are_measured_fewer_times_and_without_unrecorded_ones(ms, runs):
+    state = {"now": 0, "runs": 0}
+
+    def run():
+        state["now"] += ms * 1_000_000
+        state["runs"] += 1
+
+    time_in_turns(
+        *(["dense"], [run], quick_effort(ms)),
+        clocks=Clocks(lambda: state["now"], None),
+        tell=lambda _step, _steps=1: None,
+        precise=lambda _: True,
+        turns=SHORT_TURNS,
+    )
+    assert state["runs"] == runs
 
 
 def test_another_setting_or_network_is_measured_anew(standin):

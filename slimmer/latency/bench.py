@@ -18,7 +18,7 @@ from slimmer.latency.measure import (
     patient_effort,
     time_files,
 )
-from slimmer.latency.measured_networks import Tell, measured_networks
+from slimmer.latency.measured_networks import Early, Tell, measured_networks
 from slimmer.latency.sliced_file import DenseFile
 from slimmer.latency.table import Described, NetworkRow
 from slimmer.profiling.runtimes import Array
@@ -62,9 +62,15 @@ class Bench:
                 write_int8(single, path, [few], metadata={})
 
     def rows(
-        self, widths: Sequence[Sequence[int]], tell: Tell = lambda _: None
+        self,
+        widths: Sequence[Sequence[int]],
+        tell: Tell = lambda _: None,
+        early: Early = lambda _: None,
     ) -> list[NetworkRow]:
-        """The quickly measured latencies of networks, the first of which is dense."""
+        """The quickly measured latencies of networks, the first of which is dense.
+
+        `early` is called with the first two before the others are measured.
+        """
         with TemporaryDirectory(prefix="slimmer-latency-") as folder:
 
             def source(number: int) -> Path:
@@ -74,7 +80,9 @@ class Bench:
                 return path
 
             return measured_networks(
-                widths, source, self.images, self.setting, self.means, tell, done=_remove
+                *(widths, source, self.images, self.setting, self.means, tell),
+                early=early,
+                done=_remove,
             )
 
     def measure(self, widths: Sequence[int]) -> tuple[Taken, Taken]:

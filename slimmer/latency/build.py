@@ -18,6 +18,7 @@ from slimmer.latency.fit import Fit, fitted
 from slimmer.latency.networks import NETWORKS, sampled
 from slimmer.latency.sliced_file import dense_file
 from slimmer.latency.table import (
+    NetworkRow,
     Table,
     cache_file,
     check_fits,
@@ -165,15 +166,19 @@ def _measured(bench: Bench, budget: BudgetSection, observe: Observe) -> Table:
         _check_reached(budget, table.dense_ms, known.ms, machine)
         return table
     observe(stage(f"measuring the dense and the narrowest network ({_said(bench)})"))
-    first, last = bench.rows([sizes, least])
-    _check_reached(budget, first.ms, last.ms, machine)
+
+    def early(rows: Sequence[NetworkRow]) -> None:
+        dense, narrow = rows
+        _check_reached(budget, dense.ms, narrow.ms, machine)
+
     if table is not None:
+        bench.rows([sizes, least], early=early)
         return table
 
     def tell(done: int) -> None:
         observe({"event": "latency_networks", "done": done, "networks": NETWORKS})
 
-    rows = bench.rows(sampled(graph, multiple, least), tell)
+    rows = bench.rows(sampled(graph, multiple, least), tell, early)
     table = Table(
         format=1,
         network=network,

@@ -20,7 +20,7 @@ from slimmer.recipe.latency_section import TimingSection
 
 _SUFFIX = "_kernel_time"
 LAUNCH_US, MACS_PER_US, FLOATS_PER_US = 4.0, 1e7, 2.5e5  # of a GPU, roughly
-SECONDS, LEAST, MOST = 0.3, 4, 60  # of the profiled runs of one network, after the first run
+SECONDS, LEAST, MOST = 0.15, 4, 60  # of the profiled runs of one network, after the first run
 
 Shape = tuple[int, ...]
 

@@ -17,9 +17,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from slimmer.atomic_files import naming
 from slimmer.costs import Subject
 from slimmer.exporting.onnx import export_onnx, load_file
-from slimmer.exporting.onnx_file import write_onnx
+from slimmer.exporting.onnx_file import ONE_FILE, write_onnx
 from slimmer.graph import Axis, ChannelGraph
 
 BIAS = "_bias"  # what the exporter appends to a weight's name for the bias of a folded norm
@@ -78,8 +79,16 @@ class DenseFile:
         return table[:, :-1], table[:, -1]
 
     def write(self, widths: Sequence[int], path: Path) -> None:
-        """Write the file of the network at `widths` (groups,) to `path`."""
-        write_onnx(self.at(widths), path)
+        """Write the file of the network at `widths` (groups,) to `path`.
+
+        ONNX's checker would take most of the time, and ONNX Runtime refuses what it can't run.
+        """
+        file = self.at(widths)
+        if sum(array.nbytes for array in self.arrays.values()) > ONE_FILE:
+            write_onnx(file, path)
+            return
+        with naming(path):
+            path.write_bytes(file.SerializeToString())
 
     def at(self, widths: Sequence[int]) -> onnx.ModelProto:
         """The file of the network that keeps the first units of every group."""

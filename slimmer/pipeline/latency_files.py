@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slimmer.atomic_files import digest
-from slimmer.errors import ExportError, ModelError
+from slimmer.errors import ExportError, ModelError, first_line
 from slimmer.latency.build import bench_of, limits_of, narrowest
 from slimmer.latency.carried import Manifest, NetworkFile, write_manifest
 from slimmer.latency.networks import sampled
@@ -57,6 +57,11 @@ def export_networks(
     multiple = round_to or preferred("cpu", WIDEST)
     widths = sampled(graph, multiple, narrowest(graph, limits_of(graph, budget, multiple)))
     files = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        right = "give a directory in a writable place"
+        raise ExportError(str(folder), first_line(error), right) from error
     for number, each in enumerate(widths):
         path = folder / ("dense.onnx" if number == 0 else f"network-{number:02}.onnx")
         bench.write(each, path)

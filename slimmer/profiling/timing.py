@@ -10,14 +10,13 @@ import numpy as np
 from slimmer.errors import RecipeError
 from slimmer.profiling.clocks import Clock, Clocks
 from slimmer.profiling.statistics import FEW_BLOCKS, Samples
-from slimmer.profiling.turns import LONG_TURNS, Turns
+from slimmer.profiling.turns import LONG_TURNS, WARM_LEAST, Turns
 
 Run = Callable[[], None]
 
-LONG_RUN_NS = 2_000_000_000
 TURN_RUNS = 2  # runs in a turn at least
-WARM_WINDOWS, WARM_LEAST = 10, 5  # most and fewest windows of the warm-up, each a fifth of a block
-WARM_AGREE = 0.05
+WARM_WINDOWS = 10  # most windows of the warm-up, each a fifth of a block
+WARM_AGREE, WARM_ALIKE = 0.05, 3  # consecutive windows, and how much they may differ
 MOST = 4  # blocks are added up to this many times the requested number
 
 
@@ -103,7 +102,8 @@ def time_in_turns(
         before = clocks.wall()
         run()
         firsts.append((clocks.wall() - before) / 1e6)
-        agreed, length = _warm_up(run, effort, clocks.wall)
+        least = WARM_LEAST if 1e6 * firsts[-1] < turns.long_run_ns else turns.long_warm_up
+        agreed, length = _warm_up(run, effort, clocks.wall, least)
         settled.append(agreed)
         lengths.append(length)
     blocks: list[list[_Taken]] = [[] for _ in runs]
@@ -158,7 +158,7 @@ def _block(
         left = []
         for index in lacking:
             usual, length = lengths[index] * 1e6, 0.0
-            if usual < LONG_RUN_NS:
+            if usual < turns.long_run_ns:
                 _lead_in(runs[index], clocks.wall, turns.lead_in_ns)
                 length = max(turns.turn_ns, TURN_RUNS * usual)
             if not _watched_turn(runs[index], taken[index], effort, length, clocks):
@@ -223,8 +223,8 @@ def record(run: Run, runs: int, seconds: float, clock: Clock) -> Samples:
     return _milliseconds(taken.wall)
 
 
-def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:
-    """Run for the length of a block, and until three consecutive windows have medians within 5 %.
+def _warm_up(run: Run, effort: Effort, clock: Clock, least: int) -> tuple[bool, float]:
+    """Run for at least `least` windows, and until three consecutive ones have medians within 5 %.
 
     Return whether they agreed, which is False after ten windows, and the last median in
     milliseconds. A window is a fifth of a block. This is the rule of Triton's perf_analyzer, which
@@ -234,7 +234,7 @@ def _warm_up(run: Run, effort: Effort, clock: Clock) -> tuple[bool, float]:
     runs, seconds = max(1, effort.runs // 5), effort.seconds / 5
     for _ in range(WARM_WINDOWS):
         medians.append(float(np.median(record(run, runs, seconds, clock))))
-        last = medians[-3:]
-        if len(medians) >= WARM_LEAST and max(last) <= (1 + WARM_AGREE) * min(last):
+        last = medians[-WARM_ALIKE:]
+        if len(medians) >= least and max(last) <= (1 + WARM_AGREE) * min(last):
             return True, medians[-1]
     return False, medians[-1]
