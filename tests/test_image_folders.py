@@ -1,6 +1,7 @@
 """Folders of images as people have them: ImageNet's layouts, unusual modes, broken files."""
 
 import io
+import json
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from slimmer.data import batches, evaluation_batches, image_files, load
 from slimmer.data.augment import draws
 from slimmer.data.decode import decoded
 from slimmer.data.image_files import threads
+from slimmer.data.images import Skipped
 from slimmer.data.views import random_box, view
 from slimmer.errors import DataError
 
@@ -328,10 +330,11 @@ def test_broken_images_are_skipped_where_asked_the_same_in_each_epoch(broken):
     assert (len(data.train), len(data.test)) == (23, 5)
     assert data.train.labels.tolist() == [0] * 8 + [1] * 7 + [2] * 8
     assert broken / "train" / SYNSETS[1] / "0.png" not in data.train.files
-    train, val = data.notes
+    train, val = (each.note for each in data.skipped)
     assert f"{broken}, train: one broken image skipped" in train
     assert str(broken / "train" / SYNSETS[1] / "0.png") in train
     assert str(broken / "val" / SYNSETS[2] / "0.png") in val
+    assert " object at 0x" not in train + val  # an address, different in each process
     options = {"batch_size": 4, "seed": 0, "augment": "crop_flip"}
     for epoch in (0, 1):
         whole = list(batches(data.train, data, epoch=epoch, **options))
@@ -356,6 +359,21 @@ def test_a_run_reports_skipped_images(broken, tmp_path):
     done = slimmer("prune", "--data", broken, *options, *settings, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     assert " ".join(done.stderr.split()).count("one broken image skipped (data.skip_broken)") == 2
+    found = json.loads((tmp_path / "run" / "report.json").read_text())["skipped_images"]
+    assert [row["images"] for row in found] == [1, 1]
+    file = str(broken / "train" / SYNSETS[1] / "0.png")
+    assert found[0]["first"][0].startswith(f"{file}: can't be read")
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / "run" / name).read_text()
+        assert text.count("one broken image was skipped: ") == 2
+        assert file in text
+
+
+def test_of_many_broken_images_the_first_are_named_and_the_others_counted():
+    skipped = Skipped("photos, train", tuple(f"{number}.png: bad" for number in range(7)))
+    first = [f"{number}.png: bad" for number in range(5)]
+    assert skipped.for_report() == {"data": "photos, train", "images": 7, "first": first}
+    assert skipped.note.endswith("4.png: bad; and 2 more")
 
 
 def test_processes_of_torchrun_share_the_cores(monkeypatch):

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ from slimmer.models import build
 from slimmer.pipeline.stages import resume
 from slimmer.recipe import read_recipe
 from slimmer.reports.page import render, write_page
+from slimmer.reports.page.charts.columns import bands
 from slimmer.reports.page.charts.scale import full_scale, round_scale
 from slimmer.reports.page.charts.scatter import pareto
 from slimmer.reports.page.compare_page import compare_page
@@ -306,6 +308,35 @@ def test_the_commands_on_the_page_make_the_run_again(checkpoint, tmp_path, monke
     names = {}
     exec(found["python"], names)
     assert isinstance(names["network"], torch.nn.Module)
+
+
+def test_a_run_with_a_task_from_a_file_is_made_again_by_a_command(tmp_path):
+    found = files(tmp_path, trained_by="Shapes", run="runs/shapes")
+    asked = read_recipe(None, [("budget.flops", 0.5), ("task.name", "shapes.py:make")])
+    shown = view(replace(found, recipe=asked))
+    dense, recipe = "runs/shapes/dense.safetensors", "runs/shapes/recipe.yaml"
+    command = f"slimmer prune {dense} --recipe {recipe} --out runs/shapes-again"
+    assert shown["commands"] == [command]
+    assert "slimmer.prune" not in shown["python"]
+
+
+def test_labels_of_layers_are_left_out_where_they_have_no_room():
+    names = ["conv1", *[f"layer3.{number}.conv" for number in range(103)], "fc"]
+    assert [(band.text, band.room) for band in bands(names)] == [
+        ("conv1", "tiny"),  # 1 of 105 columns: 8 of 850 pixels
+        ("layer3", ""),
+        ("fc", "tiny"),
+    ]
+    assert [band.room for band in bands(["conv1"] + ["rest.a"] * 12)] == ["narrow", ""]
+
+
+def test_a_difference_too_small_to_be_shown_is_neither_better_nor_worse(tmp_path):
+    metric = {"name": "MSE", "higher_is_better": False, "percent": False}
+    values = {"dense": 0.1456, "removed": 0.1456 + 5e-10, "slim": 0.1625}
+    found = Page(page(files(tmp_path, metric=metric, accuracy=values)))
+    assert "0.1625 MSE (+0.0169)" in found.said("")
+    changes = [value for _, name, value in found.attributes if name == "class"]
+    assert changes.count("change bad") == 1
 
 
 def test_a_run_of_a_module_is_made_again_in_python(tmp_path, monkeypatch):

@@ -175,7 +175,7 @@ def test_broken_images_in_shards_are_named_or_skipped(tmp_path):
         seen(data.train)
     skipped = load("webdataset", path=tmp_path, skip_broken=True)
     assert len(skipped.train) == len(data.train) - 1
-    assert "train-00.tar/7.png" in skipped.notes[0]
+    assert "train-00.tar/7.png" in skipped.skipped[0].note
 
 
 def test_parts_that_are_missing_are_said(tmp_path):

@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from slimmer.errors import DataError
 
@@ -52,9 +52,15 @@ def decoded(
                 size = plain.size
             return _converted(plain, mode), size
     except BROKEN as error:
-        found = f"can't be read as an image ({type(error).__name__}: {error})"
+        found = f"can't be read as an image ({_fault(error)})"
         right = "repair or remove the file, or set data.skip_broken=true to leave such files out"
         raise DataError(str(file), found, right) from error
+
+
+def _fault(error: Exception) -> str:
+    """What Pillow says of a file, without the memory address that it may name."""
+    said = "cannot identify image file" if isinstance(error, UnidentifiedImageError) else error
+    return f"{type(error).__name__}: {said}"
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

@@ -11,7 +11,7 @@ from torch import Tensor
 from slimmer.data.decode import BROKEN, ImageBytes
 from slimmer.data.folder import GREY_MEAN, GREY_STD, MEAN, SIZE, STD
 from slimmer.data.image_files import ImageFiles, readable_only
-from slimmer.data.images import Data, Wanted
+from slimmer.data.images import Data, Skipped, Wanted
 
 _SAMPLES = 8  # images whose size is looked at
 
@@ -33,12 +33,12 @@ def encoded_data(
     """
     size = wanted.size or _common_size(train.files) or SIZE
     parts: list[ImageFiles] = []
-    notes: list[str] = []
+    skipped: list[Skipped] = []
     for part, of in (("train", train), ("test", test)):
         files, labels = of.files, of.labels
         if wanted.skip_broken:
             files, labels, broken = readable_only(files, labels, wanted, f"{name}, {part}")
-            notes += broken
+            skipped += broken
         options = (size, wanted.grey, wanted.exif_rotation, wanted.workers)
         parts.append(ImageFiles(files, labels, *options))
     return Data(
@@ -50,7 +50,7 @@ def encoded_data(
         std=GREY_STD if wanted.grey else STD,
         size=size,
         augment="crop_flip",
-        notes=tuple(notes),
+        skipped=tuple(skipped),
     )
 
 

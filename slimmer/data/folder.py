@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from slimmer.data.image_files import ImageFiles, readable_only
-from slimmer.data.images import Data, Wanted
+from slimmer.data.images import Data, Skipped, Wanted
 from slimmer.data.label_files import find_labels, read_labels
 from slimmer.errors import DataError
 
@@ -43,11 +43,12 @@ def folder(wanted: Wanted) -> Data:
     """
     path = wanted.needed_path("folder", _WHAT)
     train, test, notes = _split(path, wanted.labels)
-    parts = []
+    parts: list[ImageFiles] = []
+    skipped: list[Skipped] = []
     for name, listing in (("train", train), ("test", test)):
         files, broken = _images(listing, wanted, f"{path}, {name}")
         parts.append(files)
-        notes += broken
+        skipped += broken
     return Data(
         name="folder",
         train=parts[0],
@@ -58,6 +59,7 @@ def folder(wanted: Wanted) -> Data:
         size=wanted.size or SIZE,
         augment="crop_flip",
         notes=notes,
+        skipped=tuple(skipped),
     )
 
 
@@ -66,20 +68,20 @@ def is_folder(path: Path) -> bool:
     return _is_split(path) or any(_has_image(folder) for folder in _folders(path))
 
 
-def _images(listing: Listing, wanted: Wanted, where: str) -> tuple[ImageFiles, tuple[str, ...]]:
-    """The files of a part in the order of their classes, and notes on those that are skipped."""
+def _images(listing: Listing, wanted: Wanted, where: str) -> tuple[ImageFiles, tuple[Skipped, ...]]:
+    """The files of a part in the order of their classes, and those that are skipped."""
     files: list[Path] = []
     places: list[int] = []
     for label, name in enumerate(sorted(listing)):
         files += listing[name]
         places += [label] * len(listing[name])
     labels = torch.tensor(places, dtype=torch.int64)
-    notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     if wanted.skip_broken:
-        files, labels, notes = readable_only(files, labels, wanted, where)
+        files, labels, skipped = readable_only(files, labels, wanted, where)
     size = wanted.size or SIZE
     made = ImageFiles(tuple(files), labels, size, wanted.grey, wanted.exif_rotation, wanted.workers)
-    return made, notes
+    return made, skipped
 
 
 def _split(path: Path, labels: Path | None) -> tuple[Listing, Listing, tuple[str, ...]]:

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from slimmer.data.decode import ImageBytes, decoded
-from slimmer.data.images import Wanted
+from slimmer.data.images import Skipped, Wanted
 from slimmer.data.views import view
-from slimmer.errors import DataError, number
+from slimmer.errors import DataError
 
 T = TypeVar("T", bound=ImageBytes)
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ def cores() -> int:
 
 def readable_only(
     files: Sequence[T], labels: Tensor, wanted: Wanted, where: str
-) -> tuple[list[T], Tensor, tuple[str, ...]]:
-    """The files that can be decoded with their labels, and a note that names the others.
+) -> tuple[list[T], Tensor, tuple[Skipped, ...]]:
+    """The files that can be decoded with their labels, and the others, if there are any.
 
     Every file is decoded once, a JPEG at an eighth of its size. Raises DataError if no file is
     left.
@@ -91,11 +90,8 @@ def readable_only(
         return list(files), labels, ()
     if not kept:
         raise DataError(where, "no image can be read", named[0])
-    shown = "; ".join(named[:_SHOWN])
-    if len(named) > _SHOWN:
-        shown += f"; and {len(named) - _SHOWN} more"
-    note = f"{where}: {number(len(named), 'broken image')} skipped (data.skip_broken): {shown}"
-    return [files[place] for place in kept], labels[torch.tensor(kept)], (note,)
+    skipped = Skipped(where, tuple(named))
+    return [files[place] for place in kept], labels[torch.tensor(kept)], (skipped,)
 
 
 def _fault(file: ImageBytes) -> str | None:

@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from slimmer.data.augment import MODES, shifted
-from slimmer.errors import DataError
+from slimmer.errors import DataError, number
 
+SHOWN = 5  # names of skipped files
 FEW = 16  # images of a split that go into its fingerprint
 
 
@@ -83,13 +84,40 @@ class Relabelled:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """Image files of one split that were left out because they can't be read: a line for each file
+    with its name and its fault. `where` names the data and the split.
+    """
+
+    where: str
+    faults: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """The number of files and the first of them, for the user."""
+        shown = "; ".join(self.faults[:SHOWN])
+        if len(self.faults) > SHOWN:
+            shown += f"; and {len(self.faults) - SHOWN} more"
+        many = number(len(self.faults), "broken image")
+        return f"{self.where}: {many} skipped (data.skip_broken): {shown}"
+
+    def for_report(self) -> dict[str, Any]:
+        """The number of files and the first of them, for report.json."""
+        return {
+            "data": self.where,
+            "images": len(self.faults),
+            "first": list(self.faults[:SHOWN]),
+        }
+
+
+@dataclass(frozen=True)
 class Data:
     """A data set: its name, its two splits, its class names in label order, and its preprocessing.
 
     `mean` and `std` have one entry per channel, in units of 0..1; `size` is (H, W) in pixels;
     `augment` is the augmentation of training images: "none", "crop", "flip" or "crop_flip". `notes`
-    are remarks for the user, such as the names of skipped files. Raises DataError for impossible
-    values.
+    are remarks for the user; `skipped` are the image files that were left out. Raises DataError for
+    impossible values.
     """
 
     name: str
@@ -101,6 +129,7 @@ class Data:
     size: tuple[int, int]
     augment: str = "none"
     notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:

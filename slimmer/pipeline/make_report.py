@@ -62,6 +62,7 @@ def make_report(
         "latency_measured": measured.get("latency_measured"),
         "accuracy": None if top1["dense"] is None else top1,
         "metric": measured.get("metric"),
+        "skipped_images": _skipped(job),
         "trained_by": None if job.task is None else job.task.name,
         "metrics": measured.get("metrics", {}),
         "groups": [_group(*each) for each in zip(plan.groups, plan.widths, strict=True)],
@@ -93,6 +94,12 @@ def write_results(
     write_text(run.text, to_markdown(report))
     write_json(run.report, report)
     return report
+
+
+def _skipped(job: PruningJob) -> list[dict[str, Any]]:
+    """The image files that were left out, by split."""
+    data = None if job.task is None else job.task.data
+    return [] if data is None else [each.for_report() for each in data.skipped]
 
 
 def _traced(job: PruningJob, slim: nn.Module) -> dict[str, Any] | None:

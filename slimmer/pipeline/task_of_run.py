@@ -34,8 +34,9 @@ def find(
         data = load_data(recipe.data)
     else:
         check_data(data)
-    for text in () if data is None else data.notes:
-        note(text)
+    if data is not None:
+        for text in (*data.notes, *(each.note for each in data.skipped)):
+            note(text)
     found = find_task(recipe.task, data, task, note)
     if found is None:
         return None, None

@@ -38,12 +38,16 @@ def plural(number: int, word: str) -> str:
 
 
 def load_note(machine: Mapping[str, object]) -> Iterator[str]:
-    """A note if the machine was busy before the first run."""
+    """A note if the machine was busy before the first run.
+
+    >>> next(load_note({"load": 4.5, "usable_cores": 1})).partition(" in ")[0]
+    'The machine was busy: a load of 4.5 on 1 core'
+    """
     load, cores = machine.get("load"), machine.get("usable_cores")
     if isinstance(load, float) and isinstance(cores, int) and load > BUSY * cores:
         yield (
-            f"The machine was busy: a load of {load:g} on {cores} cores in the minute before the "
-            "first run (including work that has just ended)."
+            f"The machine was busy: a load of {load:g} on {plural(cores, 'core')} in the minute "
+            "before the first run (including work that has just ended)."
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from slimmer.errors import number
 from slimmer.pruning.limits import ROUNDED
 from slimmer.recipe.costs import costs_in
 
@@ -34,6 +35,22 @@ def uncounted_hint(report: Mapping[str, Any]) -> list[str]:
     if not names:
         return []
     return [f"Not included in the FLOPs, because no counter knows them: {', '.join(names)}."]
+
+
+def skipped_hint(report: Mapping[str, Any]) -> list[str]:
+    """The image files that were left out because they can't be read, a sentence for each split.
+
+    >>> skipped_hint({"skipped_images": [{"data": "d, test", "images": 2, "first": ["a: bad"]}]})
+    ['d, test: 2 broken images were skipped: a: bad; and 1 more.']
+    """
+    hints = []
+    for row in report.get("skipped_images", ()):
+        verb = "was" if row["images"] == 1 else "were"
+        names, more = "; ".join(row["first"]), row["images"] - len(row["first"])
+        rest = f"; and {more} more" if more else ""
+        many = number(row["images"], "broken image")
+        hints.append(f"{row['data']}: {many} {verb} skipped: {names}{rest}.")
+    return hints
 
 
 def width_hint(report: Mapping[str, Any]) -> list[str]:

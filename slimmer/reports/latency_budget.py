@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slimmer.recipe.costs import COSTS
+
 SLOWEST = 20  # nodes in a table
 
 
@@ -18,11 +20,12 @@ def latency_hint(report: Mapping[str, Any]) -> list[str]:
     if found["setting"]["provider"] != "cpu" and machine.get("gpu"):
         place = f"{machine['gpu']}, ONNX Runtime {machine.get('onnxruntime')}"
     hints = [f"Latency in {setting_text(found)}, on {place}."]
+    time = COSTS["latency"].short(found["ms"] * 1e6)
     interval = f"{found['low']:.1%} to {found['high']:.1%}"
     fit = f"a fit to {found['networks']} networks, mean error {found['fit_error']:.1%}"
     if not found["measured"]:
         hints.append(
-            f"Predicted, not measured: {found['ms']:.4g} ms, {found['ratio']:.1%} of dense, from "
+            f"Predicted, not measured: {time}, {found['ratio']:.1%} of dense, from "
             f"{fit} (largest error: {interval}). Time slim.onnx on that machine."
         )
         return hints
@@ -30,7 +33,7 @@ def latency_hint(report: Mapping[str, Any]) -> list[str]:
     count = len(found["rounds"])
     noun = "network was" if count == 1 else "networks were"
     hints.append(
-        f"Measured: {found['ms']:.4g} ms, {found['ratio']:.1%} of dense (95 % interval "
+        f"Measured: {time}, {found['ratio']:.1%} of dense (95 % interval "
         f"{interval}). {count} {noun} measured in {found['seconds']:.0f} s: {rounds}; the "
         f"widths come from {fit}."
     )
@@ -70,8 +73,8 @@ def least_hint(latency: Mapping[str, Any]) -> str:
     >>> least_hint({"dense": 8_000_000, "least": 2_000_000, "least_ratio": 0.25})
     'The narrowest network takes 2 ms, 25.0% of dense: no budget below that can be met.'
     """
-    ms, ratio = latency["least"] / 1e6, latency["least_ratio"]
+    time, ratio = COSTS["latency"].short(latency["least"]), latency["least_ratio"]
     return (
-        f"The narrowest network takes {ms:.4g} ms, {ratio:.1%} of dense: "
+        f"The narrowest network takes {time}, {ratio:.1%} of dense: "
         "no budget below that can be met."
     )

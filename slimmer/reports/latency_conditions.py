@@ -34,7 +34,7 @@ def conditions(found: Profile) -> Iterator[str]:
     if not on_cpu:
         yield from _in_effect(found["subjects"])
     cores, load = machine["usable_cores"], machine["load"]
-    yield f"{machine['cpu']}, {cores} cores, load {load}; {', '.join(versions(found))}."
+    yield f"{machine['cpu']}, {plural(cores, 'core')}, load {load}; {', '.join(versions(found))}."
     if machine.get("gpu") and not on_cpu:
         yield f"{machine['gpu']}, driver {machine['gpu_driver']}."
         for when, state in found["gpu"].items():

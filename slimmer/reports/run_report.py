@@ -9,6 +9,7 @@ from slimmer.recipe.costs import CostKind, cost_kinds, costs_in
 from slimmer.reports.hints import (
     attribute_notes,
     convention_hint,
+    skipped_hint,
     traced_hint,
     uncounted_hint,
     width_hint,
@@ -63,6 +64,7 @@ def to_markdown(
         lines += [plain(text), ""]
     lines += _before_projection(report.get("before_projection"))
     lines += _accuracy(report)
+    lines += _list([plain(text) for text in skipped_hint(report)])
     if profile:
         lines += _latency(profile)
     if exported:
@@ -117,8 +119,6 @@ def unmeasured(report: Mapping[str, Any]) -> str:
     """Why a report has no accuracy, in one sentence."""
     if report.get("fine_tuned_outside"):
         return "No test data given: accuracy is unknown."
-    if report.get("fine_tuned_outside"):
-        return "No data given: accuracy is unknown."
     if report.get("trained_by"):
         return f"The task {report['trained_by']} has no metric: accuracy is unknown."
     return (

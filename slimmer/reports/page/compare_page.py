@@ -13,9 +13,10 @@ from slimmer.errors import RunError
 from slimmer.recipe.costs import costs_in
 from slimmer.reports.comparison_columns import Column, columns
 from slimmer.reports.comparison_table import legend, title
+from slimmer.reports.metric_text import MetricText, metric_of
 from slimmer.reports.page.charts.lines import Axis
 from slimmer.reports.page.charts.scatter import Point, Scatter, scatter
-from slimmer.reports.page.metric import Metric, metric_of
+from slimmer.reports.page.metric import axis, shown
 from slimmer.reports.page.render import render
 from slimmer.reports.page.words import milliseconds, percent, round_percent
 from slimmer.runs.directory import Run
@@ -89,10 +90,10 @@ def _marks(comparison: Mapping[str, Any]) -> list[str]:
     return [f"m{numbers[row['method']]}" for row in comparison["rows"]]
 
 
-def _charts(comparison: Mapping[str, Any], metric: Metric) -> Iterator[Scatter]:
+def _charts(comparison: Mapping[str, Any], metric: MetricText) -> Iterator[Scatter]:
     """The metric against what remains of every cost, and against every latency."""
     rows = comparison["rows"]
-    y = Axis(metric.name, metric.shown, metric.tick, most=1.0 if metric.percent else None)
+    y = axis(metric)
     for kind in costs_in(*rows):
         x = Axis(f"{kind.label} left", percent, round_percent)
         yield from _chart(comparison, metric, (x, y), partial(_left, cost=kind.name))
@@ -113,7 +114,7 @@ def _slim_ms(row: Row, place: str) -> float | None:
 
 
 def _chart(
-    comparison: Mapping[str, Any], metric: Metric, axes: tuple[Axis, Axis], find: Find
+    comparison: Mapping[str, Any], metric: MetricText, axes: tuple[Axis, Axis], find: Find
 ) -> Iterator[Scatter]:
     """One chart, unless no row has both values."""
     points, dense = [], []
@@ -123,7 +124,7 @@ def _chart(
             continue
         y = accuracy["slim"]["mean"]
         text = (
-            f"{row['method']}: {axes[0].show(x)} {axes[0].label}, {metric.shown(y)} {metric.name}"
+            f"{row['method']}: {axes[0].show(x)} {axes[0].label}, {shown(metric, y)} {metric.name}"
         )
         points.append(Point(number, x, y, text))
         if accuracy["dense"] is not None:

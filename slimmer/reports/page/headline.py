@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimmer.reports.latency_words import place
+from slimmer.reports.page.metric import change, shown
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.words import milliseconds, percent
 from slimmer.reports.run_latencies import compared_runtime
@@ -43,8 +44,8 @@ def _clauses(files: RunFiles) -> Iterator[Clause]:
         yield Clause(percent(report[kind.name]["ratio"]), "", f"of the {kind.label}")
     accuracy = report["accuracy"]
     if accuracy is not None:
-        change = metric.change(accuracy["slim"], accuracy["dense"])
-        yield Clause(metric.shown(accuracy["slim"]), metric.name, f"({change})")
+        changed = change(metric, accuracy["slim"], accuracy["dense"])
+        yield Clause(shown(metric, accuracy["slim"]), metric.name, f"({changed})")
     quoted = quoted_speedup(files)
     if quoted is not None:
         where = f"on {machine(files.profile or {})}"
@@ -69,8 +70,8 @@ def figures(files: RunFiles) -> list[Figure]:
     accuracy = report["accuracy"]
     if accuracy is not None:
         slim, dense = accuracy["slim"], accuracy["dense"]
-        note = f"{metric.change(slim, dense)}, dense {metric.shown(dense)}"
-        found.append(Figure(metric.name, metric.shown(slim), note))
+        note = f"{change(metric, slim, dense)}, dense {shown(metric, dense)}"
+        found.append(Figure(metric.name, shown(metric, slim), note))
     quoted = quoted_speedup(files)
     if quoted is not None and files.profile is not None:
         where = place(files.profile, quoted)

@@ -18,6 +18,7 @@ from slimmer.reports.page.run_files import RunFiles, read_files
 from slimmer.runs.directory import Run
 from slimmer.runs.open_run import open_run
 
+ON_A_LINE = 24  # characters
 STATIC = Path(__file__).parent / "static"
 
 
@@ -75,14 +76,21 @@ def _prose(text: str) -> Markup:
     r"""A sentence, escaped, in which `code` is set as code.
 
     >>> str(_prose("`a < b` & c"))
-    '<code>a &lt; b</code> &amp; c'
+    '<code class="keep">a &lt; b</code> &amp; c'
     """
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a single mark is no pair
         return escape(text)
-    found = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
+    found = [_code(part) for part in parts[1::2]]
     pieces = zip(map(escape, parts[::2]), [*found, Markup()], strict=True)
     return Markup().join(chain.from_iterable(pieces))
+
+
+def _code(text: str) -> Markup:
+    """Text set as code; short code stays on one line."""
+    if len(text) > ON_A_LINE:
+        return Markup("<code>{}</code>").format(text)
+    return Markup('<code class="keep">{}</code>').format(text)
 
 
 @cache

@@ -9,7 +9,7 @@ from slimmer.profiling.results import SCHEMA
 from slimmer.recipe import Recipe
 from slimmer.recipe.costs import CostKind, costs_in
 from slimmer.reports.figures.series import Event
-from slimmer.reports.page.metric import Metric, metric_of
+from slimmer.reports.metric_text import MetricText, metric_of
 from slimmer.runs.directory import Run
 
 
@@ -34,7 +34,7 @@ class RunFiles:
         return costs_in(self.report)
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> MetricText:
         """The metric that the accuracies of the report are values of."""
         return metric_of(self.report)
 

@@ -158,6 +158,14 @@ class AttributesReport(Filed):
     unequal_splits: list[UnequalSplit]
 
 
+class SkippedImages(Filed):
+    """Image files of one split that were left out because they can't be read."""
+
+    data: str  # the data and the split
+    images: Count
+    first: list[str]  # the names and faults of the first few
+
+
 class ReportFile(OfCosts):
     """report.json: everything that was measured while pruning; a run that has it is finished."""
 
@@ -187,6 +195,7 @@ class ReportFile(OfCosts):
     metrics: dict[str, dict[str, float]] = Field(
         {}
     )  # by station (dense, removed, slim), then by name
+    skipped_images: list[SkippedImages] = Field([])
     groups: list[GroupReport]
     layers: list[LayerReport] = Field([])  # in network order; missing in older reports
     attributes: AttributesReport

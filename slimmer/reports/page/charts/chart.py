@@ -32,10 +32,14 @@ class Key:
 
 @dataclass(frozen=True)
 class Band:
-    """A label below the plot for `span` neighbouring columns."""
+    """A label below the plot for `span` neighbouring columns.
+
+    `room` is "tiny" if the columns are too narrow for it, "narrow" if they are on a phone.
+    """
 
     span: int
     text: str
+    room: str = ""
 
 
 @dataclass(frozen=True)

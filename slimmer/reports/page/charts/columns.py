@@ -8,6 +8,8 @@ from slimmer.reports.page.charts.chart import Band, Chart, Key, Shape, Tick
 from slimmer.reports.page.charts.scale import round_scale
 
 FILLED = 0.84  # of the width of a column
+PHONE, DESKTOP = 290, 850  # pixels: the width of a plot
+LETTER, LETTERS = 8, 5  # pixels of a letter, and letters without which a label says nothing
 COUNTED = 24  # columns; more have no room for numbers
 
 
@@ -99,7 +101,18 @@ def bands(names: Sequence[str]) -> tuple[Band, ...]:
     """Neighbouring names with the same first part, counted.
 
     >>> bands(["conv1", "layer1.0.conv1", "layer1.0.conv2"])
-    (Band(span=1, text='conv1'), Band(span=2, text='layer1'))
+    (Band(span=1, text='conv1', room=''), Band(span=2, text='layer1', room=''))
     """
-    firsts = [name.partition(".")[0] for name in names]
-    return tuple(Band(len(list(same)), text) for text, same in groupby(firsts))
+    found = []
+    for text, same in groupby(name.partition(".")[0] for name in names):
+        span = len(list(same))
+        found.append(Band(span, text, _room(span / len(names), text)))
+    return tuple(found)
+
+
+def _room(share: float, text: str) -> str:
+    """How little room a label has in this share of the plot's width: not for its first letters."""
+    needed = min(len(text), LETTERS) * LETTER
+    if share * DESKTOP < needed:
+        return "tiny"
+    return "narrow" if share * PHONE < needed else ""

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from slimmer.reports.hints import skipped_hint
 from slimmer.reports.latency_words import cell_or_empty
 from slimmer.reports.page.charts.chart import Key
 from slimmer.reports.page.charts.rails import Reading, rails
+from slimmer.reports.page.metric import axis, change, shown, worse
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 from slimmer.reports.run_report import other_metrics, unmeasured
@@ -19,22 +21,29 @@ def view(files: RunFiles) -> Mapping[str, Any]:
     """A point for each station, and a table of the other metrics; or why there are none."""
     accuracy, metric = files.report["accuracy"], files.metric
     if accuracy is None:
-        return {"unmeasured": unmeasured(files.report)}
+        return {"unmeasured": unmeasured(files.report), "skipped": skipped_hint(files.report)}
     dense = accuracy["dense"]
     readings = []
     for label, value, style in _stations(files):
-        change = "" if style == "dense" else metric.change(value, dense)
-        worse = metric.worse(value, dense)
-        shown = metric.shown(value)
-        readings.append(Reading(label, shown, value, change=change, worse=worse, style=style))
+        changed = "" if style == "dense" else change(metric, value, dense)
+        reading = Reading(
+            label,
+            shown(metric, value),
+            value,
+            change=changed,
+            worse=worse(metric, value, dense),
+            style=style,
+        )
+        readings.append(reading)
     most = 1.0 if metric.percent else None
     title = f"{metric.name} on the test data"
     lower = None if metric.higher_is_better else f"{metric.name}: lower is better."
     return {
         "unmeasured": None,
-        "rails": rails(title, readings, dense, metric.tick, KEYS, most),
+        "rails": rails(title, readings, dense, axis(metric).tick, KEYS, most),
         "lower": lower,
         "outside": files.report.get("fine_tuned_outside"),
+        "skipped": skipped_hint(files.report),
         "others": _other_metrics(files),
     }
 

@@ -97,7 +97,10 @@ def by_group(files: RunFiles) -> Chart | None:
         at = round(100 * (place + 0.5) / len(events), 2)
         removed = percent(1 - sum(event["widths"]) / sum(sizes))
         stops.append(Tick(at, f"epoch {epochs[place]}: {removed} of all channels"))
-    said = f"Most at the end: {groups[most]['name']}, {percent(shares[-1][most])}."
+    said = "No mask is 0 at the end."
+    if shares[-1][most]:
+        named = f"{groups[most]['name']}, {percent(shares[-1][most])}"
+        said = f"The darker, the more channels; most at the end: {named}."
     first, last = [percent(each) for each in shares[0]], [percent(each) for each in shares[-1]]
     rows = zip([group["name"] for group in groups], first, last, strict=True)
     return Chart(

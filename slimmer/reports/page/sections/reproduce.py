@@ -8,6 +8,7 @@ from typing import Any
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 from slimmer.runs.directory import Run
+from slimmer.runs.trust import is_code
 
 WORDS = {
     "cpu": "CPU",
@@ -86,8 +87,10 @@ def _from_python(files: RunFiles) -> bool:
 
 
 def _data_from_python(files: RunFiles) -> bool:
-    data = files.recipe.data
-    return files.report["accuracy"] is not None and data.name is None and data.path is None
+    recipe = files.recipe
+    named = recipe.data.name or recipe.data.path or is_code(recipe.task.name or "")
+    trained = files.report["accuracy"] is not None or files.report.get("trained_by")
+    return bool(trained) and not named
 
 
 def _files(run: Run) -> list[dict[str, str]]:

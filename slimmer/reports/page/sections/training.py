@@ -6,6 +6,7 @@ from typing import Any
 from slimmer.reports.figures.series import over_epochs, removal, running_mean
 from slimmer.reports.page.charts.chart import Chart
 from slimmer.reports.page.charts.lines import Axis, Line, Rule, line_chart
+from slimmer.reports.page.metric import axis, shown
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
 
@@ -41,18 +42,15 @@ def accuracy(files: RunFiles) -> Chart | None:
         return None
     dense = values["dense"]
     says = (
-        f"{metric.name} is {metric.shown(found.values[0])} after the channels are removed and "
-        f"{metric.shown(values['slim'])} at the end; the dense network has {metric.shown(dense)}."
+        f"{metric.name} is {shown(metric, found.values[0])} after the channels are removed and "
+        f"{shown(metric, values['slim'])} at the end; the dense network has {shown(metric, dense)}."
     )
     return line_chart(
         f"{metric.name} on the test data",
         says,
-        (
-            epochs_axis(files),
-            Axis(metric.name, metric.shown, metric.tick, most=1.0 if metric.percent else None),
-        ),
+        (epochs_axis(files), axis(metric)),
         [Line("slim", found.epochs, found.values)],
-        [Rule(f"dense {metric.shown(dense)}", dense, "dense"), *removal_rule(files)],
+        [Rule(f"dense {shown(metric, dense)}", dense, "dense"), *removal_rule(files)],
     )
 
 
