@@ -6,9 +6,10 @@ Each case prunes a network with random weights (latency does not depend on them)
 and the slim network with `torch.onnx`, and runs timed_apart.py on the two files in a process of its
 own. The line of a case has the budget, the measured share by slimmer and by that script (CPU time
 and wall time), the rounds, and the seconds. `--busy N` runs N processes beside each case. Cases
-that are in OUT/cases.jsonl are passed over. Measurements are cached while this runs, so the first
-case of a network and setting takes longer. `--provider cuda` or `tensorrt` does the same on a GPU,
-in one call; timed_apart.py then binds inputs and outputs on the device.
+that are in OUT/cases.jsonl are passed over. OUT/README.md is the table of all lines, written after
+every case (benchmarks/latency_budget_table.py writes it alone). Measurements are cached while this
+runs, so the first case of a network and setting takes longer. `--provider cuda` or `tensorrt` does
+the same on a GPU, in one call; timed_apart.py then binds inputs and outputs on the device.
 """
 
 import json
@@ -23,19 +24,27 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 from busy import busy
+from latency_budget_table import write_table
 from torch import nn
 from torchvision_here import import_torchvision
 
 import slimmer
 from slimmer.errors import SlimmerError
+from slimmer.exporting.fp16 import write_fp16
+from slimmer.exporting.int8 import write_int8
 from slimmer.exporting.onnx import export_onnx
 from slimmer.models import build, find
 from slimmer.profiling.runtimes.environment import environment
 
 APART = Path(__file__).with_name("timed_apart.py")
 SHARES = (0.7, 0.5, 0.3)
+REDUCED = (
+    *(("resnet18", 0.6, "int8"), ("resnet18", 0.7, "fp16")),
+    ("cifar_resnet56", 0.7, "int8"),
+)
 ON_GPU = ("resnet18", "resnet50", "cifar_resnet56")
 NETS = (
     *("cifar_resnet20", "cifar_resnet56", "resnet18", "torchvision/mobilenet_v2"),
@@ -44,8 +53,8 @@ NETS = (
 
 
 def cases(provider: str = "cpu") -> list[dict[str, Any]]:
-    """The 30 cases: eight networks at three budgets on one thread, then others. On a GPU, three
-    networks at two budgets and two batch sizes.
+    """The 33 cases: eight networks at three budgets on one thread, then others, three of them in
+    int8 and fp16. On a GPU, three networks at two budgets and two batch sizes.
     """
     if provider != "cpu":
         found = []
@@ -66,6 +75,10 @@ def cases(provider: str = "cpu") -> list[dict[str, Any]]:
         {"net": "cifar_resnet56", "budget": {"latency": 0.7}, "threads": 2, "batch": 1},
         {"net": "resnet18", "budget": {"latency": 0.5}, "threads": 2, "batch": 1},
     ]
+    for net, share, precision in REDUCED:
+        budget = {"latency": share}
+        case = {"net": net, "budget": budget, "threads": 1, "batch": 1, "precision": precision}
+        found.append(case)
     return found
 
 
@@ -93,6 +106,7 @@ def main(out: Path, only: str, shares: str, provider: str, beside: int) -> None:
                 row = measured(case, beside)
             with file.open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
+            write_table(out)
             print(told(row), flush=True)
 
 
@@ -105,6 +119,7 @@ def measured(case: dict[str, Any], beside: int) -> dict[str, Any]:
     row["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     row["environment"] = environment()
     options = {"batch": case["batch"], "input_size": size}
+    options["precision"] = case.get("precision", "fp32")
     if "threads" in case:
         options["threads"] = case["threads"]
     else:
@@ -127,16 +142,30 @@ def measured(case: dict[str, Any], beside: int) -> dict[str, Any]:
 def apart(
     dense: nn.Module, slim: nn.Module, size: tuple[int, ...], case: dict[str, Any]
 ) -> dict[str, Any]:
-    """What timed_apart.py finds for the exported networks."""
+    """What timed_apart.py finds for the networks, exported in the precision of the case."""
     with tempfile.TemporaryDirectory(prefix="slimmer-apart-") as folder:
         files = [str(Path(folder) / f"{name}.onnx") for name in ("dense", "slim")]
         for model, file in zip((dense, slim), files, strict=True):
-            export_onnx(model, Path(file), size, metadata={})
+            export(model, Path(file), size, case.get("precision", "fp32"))
         setting = [f"--threads={case.get('threads', 1)}", f"--batch={case['batch']}"]
         setting.append(f"--provider={case.get('provider', 'cpu')}")
         command = [sys.executable, str(APART), *files, *setting]
         found = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(found.stdout)
+
+
+def export(model: nn.Module, path: Path, size: tuple[int, ...], precision: str) -> None:
+    """Write the ONNX file of a network in a precision."""
+    if precision == "fp32":
+        export_onnx(model, path, size, metadata={})
+        return
+    single = path.with_name(f"single-{path.name}")
+    export_onnx(model, single, size, metadata={})
+    if precision == "fp16":
+        write_fp16(single, path, half_io=False, metadata={})
+    else:
+        images = np.random.default_rng(1).standard_normal((4, *size), dtype=np.float32)
+        write_int8(single, path, [images], metadata={})
 
 
 def network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
@@ -157,6 +186,7 @@ def told(row: dict[str, Any]) -> str:
     case = row["case"]
     where = case.get("provider", f"{case.get('threads')} threads")
     text = f"{case['net']} {case['budget']} {where} batch {case['batch']}"
+    text += f" {case.get('precision', 'fp32')}"
     if "refused" in row:
         return f"{text}: refused, {row['refused'].splitlines()[0]}"
     cpu, wall = row["apart"]["cpu"]["ratio"], row["apart"]["wall"]["ratio"]

@@ -1,6 +1,8 @@
 """The table of benchmarks/latency_budget.py: one row for each case.
 
-python benchmarks/latency_budget_table.py benchmarks/results/latency_budget
+    python benchmarks/latency_budget_table.py benchmarks/results/latency_budget
+
+That script writes the table too, after every case.
 """
 
 import json
@@ -12,14 +14,20 @@ import click
 from slimmer.atomic_files import write_text
 
 HEADS = (
-    *("network", "budget", "threads", "batch", "busy", "load", "slimmer", "apart, CPU", "wall"),
-    *("rounds", "seconds"),
+    *("network", "budget", "provider", "precision", "threads", "batch", "busy", "load", "slimmer"),
+    *("apart, CPU", "wall", "rounds", "seconds"),
 )
 
 
 @click.command(help=__doc__)
 @click.argument("folder", type=Path)
 def main(folder: Path) -> None:
+    write_table(folder)
+    print((folder / "README.md").read_text(), end="")
+
+
+def write_table(folder: Path) -> None:
+    """Write README.md from the lines of cases.jsonl in `folder`."""
     rows = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
     lines = [__doc__.splitlines()[0], "", f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
     lines += [f"| {' | '.join(cells(row))} |" for row in rows]
@@ -29,7 +37,6 @@ def main(folder: Path) -> None:
     lines += ["", f"{len(rows)} cases, {len(kept)} with a plan; by the other script "]
     lines[-1] += f"{len(inside)} inside the budget, {len(near)} of them within 5 % of it."
     write_text(folder / "README.md", "\n".join([*lines, ""]))
-    print("\n".join(lines))
 
 
 def counted(row: dict[str, Any]) -> float:
@@ -42,7 +49,8 @@ def cells(row: dict[str, Any]) -> list[str]:
     """The cells of a case."""
     case = row["case"]
     budget = ", ".join(f"{name} {share:g}" for name, share in case["budget"].items())
-    first = [case["net"], budget, str(case.get("threads", "")), str(case["batch"])]
+    first = [case["net"], budget, case.get("provider", "cpu"), case.get("precision", "fp32")]
+    first += [str(case.get("threads", "")), str(case["batch"])]
     first += [str(row["busy"]), f"{row['load']:.1f}"]
     if "apart" not in row:
         why = "; ".join([row["refused"].splitlines()[0], *filter(None, [row.get("note")])])

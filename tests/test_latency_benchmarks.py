@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
@@ -26,7 +27,7 @@ def scripts():
     yield SimpleNamespace(
         **{
             name: importlib.import_module(name)
-            for name in ("latency", "latency_gpu", "repeatability")
+            for name in ("latency", "latency_gpu", "latency_budget", "repeatability")
         }
     )
     sys.path.remove(str(FOLDER))
@@ -237,3 +238,53 @@ def test_the_script_exports_what_it_times(scripts, tmp_path):
     widths = [one["width"] for one in layers["slimmer, multiples of 8"] if not one["output"]]
     assert all(width % 8 == 0 for width in widths)
     assert sum(widths) < sum(one["width"] for one in layers["dense"] if not one["output"])
+
+
+def test_the_table_of_latency_budgets_is_written_after_every_case(scripts, monkeypatch, tmp_path):
+    asked = []
+
+    def measured(case, beside):
+        asked.append(case)
+        row = {"case": case, "busy": beside, "load": 1.25, "seconds": 12.3}
+        if case["budget"]["latency"] == 0.3:
+            raise KeyboardInterrupt
+        if case["budget"]["latency"] == 0.5:
+            return {**row, "refused": "budget.latency: too low\nmore"}
+        clock = {"ratio": 0.661}
+        found = {"ratio": 0.69, "low": 0.68, "high": 0.70, "rounds": [0.72, 0.69]}
+        return {**row, "latency": found, "apart": {"cpu": clock, "wall": {"ratio": 0.7}}}
+
+    monkeypatch.setattr(scripts.latency_budget, "measured", measured)
+    words = [
+        "--out",
+        tmp_path,
+        "--only",
+        "cifar_resnet56",
+        "--busy",
+        "1",
+        "--shares",
+        "0.7,0.5,0.3",
+    ]
+    call(scripts.latency_budget, *words)  # stops at the third case
+    text = (tmp_path / "README.md").read_text()
+    shown = "0.690 (0.680 to 0.700) | 0.661 | 0.700 | 2 | 12 |"
+    assert f"| cifar_resnet56 | latency 0.7 | cpu | fp32 | 1 | 1 | 1 | 1.2 | {shown}" in text
+    assert "| refused: budget.latency: too low |  |" in text
+    assert "2 cases, 1 with a plan; by the other script 1 inside the budget, 0 of them" in text
+    assert [case["budget"]["latency"] for case in asked] == [0.7, 0.5, 0.3]
+    call(scripts.latency_budget, *words)
+    assert asked[3]["budget"]["latency"] == 0.3  # the first two are passed over
+
+
+def test_a_case_in_int8_is_exported_in_int8_for_the_other_script(scripts, tmp_path):
+    [case] = [each for each in scripts.latency_budget.cases() if each.get("precision") == "fp16"]
+    assert case["net"] == "resnet18"
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3))
+    for precision, kind in (("int8", TensorProto.INT8), ("fp16", TensorProto.FLOAT16)):
+        path = tmp_path / f"{precision}.onnx"
+        scripts.latency_budget.export(model.eval(), path, (3, 16, 16), precision)
+        kinds = [each.data_type for each in onnx.load(path).graph.initializer if each.dims]
+        assert kind in kinds
+        assert TensorProto.FLOAT not in [
+            each.data_type for each in onnx.load(path).graph.initializer if len(each.dims) == 4
+        ]
