@@ -366,9 +366,13 @@ def test_a_print_is_light_and_shows_everything_but_controls(driver, pages):
         shown = driver.execute_script("return document.querySelector('nav').checkVisibility()")
         colour = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
         texts = driver.execute_script(CONTRAST)
+        arrow = driver.execute_script(
+            "return getComputedStyle(document.querySelector('th button'), '::after').content"
+        )
     finally:
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert (closed, shown, colour) == (0, False, "rgb(255, 255, 255)")
+    assert arrow == "none"
     assert [each for each in texts if each[1] < (LARGE if each[2] else TEXT)] == []
 
 

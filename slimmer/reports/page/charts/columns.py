@@ -9,7 +9,7 @@ from slimmer.reports.page.charts.scale import round_scale
 
 FILLED = 0.84  # of the width of a column
 PHONE, DESKTOP = 290, 850  # pixels: the width of a plot
-LETTER, LETTERS = 8, 5  # pixels of a letter, and letters without which a label says nothing
+LETTER, LETTERS = 6.5, 5  # pixels of a letter, and letters without which a label says nothing
 COUNTED = 24  # columns; more have no room for numbers
 
 
