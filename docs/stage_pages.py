@@ -32,7 +32,7 @@ def stage(folder: Path) -> list[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     waiting = [Path(name) for name in PROJECT]
     for path in sorted(ROOT.glob("docs/**/*")):
-        if path.suffix in {".md", ".png", ".svg", ".ipynb"}:
+        if path.suffix in {".md", ".png", ".svg", ".css", ".ipynb"}:
             waiting.append(path.relative_to(ROOT))
     done: list[Path] = []
     while waiting:
@@ -93,10 +93,23 @@ def rewritten(text: str, page: Path) -> tuple[str, list[Path]]:
 
 def with_formulas(text: str) -> str:
     """The text with its formulas in MathML."""
-    text = DISPLAY.sub(lambda match: convert(match[1].strip(), display="block") + "\n", text)
+    text = DISPLAY.sub(lambda match: _displayed(match[1].strip()), text)
     parts = CODE.split(text)
+    parts[1::2] = [_code(part) for part in parts[1::2]]
     parts[::2] = [INLINE.sub(lambda match: convert(match[1]), part) for part in parts[::2]]
     return "".join(parts)
+
+
+def _code(text: str) -> str:
+    """Code in a line without the backslashes that GitHub wants before the pipes in a table; the
+    site would show them.
+    """
+    return text if text.startswith("```") else text.replace("\\|", "|")
+
+
+def _displayed(formula: str) -> str:
+    """A formula on lines of its own, in a box that docs/site.css lets scroll."""
+    return f'<div class="formula">{convert(formula, display="block")}</div>\n'
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Channel pruning of pretrained convnets to FLOP and parameter budgets."""
+"""Channel pruning of pretrained convnets to budgets of FLOPs, parameters or latency."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -105,7 +105,15 @@ def _of_command(name, command, parent):
 
 
 def _paragraphs(text):
-    return [" ".join(part.split()) + "\n" for part in text.split("\n\n")]
+    return [_marked(" ".join(part.split())) + "\n" for part in text.split("\n\n")]
+
+
+def _marked(text):
+    """The text with options as code, which does not break after their hyphens."""
+    parts = re.split(r"(`[^`]*`)", text)
+    option = re.compile(r"(?<![\w-])--[a-z][a-z-]*( \d[\d.]*\d| \d)?")
+    parts[::2] = [option.sub(r"`\g<0>`", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _options(command, context):
@@ -115,7 +123,8 @@ def _options(command, context):
         if record is None or not isinstance(param, click.Option):
             continue
         name, text = (part.replace("|", "\\|") for part in record)
-        rows.setdefault(getattr(param, "heading", OTHER), []).append(f"| `{name}` | {text} |")
+        row = f"| `{name}` | {_marked(text)} |"
+        rows.setdefault(getattr(param, "heading", OTHER), []).append(row)
     return rows | {OTHER: rows.pop(OTHER)}
 
 

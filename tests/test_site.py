@@ -12,6 +12,7 @@ from shutil import which
 
 import pytest
 import yaml
+from browser import WIDTH, browser, show
 from click.testing import CliRunner
 from PIL import Image
 
@@ -73,6 +74,8 @@ def test_formulas_become_mathml_and_code_stays():
         "a $w_g$ and `$HOME`\n\n```math\n\\frac{1}{2}\n```\n"
     )
     assert made.count("<math") == 2
+    assert made.count('<div class="formula"><math') == 1  # a box that can scroll on a phone
+    assert script("stage_pages").with_formulas("| `[a\\|b]` |") == "| `[a|b]` |"
     assert "<mfrac>" in made
     assert "`$HOME`" in made
 
@@ -83,9 +86,10 @@ def test_examples_in_docstrings_are_shown_as_code():
     assert shown == "Half.\n\n```pycon\n>>> 1 / 2\n0.5\n```\n\nMore."
 
 
-@needs_docs
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built strictly."""
+    tmp_path = tmp_path_factory.mktemp("site")
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     config = config.replace("build/pages", "pages").replace("[.]", f"[{ROOT}]")
     config = config.replace("docs/doctest_blocks.py", str(ROOT / "docs" / "doctest_blocks.py"))
@@ -96,11 +100,31 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
         build, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for page in (tmp_path / "site").rglob("*.html"):
+    return tmp_path / "site"
+
+
+@needs_docs
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(site):
+    for page in site.rglob("*.html"):
         found = re.findall(
             r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?:[^\" >]*)", page.read_text()
         )
         assert found == [], page
+
+
+@needs_docs
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [380, 1280])
+def test_no_page_of_the_site_overflows(site, tmp_path, width):
+    with browser(tmp_path) as driver:
+        for page in navigation():
+            show(
+                driver,
+                (site / page.replace("README.md", "index.md")).with_suffix(".html"),
+                width=380,
+            )
+            assert driver.execute_script(WIDTH) <= width, page
 
 
 @pytest.mark.skipif(which("chromium") is None, reason="chromium is not installed")

@@ -16,7 +16,7 @@ from slimmer.cli.sweep_compare import compare, sweep
 )
 @click.version_option(package_name="slimmer", message="%(prog)s %(version)s")
 def main() -> None:
-    """Prune a pretrained PyTorch convnet to a FLOP and parameter budget."""
+    """Prune a pretrained PyTorch convnet to a budget of FLOPs, parameters or latency."""
 
 
 commands = inspect, prune, adopt, export, profile, report, sweep, compare, latency
