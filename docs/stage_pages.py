@@ -20,6 +20,7 @@ PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 DISPLAY = re.compile(r"^```math\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ON_A_LINE = 24  # characters of code
 INLINE = re.compile(r"\$([^$\n]+)\$")
 
 
@@ -101,10 +102,13 @@ def with_formulas(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Code in a line without the backslashes that GitHub wants before the pipes in a table; the
-    site would show them.
+    """Code in a line without the backslashes that GitHub wants before the pipes in a table, which
+    the site would show; short code is marked for docs/site.css, which keeps it on a line.
     """
-    return text if text.startswith("```") else text.replace("\\|", "|")
+    if text.startswith("```"):
+        return text
+    mark = "{.keep}" if len(text) <= ON_A_LINE else ""
+    return text.replace("\\|", "|") + mark
 
 
 def _displayed(formula: str) -> str:
