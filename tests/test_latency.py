@@ -1,6 +1,7 @@
 """A budget in milliseconds, with a runtime whose latency is a formula of the file's shapes."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import zoo
 from click.testing import CliRunner
 from latency_standin import StandIn, ns_of
 from torch import nn
@@ -25,6 +27,8 @@ from slimmer.errors import BudgetError, ModelError, RecipeError, RunError, Runti
 from slimmer.exporting.onnx import export_onnx, load_file
 from slimmer.latency import build as latency_build
 from slimmer.latency import means as latency_means
+from slimmer.latency.bench import Bench
+from slimmer.latency.check_slices import why_not_sliced
 from slimmer.latency.common_nodes import Observed
 from slimmer.latency.fit import fitted
 from slimmer.latency.measure import SHORT_TURNS, quick_effort
@@ -37,6 +41,7 @@ from slimmer.profiling.clocks import Clocks
 from slimmer.profiling.timing import Effort, time_in_turns
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import read_recipe
+from slimmer.recipe.latency_section import TimingSection
 
 REAL_MEANS = latency_means.means_of
 SIZE = (3, 16, 16)
@@ -78,6 +83,24 @@ class Grouped(nn.Module):
         y = torch.relu(self.point(x))
         z = torch.cat([y, torch.relu(self.grouped(y))], 1)
         return self.head(z.mean((2, 3)))
+
+
+class Shuffled(nn.Module):
+    """A channel shuffle, whose shape in the ONNX file has the number of channels in it."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.one = nn.Conv2d(width, 2 * width, 3, padding=1)
+        self.two = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        x = torch.relu(self.two(torch.relu(self.one(x))))
+        return self.head(x.mean((2, 3)))
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +169,36 @@ def test_sliced_files_have_the_shapes_and_outputs_of_exported_ones(make, tmp_pat
         outputs.append(session.run(None, {"input": images})[0])
     assert shapes[0] == shapes[1]
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_network_whose_file_cant_be_sliced_is_exported_at_every_width(standin, tmp_path):
+    torch.manual_seed(0)
+    events = []
+    model = Shuffled().eval()
+    result = pruned(model, latency=0.6, observe=events.append)
+    [note] = [each["text"] for each in events if each["event"] == "note"]
+    assert "can't be sliced" in note
+    assert re.search(r"about \d+ s for 15$", note)
+    ratio = exported_ns(result.model, tmp_path) / exported_ns(model, tmp_path)
+    assert 0.5 <= ratio <= 0.6
+    assert result.report["latency"]["ratio"] == pytest.approx(ratio, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "sliced"),
+    [("Shuffle", False), ("ShuffleModule", False), ("Slopes", False), ("Projection", True)],
+)
+def test_a_sliced_file_is_used_only_if_it_computes_what_the_network_does(name, sliced):
+    """Channel shuffles have shapes with numbers in them; PReLU's slopes are renamed."""
+    model = zoo.make(name).eval()
+    size = zoo.size_of(name)
+    model, graph, _, cut, scope = examine(model, Identity("", 10, size))
+    subject = subject_of(model, model, graph, scope, cut)
+    section = TimingSection()
+    bench = Bench(dense_file(subject, size), size, section, latency_means.means_of(section))
+    widths = [max(1, group.size * 2 // 3) for group in graph.groups]
+    assert (why_not_sliced(bench, subject, widths) is None) == sliced
 
 
 @pytest.mark.parametrize("share", [0.7, 0.5, 0.3])

@@ -27,6 +27,10 @@ from slimmer.recipe.latency_section import TimingSection
 CALIBRATED = 2  # images on which int8 ranges are set, which do not change a latency
 
 
+Write = Callable[[Sequence[int], Path], None]
+"""Writes the ONNX file of the network at some widths to a path."""
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
     """A network that can be measured at any widths in a setting."""
@@ -35,6 +39,7 @@ class Bench:
     shape: tuple[int, ...]  # of one image
     setting: TimingSection
     means: Means
+    export: Write | None = None  # the writer of other widths, for a file that can't be sliced
 
     @property
     def images(self) -> Array:
@@ -50,16 +55,22 @@ class Bench:
     def write(self, widths: Sequence[int], path: Path) -> None:
         """Write the ONNX file of the network at `widths`, in the setting's precision."""
         if self.setting.precision == "fp32":
-            self.dense.write(widths, path)
+            self._write_single(widths, path)
             return
         with TemporaryDirectory(prefix="slimmer-latency-") as folder:
             single = Path(folder) / path.name
-            self.dense.write(widths, single)
+            self._write_single(widths, single)
             if self.setting.precision == "fp16":
                 write_fp16(single, path, metadata={}, half_io=False)
             else:
                 few = images_of(self.shape, CALIBRATED)
                 write_int8(single, path, [few], metadata={})
+
+    def _write_single(self, widths: Sequence[int], path: Path) -> None:
+        if self.export is None or list(widths) == self.dense.graph.widths:
+            self.dense.write(widths, path)
+        else:
+            self.export(widths, path)
 
     def rows(
         self,

@@ -13,6 +13,7 @@ from slimmer.errors import BudgetError, ModelError, RunError
 from slimmer.graph import ChannelGraph, is_image
 from slimmer.latency import means as latency_means
 from slimmer.latency.bench import Bench
+from slimmer.latency.check_slices import exporting_if_needed
 from slimmer.latency.common_nodes import Observed
 from slimmer.latency.fit import Fit, fitted
 from slimmer.latency.networks import NETWORKS, sampled
@@ -84,16 +85,21 @@ def build(subject: Subject) -> MeasuredLatency:
 
 
 def bench_of(subject: Subject) -> Bench:
-    """The bench of the dense network, in the setting of `subject.budget`. Raises ModelError if the
-    network does not take images.
+    """The bench of the dense network, in the setting of `subject.budget`.
+
+    The files of other widths are sliced from the dense one's, or exported one by one if that file
+    can't be sliced, which a note says. Raises ModelError if the network does not take images.
     """
-    section = subject.budget.timing
+    graph, budget = subject.graph, subject.budget
+    section = budget.timing
     if not is_image(subject.inputs):
         found = "a latency budget needs a network that takes images, and this one takes a call"
         raise ModelError("budget.latency", found, "give another budget, such as --flops")
     channels, *size = subject.inputs
     shape = channels, *(section.image_size or size)
-    return Bench(dense_file(subject, shape), shape, section, latency_means.means_of(section))
+    bench = Bench(dense_file(subject, shape), shape, section, latency_means.means_of(section))
+    least = narrowest(graph, limits_of(graph, budget, multiple_for(budget)))
+    return exporting_if_needed(bench, subject, least)
 
 
 def cost_of(bench: Bench, table: Table, *, here: bool = True) -> MeasuredLatency:
