@@ -3,12 +3,14 @@ figures are the data's.
 """
 
 import io
+import re
 
 import pytest
 from rich.console import Console
+from rich.style import Style
 from test_report import PROFILE
 
-from slimmer.cli.progress import watching
+from slimmer.cli.progress import PULSE, TRACK, watching
 from slimmer.cli.tables import show_export, show_inspection, show_profile, show_report
 
 DENSE = {
@@ -43,7 +45,8 @@ def step(number, steps=100):
 def told(events, *, terminal=False, width=200):
     """What is written for (second, event) pairs."""
     clock, file = Clock(), io.StringIO()
-    console = Console(file=file, force_terminal=terminal, width=width, highlight=False)
+    colours = {"color_system": "256"} if terminal else {}
+    console = Console(file=file, force_terminal=terminal, width=width, highlight=False, **colours)
     with watching(console=console, clock=clock) as observe:
         for clock.now, event in events:
             observe(event)
@@ -105,6 +108,28 @@ def test_on_a_terminal_there_is_a_bar_and_no_line_per_step():
     assert "\x1b[" in text
     assert "epoch 0.50 of 2" in text
     assert "━" in text
+
+
+def luminance(colour):
+    """Relative luminance by WCAG 2.1 of a colour of the terminal's 256."""
+    channels = []
+    for channel in Style.parse(colour).color.get_truecolor():
+        share = channel / 255
+        channels.append(share / 12.92 if share <= 0.03928 else ((share + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+
+
+@pytest.mark.parametrize("colour", [TRACK, PULSE])
+def test_the_bar_is_seen_on_a_white_and_on_a_black_background(colour):
+    own = luminance(colour)
+    assert 1.05 / (own + 0.05) >= 3
+    assert (own + 0.05) / 0.05 >= 3
+
+
+def test_the_finished_part_of_the_bar_has_the_colour_of_the_text():
+    text = told([(0, DENSE), (0, REMOVED), (1, step(50))], terminal=True)
+    assert "\x1b[39m━" in text
+    assert re.search(r"\x1b\[38;5;244m[━╸╺]", text)
 
 
 def test_a_narrow_terminal_shows_all_of_the_line():
@@ -245,7 +270,7 @@ def test_the_inspection_shows_every_group_and_every_reason():
     text = shown(show_inspection, found)
     for part in (
         "one image of 3x32x32",
-        "10 to 1,000 (1.00% to 100 %)",
+        "10 to 1,000 (1.00% to 100%)",
         "5 (0.50%)",
         "conv1",
         "conv2",

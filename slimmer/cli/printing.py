@@ -40,9 +40,14 @@ def print_whole(console: Console, text: str) -> None:
 
 
 def print_table(
-    console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
+    console: Console,
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    spaced: bool = True,
 ) -> None:
-    """Print a table whose first column names the rows.
+    """Print a table whose first column names the rows, by default after an empty line.
 
     If not all columns fit next to each other, the table goes on below, with the first column
     repeated. A first column, a figure or a word is never cut.
@@ -57,7 +62,7 @@ def print_table(
             table.add_column(cells[0], min_width=word, overflow="fold")
         for cells in list(zip(columns[0], *chosen, strict=True))[1:]:
             table.add_row(*cells)
-        if number > 0:
+        if number > 0 or spaced:
             console.print()
         console.print(table)
 

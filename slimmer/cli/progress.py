@@ -18,6 +18,8 @@ from slimmer.runs.events import Event, Observe
 
 # Set by Jupyter's kernels: a notebook gives its `!` commands a terminal that can't overwrite lines.
 NOTEBOOK = "JPY_PARENT_PID"
+# The bar is in the terminal's own colour on a grey that white and black backgrounds both show.
+TRACK, PULSE = "color(244)", "color(31)"
 EVERY_SECONDS = 10.0  # between two lines, if stderr is not a terminal
 
 
@@ -32,7 +34,7 @@ def watching(
     if not console.is_terminal or NOTEBOOK in os.environ:
         yield Watch(lambda text: say(console, text), lambda *_: None, clock, every=EVERY_SECONDS)
         return
-    bar = BarColumn(bar_width=20, table_column=Column(min_width=20))
+    bar = BarColumn(20, TRACK, "default", "default", PULSE, table_column=Column(min_width=20))
     # The text wraps: it is often too long for 80 columns.
     text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
     with Progress(bar, text, console=console, transient=True) as progress:

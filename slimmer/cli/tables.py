@@ -44,7 +44,8 @@ def show_report(report: Mapping[str, Any], console: Console | None = None) -> No
         shown = metric.shown(found["dense"]), metric.shown(found["slim"])
         rows.append([metric.name, *shown, "", ""])
     heads = ["", "dense", "slim", "remaining", "budget"]
-    print_table(console, f"{report['arch'] or 'module'}, pruned", heads, rows)
+    name = f"{report['arch'] or 'module'}, pruned"
+    print_table(console, name, heads, rows, spaced=False)
     for hint in [*convention_hint(report), *traced_hint(report), *uncounted_hint(report)]:
         say(console, hint)
     for hint in latency_hint(report):
@@ -65,7 +66,8 @@ def show_export(found: Mapping[str, Any], console: Console | None = None) -> Non
     for entry in found["networks"].values():
         for row in export_rows(entry):
             rows.append([PurePath(entry["file"]).name, *row])
-    print_table(console, "exported files, compared with PyTorch", ["", *EXPORT_HEADS], rows)
+    name = "exported files, compared with PyTorch"
+    print_table(console, name, ["", *EXPORT_HEADS], rows, spaced=False)
     for entry in found["networks"].values():
         file = entry["file"]
         if entry["reused"]:
@@ -80,11 +82,10 @@ def show_profile(found: Mapping[str, Any], console: Console | None = None) -> No
     for text in headline(found):
         say(console, text)
     for part in parts(found, every_layer=False):
-        say(console, "")
         if part.rows:
             print_table(console, part.title, part.heads, part.rows)
         else:
-            say(console, part.title)
+            say(console, f"\n{part.title}")
         for text in part.says:
             say(console, f"- {text}", hang="  ")
 
@@ -102,7 +103,7 @@ def show_inspection(found: Mapping[str, Any], console: Console | None = None) ->
     for kind in costs_in(found):
         cost = found[kind.name]
         least, dense = kind.in_full(cost["least"]), kind.in_full(cost["dense"])
-        reach = f"{least} to {dense} ({cost['least_ratio']:.2%} to 100 %)"
+        reach = f"{least} to {dense} ({cost['least_ratio']:.2%} to 100%)"
         away = f"{kind.in_full(cost['out_of_reach'])} ({cost['out_of_reach_ratio']:.2%})"
         rows.append([kind.head, dense, reach, away])
     print_table(console, "budgets", ["", "dense", "reachable", "can't be removed"], rows)
