@@ -30,24 +30,25 @@ def layers(path):
             yield node.name, makes, reads, space, kernel
 
 
-def ns_of(path):
+def ns_of(path, block=8):
     """The time of the file: whole blocks of channels, a launch for every layer."""
     total = 20_000
     for _, makes, reads, space, kernel in layers(path):
-        total += node_ns(makes, reads, space, kernel)
+        total += node_ns(makes, reads, space, kernel, block)
     return total
 
 
-def node_ns(makes, reads, space, kernel):
-    macs = full(makes) * full(reads) * int(np.prod([*space, *kernel]))
-    return 2_000 + macs // 100 + 10 * full(makes) * int(np.prod(space))
+def node_ns(makes, reads, space, kernel, block=8):
+    makes, reads = full(makes, block), full(reads, block)
+    macs = makes * reads * int(np.prod([*space, *kernel]))
+    return 2_000 + macs // 100 + 10 * makes * int(np.prod(space))
 
 
 class StandIn:
     """Its clock advances by the time of the file that runs, times `noise` if that is given."""
 
-    def __init__(self, lie=1.0, noise=None):
-        self.now, self.opened, self.lie = 0, [], lie
+    def __init__(self, lie=1.0, noise=None, block=8):
+        self.now, self.opened, self.lie, self.block = 0, [], lie, block
         self.noise = noise or (lambda: 1.0)
 
     def means(self, _setting):
@@ -55,7 +56,7 @@ class StandIn:
 
     def open(self, path):
         self.opened.append(path.name)
-        return _Session(self, ns_of(path))
+        return _Session(self, ns_of(path, self.block))
 
     def nodes(self, path, images):
         found = []
@@ -63,7 +64,7 @@ class StandIn:
         for name, makes, reads, space, kernel in layers(path):
             outputs = ((batch, makes, *space),)
             inputs = (batch, reads, *space), (makes, reads, *kernel)
-            us = node_ns(makes, reads, space, kernel) / 1000
+            us = node_ns(makes, reads, space, kernel, self.block) / 1000
             found.append(Node(name, "Conv", inputs, outputs, us**self.lie))
         return tuple(found)
 

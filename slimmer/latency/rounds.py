@@ -17,10 +17,14 @@ AIM = 0.985  # of the limit: the middle of what is accepted
 CLOSE = 0.97  # of the limit: a plan below this leaves time unused
 MOST = 10  # rounds
 APART = 0.001  # of dense: searches that are nearer to each other find the same plan
+NEAR = (1.0, 0.995, 0.99)  # of the aim: searches whose plans count as equally fast
 SIDE = 0.1  # of the way between two plans: how near to one of them the next search aims
 
 Search = Callable[[Budget], Plan]
 """The plan inside all budgets, with a latency budget in place of the recipe's."""
+
+Score = Callable[[Plan], float]
+"""The score that a plan keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +46,9 @@ class Tried:
     slim: Taken
 
 
-def keep(budget: Budget, search: Search, observe: Observe) -> Kept:
+def keep(budget: Budget, search: Search, score: Score, observe: Observe) -> Kept:
     """The plan whose measured latency is inside the budget, and at most 3 % below it if a plan
-    comes that near.
+    comes that near. Of plans that are equally fast, it is the one with the highest score.
 
     Every round searches the widths on the fitted latency, and measures the network that they give
     next to the dense one. What was measured tells where on the fit the next round aims. Raises
@@ -59,7 +63,7 @@ def keep(budget: Budget, search: Search, observe: Observe) -> Kept:
     tried: list[Tried] = []
     low, high, aim = 0.0, float("inf"), AIM * limit
     while len(tried) < MOST and high - low > APART:
-        plan = _found(search, Budget(cost, aim * cost.dense))
+        plan = _found(search, score, cost, aim, tried)
         if plan is None:  # there is no plan so low on the fit
             if high == float("inf") and aim >= limit:
                 break
@@ -78,19 +82,32 @@ def keep(budget: Budget, search: Search, observe: Observe) -> Kept:
         else:
             low = max(low, aim)
         aim = _next_aim(tried, limit, low, high)
-    best = _best(tried, limit)
+    best = _best(tried, limit, score)
     if best is None:
         raise _missed(tried, limit, cost)
     now = corrected(cost, best.plan.widths, best.slim.ratio * cost.dense)
     return Kept(best.plan, now, _record(best, tried, now, time.monotonic() - began, limit))
 
 
-def _found(search: Search, budget: Budget) -> Plan | None:
-    """The plan inside the budgets, or None if there is none on the fit."""
-    try:
-        return search(budget)
-    except BudgetError:
-        return None
+def _found(
+    search: Search, score: Score, cost: MeasuredLatency, aim: float, tried: Sequence[Tried]
+) -> Plan | None:
+    """The plan inside the budgets, or None if there is none on the fit.
+
+    A search takes single steps, and a slightly smaller budget may lead it to a higher score.
+    """
+    known = [each.plan.widths for each in tried]
+    best: Plan | None = None
+    for share in NEAR:
+        try:
+            plan = search(Budget(cost, share * aim * cost.dense))
+        except BudgetError:
+            return best
+        if best is None and plan.widths in known:
+            return plan
+        if best is None or (plan.widths not in known and score(plan) > score(best)):
+            best = plan
+    return best
 
 
 def _next_aim(tried: Sequence[Tried], limit: float, low: float, high: float) -> float:
@@ -128,10 +145,14 @@ def _measured(
     return Tried(plan, expected, dense, slim)
 
 
-def _best(tried: Sequence[Tried], limit: float) -> Tried | None:
-    """The measured plan that is nearest below the limit."""
+def _best(tried: Sequence[Tried], limit: float, score: Score) -> Tried | None:
+    """The measured plan with the highest score of those inside the limit and at most 3 % below the
+    one nearest to it.
+    """
     inside = [each for each in tried if each.slim.ratio <= limit]
-    return max(inside, key=lambda each: each.slim.ratio, default=None)
+    nearest = max((each.slim.ratio for each in inside), default=0.0)
+    near = [each for each in inside if each.slim.ratio >= CLOSE * nearest]
+    return max(near, key=lambda each: score(each.plan), default=None)
 
 
 def _missed(tried: Sequence[Tried], limit: float, cost: MeasuredLatency) -> BudgetError:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from slimmer.costs import Budget
@@ -44,7 +45,14 @@ def plan_in_time(
         budgets = tuple(now if each is budget else each for each in job.budgets)
         return target_plan(replace(job, budgets=budgets), recipe, scores)
 
-    kept = keep(budget, search, observe)
+    shifted = (scores - scores.min().clamp(max=0)).detach().double().cpu()
+
+    def score(plan: Plan) -> float:
+        parts = shifted.split(job.graph.widths)
+        kept = [part[list(units)].sum() for part, units in zip(parts, plan.keep, strict=True)]
+        return float(torch.stack(kept).sum())
+
+    kept = keep(budget, search, score, observe)
     return kept.plan, {KEY: kept.record}
 
 
