@@ -5,8 +5,8 @@ downloads.
 from dataclasses import dataclass
 from pathlib import Path
 
-from slimmer.data.cifar_binary import BinaryFiles, read_binary
-from slimmer.data.cifar_pickled import PickledFiles, read_pickled
+from slimmer.data.cifar_binary import BinaryFiles
+from slimmer.data.cifar_pickled import PickledFiles
 from slimmer.data.images import Data, Wanted
 from slimmer.errors import DataError
 
@@ -115,10 +115,9 @@ def load_cifar(cifar: Cifar, wanted: Wanted) -> Data:
     missing = [name for name in layout.files if not (folder / name).is_file()]
     if missing:
         raise DataError(str(folder / missing[0]), "is missing", f"{cifar.name} is {what}")
-    if isinstance(layout, BinaryFiles):
-        train, test, names = read_binary(folder, layout, cifar.classes)
-    else:
-        train, test, names = read_pickled(folder, layout, cifar.classes)
+    train = layout.read([folder / name for name in layout.train], cifar.classes)
+    test = layout.read([folder / layout.test], cifar.classes)
+    names = layout.class_names(folder / layout.files[-1])
     if len(names) != cifar.classes:
         found_names = f"contains {len(names)} class names"
         right = f"the set has {cifar.classes}; download it again"

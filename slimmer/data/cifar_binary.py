@@ -34,20 +34,18 @@ class BinaryFiles:
         """The bytes of a record."""
         return self.label_bytes + PIXELS
 
+    def read(self, files: Sequence[Path], classes: int) -> InMemory:
+        """The images and labels of the files. Raises DataError with the name of a file that is
+        damaged, or contains a label beyond the classes.
+        """
+        return _images(files, self, classes)
 
-def read_binary(
-    folder: Path, layout: BinaryFiles, classes: int
-) -> tuple[InMemory, InMemory, tuple[str, ...]]:
-    """The training and the test images, and the class names. Raises DataError with the name of a
-    file that is not a whole number of records, or contains a label beyond the classes.
-    """
-    train = _split([folder / name for name in layout.train], layout, classes)
-    test = _split([folder / layout.test], layout, classes)
-    text = (folder / layout.names).read_text(encoding="utf-8", errors="replace")
-    return train, test, tuple(text.split())
+    def class_names(self, file: Path) -> tuple[str, ...]:
+        """The class names in a file."""
+        return tuple(file.read_text(encoding="utf-8", errors="replace").split())
 
 
-def _split(files: Sequence[Path], layout: BinaryFiles, classes: int) -> InMemory:
+def _images(files: Sequence[Path], layout: BinaryFiles, classes: int) -> InMemory:
     counts = [_count(file, layout.record) for file in files]
     rows = np.empty((sum(counts), layout.record), np.uint8)
     parts = np.split(rows, np.cumsum(counts)[:-1])

@@ -30,19 +30,18 @@ class PickledFiles:
         """All files; the class names are in the last."""
         return (*self.train, self.test, self.meta)
 
+    def read(self, files: Sequence[Path], classes: int) -> InMemory:
+        """The images and labels of the files. Raises DataError with the name of a file that is
+        damaged, or contains a label beyond the classes.
+        """
+        return _images(files, self, classes)
 
-def read_pickled(
-    folder: Path, layout: PickledFiles, classes: int
-) -> tuple[InMemory, InMemory, tuple[str, ...]]:
-    """The training and the test images, and the class names. No code in a file is run. Raises
-    DataError with the name of a file that does not contain them.
-    """
-    train = _split([folder / name for name in layout.train], layout, classes)
-    test = _split([folder / layout.test], layout, classes)
-    return train, test, _names(folder / layout.meta, layout.names)
+    def class_names(self, file: Path) -> tuple[str, ...]:
+        """The class names in a file; no code in it is run."""
+        return _names(file, self.names)
 
 
-def _split(files: Sequence[Path], layout: PickledFiles, classes: int) -> InMemory:
+def _images(files: Sequence[Path], layout: PickledFiles, classes: int) -> InMemory:
     images, labels = [], []
     for file in files:
         held = _entries(file, ("data", layout.labels))

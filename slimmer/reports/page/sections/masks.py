@@ -100,7 +100,7 @@ def by_group(files: RunFiles) -> Chart | None:
     said = "No mask is 0 at the end."
     if shares[-1][most]:
         named = f"{groups[most]['name']}, {percent(shares[-1][most])}"
-        said = f"The darker, the more channels; most at the end: {named}."
+        said = f"The stronger the colour, the more channels; most at the end: {named}."
     first, last = [percent(each) for each in shares[0]], [percent(each) for each in shares[-1]]
     rows = zip([group["name"] for group in groups], first, last, strict=True)
     return Chart(
