@@ -20,6 +20,7 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
 }
 
 
@@ -52,13 +53,14 @@ def main() -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = given.threads
         provider = PROVIDERS[given.provider]
-        made = onnxruntime.InferenceSession(file, options, providers=[provider])
+        own = {"num_of_threads": str(given.threads)} if given.provider == "openvino" else {}
+        made = onnxruntime.InferenceSession(file, options, providers=[(provider, own)])
         if made.get_providers()[0] != provider:
             raise SystemExit(f"{given.provider} is not active")
         sessions.append(made)
     shape = [given.batch, *sessions[0].get_inputs()[0].shape[1:]]
     images = np.random.default_rng(0).random(shape, dtype=np.float32)
-    device = "cpu" if given.provider == "cpu" else "cuda"
+    device = "cuda" if given.provider in ("cuda", "tensorrt") else "cpu"
     runs = [bound(session, images, device) for session in sessions]
     taken = [[], []]
     for run in runs:

@@ -5,8 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections import Counter
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +28,8 @@ from slimmer.cli import main
 from slimmer.costs import Budget
 from slimmer.costs.latency import LatencyCost, LatencyForm, Widths
 from slimmer.errors import BudgetError, ModelError, RecipeError, RunError, RuntimeUnavailableError
+from slimmer.exporting.fp16 import write_fp16
+from slimmer.exporting.int8 import write_int8
 from slimmer.exporting.onnx import export_onnx, load_file
 from slimmer.latency import build as latency_build
 from slimmer.latency import means as latency_means
@@ -32,7 +37,7 @@ from slimmer.latency.bench import Bench
 from slimmer.latency.check_slices import why_not_sliced
 from slimmer.latency.common_nodes import Observed
 from slimmer.latency.fit import fitted
-from slimmer.latency.measure import SHORT_TURNS, quick_effort
+from slimmer.latency.measure import SHORT_TURNS, Taken, check_tellable, quick_effort
 from slimmer.latency.rounds import keep
 from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
@@ -314,6 +319,8 @@ def test_a_budget_below_the_narrowest_network_is_refused_with_what_was_measured(
     assert "narrowest" in text
     assert "a formula" in text
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+    [reachable] = re.findall(r"give (\d+)% or more", text)
+    pruned(latency=f"{reachable}%")
 
 
 def test_a_noisy_machine_is_refused_with_what_was_measured(monkeypatch, tmp_path):
@@ -329,6 +336,68 @@ def test_a_noisy_machine_is_refused_with_what_was_measured(monkeypatch, tmp_path
     text = str(caught.value)
     assert "load 0.5" in text
     assert "--threads 1" in text
+
+
+def test_one_thread_is_advised_only_where_cpu_time_counts():
+    noisy = Taken(1.0, 0.5, 0.4, 0.6)
+    for provider, advised in (("cpu", True), ("openvino", False), ("cuda", False)):
+        section = TimingSection(provider=provider)
+        with pytest.raises(RuntimeUnavailableError) as caught:
+            check_tellable(noisy, StandIn().means(section), section)
+        assert ("--threads 1" in str(caught.value)) == advised
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_timed_files_of_a_precision_are_like_the_exported_ones(precision, tmp_path):
+    model, graph, _, cut, scope = examine(wide(), Identity("", 10, SIZE))
+    subject = subject_of(model, model, graph, scope, cut)
+    section = TimingSection(precision=precision)
+    dense = latency_build.dense_file(subject, SIZE)
+    widths = [24, 48, 72]
+    Bench(dense, SIZE, section, latency_means.means_of(section)).write(widths, tmp_path / "mine")
+    export_onnx(subject.with_widths(widths), tmp_path / "single", SIZE, metadata={})
+    if precision == "fp16":
+        write_fp16(tmp_path / "single", tmp_path / "theirs", half_io=False, metadata={})
+    else:
+        images = np.ones((2, *SIZE), dtype=np.float32)
+        write_int8(tmp_path / "single", tmp_path / "theirs", [images], metadata={})
+    kinds = []
+    for name in ("mine", "theirs"):
+        file = load_file(tmp_path / name, weights=True).graph
+        shapes = [(each.data_type, tuple(each.dims)) for each in file.initializer]
+        kinds.append((Counter(node.op_type for node in file.node), Counter(shapes)))
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_budget_in_a_precision_is_kept_in_onnx_runtime(precision, monkeypatch, tmp_path):
+    """CPU time of plain sessions of the exported files, which a busy machine hardly changes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    model = build(ARCH).eval()
+    result = slimmer.prune(model, latency=0.75, threads=1, precision=precision, input_size=C10)
+    assert result.report["latency_measured"]["setting"]["precision"] == precision
+    sessions = []
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    for name, network in (("dense", model), ("slim", result.model)):
+        export_onnx(network, tmp_path / name, C10, metadata={})
+        path = tmp_path / f"{name}.onnx"
+        if precision == "fp16":
+            write_fp16(tmp_path / name, path, half_io=False, metadata={})
+        else:
+            images = np.ones((2, *C10), dtype=np.float32)
+            write_int8(tmp_path / name, path, [images], metadata={})
+        sessions.append(onnxruntime.InferenceSession(path, options))
+    images = np.zeros((1, *C10), dtype=np.float32)
+    times = np.empty((1000, 2))
+    for row, column in product(range(1000), range(2)):
+        began = time.thread_time_ns()
+        sessions[column].run(None, {"input": images})
+        times[row, column] = time.thread_time_ns() - began
+    dense, slim = np.percentile(times[100:], 5, axis=0)
+    assert 0.6 < slim / dense < 0.78
 
 
 def test_a_gpu_that_reports_no_node_times_is_handled_by_the_same_code(monkeypatch, tmp_path):

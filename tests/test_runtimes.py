@@ -582,3 +582,9 @@ def test_without_a_gpu_nothing_is_said_of_one(monkeypatch):
 
     monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
     assert (environment()["gpu"], gpu_state(), gpu_count()) == (None, None, 0)
+
+
+def test_the_version_in_the_environment_is_that_of_the_imported_onnxruntime(monkeypatch):
+    """Several packages have the module, so the installed one need not be onnxruntime-gpu."""
+    monkeypatch.setattr(onnxruntime, "__version__", "1.2.3")
+    assert environment()["onnxruntime"] == "1.2.3"

@@ -1,5 +1,6 @@
 """The latency of a network as a cost: measured networks, and the fit to them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,6 +75,8 @@ def build(subject: Subject) -> MeasuredLatency:
     section, observe = budget.timing, subject.observe
     if section.table is None:
         check_provider(section.provider)
+    else:
+        read_table(Path(section.table))  # a damaged file is refused before the export
     observe(stage("exporting the dense network to measure its latency"))
     bench = bench_of(subject)
     if section.table is not None:
@@ -215,9 +218,10 @@ def _check_reached(
         f"{dense_ms:.4g} ms) can't be met: with every group at its narrowest, the network takes "
         f"{least_ms:.4g} ms ({least_ms / dense_ms:.1%}), measured on {machine.get('cpu')}"
     )
+    reachable = math.ceil(100 * least_ms / dense_ms)
     right = (
-        f"give {least_ms / dense_ms:.0%} or more: what remains is spent on layers and operations "
-        "whose time does not depend on prunable channels (`slimmer inspect --latency`)"
+        f"give {reachable}% or more: what remains is spent on layers and operations whose time "
+        "does not depend on prunable channels (`slimmer inspect --latency`)"
     )
     raise BudgetError("budget.latency", found, right)
 

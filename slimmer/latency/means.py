@@ -15,7 +15,7 @@ from slimmer.profiling.clocks import Clocks, cpu_clock, waited_for_a_core
 from slimmer.profiling.runtimes import Array, Session
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.profiling.runtimes.onnxruntime import open_session
-from slimmer.profiling.runtimes.providers import CPU, first_choice
+from slimmer.profiling.runtimes.providers import CPU, OPENVINO, first_choice
 from slimmer.recipe.latency_section import TimingSection
 
 _SUFFIX = "_kernel_time"
@@ -54,13 +54,14 @@ def means_of(setting: TimingSection) -> Means:
     """The means of timing in a setting.
 
     The times of nodes on a GPU only cover launches, and some providers run the whole network as one
-    node. So on other providers than the CPU, the nodes are those of the CPU, with estimated times.
+    node. So on other providers than the CPU, the nodes are those of the CPU, with estimated times;
+    OpenVINO computes on the CPU by default, so for it the times are the CPU provider's.
     """
     provider, threads = setting.provider, setting.threads
 
     def nodes(path: Path, images: Array) -> tuple[Node, ...]:
-        if first_choice(provider) == CPU:
-            return profiled(path, images, provider=provider, threads=threads)
+        if first_choice(provider) in (CPU, OPENVINO):
+            return profiled(path, images, provider="cpu", threads=threads)
         return tuple(map(estimated, profiled(path, images[:1], provider="cpu", threads=threads)))
 
     return Means(

@@ -12,6 +12,7 @@ from slimmer.errors import RuntimeUnavailableError
 from slimmer.latency.means import Means, Node
 from slimmer.profiling import statistics
 from slimmer.profiling.runtimes import Array
+from slimmer.profiling.runtimes.providers import CPU, first_choice
 from slimmer.profiling.statistics import Samples
 from slimmer.profiling.timing import Effort, Recorded, Run, time_in_turns
 from slimmer.profiling.turns import LONG_TURNS, Turns
@@ -175,7 +176,7 @@ def check_tellable(found: Taken, means: Means, setting: TimingSection) -> None:
         f"below {found.reach:.1%}, and a budget needs {TELLABLE:.0%}"
     )
     right = "stop other work"
-    if setting.threads != 1:
+    if setting.threads != 1 and first_choice(setting.provider) == CPU:
         right += ", or measure one thread (--threads 1), for which CPU time counts"
     raise RuntimeUnavailableError("budget.latency", said, f"{right}; or give --flops instead")
 

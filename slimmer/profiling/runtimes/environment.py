@@ -35,7 +35,7 @@ def environment() -> dict[str, str | int | float | None]:
         "python": platform.python_version(),
         "torch": package_version("torch"),
         "onnx": package_version("onnx"),
-        "onnxruntime": package_version("onnxruntime-gpu") or package_version("onnxruntime"),
+        "onnxruntime": _onnxruntime_version(),
         "gpu": gpu,
         "gpu_driver": driver,
     }
@@ -52,6 +52,17 @@ def _vector_floats(flags: Sequence[str]) -> int | None:
     if "avx512f" in flags:
         return 16
     return 8 if "avx" in flags else None
+
+
+def _onnxruntime_version() -> str | None:
+    """The version of the ONNX Runtime that is imported: its packages (-gpu, -openvino, …) have one
+    module.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415 - profiling in PyTorch alone does not need it
+    except ImportError:
+        return None
+    return str(onnxruntime.__version__)
 
 
 def package_version(distribution: str) -> str | None:

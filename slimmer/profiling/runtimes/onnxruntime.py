@@ -20,6 +20,7 @@ from slimmer.profiling.runtimes.providers import (
     asked_for,
     check_provider,
     first_choice,
+    with_threads,
 )
 from slimmer.profiling.runtimes.session_options import DEFAULTS, Options
 
@@ -69,7 +70,7 @@ def open_session(
             if first_choice(provider) in ON_GPU and hasattr(onnxruntime, "preload_dlls"):
                 onnxruntime.preload_dlls()  # the loader does not find CUDA from pip packages
             session = onnxruntime.InferenceSession(
-                str(path), settings, providers=asked, enable_fallback=0
+                str(path), settings, providers=with_threads(asked, threads), enable_fallback=0
             )
     except Exception as error:  # ONNX Runtime's errors have no common base class
         if first_choice(provider) == CPU or type(error).__name__ in _BAD_FILE:

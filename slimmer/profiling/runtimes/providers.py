@@ -7,12 +7,13 @@ from slimmer.profiling.runtimes.session_options import Options
 from slimmer.registry import hint
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
 PROVIDERS = {
     "cpu": (CPU,),
     "cuda": (CUDA,),
     # CUDA runs the nodes that TensorRT can't.
     "tensorrt": (TENSORRT, CUDA),
-    "openvino": ("OpenVINOExecutionProvider",),
+    "openvino": (OPENVINO,),
     "coreml": ("CoreMLExecutionProvider",),
     "directml": ("DmlExecutionProvider",),
 }
@@ -89,3 +90,23 @@ def asked_for(provider: str, options: Options) -> Asked:
         )
     first, *others = names
     return [(first, own), *((name, {}) for name in others)]
+
+
+def with_threads(asked: Asked, threads: int | None) -> Asked:
+    """The providers with the number of threads, if they need it as an option.
+
+    OpenVINO has its own thread pool, which the threads of a session do not limit. It does not
+    report this option back.
+
+    >>> with_threads([(OPENVINO, {})], 2), with_threads([(CPU, {})], 2)
+    ([('OpenVINOExecutionProvider', {'num_of_threads': '2'})], [('CPUExecutionProvider', {})])
+
+    Source: https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html
+    """
+    found = []
+    for name, options in asked:
+        own = dict(options)
+        if name == OPENVINO and threads is not None:
+            own["num_of_threads"] = str(threads)
+        found.append((name, own))
+    return found
