@@ -332,9 +332,10 @@ def test_a_noisy_machine_is_refused_with_what_was_measured(monkeypatch, tmp_path
     for name in ("careful_effort", "patient_effort"):
         monkeypatch.setattr(f"slimmer.latency.bench.{name}", lambda _ms: short)
     with pytest.raises(RuntimeUnavailableError) as caught:
-        pruned(latency=0.5, threads=2)
+        pruned(latency=0.5, threads=2, out=tmp_path / "run")
     text = str(caught.value)
     assert "load 0.5" in text
+    assert not (tmp_path / "run").exists()  # refused before anything is written
     assert "--threads 1" in text
 
 
