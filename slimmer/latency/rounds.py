@@ -15,6 +15,7 @@ from slimmer.runs.events import Observe, stage
 
 AIM = 0.985  # of the limit: the middle of what is accepted
 CLOSE = 0.97  # of the limit: a plan below this leaves time unused
+FASTER = 0.95  # of the limit: a measured plan with a higher score may be that fast
 MOST = 10  # rounds
 APART = 0.001  # of dense: searches that are nearer to each other find the same plan
 NEAR = (1.0, 0.995, 0.99)  # of the aim: searches whose plans count as equally fast
@@ -48,7 +49,7 @@ class Tried:
 
 def keep(budget: Budget, search: Search, score: Score, observe: Observe) -> Kept:
     """The plan whose measured latency is inside the budget, and at most 3 % below it if a plan
-    comes that near. Of plans that are equally fast, it is the one with the highest score.
+    comes that near. A measured plan that is up to 3 % faster is taken if its score is higher.
 
     Every round searches the widths on the fitted latency, and measures the network that they give
     next to the dense one. What was measured tells where on the fit the next round aims. Raises
@@ -146,12 +147,13 @@ def _measured(
 
 
 def _best(tried: Sequence[Tried], limit: float, score: Score) -> Tried | None:
-    """The measured plan with the highest score of those inside the limit and at most 3 % below the
-    one nearest to it.
+    """The measured plan with the highest score, of those inside the limit that are at most 3 %
+    faster than the one nearest to it, and at most 5 % below the limit if that one is.
     """
     inside = [each for each in tried if each.slim.ratio <= limit]
     nearest = max((each.slim.ratio for each in inside), default=0.0)
-    near = [each for each in inside if each.slim.ratio >= CLOSE * nearest]
+    least = max(CLOSE * nearest, min(nearest, FASTER * limit))
+    near = [each for each in inside if each.slim.ratio >= least]
     return max(near, key=lambda each: score(each.plan), default=None)
 
 
