@@ -155,6 +155,22 @@ def test_a_price_keeps_more_score_inside_the_same_budget(architecture):
     assert kept[True] > kept[False]
 
 
+def test_a_guide_prices_units_while_they_are_removed():
+    """Scores inside the blocks are equal: units go from stage 1 by FLOPs (32 x 32 pixels), from
+    stage 3 by parameters (64 channels).
+    """
+    _, graph = zoo.traced("cifar_resnet20")
+    flops, params = costs("cifar_resnet20")
+    inner = torch.tensor([group.name.endswith(".conv1") for group in graph.groups])
+    scores = torch.where(inner, 1.0, 100.0).repeat_interleave(torch.tensor(graph.widths))
+    budget = Budget(flops, 0.7 * flops.dense)
+    by_flops = allocate(scores, graph, [budget])
+    by_params = allocate(scores, graph, [budget], guide=params)
+    for plan in (by_flops, by_params):
+        assert flops.exact(plan.widths) <= budget.limit
+    assert params.exact(by_params.widths) < params.exact(by_flops.widths)
+
+
 def test_a_budget_of_all_that_there_is_removes_nothing():
     _, graph = zoo.traced("Chain")
     plan = allocate(drawn(graph), graph, budgets("Chain", (1.0, 1.0)))

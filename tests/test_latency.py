@@ -261,19 +261,42 @@ def test_a_layer_that_is_free_up_to_a_step_is_widened_to_it(monkeypatch, tmp_pat
             assert ns(wider) > ns(widths), (widths, group)
 
 
+def random_plans(draw, graph, number=60):
+    """Plans of random widths, multiples of 8."""
+    plans = []
+    for _ in range(number):
+        widths = [int(draw.integers(1, size // 8 + 1)) * 8 for size in graph.widths]
+        named = zip(graph.groups, widths, strict=True)
+        plans.append(make_plan(graph, {group.name: range(width) for group, width in named}))
+    return plans
+
+
+def search_among(plans, cost):
+    """A search that knows some plans, and returns the slowest one inside a budget."""
+
+    def search(budget):
+        inside = [plan for plan in plans if cost.exact(plan.widths) <= budget.limit]
+        if not inside:
+            raise BudgetError("budget", "none", "none")
+        return max(inside, key=lambda plan: cost.exact(plan.widths))
+
+    return search
+
+
+def cost_at(share):
+    """The latency of the wide network as a cost, and its graph."""
+    model, graph, _, cut, scope = examine(wide(), Identity("", 10, SIZE))
+    section = BudgetSection(latency=share, timing=TimingSection(threads=1))
+    subject = replace(subject_of(model, model, graph, scope, cut), budget=section)
+    return latency_build.build(subject), graph
+
+
 @pytest.mark.parametrize("seed", [0, 4, 10])
 def test_of_equally_fast_plans_the_one_with_the_highest_score_is_taken(monkeypatch, standin, seed):
     """Plans and scores are random, and a search knows only some plans, so rounds miss the limit."""
     draw = np.random.default_rng(seed)
-    model, graph, _, cut, scope = examine(wide(), Identity("", 10, SIZE))
-    section = BudgetSection(latency=0.6, timing=TimingSection(threads=1))
-    subject = replace(subject_of(model, model, graph, scope, cut), budget=section)
-    cost = latency_build.build(subject)
-    plans = []
-    for _ in range(60):
-        widths = [int(draw.integers(1, size // 8 + 1)) * 8 for size in graph.widths]
-        named = zip(graph.groups, widths, strict=True)
-        plans.append(make_plan(graph, {group.name: range(width) for group, width in named}))
+    cost, graph = cost_at(0.6)
+    plans = random_plans(draw, graph)
     scores = {tuple(plan.widths): float(draw.uniform()) for plan in plans}
     measured = {}
     whole = Bench.measure
@@ -284,15 +307,10 @@ def test_of_equally_fast_plans_the_one_with_the_highest_score_is_taken(monkeypat
         measured[tuple(widths)] = ratio
         return dense, replace(slim, ratio=ratio, low=ratio, high=ratio)
 
-    def search(budget):
-        inside = [plan for plan in plans if cost.exact(plan.widths) <= budget.limit]
-        if not inside:
-            raise BudgetError("budget", "none", "none")
-        return max(inside, key=lambda plan: cost.exact(plan.widths))
-
+    search = search_among(plans, cost)
     monkeypatch.setattr(Bench, "measure", measure)
     budget = Budget(cost, 0.6 * cost.dense)
-    kept = keep(budget, search, lambda plan: scores[tuple(plan.widths)], lambda _: None)
+    kept = keep(budget, [search], lambda plan: scores[tuple(plan.widths)], lambda _: None)
     inside = {widths: ratio for widths, ratio in measured.items() if ratio <= 0.6}
     nearest = max(inside.values())
     least = max(0.97 * nearest, min(nearest, 0.95 * 0.6))
@@ -301,6 +319,19 @@ def test_of_equally_fast_plans_the_one_with_the_highest_score_is_taken(monkeypat
     first = next(iter(measured))
     alike = [search(Budget(cost, aim * 0.985 * 0.6 * cost.dense)) for aim in (1, 0.995, 0.99)]
     assert scores[first] == max(scores[tuple(plan.widths)] for plan in alike)
+
+
+def test_the_plans_of_two_searches_compete_by_their_score(standin):
+    """Each search knows one plan that is near the limit, and others that are far below it."""
+    cost, graph = cost_at(0.6)
+    plans = random_plans(np.random.default_rng(1), graph)
+    near = [plan for plan in plans if 0.57 <= cost.exact(plan.widths) / cost.dense <= 0.59]
+    assert len(near) >= 2
+    budget = Budget(cost, 0.6 * cost.dense)
+    for better in near[:2]:
+        searches = [search_among([plan], cost) for plan in near[:2]]
+        kept = keep(budget, searches, lambda plan: float(plan is better), lambda _: None)  # noqa: B023
+        assert kept.plan is better
 
 
 def test_wrong_node_times_are_corrected_by_measuring_plans(monkeypatch, tmp_path):

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from slimmer.costs import Budget
 from slimmer.errors import BudgetError
 from slimmer.latency.build import MeasuredLatency, corrected
-from slimmer.latency.measure import Taken, check_tellable
-from slimmer.latency.table import machine_of, setting_of
+from slimmer.latency.kept import Kept, Search, Tried, predicted, record_of
+from slimmer.latency.measure import check_tellable
 from slimmer.pruning.plan import Plan
 from slimmer.runs.events import Observe, stage
 
@@ -17,83 +16,87 @@ AIM = 0.985  # of the limit: the middle of what is accepted
 CLOSE = 0.97  # of the limit: a plan below this leaves time unused
 FASTER = 0.95  # of the limit: a measured plan with a higher score may be that fast
 MOST = 10  # rounds
+SEARCHES = 30  # most of them find plans that are measured already, or none
 APART = 0.001  # of dense: searches that are nearer to each other find the same plan
+TOGETHER = 3  # rounds in which all searches compete
 NEAR = (1.0, 0.995, 0.99)  # of the aim: searches whose plans count as equally fast
 SIDE = 0.1  # of the way between two plans: how near to one of them the next search aims
-
-Search = Callable[[Budget], Plan]
-"""The plan inside all budgets, with a latency budget in place of the recipe's."""
 
 Score = Callable[[Plan], float]
 """The score that a plan keeps."""
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """A plan with a measured latency, the cost that gives it, and what report.json says."""
+Find = Callable[[float, Sequence[Tried]], Plan | None]
+"""The plan at an aim on the fit."""
 
-    plan: Plan
-    cost: MeasuredLatency
-    record: dict[str, Any]
+Measure = Callable[[Plan, int], Tried]
+"""A plan measured in a round."""
 
 
-@dataclass(frozen=True, eq=False)
-class Tried:
-    """A measured plan; `fit` is its latency on the fit, relative to dense."""
-
-    plan: Plan
-    fit: float
-    dense: Taken
-    slim: Taken
-
-
-def keep(budget: Budget, search: Search, score: Score, observe: Observe) -> Kept:
+def keep(budget: Budget, searches: Sequence[Search], score: Score, observe: Observe) -> Kept:
     """The plan whose measured latency is inside the budget, and at most 3 % below it if a plan
     comes that near. A measured plan that is up to 3 % faster is taken if its score is higher.
 
     Every round searches the widths on the fitted latency, and measures the network that they give
-    next to the dense one. What was measured tells where on the fit the next round aims. Raises
-    BudgetError if no measured plan is inside, and RuntimeUnavailableError on a machine that is too
-    noisy.
+    next to the dense one. What was measured tells where on the fit the next round aims. In the
+    first rounds the plans of all `searches` compete; then the first search goes on alone, because
+    its plans change little from aim to aim. Raises BudgetError if no measured plan is inside, and
+    RuntimeUnavailableError on a machine that is too noisy.
     """
     cost = budget.cost
     assert isinstance(cost, MeasuredLatency)
     if not cost.here:
-        return _predicted(cost, budget, search)
+        return predicted(cost, budget, searches[0])
     began, limit = time.monotonic(), budget.ratio
     tried: list[Tried] = []
+    for those, most in ((searches, TOGETHER), (searches[:1], MOST)):
+        find = partial(_found, those, score, cost)
+        measure = partial(_measured, cost, limit, observe)
+        if _approach_(tried, limit, find, measure, most):
+            break
+    best = _best(tried, limit, score)
+    if best is None:
+        raise _missed(tried, limit, cost)
+    now = corrected(cost, best.plan.widths, best.slim.ratio * cost.dense)
+    return Kept(best.plan, now, record_of(best, tried, now, time.monotonic() - began, limit))
+
+
+def _approach_(tried: list[Tried], limit: float, find: Find, measure: Measure, most: int) -> bool:
+    """Measure plans nearer and nearer to the limit, until `most` are tried; whether one is inside
+    the limit and at most 3 % below it.
+    """
     low, high, aim = 0.0, float("inf"), AIM * limit
-    while len(tried) < MOST and high - low > APART:
-        plan = _found(search, score, cost, aim, tried)
+    for _ in range(SEARCHES):
+        if len(tried) >= most or high - low <= APART:
+            return False
+        plan = find(aim, tried)
         if plan is None:  # there is no plan so low on the fit
             if high == float("inf") and aim >= limit:
-                break
+                return False
             low, aim = aim, limit if high == float("inf") else (aim + high) / 2
             continue
         known = next((each for each in tried if each.plan.widths == plan.widths), None)
-        if known is not None and high == float("inf"):
-            break
-        one = known or _measured(plan, cost, len(tried) + 1, limit, observe)
+        one = known or measure(plan, len(tried) + 1)
         if known is None:
             tried.append(one)
         if one.slim.ratio > limit:
             high = min(high, aim)
         elif one.slim.ratio >= CLOSE * limit:
-            break
+            return True
         else:
             low = max(low, aim)
         aim = _next_aim(tried, limit, low, high)
-    best = _best(tried, limit, score)
-    if best is None:
-        raise _missed(tried, limit, cost)
-    now = corrected(cost, best.plan.widths, best.slim.ratio * cost.dense)
-    return Kept(best.plan, now, _record(best, tried, now, time.monotonic() - began, limit))
+    return False
 
 
 def _found(
-    search: Search, score: Score, cost: MeasuredLatency, aim: float, tried: Sequence[Tried]
+    searches: Sequence[Search],
+    score: Score,
+    cost: MeasuredLatency,
+    aim: float,
+    tried: Sequence[Tried],
 ) -> Plan | None:
-    """The plan inside the budgets, or None if there is none on the fit.
+    """The plan with the highest score inside the budgets, or None if there is none on the fit.
 
     A search takes single steps, and a slightly smaller budget may lead it to a higher score.
     """
@@ -101,7 +104,8 @@ def _found(
     best: Plan | None = None
     for share in NEAR:
         try:
-            plan = search(Budget(cost, share * aim * cost.dense))
+            now = Budget(cost, share * aim * cost.dense)
+            plan = max((search(now) for search in searches), key=score)
         except BudgetError:
             return best
         if best is None and plan.widths in known:
@@ -133,7 +137,7 @@ def _next_aim(tried: Sequence[Tried], limit: float, low: float, high: float) -> 
 
 
 def _measured(
-    plan: Plan, cost: MeasuredLatency, number: int, limit: float, observe: Observe
+    cost: MeasuredLatency, limit: float, observe: Observe, plan: Plan, number: int
 ) -> Tried:
     """A plan's network, measured next to the dense one; the round becomes an event."""
     assert cost.bench is not None
@@ -168,64 +172,3 @@ def _missed(tried: Sequence[Tried], limit: float, cost: MeasuredLatency) -> Budg
         )
     right = "give a larger latency, or narrower steps of widths (--round-to 8)"
     return BudgetError("budget.latency", found, right)
-
-
-def _record(
-    best: Tried, tried: Sequence[Tried], cost: MeasuredLatency, seconds: float, limit: float
-) -> dict[str, Any]:
-    """What report.json says about the rounds."""
-    return {
-        **_about(cost),
-        "measured": True,
-        "ms": best.slim.ratio * cost.dense / 1e6,
-        "ratio": best.slim.ratio,
-        "low": best.slim.low,
-        "high": best.slim.high,
-        "limit_ratio": limit,
-        "dense_ms_again": best.dense.ms,
-        "slim_ms_again": best.slim.ms,
-        "rounds": [each.slim.ratio for each in tried],
-        "seconds": round(seconds, 1),
-    }
-
-
-def _predicted(cost: MeasuredLatency, budget: Budget, search: Search) -> Kept:
-    """The plan whose fitted latency is inside the budget by the largest error of the fit, for a
-    table of another machine, where nothing can be measured here.
-    """
-    assert cost.fit is not None
-    error = float(abs(cost.fit.errors).max())
-    plan = search(Budget(cost, budget.limit / (1 + error)))
-    ratio = cost.share(cost.exact(plan.widths))
-    record = {
-        **_about(cost),
-        "measured": False,
-        "ms": cost.exact(plan.widths) / 1e6,
-        "ratio": ratio,
-        "low": ratio / (1 + error),
-        "high": ratio * (1 + error),
-        "limit_ratio": budget.ratio,
-        "dense_ms_again": None,
-        "slim_ms_again": None,
-        "rounds": [],
-        "seconds": 0.0,
-    }
-    return Kept(plan, cost, record)
-
-
-def _about(cost: MeasuredLatency) -> dict[str, Any]:
-    """The setting, the machine and the fit of a latency."""
-    assert cost.bench is not None
-    assert cost.table is not None
-    assert cost.fit is not None
-    machine = cost.table.machine if not cost.here else machine_of(cost.bench.machine())
-    return {
-        "dense_ms": cost.dense / 1e6,
-        "setting": setting_of(cost.bench.setting).model_dump(),
-        "image": list(cost.bench.shape),
-        "machine": dict(machine),
-        "multiple": cost.multiple,
-        "networks": len(cost.table.networks),
-        "fit_error": cost.fit.error,
-        "narrowest_ratio": cost.table.networks[1].ratio,
-    }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slimmer.costs import Budget
+from slimmer.costs import Budget, Cost
 from slimmer.criteria import ScoreRequest, sensitivity_scores
 from slimmer.errors import RecipeError
 from slimmer.graph import Arguments
@@ -107,15 +107,18 @@ def check_method(recipe: Recipe, job: PruningJob) -> None:
         target_plan(job, recipe, torch.ones(job.graph.units, dtype=torch.float64))
 
 
-def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor) -> Plan:
+def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor, guide: Cost | None = None) -> Plan:
     """The exact projection: the plan within every budget that keeps the highest scores, or the plan
     of a method that decides the amount itself.
+
+    `guide` prices units while they are removed, in place of the budgets' costs.
     """
     entry = method_entry(recipe, job)
     if recipe.method.own_cut() and entry.cut is not None:
         plan: Plan = load(entry.cut)(_request(recipe, job), scores)
         return plan
-    return _allocate(recipe, job, scores - scores.min().clamp(max=0), job.budgets)
+    positive = scores - scores.min().clamp(max=0)
+    return _allocate(recipe, job, positive, job.budgets, guide)
 
 
 def training_batches(
@@ -181,12 +184,18 @@ def _trained_method(
     return method
 
 
-def _allocate(recipe: Recipe, job: PruningJob, scores: Tensor, budgets: Sequence[Budget]) -> Plan:
+def _allocate(
+    recipe: Recipe,
+    job: PruningJob,
+    scores: Tensor,
+    budgets: Sequence[Budget],
+    guide: Cost | None = None,
+) -> Plan:
     entry = method_entry(recipe, job)
     ranks = isinstance(entry, Criterion) and entry.ranks
     how = Allocation() if ranks else recipe.method.allocation()
     limits = replace(job.limits, even=how.even, stream=how.stream)
-    return allocate(scores, job.graph, budgets, limits, priced=how.priced)
+    return allocate(scores, job.graph, budgets, limits, priced=how.priced, guide=guide)
 
 
 def _projection(recipe: Recipe, job: PruningJob) -> Project:

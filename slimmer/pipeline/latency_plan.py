@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from slimmer.costs import Budget
+from slimmer.costs import Budget, Cost
 from slimmer.errors import RecipeError
 from slimmer.latency.build import MeasuredLatency, corrected
 from slimmer.latency.rounds import keep
@@ -41,9 +42,11 @@ def plan_in_time(
         return target_plan(job, recipe, scores), {}
     (budget,) = limited
 
-    def search(now: Budget) -> Plan:
+    flops = next(cost for cost in job.costs if cost.name == "flops")
+
+    def search(guide: Cost | None, now: Budget) -> Plan:
         budgets = tuple(now if each is budget else each for each in job.budgets)
-        return target_plan(replace(job, budgets=budgets), recipe, scores)
+        return target_plan(replace(job, budgets=budgets), recipe, scores, guide)
 
     shifted = (scores - scores.min().clamp(max=0)).detach().double().cpu()
 
@@ -52,7 +55,9 @@ def plan_in_time(
         kept = [part[list(units)].sum() for part, units in zip(parts, plan.keep, strict=True)]
         return float(torch.stack(kept).sum())
 
-    kept = keep(budget, search, score, observe)
+    # A step of a latency costs much or nothing; FLOPs lead the search past such places.
+    searches = [partial(search, None), partial(search, flops)]
+    kept = keep(budget, searches, score, observe)
     return kept.plan, {KEY: kept.record}
 
 

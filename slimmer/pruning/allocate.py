@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -64,6 +65,7 @@ def allocate(
     limits: Limits = FREE,
     *,
     priced: bool = True,
+    guide: Cost | None = None,
 ) -> Plan:
     """The plan that keeps the units with the highest scores inside every budget.
 
@@ -79,14 +81,16 @@ def allocate(
         budgets: at least one; each is met by the plan.
         limits: minimum widths and multiples of widths.
         priced: False compares the scores alone, regardless of costs.
+        guide: the cost by which units are priced while they are removed, in place of the budgets'.
 
     Raises:
         BudgetError: the budgets can't be met; the message has the reachable range of each.
     """
     check_reachable(budgets, graph, limits)
-    search = _searched(scores, graph, budgets, limits, priced=priced)
+    searched = partial(_searched, scores, graph, budgets, priced=priced, guide=guide)
+    search = searched(limits)
     if limits.stream and graph.streams and search.gap() > TOLERANCE:
-        freer = _searched(scores, graph, budgets, replace(limits, stream=0.0), priced=priced)
+        freer = searched(replace(limits, stream=0.0))
         search = min(search, freer, key=Search.gap)
     kept = {}
     widths = search.widths.astype(int).tolist()
@@ -96,9 +100,15 @@ def allocate(
 
 
 def _searched(
-    scores: Tensor, graph: ChannelGraph, budgets: Sequence[Budget], limits: Limits, *, priced: bool
+    scores: Tensor,
+    graph: ChannelGraph,
+    budgets: Sequence[Budget],
+    limits: Limits,
+    *,
+    priced: bool,
+    guide: Cost | None,
 ) -> Search:
-    search = Search(scores, graph, budgets, limits, priced=priced)
+    search = Search(scores, graph, budgets, limits, priced=priced, guide=guide)
     search.shrink_()
     search.fill_()
     search.exchange_()

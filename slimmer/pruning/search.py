@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slimmer.costs import Budget
+from slimmer.costs import Budget, Cost
 from slimmer.graph import ChannelGraph
 from slimmer.pruning.limits import Floats, Limits, floors_in, multiple_of
 
@@ -24,8 +24,11 @@ class Search:
         limits: Limits,
         *,
         priced: bool,
+        guide: Cost | None = None,
     ) -> None:
+        """`guide` prices units in place of the budgets' costs while groups shrink."""
         self.priced = priced
+        self.guide = None if guide is None else (guide.arrays(), float(guide.dense))
         self.costs = [budget.cost.arrays() for budget in budgets]
         self.limits = [budget.limit for budget in budgets]
         self.dense = [float(budget.cost.dense) for budget in budgets]
@@ -81,6 +84,15 @@ class Search:
         total: Floats = np.sum(shares, axis=0)
         return np.maximum(total, 1e-30)
 
+    def shrinking_price(self, excess: Floats) -> Floats:
+        """The price of one unit of each group while groups shrink: by the guide, or by the budgets
+        that are not met yet.
+        """
+        if self.guide is None:
+            return self.price((excess > 0).astype(np.float64))
+        cost, dense = self.guide
+        return np.maximum(cost.marginal(self.widths) / dense, 1e-30)
+
     def shrink_(self) -> None:
         """Remove the unit with the lowest score per cost, one by one, until every budget is met or
         all groups have their minimum width.
@@ -89,7 +101,7 @@ class Search:
         narrower = np.array(list(map(self.down, groups)))
         loss = np.array([self.lost(g, narrower[g]) - self.lost(g, self.widths[g]) for g in groups])
         while (excess := self.excess(self.widths)).max(initial=0.0) > 0:
-            gain = self.price((excess > 0).astype(np.float64)) * (self.widths - narrower)
+            gain = self.shrinking_price(excess) * (self.widths - narrower)
             ratio = np.where(gain > 1e-20, loss / np.maximum(gain, 1e-20), np.inf)
             ratio[narrower == self.widths] = np.inf
             best = int(np.argmin(ratio))
