@@ -178,8 +178,15 @@ def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[s
     size = recipe.finetune.batch_size
     labelled = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
     some = islice(labelled, TAYLOR_BATCHES)
+    multiple = recipe.budget.round_to or 1
     slim = prune_by_peer(
-        method, job.model, job.identity.input_size, flops, some, global_pruning=True
+        method,
+        job.model,
+        job.identity.input_size,
+        flops,
+        some,
+        global_pruning=True,
+        round_to=multiple if multiple > 1 else None,
     )
     slim = slim.to(memory_format=torch.channels_last)
     number = recipe.finetune.recalibrate
