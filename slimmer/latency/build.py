@@ -74,14 +74,15 @@ def build(subject: Subject) -> MeasuredLatency:
     if not graph.groups:
         return MeasuredLatency(NAME, 1, _constant(1.0))
     section, observe = budget.timing, subject.observe
+    carried = None
     if section.table is None:
         check_provider(section.provider)
     else:
-        read_table(Path(section.table))  # a damaged file is refused before the export
+        carried = read_table(Path(section.table))  # a damaged file is refused before the export
     observe(stage("exporting the dense network to measure its latency"))
     bench = bench_of(subject)
-    if section.table is not None:
-        table, here = _given(bench, budget), False
+    if carried is not None:
+        table = _fitting(carried, bench, budget)
         here = table.machine == machine_of(bench.machine())
     else:
         table, here = _measured(bench, budget, observe), True
@@ -146,11 +147,9 @@ def limit_of(amount: Amount | None, dense: float) -> float:
     return float("inf") if amount is None else amount.of(dense)
 
 
-def _given(bench: Bench, budget: BudgetSection) -> Table:
+def _fitting(table: Table, bench: Bench, budget: BudgetSection) -> Table:
     """The table that the setting names. Raises RunError unless it fits."""
-    assert budget.timing.table is not None
-    path = Path(budget.timing.table)
-    table = read_table(path)
+    path = Path(str(budget.timing.table))
     check_fits(table, bench.described, setting_of(budget.timing), str(path))
     if budget.round_to is not None and budget.round_to % table.multiple:
         found = f"was measured at multiples of {table.multiple}, not of {budget.round_to}"
