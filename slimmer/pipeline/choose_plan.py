@@ -117,8 +117,12 @@ def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor, guide: Cost | N
     if recipe.method.own_cut() and entry.cut is not None:
         plan: Plan = load(entry.cut)(_request(recipe, job), scores)
         return plan
-    positive = scores - scores.min().clamp(max=0)
-    return _allocate(recipe, job, positive, job.budgets, guide)
+    return _allocate(recipe, job, nonnegative(scores), job.budgets, guide)
+
+
+def nonnegative(scores: Tensor) -> Tensor:
+    """The scores (units,), shifted so that none is negative."""
+    return scores - scores.min().clamp(max=0)
 
 
 def training_batches(

@@ -12,8 +12,9 @@ from slimmer.costs import Budget, Cost
 from slimmer.errors import RecipeError
 from slimmer.latency.build import MeasuredLatency, corrected
 from slimmer.latency.rounds import keep
-from slimmer.pipeline.choose_plan import target_plan
+from slimmer.pipeline.choose_plan import nonnegative, target_plan
 from slimmer.pipeline.job import PruningJob
+from slimmer.pruning.masks import hard_mask
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.runs.events import Observe
@@ -48,12 +49,10 @@ def plan_in_time(
         budgets = tuple(now if each is budget else each for each in job.budgets)
         return target_plan(replace(job, budgets=budgets), recipe, scores, guide)
 
-    shifted = (scores - scores.min().clamp(max=0)).detach().double().cpu()
+    shifted = nonnegative(scores).detach().double().cpu()
 
     def score(plan: Plan) -> float:
-        parts = shifted.split(job.graph.widths)
-        kept = [part[list(units)].sum() for part, units in zip(parts, plan.keep, strict=True)]
-        return float(torch.stack(kept).sum())
+        return float(shifted @ hard_mask(plan, torch.float64))
 
     # A step of a latency costs much or nothing; FLOPs lead the search past such places.
     searches = [partial(search, None), partial(search, flops)]
