@@ -72,11 +72,12 @@ def main(run: Path, data_path: Path, out: Path, cache: Path, **asked: Any) -> No
     slim.requires_grad_(requires_grad=True)
     epoch = partial(batches_of, dense, train, cache, asked)
     epoch(0)
-    row: dict[str, Any] = {"run": run.name, **asked, "before": judged(slim, dense, test)["top1"]}
+    answers = answered(dense, test)
+    row: dict[str, Any] = {"run": run.name, **asked, "before": judged(slim, answers, test)["top1"]}
     began = time.perf_counter()
     train_(slim, dense, epoch, asked)
     row["seconds"] = round(time.perf_counter() - began)
-    row |= judged(slim, dense, test)
+    row |= judged(slim, answers, test)
     row["date"], row["environment"] = datetime.now(UTC).isoformat(timespec="seconds"), environment()
     with out.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(row) + "\n")
@@ -196,11 +197,14 @@ def fitted(dense: nn.Module, plan: Plan, train: Split) -> nn.Module:
 
 
 @torch.no_grad()
-def judged(slim: nn.Module, dense: nn.Module, test: Split) -> dict[str, float]:
+def answered(network: nn.Module, test: Split) -> Tensor:
+    """The outputs for the test images, (N, classes)."""
+    return torch.cat([network(plain(some)) for some in test[0].split(500)])
+
+
+def judged(slim: nn.Module, dense: Tensor, test: Split) -> dict[str, float]:
     """Top-1 in percent, cross entropy, and divergence from the dense answers, on test images."""
-    slim.eval()
-    answers = torch.cat([slim(plain(some)) for some in test[0].split(500)])
-    right = torch.cat([dense(plain(some)) for some in test[0].split(500)]).log_softmax(1)
+    answers, right = answered(slim.eval(), test), dense.log_softmax(1)
     apart = F.kl_div(answers.log_softmax(1), right, log_target=True, reduction="batchmean")
     hits = (answers.argmax(1) == test[1]).float().mean()
     return {
