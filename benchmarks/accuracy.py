@@ -178,7 +178,6 @@ def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[s
     size = recipe.finetune.batch_size
     labelled = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
     some = islice(labelled, TAYLOR_BATCHES)
-    multiple = recipe.budget.round_to or 1
     slim = prune_by_peer(
         method,
         job.model,
@@ -186,7 +185,7 @@ def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[s
         flops,
         some,
         global_pruning=True,
-        round_to=multiple if multiple > 1 else None,
+        round_to=recipe.budget.round_to,
     )
     slim = slim.to(memory_format=torch.channels_last)
     number = recipe.finetune.recalibrate

@@ -141,8 +141,7 @@ def by_flops(
 def by_peer(job: PruningJob, multiple: int, share: float) -> nn.Module:
     """Torch-Pruning's network of a FLOP budget."""
     size = job.identity.input_size
-    rounded = multiple if multiple > 1 else None
-    return prune_by_peer(PEER, job.model, size, share, [], global_pruning=True, round_to=rounded)
+    return prune_by_peer(PEER, job.model, size, share, [], global_pruning=True, round_to=multiple)
 
 
 def searched(
