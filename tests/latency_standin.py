@@ -45,11 +45,14 @@ def node_ns(makes, reads, space, kernel, block=8):
 
 
 class StandIn:
-    """Its clock advances by the time of the file that runs, times `noise` if that is given."""
+    """Its clock advances by the time of the file that runs, times `noise` and plus `delay_ns` if
+    these are given.
+    """
 
     def __init__(self, lie=1.0, noise=None, block=8):
         self.now, self.opened, self.lie, self.block = 0, [], lie, block
         self.noise = noise or (lambda: 1.0)
+        self.delay_ns = lambda: 0.0
 
     def means(self, _setting):
         return Means(self.open, Clocks(lambda: self.now, None), self.nodes, lambda: MACHINE)
@@ -81,7 +84,8 @@ class _Session:
 
     def prepare(self, _images):
         def once():
-            self.owner.now += max(1, round(self.ns * self.owner.noise()))
+            spent = self.ns * self.owner.noise() + self.owner.delay_ns()
+            self.owner.now += max(1, round(spent))
 
         return once
 

@@ -88,8 +88,8 @@ def build(subject: Subject) -> MeasuredLatency:
         table, here = _measured(bench, budget, observe), True
     if here and budget.latency is not None and section.threads != 1:
         observe(stage("checking that other work does not hide differences of 3 %"))
-        least = narrowest(graph, limits_of(graph, budget, table.multiple))
-        check_tellable(bench.measure(least)[1], bench.means, section)
+        near = table.nearest(limit_of(budget.amounts()[NAME], 1e6 * table.dense_ms) / 1e6)
+        check_tellable(bench.measure(near.widths)[1], bench.means, section)
     return cost_of(bench, table, here=here)
 
 

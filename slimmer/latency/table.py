@@ -83,6 +83,10 @@ class Table(Filed):
                 return row
         return None
 
+    def nearest(self, ms: float) -> NetworkRow:
+        """The measured network whose latency is nearest to `ms` milliseconds."""
+        return min(self.networks, key=lambda row: abs(row.ms - ms))
+
 
 def setting_of(section: TimingSection) -> Setting:
     """The setting that a recipe describes."""
