@@ -301,8 +301,8 @@ def test_of_equally_fast_plans_the_one_with_the_highest_score_is_taken(monkeypat
     measured = {}
     whole = Bench.measure
 
-    def measure(bench, widths):
-        dense, slim = whole(bench, widths)
+    def measure(bench, widths, enough):
+        dense, slim = whole(bench, widths, enough)
         ratio = slim.ratio * draw.uniform(0.9, 1.1)
         measured[tuple(widths)] = ratio
         return dense, replace(slim, ratio=ratio, low=ratio, high=ratio)
@@ -385,6 +385,19 @@ def test_noise_that_hides_the_narrowest_network_only_is_no_reason_to_refuse(monk
     assert bench.measure([8, 8, 8])[1].reach > 0.03
     result = pruned(latency=0.5, threads=2)
     assert 0.45 <= result.report["latency_measured"]["ratio"] <= 0.5
+
+
+def test_a_network_that_is_surely_too_slow_is_measured_for_a_shorter_time(standin):
+    draw = np.random.default_rng(0)
+    bench = cost_at(0.5)[0].bench
+    standin.noise = lambda: draw.uniform(0.9, 1.1)
+    spent = {}
+    for limit in (0.1, 10.0):
+        began = standin.now
+        found = bench.measure([56, 120, 120], lambda taken, limit=limit: taken.low > limit)[1]
+        spent[limit] = standin.now - began
+    assert found.low > 0.1
+    assert spent[0.1] < 0.5 * spent[10.0]
 
 
 def test_one_thread_is_advised_only_where_cpu_time_counts():

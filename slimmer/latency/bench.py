@@ -11,10 +11,12 @@ from slimmer.exporting.int8 import write_int8
 from slimmer.latency.means import Means
 from slimmer.latency.measure import (
     TELLABLE,
+    Enough,
     Taken,
     careful_effort,
     dense_ms,
     images_of,
+    never,
     patient_effort,
     time_files,
 )
@@ -96,9 +98,9 @@ class Bench:
                 done=_remove,
             )
 
-    def measure(self, widths: Sequence[int]) -> tuple[Taken, Taken]:
+    def measure(self, widths: Sequence[int], enough: Enough = never) -> tuple[Taken, Taken]:
         """The latency of the dense network and of the one at `widths`, measured for a promise: once
-        more and longer if other work disturbs it.
+        more and longer if other work disturbs it, unless `enough` is known of it.
         """
         with TemporaryDirectory(prefix="slimmer-latency-") as folder:
             files = [Path(folder) / "dense.onnx", Path(folder) / "slim.onnx"]
@@ -106,8 +108,9 @@ class Bench:
             self.write(widths, files[1])
             usual = dense_ms(files[0], self.images, self.means)
             for effort in (careful_effort(usual), patient_effort(usual)):
-                dense, slim = time_files(files, self.images, self.setting, self.means, effort)
-                if slim.reach <= TELLABLE:
+                told = self.images, self.setting, self.means, effort, enough
+                dense, slim = time_files(files, *told)
+                if slim.reach <= TELLABLE or enough(slim):
                     break
         return dense, slim
 

@@ -1,6 +1,6 @@
 """The latency of networks relative to the dense one, timed in turns. Imports no torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,15 @@ class Taken:
         return max(self.high - self.ratio, self.ratio - self.low) / self.ratio
 
 
+Enough = Callable[[Taken], bool]
+"""Whether a latency is known well enough, however wide its interval is."""
+
+
+def never(_: Taken) -> bool:
+    """Whether a latency is known well enough: only once its interval is narrow."""
+    return False
+
+
 def images_of(shape: Sequence[int], batch: int) -> Array:
     """Standard normal images (batch, *shape), float32."""
     return np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
@@ -85,12 +94,14 @@ def time_files(
     setting: TimingSection,
     means: Means,
     effort: Effort,
+    enough: Enough = never,
 ) -> list[Taken]:
     """The latency of every ONNX file but the first, and of the first, in the files' order.
 
     The first file is the dense network, of which the others are ratios. With one thread on the
     CPU, latency is CPU time, to which other processes hardly add; otherwise it is wall time.
-    There are intervals if the `effort` has a precision.
+    There are intervals if the `effort` has a precision; blocks are added until each is that narrow
+    or `enough` is known of its network.
     """
     with ExitStack() as stack:
         runs = []
@@ -104,7 +115,7 @@ def time_files(
             effort,
             clocks=means.clocks,
             tell=_untold,
-            precise=partial(_precise, effort.precision, setting),
+            precise=partial(_precise, effort.precision, setting, enough),
             turns=SHORT_TURNS if setting.threads == 1 else LONG_TURNS,
         )
     dense = blocks_of(recorded[0], setting)
@@ -181,15 +192,18 @@ def check_tellable(found: Taken, means: Means, setting: TimingSection) -> None:
     raise RuntimeUnavailableError("budget.latency", said, f"{right}; or give --flops instead")
 
 
-def _precise(precision: float, setting: TimingSection, recorded: Sequence[Recorded]) -> bool:
-    """Whether the interval of every network is within ±`precision` of its ratio. Intervals take as
-    long as a block, so only every sixth number of blocks is looked at.
+def _precise(
+    precision: float, setting: TimingSection, enough: Enough, recorded: Sequence[Recorded]
+) -> bool:
+    """Whether the interval of every network is within ±`precision` of its ratio, or `enough` is
+    known of it. Intervals take as long as a block, so only every sixth number of blocks is looked
+    at.
     """
     dense = blocks_of(recorded[0], setting)
     if len(dense) % EVERY:
         return False
     ratios = [taken(dense, blocks_of(each, setting)) for each in recorded[1:]]
-    return precision >= 1 or all(each.reach <= precision for each in ratios)
+    return precision >= 1 or all(each.reach <= precision or enough(each) for each in ratios)
 
 
 def _usual_ms(run: Run, means: Means) -> float:

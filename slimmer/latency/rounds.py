@@ -8,7 +8,7 @@ from slimmer.costs import Budget
 from slimmer.errors import BudgetError
 from slimmer.latency.build import MeasuredLatency, corrected
 from slimmer.latency.kept import Kept, Search, Tried, predicted, record_of
-from slimmer.latency.measure import check_tellable
+from slimmer.latency.measure import Taken, check_tellable
 from slimmer.pruning.plan import Plan
 from slimmer.runs.events import Observe, stage
 
@@ -139,12 +139,20 @@ def _next_aim(tried: Sequence[Tried], limit: float, low: float, high: float) -> 
 def _measured(
     cost: MeasuredLatency, limit: float, observe: Observe, plan: Plan, number: int
 ) -> Tried:
-    """A plan's network, measured next to the dense one; the round becomes an event."""
+    """A plan's network, measured next to the dense one; the round becomes an event.
+
+    The measurement ends early for a network that is surely too slow, or faster than need be.
+    """
     assert cost.bench is not None
+
+    def enough(found: Taken) -> bool:
+        return found.low > limit or found.high < CLOSE * limit
+
     observe(stage(f"round {number}: measuring a network inside the budgets"))
     expected = cost.share(cost.exact(plan.widths))
-    dense, slim = cost.bench.measure(plan.widths)
-    check_tellable(slim, cost.bench.means, cost.bench.setting)
+    dense, slim = cost.bench.measure(plan.widths, enough)
+    if not enough(slim):
+        check_tellable(slim, cost.bench.means, cost.bench.setting)
     event = {"round": number, "predicted": expected, "measured": slim.ratio, "limit": limit}
     observe({"event": "latency_round", **event})
     return Tried(plan, expected, dense, slim)
