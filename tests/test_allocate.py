@@ -169,6 +169,8 @@ def test_a_guide_prices_units_while_they_are_removed():
     for plan in (by_flops, by_params):
         assert flops.exact(plan.widths) <= budget.limit
     assert params.exact(by_params.widths) < params.exact(by_flops.widths)
+    unpriced = [allocate(scores, graph, [budget], priced=False, guide=g) for g in (None, params)]
+    assert unpriced[0] == unpriced[1]
 
 
 def test_a_budget_of_all_that_there_is_removes_nothing():

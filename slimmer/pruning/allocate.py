@@ -81,7 +81,8 @@ def allocate(
         budgets: at least one; each is met by the plan.
         limits: minimum widths and multiples of widths.
         priced: False compares the scores alone, regardless of costs.
-        guide: the cost by which units are priced while they are removed, in place of the budgets'.
+        guide: the cost by which units are priced while they are removed, in place of the budgets';
+            without effect if `priced` is False.
 
     Raises:
         BudgetError: the budgets can't be met; the message has the reachable range of each.

@@ -88,7 +88,7 @@ class Search:
         """The price of one unit of each group while groups shrink: by the guide, or by the budgets
         that are not met yet.
         """
-        if self.guide is None:
+        if self.guide is None or not self.priced:
             return self.price((excess > 0).astype(np.float64))
         cost, dense = self.guide
         return np.maximum(cost.marginal(self.widths) / dense, 1e-30)
