@@ -26,12 +26,12 @@ from onnx import TensorProto, helper
 
 from slimmer.atomic_files import write_json
 from slimmer.latency.bench import Bench
-from slimmer.latency.build import cost_of, limits_of, multiple_for, narrowest
+from slimmer.latency.build import cost_of
 from slimmer.latency.common_nodes import Observed
 from slimmer.latency.fit import fitted
 from slimmer.latency.means import estimated, means_of
 from slimmer.latency.measure import blocks_of, quiet_ms
-from slimmer.latency.networks import sampled
+from slimmer.latency.networks import limits_of, multiple_for, narrowest, sampled
 from slimmer.latency.sliced_file import dense_file
 from slimmer.latency.table import Table, machine_of, nodes_in, setting_of
 from slimmer.pipeline.job import examine

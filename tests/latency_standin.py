@@ -74,7 +74,9 @@ class StandIn:
     def install(self, monkeypatch, tmp_path):
         monkeypatch.setattr(latency_means, "means_of", self.means)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setattr("slimmer.latency.build.environment", lambda: {"cpu_vector_floats": 8})
+        monkeypatch.setattr(
+            "slimmer.latency.networks.environment", lambda: {"cpu_vector_floats": 8}
+        )
         return self
 
 

@@ -18,7 +18,13 @@ from slimmer.latency.check_slices import exporting_if_needed
 from slimmer.latency.common_nodes import Observed
 from slimmer.latency.fit import Fit, fitted
 from slimmer.latency.measure import check_tellable
-from slimmer.latency.networks import NETWORKS, sampled
+from slimmer.latency.networks import (
+    NETWORKS,
+    limits_of,
+    multiple_for,
+    narrowest,
+    sampled,
+)
 from slimmer.latency.sliced_file import dense_file
 from slimmer.latency.table import (
     NetworkRow,
@@ -32,18 +38,13 @@ from slimmer.latency.table import (
     setting_of,
     write_cached,
 )
-from slimmer.profiling.runtimes.environment import environment
 from slimmer.profiling.runtimes.providers import check_provider
-from slimmer.profiling.widths import preferred
-from slimmer.pruning.layer_patterns import group_floors
-from slimmer.pruning.limits import Limits, floor_of
 from slimmer.recipe.amounts import Amount
 from slimmer.recipe.budget import BudgetSection
 from slimmer.recipe.costs import COSTS
 from slimmer.runs.events import Observe, stage
 
 NAME = "latency"
-NARROW = 8  # channels that a group may keep although kernels take larger multiples
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,28 +119,6 @@ def cost_of(bench: Bench, table: Table, *, here: bool = True) -> MeasuredLatency
     fit = fitted(observed, *bench.dense.axis_widths())
     dense = round(1e6 * table.dense_ms)
     return MeasuredLatency(NAME, dense, fit.form, bench, table, fit, here)
-
-
-def limits_of(graph: ChannelGraph, budget: BudgetSection, multiple: int) -> Limits:
-    """The limits on widths in steps of `multiple`: what kernels take, or the budget's `round_to`.
-
-    Kernels for fewer channels than a block are allowed too.
-    """
-    floors = group_floors(graph, budget.min_width, budget.max_sparsity)
-    narrow = min(NARROW, multiple) if budget.round_to is None else None
-    return Limits(multiple, floors=floors, narrow=narrow)
-
-
-def narrowest(graph: ChannelGraph, limits: Limits) -> list[int]:
-    """The smallest widths (groups,) inside the limits."""
-    return [floor_of(group, limits) for group in graph.groups]
-
-
-def multiple_for(budget: BudgetSection) -> int:
-    """The multiple of widths that kernels take, or the budget's `round_to`."""
-    if budget.round_to is not None:
-        return budget.round_to
-    return preferred(budget.timing.provider, environment()["cpu_vector_floats"])
 
 
 def limit_of(amount: Amount | None, dense: float) -> float:

@@ -5,9 +5,37 @@ from collections.abc import Sequence
 import numpy as np
 
 from slimmer.graph import ChannelGraph
+from slimmer.profiling.runtimes.environment import environment
+from slimmer.profiling.widths import preferred
+from slimmer.pruning.layer_patterns import group_floors
+from slimmer.pruning.limits import Limits, floor_of
+from slimmer.recipe.budget import BudgetSection
 
+NARROW = 8  # channels that a group may keep although kernels take larger multiples
 NETWORKS = 15  # networks that are measured, with the dense and the narrowest one
 WHOLE = 0.15  # the probability that a group keeps its full width
+
+
+def limits_of(graph: ChannelGraph, budget: BudgetSection, multiple: int) -> Limits:
+    """The limits on widths in steps of `multiple`: what kernels take, or the budget's `round_to`.
+
+    Kernels for fewer channels than a block are allowed too.
+    """
+    floors = group_floors(graph, budget.min_width, budget.max_sparsity)
+    narrow = min(NARROW, multiple) if budget.round_to is None else None
+    return Limits(multiple, floors=floors, narrow=narrow)
+
+
+def narrowest(graph: ChannelGraph, limits: Limits) -> list[int]:
+    """The smallest widths (groups,) inside the limits."""
+    return [floor_of(group, limits) for group in graph.groups]
+
+
+def multiple_for(budget: BudgetSection) -> int:
+    """The multiple of widths that kernels take, or the budget's `round_to`."""
+    if budget.round_to is not None:
+        return budget.round_to
+    return preferred(budget.timing.provider, environment()["cpu_vector_floats"])
 
 
 def sampled(

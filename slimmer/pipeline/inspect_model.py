@@ -10,8 +10,9 @@ from slimmer.costs import Cost
 from slimmer.costs.by_layer import flops_by_module
 from slimmer.costs.flops import uncounted
 from slimmer.graph import Axis, ChannelGraph, ChannelGroup, Fixed, Inputs, Layer
-from slimmer.latency.build import MeasuredLatency, limits_of, narrowest
+from slimmer.latency.build import MeasuredLatency
 from slimmer.latency.layer_times import layer_times
+from slimmer.latency.networks import limits_of, narrowest
 from slimmer.models.accept_model import accept
 from slimmer.pipeline.job import examine
 from slimmer.pipeline.sources import Source, load_model, name_module

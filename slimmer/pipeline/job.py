@@ -14,7 +14,8 @@ from slimmer.costs.subject import unheard
 from slimmer.data import Data
 from slimmer.errors import BudgetError, ModelError, RecipeError
 from slimmer.graph import ChannelGraph, check_is_network, find_attributes
-from slimmer.latency.build import MeasuredLatency, limits_of
+from slimmer.latency.build import MeasuredLatency
+from slimmer.latency.networks import limits_of
 from slimmer.models.accept_model import check_model
 from slimmer.pipeline.recount import check_costs, costs_of, subject_of
 from slimmer.pipeline.remedies import check_spectral_norm, for_budget, for_no_channel

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from slimmer.atomic_files import digest
 from slimmer.errors import ExportError, ModelError, first_line
-from slimmer.latency.build import bench_of, limits_of, narrowest
+from slimmer.latency.build import bench_of
 from slimmer.latency.carried import Manifest, NetworkFile, write_manifest
-from slimmer.latency.networks import sampled
+from slimmer.latency.networks import limits_of, narrowest, sampled
 from slimmer.pipeline.job import examine
 from slimmer.pipeline.recount import subject_of
 from slimmer.pipeline.sources import load_model
