@@ -60,8 +60,8 @@ def test_a_misspelt_section_is_listed_with_the_one_that_was_meant(section):
 def test_keys_of_one_section_are_not_known_in_another():
     [mistake] = refused(("budget.epochs", 3))
     assert mistake == (
-        "budget.epochs: is not known; known: flops, latency, max_sparsity, min_width, params, "
-        "round_to, timing"
+        "budget.epochs: is not known; known: depth, flops, latency, max_sparsity, min_width, "
+        "params, round_to, timing"
     )
 
 

@@ -108,6 +108,10 @@ class Watch:
         text = f"measuring latencies: {event['done']} of {event['networks']} networks"
         self._show(event["done"], event["networks"], text, self._clock())
 
+    def _on_depth(self, event: Event) -> None:
+        number = len(event["branches"])
+        self._say(f"without {number} residual branches: outputs change by {event['change']:.3g}")
+
     def _on_latency_round(self, event: Event) -> None:
         self._say(
             f"latency, round {event['round']}: measured {event['measured']:.1%} of dense "

@@ -61,6 +61,12 @@ running = options_under("Run")
     metavar="N",
     help="Make channel counts multiples of N.  [default: 8 in groups of 64 channels or more]",
 )
+@budget(
+    "--depth/--no-depth",
+    default=None,
+    help="Also remove whole residual branches, where that changes the outputs less than narrower "
+    "layers do. Needs data.  [default: with --latency]",
+)
 @timing
 @arch
 @keep

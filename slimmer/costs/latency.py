@@ -49,7 +49,8 @@ class LatencyForm:
     def by_node(self, widths: Floats) -> Floats:
         """The nanoseconds of every node at `widths`, (nodes,)."""
         makes, reads, enters, weights = self._parts(widths)
-        return np.asarray((weights * features(makes, reads, enters)).sum(axis=1))
+        there = (makes > 0) & (enters > 0)  # a node whose channels are all removed does not run
+        return np.asarray(there * (weights * features(makes, reads, enters)).sum(axis=1))
 
     def marginal(self, widths: Floats) -> Floats:
         """The nanoseconds of one more unit of each group, averaged over a block, (groups,)."""

@@ -53,7 +53,7 @@ def sensitivity_scores(
     ties = torch.zeros_like(scores)
     start = 0
     with batch_statistics(model), torch.no_grad():
-        change = _change(masked, images, task)
+        change = change_of(masked, images, task)
         for done, group in enumerate(graph.groups):
             tell(done)
             order = start + ranks[start : start + group.size].argsort(stable=True)
@@ -91,7 +91,9 @@ def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list
     return found + [found[-1]] * (size - len(found))
 
 
-def _change(masked: Masked, images: Sequence[Arguments], task: Task | None) -> Callable[[], float]:
+def change_of(
+    masked: Masked, images: Sequence[Arguments], task: Task | None
+) -> Callable[[], float]:
     """A function that measures how far the outputs are from what they are now, the dense
     network's. Raises ModelError if these are NaN or infinite.
     """

@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from slimmer.errors import ExportError
 from slimmer.exporting.beside import check_beside
+from slimmer.exporting.constant_maps import shrink_constant_maps_
 from slimmer.exporting.error_text import ONNX_FILE, one_line
 from slimmer.exporting.input_shape import ORDINARY, Shape
 from slimmer.exporting.onnx_file import write_onnx
@@ -129,6 +130,7 @@ def _convert(program: ExportedProgram, inputs: Inputs, opset: int | None) -> onn
     file = converted.model_proto
     name_sizes_(file.graph, {0: BATCH, 2: "height", 3: "width"})
     pool_strided_slices_(file)
+    shrink_constant_maps_(file)
     return file
 
 

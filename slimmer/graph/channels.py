@@ -154,7 +154,8 @@ class ChannelGraph:
 
     `streams` are the names of the residual-stream groups: channels whose activations are added to
     one another. `attributes` are the attributes of the user's modules that a plan may change, see
-    `slimmer.graph.attributes`.
+    `slimmer.graph.attributes`. `branches` are sets of groups, by their names, that can be removed
+    whole, see `slimmer.pruning.branches`.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -165,6 +166,7 @@ class ChannelGraph:
     streams: frozenset[str] = frozenset()
     splits: tuple[Split, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    branches: tuple[frozenset[str], ...] = ()
 
     def group(self, name: str) -> ChannelGroup:
         """The group called `name`. Raises KeyError."""

@@ -11,7 +11,7 @@ import numpy as np
 from slimmer.costs import Subject
 from slimmer.costs.latency import LatencyCost, LatencyForm, Widths
 from slimmer.errors import BudgetError, ModelError, RunError
-from slimmer.graph import ChannelGraph, is_image
+from slimmer.graph import is_image
 from slimmer.latency import means as latency_means
 from slimmer.latency.bench import Bench
 from slimmer.latency.check_slices import exporting_if_needed
@@ -24,6 +24,7 @@ from slimmer.latency.networks import (
     multiple_for,
     narrowest,
     sampled,
+    smallest,
 )
 from slimmer.latency.sliced_file import dense_file
 from slimmer.latency.table import (
@@ -114,7 +115,7 @@ def bench_of(subject: Subject) -> Bench:
 
 def cost_of(bench: Bench, table: Table, *, here: bool = True) -> MeasuredLatency:
     """The cost that is fitted to a table."""
-    rows = table.networks
+    rows = [row for row in table.networks if min(row.widths, default=1) > 0]
     observed = [Observed(tuple(row.widths), 1e6 * row.ms, nodes_in(row)) for row in rows]
     fit = fitted(observed, *bench.dense.axis_widths())
     dense = round(1e6 * table.dense_ms)
@@ -134,7 +135,7 @@ def _fitting(table: Table, bench: Bench, budget: BudgetSection) -> Table:
         found = f"was measured at multiples of {table.multiple}, not of {budget.round_to}"
         raise RunError(str(path), found, f"give --round-to {table.multiple}, or leave it out")
     graph = bench.dense.graph
-    least = narrowest(graph, limits_of(graph, budget, table.multiple))
+    least = smallest(graph, limits_of(graph, budget, table.multiple))
     known = table.measured(least)
     if known is not None:
         _check_reached(budget, table.dense_ms, known.ms, table.machine)
@@ -148,9 +149,13 @@ def _measured(bench: Bench, budget: BudgetSection, observe: Observe) -> Table:
     graph, machine = bench.dense.graph, machine_of(bench.machine())
     sizes = [group.size for group in graph.groups]
     multiple = multiple_for(budget)
-    least = narrowest(graph, limits_of(graph, budget, multiple))
+    limits = limits_of(graph, budget, multiple)
+    least = smallest(graph, limits)
     network, setting = bench.described, setting_of(bench.setting)
-    path = cache_file(network, setting, {**machine, "multiple": multiple})
+    key = {**machine, "multiple": multiple}
+    if graph.branches:
+        key["branches"] = len(graph.branches)
+    path = cache_file(network, setting, key)
     table, note = read_cached(path)
     _tell_note(note, observe)
     known = None if table is None else table.measured(least)
@@ -170,7 +175,10 @@ def _measured(bench: Bench, budget: BudgetSection, observe: Observe) -> Table:
     def tell(done: int) -> None:
         observe({"event": "latency_networks", "done": done, "networks": NETWORKS})
 
-    rows = bench.rows(sampled(graph, multiple, least), tell, early)
+    widths = sampled(graph, multiple, narrowest(graph, limits))
+    if graph.branches:
+        widths.insert(1, least)
+    rows = bench.rows(widths, tell, early)
     table = Table(
         format=1,
         network=network,
@@ -198,7 +206,7 @@ def _check_reached(
         return
     found = (
         f"at most {kind.short(limit)} ({limit / dense_ms / 1e6:.1%} of the dense network's "
-        f"{dense_ms:.4g} ms) can't be met: with every group at its narrowest, the network takes "
+        f"{dense_ms:.4g} ms) can't be met: at its narrowest, the network takes "
         f"{least_ms:.4g} ms ({least_ms / dense_ms:.1%}), measured on {machine.get('cpu')}"
     )
     reachable = math.ceil(100 * least_ms / dense_ms)

@@ -1,6 +1,7 @@
 """The widths of the networks that are measured for a fit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,6 +30,11 @@ def limits_of(graph: ChannelGraph, budget: BudgetSection, multiple: int) -> Limi
 def narrowest(graph: ChannelGraph, limits: Limits) -> list[int]:
     """The smallest widths (groups,) inside the limits."""
     return [floor_of(group, limits) for group in graph.groups]
+
+
+def smallest(graph: ChannelGraph, limits: Limits) -> list[int]:
+    """The narrowest widths (groups,) without all branches that can be removed."""
+    return narrowest(graph, replace(limits, gone=frozenset().union(*graph.branches)))
 
 
 def multiple_for(budget: BudgetSection) -> int:

@@ -22,6 +22,7 @@ from slimmer.costs import Subject
 from slimmer.exporting.onnx import export_onnx, load_file
 from slimmer.exporting.onnx_file import ONE_FILE, write_onnx
 from slimmer.graph import Axis, ChannelGraph
+from slimmer.latency.empty_nodes import drop_empty_
 
 BIAS = "_bias"  # what the exporter appends to a weight's name for the bias of a folded norm
 BEFORE, AFTER = "#before", "#after"  # the counts of a channel-padding module
@@ -101,6 +102,7 @@ class DenseFile:
             made.graph.initializer.append(numpy_helper.from_array(array, tensor.name))
         for node in made.graph.node:
             _set_groups_(node, self.arrays, shapes)
+        drop_empty_(made.graph, shapes)
         return made
 
     @cached_property

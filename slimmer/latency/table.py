@@ -38,7 +38,7 @@ class NetworkRow(Filed):
     dense network with an interval.
     """
 
-    widths: list[Size]
+    widths: list[Count]
     ms: Amount
     ratio: Amount
     nodes: list[NodeRow]

@@ -23,13 +23,16 @@ from slimmer.pipeline.sources import load_model, name_module
 from slimmer.pipeline.task_of_run import find, fitting
 from slimmer.pruning.allocate import Limits, check_reachable
 from slimmer.pruning.apply import Cut, prune
+from slimmer.pruning.branches import find_branches
 from slimmer.pruning.layer_patterns import group_floors, keep_layers
 from slimmer.pruning.rewrite import read_program
 from slimmer.pruning.slim_file import Identity, check_again
 from slimmer.pruning.traced_parts import Scope, graph_of, probe_scope, scope_of
 from slimmer.recipe import Recipe
 from slimmer.recipe.budget import BudgetSection
+from slimmer.recipe.method_entries import find_method
 from slimmer.recipe.sections import ModelSection
+from slimmer.recipe.trained_methods import TrainedMethod
 from slimmer.runs.events import Observe, stage
 from slimmer.tasks import Task
 
@@ -94,8 +97,10 @@ def prepare(
     check_again(identity, rewrite=recipe.model.rewrite)
     given = model
     observe(stage("tracing the network and checking its channel groups"))
-    model, graph, costs, cut, scope = examine(given, identity, recipe.model, recipe.budget, observe)
+    budget = recipe.budget.model_copy(update={"depth": _removes_branches(recipe, own)})
+    model, graph, costs, cut, scope = examine(given, identity, recipe.model, budget, observe)
     limits = _limits(graph, recipe.budget, costs)
+    loosest = replace(limits, gone=frozenset().union(*graph.branches))
     budgets = _budgets(costs, recipe.budget)
     narrowing = _narrowing(recipe)
     whole = not (recipe.model.rewrite or recipe.model.trace or identity.plan)
@@ -107,10 +112,25 @@ def prepare(
         where = identity.arch or type(model).__name__
         raise ModelError(where, found, for_no_channel(given, rewritten))
     try:
-        check_reachable(budgets, graph, limits, narrowing)
+        check_reachable(budgets, graph, loosest, narrowing)
     except BudgetError as error:
         raise for_budget(error, given, budgets, rewritten) from None
     return PruningJob(given, model, identity, own, graph, costs, budgets, limits, scope, cut)
+
+
+def _removes_branches(recipe: Recipe, task: Task | None) -> bool:
+    """Whether whole residual branches may be removed. Raises RecipeError if that is asked for and
+    can't be: the outputs without them must be measured.
+    """
+    asked, method = recipe.budget.depth, recipe.method
+    entry = find_method(method.name, with_data=task is not None)
+    masks = isinstance(entry, TrainedMethod) or method.share_under_masks() > 0
+    can = task is not None and not masks and method.own_cut() is None
+    if asked and not can:
+        found = "removes branches by what that changes in the outputs, before training"
+        right = "give --data or --task, and a method without masks; or leave it out"
+        raise RecipeError("budget.depth", found, right)
+    return can and recipe.budget.latency is not None if asked is None else asked
 
 
 def _budgets(costs: Sequence[Cost], section: BudgetSection) -> tuple[Budget, ...]:
@@ -215,6 +235,10 @@ def examine(
     graph = probe_scope(model, keep_layers(graph, section.keep, section.only), scope, cut)
     if not section.rewrite:  # a program has none of the user's modules
         graph = find_attributes(model, graph, scope.whole)
+    if budget is not None and budget.depth:
+        observe(stage("looking for residual branches that can be removed"))
+        floors = group_floors(graph, budget.min_width, budget.max_sparsity)
+        graph = find_branches(model, graph, floors, scope, cut)
     subject = subject_of(model, model, graph, scope, cut)
     if budget is not None:
         subject = replace(subject, budget=budget, observe=observe)

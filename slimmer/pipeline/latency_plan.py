@@ -12,6 +12,7 @@ from slimmer.costs import Budget, Cost
 from slimmer.errors import RecipeError
 from slimmer.latency.build import MeasuredLatency, corrected
 from slimmer.latency.rounds import keep
+from slimmer.pipeline.choose_depth import choose_depth
 from slimmer.pipeline.choose_plan import nonnegative, target_plan
 from slimmer.pipeline.job import PruningJob
 from slimmer.pruning.masks import hard_mask
@@ -40,14 +41,14 @@ def plan_in_time(
     """
     limited = [each for each in job.budgets if isinstance(each.cost, MeasuredLatency)]
     if not limited:
-        return target_plan(job, recipe, scores), {}
+        find = partial(target_plan, recipe=recipe, scores=scores)
+        return find(choose_depth(job, recipe, find, observe)), {}
     (budget,) = limited
-
     flops = next(cost for cost in job.costs if cost.name == "flops")
 
-    def search(guide: Cost | None, now: Budget) -> Plan:
-        budgets = tuple(now if each is budget else each for each in job.budgets)
-        return target_plan(replace(job, budgets=budgets), recipe, scores, guide)
+    def search(guide: Cost | None, now: Budget, within: PruningJob) -> Plan:
+        budgets = tuple(now if each is budget else each for each in within.budgets)
+        return target_plan(replace(within, budgets=budgets), recipe, scores, guide)
 
     shifted = nonnegative(scores).detach().double().cpu()
 
@@ -55,7 +56,13 @@ def plan_in_time(
         return float(shifted @ hard_mask(plan, torch.float64))
 
     # A step of a latency costs much or nothing; FLOPs lead the search past such places.
-    searches = [partial(search, None), partial(search, flops)]
+    guides = None, flops
+
+    def on_the_fit(now: PruningJob) -> Plan:
+        return max((search(guide, budget, now) for guide in guides), key=score)
+
+    job = choose_depth(job, recipe, on_the_fit, observe)
+    searches = [partial(search, guide, within=job) for guide in guides]
     kept = keep(budget, searches, score, observe)
     return kept.plan, {KEY: kept.record}
 

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from slimmer.errors import RunError
 from slimmer.graph import Axis
 from slimmer.models.copying import duplicate
+from slimmer.pruning.emptied import emptied
 from slimmer.pruning.plan import Plan
 
 NORM_AXES = ("weight.0", "bias.0", "running_mean.0", "running_var.0", "#num_features")
@@ -25,9 +26,10 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     """A copy of `model` with only the channels that `plan` keeps; the modules' attributes are
     updated.
 
-    torch-pruning's layer-wise functions remove the channels. `requires_grad`, training mode and the
-    memory format of weights are as in `model`. The full plan returns an equal model. Raises
-    RunError if the plan changes an attribute that the model does not have.
+    torch-pruning's layer-wise functions remove the channels; a layer that loses all inputs or
+    outputs is replaced. `requires_grad`, training mode and the memory format of weights are as in
+    `model`. The full plan returns an equal model. Raises RunError if the plan changes an attribute
+    that the model does not have.
     """
     slim = duplicate(model)
     given = dict(model.named_parameters())
@@ -40,15 +42,27 @@ def prune(model: nn.Module, plan: Plan) -> nn.Module:
     done = set()
     for name, gone in by_module.items():
         module = slim.get_submodule(name)
-        if module not in done:  # a module that is registered twice has two names
+        if module in done:  # a module that is registered twice has two names
+            continue
+        instead = emptied(module, gone)
+        if instead is None:
             _cut_(module, gone)
-            done.add(module)
+        else:
+            _replace_(slim, module, instead)
+        done |= {module, instead}
     for name, number in plan.attributes:
         _set_(slim, name, number)
     for name, parameter in slim.named_parameters():
         parameter.data = _laid_like(given[name], parameter.data)
         parameter.requires_grad_(given[name].requires_grad)
     return slim
+
+
+def _replace_(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another, under all its names."""
+    for name, held in list(model.named_modules(remove_duplicate=False)):
+        if held is old:
+            model.set_submodule(name, new)
 
 
 def _set_(model: nn.Module, place: str, number: int) -> None:

@@ -29,6 +29,7 @@ class Limits:
         floors: minimum number of units, by group.
         narrow: minimum widths are multiples of this, below the smallest multiple of `round_to`;
             `round_to` itself by default.
+        gone: groups that are removed whole.
     """
 
     round_to: int | None = 1
@@ -36,6 +37,7 @@ class Limits:
     even: float = 0.0
     floors: Mapping[str, int] = field(default_factory=dict)
     narrow: int | None = None
+    gone: frozenset[str] = frozenset()
 
 
 FREE = Limits()
@@ -50,8 +52,10 @@ def multiple_of(group: ChannelGroup, limits: Limits) -> int:
 
 def floor_of(group: ChannelGroup, limits: Limits) -> int:
     """The minimum width of a group, independent of budgets: a multiple of the given `round_to`, or
-    the whole group.
+    the whole group; 0 if the group is removed whole.
     """
+    if group.name in limits.gone:
+        return 0
     multiple = (
         limits.narrow or limits.round_to or 1
     )  # the default multiple must not make a budget unreachable
@@ -59,11 +63,17 @@ def floor_of(group: ChannelGroup, limits: Limits) -> int:
     return min(group.size, least)
 
 
+def sizes_in(graph: ChannelGraph, limits: Limits) -> Floats:
+    """The maximum width of every group, (groups,): its size, or 0 if it is removed whole."""
+    sizes = [0 if group.name in limits.gone else group.size for group in graph.groups]
+    return np.array(sizes, dtype=np.float64)
+
+
 def floors_in(graph: ChannelGraph, limits: Limits, inside: Inside) -> Floats:
     """The minimum width of every group, (groups,); `inside` says whether widths meet the
     budgets.
     """
-    sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
+    sizes = sizes_in(graph, limits)
     floors = np.array([floor_of(group, limits) for group in graph.groups], dtype=np.float64)
     multiples = np.array([multiple_of(group, limits) for group in graph.groups], dtype=np.float64)
     streams = np.array([group.name in graph.streams for group in graph.groups], dtype=bool)

@@ -23,8 +23,8 @@ class Plan:
     """Channel groups, and for each the units that are kept (ascending). A plan is self-contained:
     applying it traces nothing.
 
-    `attributes` are integer attributes of the user's modules, as `module#name`, and their new
-    values.
+    A group that keeps no unit is removed whole, see `slimmer.pruning.branches`. `attributes` are
+    integer attributes of the user's modules, as `module#name`, and their new values.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -100,8 +100,9 @@ class Plan:
                 where, f"is not a plan ({first_line(error)[:LONGEST]})", right
             ) from error
         _check_disjoint(groups, where, right)
-        for whole, kept in zip(groups, keep, strict=True):
-            _check(whole, kept, where)
+        for entry, whole, kept in zip(filed.groups, groups, keep, strict=True):
+            if kept or not entry.removed:
+                _check(whole, kept, where)
         return Plan(groups, keep, tuple(sorted(filed.attributes.items())))
 
 
@@ -120,7 +121,7 @@ def read_plan(path: Path, right: str = "give the plan.json of a slimmer run") ->
 def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
     """The plan that keeps the units `keep[group]` of each group; other groups are kept whole.
 
-    Raises RunError if a group is unknown or empty, or a unit is out of range.
+    Raises RunError if a group is unknown, or empty and in no branch, or a unit is out of range.
     """
     kept, unknown = [], set(keep)
     for group in graph.groups:
@@ -131,8 +132,10 @@ def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
         raise RunError(
             "plan", f"no channel group is called {min(unknown)!r}", "see `slimmer inspect`"
         )
+    removable = frozenset().union(*graph.branches)
     for group, units in zip(graph.groups, kept, strict=True):
-        _check(group, units, "plan")
+        if units or group.name not in removable:
+            _check(group, units, "plan")
     return Plan(graph.groups, tuple(kept), _followed(graph, kept))
 
 
@@ -142,12 +145,14 @@ def full_plan(graph: ChannelGraph) -> Plan:
 
 
 def _followed(graph: ChannelGraph, kept: Sequence[tuple[int, ...]]) -> tuple[tuple[str, int], ...]:
-    """The attributes whose possible widths all become one other width, and that width."""
+    """The attributes whose possible widths all become one other width, and that width; none of what
+    is removed whole.
+    """
     gone = Plan(graph.groups, tuple(kept)).gone
     found = []
     for each in graph.attributes:
         widths = each.becomes(gone)
-        if len(widths) == 1 and widths[0] not in {None, each.value}:
+        if len(widths) == 1 and widths[0] not in {None, 0, each.value}:
             found.append((f"{each.module}#{each.name}", widths[0]))
     return tuple(sorted(found))
 
@@ -158,7 +163,8 @@ def _entry(group: ChannelGroup, kept: Sequence[int]) -> dict[str, object]:
     for part in group.slices:
         index = _ranges(chain.from_iterable(part.index))
         slices.append([part.axis.tensor, part.axis.dim, part.multiplicity, index])
-    return {"name": group.name, "size": group.size, "keep": _ranges(kept), "slices": slices}
+    entry = {"name": group.name, "size": group.size, "keep": _ranges(kept), "slices": slices}
+    return entry if kept else {**entry, "removed": True}
 
 
 def _check(group: ChannelGroup, kept: Sequence[int], where: str) -> None:

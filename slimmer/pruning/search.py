@@ -8,7 +8,7 @@ from torch import Tensor
 
 from slimmer.costs import Budget, Cost
 from slimmer.graph import ChannelGraph
-from slimmer.pruning.limits import Floats, Limits, floors_in, multiple_of
+from slimmer.pruning.limits import Floats, Limits, floors_in, multiple_of, sizes_in
 
 TOLERANCE = 0.003  # relative to dense: a smaller gap below the tightest budget is accepted
 
@@ -33,7 +33,7 @@ class Search:
         self.limits = [budget.limit for budget in budgets]
         self.dense = [float(budget.cost.dense) for budget in budgets]
         self.multiples = [multiple_of(group, limits) for group in graph.groups]
-        self.sizes = np.array(graph.widths, dtype=np.float64)
+        self.sizes = sizes_in(graph, limits)
         self.floors = floors_in(graph, limits, self.inside)
         self.widths = self.sizes.copy()
         self.orders, self.cumulated = [], []

@@ -56,6 +56,11 @@ class BudgetSection(Section):
         description="make channel counts multiples of this; by default of 8 in groups of 64 "
         "channels or more; with a latency budget, of 16 or 8 as kernels take them",
     )
+    depth: bool | None = Field(
+        None,
+        description="also remove whole residual branches, where that changes the outputs less than "
+        "narrower layers do; needs data; by default with a latency budget",
+    )
 
     others: dict[str, str | float | None] = Field({}, alias=OTHERS, repr=False)
 

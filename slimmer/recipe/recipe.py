@@ -40,6 +40,7 @@ SHORT: Final = {
     "arch": "model.arch",
     "batch": "budget.timing.batch",
     "checkpoint": "model.checkpoint",
+    "depth": "budget.depth",
     "epochs": "finetune.epochs",
     "equal_splits": "model.equal_splits",
     "input_size": "model.input_size",

@@ -69,6 +69,15 @@ class LatencyRound(Event):
     limit: Amount
 
 
+class Depth(Event):
+    """A network within the budgets without the groups `branches` was compared with the dense one:
+    `change` is how far its outputs are away.
+    """
+
+    branches: list[str]
+    change: Amount
+
+
 class Removed(OfCosts, Event):
     """Channels were removed; `accuracy` is the main metric directly afterwards, None without
     data, and `metrics` are all of them if there are several.
@@ -100,6 +109,7 @@ KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
         "scores": Scores,
         "step": Step,
         "masks": Masks,
+        "depth": Depth,
         "latency_round": LatencyRound,
         "removed": Removed,
         "epoch": Epoch,

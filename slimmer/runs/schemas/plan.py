@@ -17,7 +17,7 @@ Slice = Annotated[tuple[str, Count, Size, str], BeforeValidator(_tuple)]
 
 class PlanGroup(Filed):
     """A channel group: its number of units, the kept units as ranges (`0:8,12`), and where its
-    channels are.
+    channels are. `removed` is true for a group that is removed whole.
 
     A slice is a tensor's name, the axis, the positions per unit, and all positions as ranges.
     """
@@ -26,6 +26,7 @@ class PlanGroup(Filed):
     size: Size
     keep: str
     slices: list[Slice]
+    removed: bool = False
 
 
 class PlanFile(Filed):

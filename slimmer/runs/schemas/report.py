@@ -82,7 +82,7 @@ class GroupReport(Filed):
 
     name: str
     dense: Size
-    slim: Size
+    slim: Count
     channels_each: Size = 1
 
 

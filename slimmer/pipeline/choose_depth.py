@@ -1,0 +1,123 @@
+"""Which residual branches are removed whole, before the other groups become narrower."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import inf
+
+import torch
+
+from slimmer.criteria.sensitivity import change_of
+from slimmer.errors import BudgetError
+from slimmer.graph import Arguments
+from slimmer.models.copying import duplicate
+from slimmer.pipeline.choose_plan import training_inputs
+from slimmer.pipeline.job import PruningJob
+from slimmer.pruning.batch_norms import batch_statistics
+from slimmer.pruning.branches import Branch
+from slimmer.pruning.compensate import compensate_
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import Plan
+from slimmer.recipe import Recipe
+from slimmer.runs.events import Observe, stage
+
+IMAGES = 256  # on which outputs are compared
+PATIENCE = 4  # branches more than the best number that are still tried
+CLEARLY = 0.8  # times the change: what more branches must be below, since few images tell no less
+
+Find = Callable[[PruningJob], Plan]
+"""The plan of a job; raises BudgetError if there is none."""
+
+
+def choose_depth(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> PruningJob:
+    """The job without the branches that are removed whole: the number of them that changes the
+    outputs least, together with the narrower layers that the budgets then need.
+
+    Branches go in the order of the least change; for each number of them, the plan that `find`
+    gives is compensated and compared with the dense network on some training images, with batch
+    norms using the statistics of each batch. A larger number must be clearly better. Raises
+    BudgetError if no number gives a plan.
+    """
+    if not job.graph.branches or job.task is None:
+        return job
+    observe(stage("measuring what changes without residual branches"))
+    images = list(training_inputs(job.task, recipe, -(-IMAGES // recipe.finetune.batch_size)))
+    best, least, failed = None, inf, None
+    waited = 0
+    for gone in _one_by_one(job, images):
+        now = replace(job, limits=replace(job.limits, gone=gone))
+        try:
+            plan = find(now)
+        except BudgetError as error:
+            failed = error
+            continue
+        change = _change_by(job, plan, images, compensate=recipe.method.compensate)
+        observe({"event": "depth", "branches": _names(job, gone), "change": change})
+        if change < CLEARLY * least:
+            best, least, waited = now, change, 0
+        else:
+            waited += 1
+        if waited > PATIENCE:
+            break
+    if best is None:
+        assert failed is not None
+        raise failed
+    names = _names(best, best.limits.gone)
+    if names:
+        text = f"removed whole, because that changes the outputs least: {', '.join(names)}"
+        observe({"event": "note", "text": text})
+    return best
+
+
+def _names(job: PruningJob, gone: Branch) -> list[str]:
+    """The groups that are removed whole, in the order of the graph."""
+    return [group.name for group in job.graph.groups if group.name in gone]
+
+
+def _one_by_one(job: PruningJob, images: Sequence[Arguments]) -> Iterator[Branch]:
+    """The groups that are removed whole: none, then those of one branch more at each step, always
+    the one whose removal changes the outputs least.
+
+    A branch changes more the more others are gone, so only the branches that seem best are measured
+    again (Minoux 1978).
+    """
+    gone: Branch = frozenset()
+    yield gone
+    masked = Masked(job.model, job.graph, torch.ones(job.graph.units)).to(_device(job))
+    with batch_statistics(job.model), torch.no_grad():
+        change = change_of(masked, images, job.task)
+    known = dict.fromkeys(job.graph.branches, 0.0)
+    while known:
+        fresh: set[Branch] = set()
+        while (best := min(known, key=known.__getitem__)) not in fresh:
+            _mask_(masked, job, gone | best)
+            with batch_statistics(job.model), torch.no_grad():
+                known[best] = change()
+            fresh.add(best)
+        gone |= best
+        del known[best]
+        yield gone
+
+
+def _mask_(masked: Masked, job: PruningJob, gone: Branch) -> None:
+    """Set the mask to zero for the groups in `gone`, and to one for all others."""
+    parts = [torch.full((group.size,), float(group.name not in gone)) for group in job.graph.groups]
+    masked.variables.data.copy_(torch.cat(parts))
+
+
+def _change_by(
+    job: PruningJob, plan: Plan, images: Sequence[Arguments], *, compensate: bool
+) -> float:
+    """How far the outputs under a plan are from the dense network's."""
+    network = duplicate(job.model)
+    masked = Masked(network, job.graph, torch.ones(job.graph.units)).to(_device(job))
+    with batch_statistics(network), torch.no_grad():
+        change = change_of(masked, images, job.task)
+    if compensate:
+        compensate_(network, job.graph, plan, images)
+    masked.variables.data.copy_(hard_mask(plan))
+    with batch_statistics(network), torch.no_grad():
+        return change()
+
+
+def _device(job: PruningJob) -> torch.device:
+    return next(job.model.parameters()).device

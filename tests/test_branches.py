@@ -1,0 +1,289 @@
+"""Residual branches that are removed whole."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import hypothesis.strategies as st
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import zoo
+from hypothesis import given, settings
+from interrupted import stopped_at
+from torch import nn
+
+import slimmer
+from slimmer.errors import BudgetError, RecipeError, RunError
+from slimmer.exporting.onnx import export_onnx, load_file
+from slimmer.latency.sliced_file import dense_file
+from slimmer.models import build
+from slimmer.models.checkpoint import read_weights, save_weights
+from slimmer.pipeline.job import examine
+from slimmer.pipeline.recount import recount, subject_of
+from slimmer.pipeline.stages import resume, start
+from slimmer.pruning.branches import candidates, find_branches
+from slimmer.pruning.emptied import Emptied
+from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.plan import Plan, make_plan, read_plan
+from slimmer.pruning.slim_file import Identity
+from slimmer.recipe import read_recipe
+from slimmer.recipe.budget import BudgetSection
+from slimmer.runs.directory import Run
+
+BLOCKS = {  # networks with branches, and how many
+    "cifar_resnet20": 9,
+    "cifar_resnet20_b": 9,
+    "cifar_preresnet11": 3,
+    "cifar_wrn10_1": 3,
+    "resnet18": 8,
+    "resnet50": 16,
+    "cifar_vgg16_bn": 0,
+}
+
+
+def examined(model, size, **budget):
+    """The network, its graph with branches, its costs, its cut and its scope."""
+    section = BudgetSection(depth=True, **budget)
+    return examine(model.eval(), Identity("", 10, size), budget=section)
+
+
+def lively(name):
+    torch.manual_seed(0)
+    model = build(name)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+    return model.eval()
+
+
+@st.composite
+def convolutions(draw):
+    padding, dilation = draw(st.sampled_from(["same", "valid", 0, 1, 2])), draw(st.integers(1, 2))
+    kernel = draw(st.sampled_from([1, 3] if padding == "same" else [1, 2, 3, 4]))
+    stride = 1 if padding == "same" else draw(st.integers(1, 3))
+    bias = draw(st.booleans())
+    return nn.Conv2d(2, 3, kernel, stride, padding, dilation, bias=bias)
+
+
+@given(convolutions(), st.integers(7, 12), st.integers(7, 12))
+@settings(deadline=None)
+def test_a_layer_without_inputs_is_a_convolution_with_zero_weights(conv, height, width):
+    images = torch.randn(2, 2, height, width)
+    with torch.no_grad():
+        conv.weight.zero_()
+        wanted = conv(images)
+        assert torch.equal(Emptied(conv, [0, 1, 2])(images[:, :0]), wanted)
+        assert torch.equal(Emptied(conv, [2])(images[:, :0]), wanted[:, 2:])
+        assert Emptied(conv, [])(images).shape == (2, 0, *wanted.shape[2:])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_layer_without_inputs_returns_its_bias(bias):
+    linear = nn.Linear(4, 3, bias=bias)
+    with torch.no_grad():
+        linear.weight.zero_()
+    found = Emptied(linear, [0, 1, 2])(torch.randn(2, 5, 0))
+    assert torch.equal(found, linear(torch.randn(2, 5, 4)))
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_residual_block_is_a_branch(name):
+    _, graph, *_ = examined(build(name), zoo.ARCHITECTURES[name])
+    assert len(graph.branches) == BLOCKS[name]
+    sets = [{each.rsplit(".", 1)[0] for each in branch} for branch in graph.branches]
+    assert all(len(blocks) == 1 for blocks in sets)
+
+
+@pytest.mark.parametrize("name", sorted(zoo.PATTERNS))
+def test_removed_branches_of_every_pattern_compute_what_masks_do(name):
+    model, graph, _, cut, _ = examined(zoo.make(name), zoo.size_of(name))
+    images = zoo.images(name)
+    for number in range(1 + len(graph.branches)):
+        gone = itertools.chain.from_iterable(graph.branches[:number])
+        plan = make_plan(graph, dict.fromkeys(gone, ()))
+        with torch.no_grad():
+            slim = zoo.outputs(cut(model, plan).eval()(images))
+            masked = zoo.outputs(Masked(model, graph, hard_mask(plan, torch.float64))(images))
+        assert torch.allclose(slim, masked, rtol=0, atol=1e-9 * float(masked.abs().max()))
+
+
+@pytest.mark.parametrize("name", [name for name, number in BLOCKS.items() if number])
+def test_without_branches_and_channels_all_counts_hold(name, tmp_path):
+    """Every second branch is removed, and half of every other group: outputs, costs, training, the
+    file and ONNX Runtime.
+    """
+    size = zoo.ARCHITECTURES[name]
+    model, graph, costs, cut, scope = examined(lively(name), size)
+    gone = frozenset().union(*graph.branches[::2])
+    keep = {}
+    for group in graph.groups:
+        keep[group.name] = () if group.name in gone else range(0, group.size, 2)
+    plan = make_plan(graph, keep)
+    assert Plan.from_json(plan.to_json()) == plan
+    slim = cut(model, plan)
+    recount(subject_of(slim, model, graph, scope, cut), costs, plan)
+    images = torch.randn(3, *size)
+    with torch.no_grad():
+        wanted = Masked(model, graph, hard_mask(plan)).eval()(images)
+        assert torch.allclose(slim(images), wanted, atol=1e-4 * float(wanted.abs().max()))
+    export_onnx(slim, tmp_path / "slim.onnx", size, metadata={})
+    file = load_file(tmp_path / "slim.onnx", weights=True)
+    assert not [node for node in file.graph.node if node.op_type == "ConstantOfShape"]
+    session = onnxruntime.InferenceSession(tmp_path / "slim.onnx")
+    (found,) = session.run(None, {"input": images.numpy()})
+    assert np.abs(found - wanted.numpy()).max() <= 1e-4 * float(wanted.abs().max())
+    slim.train()(images).square().sum().backward()
+    assert all(each.grad is not None for each in slim.conv1.parameters())
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet8", "resnet18", "cifar_preresnet11"])
+def test_sliced_files_without_branches_compute_what_exported_ones_do(name, tmp_path):
+    size = (3, 32, 32)
+    model, graph, _, cut, scope = examined(lively(name), size)
+    subject = subject_of(model, model, graph, scope, cut)
+    gone = frozenset().union(*graph.branches[1:])
+    widths = [0 if group.name in gone else group.size for group in graph.groups]
+    dense_file(subject, size).write(widths, tmp_path / "mine.onnx")
+    export_onnx(subject.with_widths(widths), tmp_path / "theirs.onnx", size, metadata={})
+    images = np.random.default_rng(0).standard_normal((2, *size), dtype=np.float32)
+    found, kinds = [], []
+    for file in ("mine.onnx", "theirs.onnx"):
+        session = onnxruntime.InferenceSession(tmp_path / file)
+        found.append(session.run(None, {"input": images})[0])
+        nodes = load_file(tmp_path / file).graph.node
+        kinds.append(sorted(node.op_type for node in nodes if node.op_type != "BatchNormalization"))
+    assert kinds[0] == kinds[1]
+    assert np.abs(found[0] - found[1]).max() <= 1e-4 * np.abs(found[1]).max()
+
+
+def test_groups_with_a_minimum_width_stay():
+    size = zoo.ARCHITECTURES["cifar_resnet20"]
+    _, graph, *_ = examined(build("cifar_resnet20"), size, min_width={"layer1.*": 4})
+    assert len(graph.branches) == 6
+    _, graph, *_ = examined(build("cifar_resnet20"), size, max_sparsity=0.5)
+    assert graph.branches == ()
+
+
+def test_a_group_that_is_no_branch_must_keep_a_unit():
+    _, graph, *_ = examined(build("cifar_resnet8"), (3, 32, 32))
+    stream = next(iter(graph.streams))
+    with pytest.raises(RunError, match="at least one unit"):
+        make_plan(graph, {stream: ()})
+    with pytest.raises(RunError, match="at least one unit"):
+        make_plan(replace(graph, branches=()), {min(graph.branches[0]): ()})
+    data = json.loads(make_plan(graph, dict.fromkeys(graph.branches[0], ())).to_json())
+    assert [group["name"] for group in data["groups"] if "removed" in group] == ["layer1.0.conv1"]
+    for group in data["groups"]:
+        group.pop("removed", None)
+    with pytest.raises(RunError, match="at least one unit"):
+        Plan.from_json(json.dumps(data))
+
+
+def test_a_branch_that_two_layers_need_is_none():
+    """What only one branch reads goes with it; what others read too does not."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.shared = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+            self.one, self.two = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 6, 1)
+            self.back, self.head = nn.Conv2d(4, 4, 1), nn.Conv2d(6, 4, 1)
+
+        def forward(self, x):
+            x = self.stem(x)
+            y = torch.relu(self.shared(x))
+            z = x + self.back(torch.relu(self.one(y)))
+            return (z + self.head(torch.relu(self.two(y)))).mean((2, 3))
+
+    model, graph, _, _, scope = examine(Shared().eval(), Identity("", 4, (3, 6, 6)))
+    assert {"one"} in candidates(graph)
+    assert {"two"} in candidates(graph)
+    floors = {group.name: 1 for group in graph.groups}
+    assert frozenset({"one"}) in find_branches(model, graph, floors, scope).branches
+
+
+def useless_blocks():
+    """A ResNet-20 in which two branches add almost nothing, trained for digits on no image."""
+    torch.manual_seed(0)
+    model = build("cifar_resnet20", in_channels=1)
+    with torch.no_grad():
+        for block in (model.layer1[1], model.layer3[2]):
+            block.bn2.weight.fill_(1e-6)
+            block.bn2.bias.zero_()
+    return model
+
+
+ASKED = {"epochs": 0, "data.trust": True, "budget.depth": True}
+
+
+def test_branches_that_change_nothing_go_first(tmp_path):
+    events = []
+    dense = useless_blocks()
+    result = slimmer.prune(
+        dense, "digits", flops=0.75, out=tmp_path / "run", observe=events.append, **ASKED
+    )
+    widths = dict(zip(result.plan.gone, result.plan.widths, strict=True))
+    gone = [name for name, width in widths.items() if width == 0]
+    assert {"layer1.1.conv1", "layer3.2.conv1"} <= set(gone)
+    assert result.report["flops"]["ratio"] <= 0.75
+    (note,) = [each["text"] for each in events if "removed whole" in str(each.get("text"))]
+    assert "layer1.1.conv1" in note
+    tried = [each["change"] for each in events if each["event"] == "depth"]
+    assert tried[2] < tried[0]
+    again = slimmer.load(tmp_path / "run", dense)
+    images = torch.randn(2, 1, 8, 8)
+    assert torch.equal(again(images), result.model.eval()(images))
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_budget_that_channels_alone_miss_is_met_without_branches():
+    dense = useless_blocks()
+    _, graph, (flops, _), *_ = examined(useless_blocks(), (1, 8, 8))
+    narrowest = flops.exact([1] * len(graph.groups))
+    gone = frozenset().union(*graph.branches)
+    without = flops.exact([int(group.name not in gone) for group in graph.groups])
+    share = (narrowest + without) / 2 / flops.dense
+    with pytest.raises(BudgetError):
+        slimmer.prune(dense, "digits", flops=share, **{**ASKED, "budget.depth": False})
+    result = slimmer.prune(dense, "digits", flops=share, **ASKED)
+    assert result.report["flops"]["ratio"] <= share
+    with pytest.raises(BudgetError):
+        slimmer.prune(dense, "digits", flops=0.9 * without / flops.dense, **ASKED)
+
+
+def test_branches_are_looked_for_with_data_and_scores_only():
+    dense = build("cifar_resnet8", in_channels=1)
+    with pytest.raises(RecipeError, match="--data"):
+        slimmer.prune(dense, flops=0.5, input_size=(1, 8, 8), **{"budget.depth": True})
+    options = {**ASKED, "epochs": 1, "method.name": "maskconvnet"}
+    with pytest.raises(RecipeError, match="without masks"):
+        slimmer.prune(dense, "digits", flops=0.5, **options)
+
+
+def test_a_stopped_run_goes_on_without_its_branches(tmp_path):
+    torch.manual_seed(0)
+    save_weights(tmp_path / "dense.safetensors", useless_blocks(), {})
+    settings = [
+        ("model.checkpoint", str(tmp_path / "dense.safetensors")),
+        ("model.arch", "cifar_resnet20"),
+        ("data.name", "digits"),
+        ("data.trust", True),
+        ("budget.flops", 0.7),
+        ("budget.depth", True),
+        ("method.batches", 2),
+        ("finetune.epochs", 0.5),
+        ("finetune.batch_size", 64),
+        ("finetune.save_every", 0.01),
+    ]
+    recipe = read_recipe(None, settings)
+    start(recipe, tmp_path / "unbroken", latest=False)
+    stopped = stopped_at(recipe, tmp_path / "stopped", 6)
+    assert 0 in read_plan(stopped.plan).widths
+    resume(stopped)
+    ours, theirs = read_weights(stopped.slim), read_weights(Run(tmp_path / "unbroken").slim)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
