@@ -3,18 +3,19 @@
     python benchmarks/latency_worth.py recipes/cifar_resnet20.yaml CHECKPOINT CIFAR_DIR \
         --latency 0.5 --out benchmarks/results/latency_worth
 
-First `--latency` gives its plan. Then the largest FLOP budget whose network is no slower is
-searched for multiples of 1, 8 and 16, and for Torch-Pruning's group magnitude. Nothing is trained
-for this: networks are cut, exported with `torch.onnx`, and timed in turns with the dense one by
-timed_apart.py, which uses nothing of slimmer. The shares are in OUT/NET-shares.json; a second call
-reads them. Then accuracy.py trains every one for the same epochs on the same images with the same
-distillation, for each number of `--epochs` and `--seeds`. Rows that are in OUT are passed over.
+First `--latency` gives its plan, with whole branches removed and without that. Then the largest
+FLOP budget whose network is no slower is searched for multiples of 1, 8 and 16, and for
+Torch-Pruning's group magnitude. Nothing is trained for this: networks are cut, exported with
+`torch.onnx`, and timed in turns with the dense one by timed_apart.py, which uses nothing of slimmer.
+The shares are in OUT/NET-shares.json; a second call reads them. Then accuracy.py trains every one
+for the same epochs on the same images with the same distillation, for each number of `--epochs` and
+`--seeds`. Rows that are in OUT are passed over.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from slimmer.runs.events import ignore
 
 ACCURACY = Path(__file__).with_name("accuracy.py")
 PEER = "tp-magnitude"
-MULTIPLES = (1, 8, 16)
+LATENCY = {"latency": None, "latency, narrower layers only": False}  # the values of budget.depth
 STEPS = 7  # of the search for a FLOP share: to 0.9 / 2**7 = 0.7 %
 SLOWER = 1.01  # what counts as equal to the latency of the budget
 SETTING = {"threads": 1, "batch": 1}
@@ -49,6 +50,7 @@ SETTING = {"threads": 1, "batch": 1}
 @click.option("--epochs", default="1,3", show_default=True)
 @click.option("--seeds", default="0,1", show_default=True)
 @click.option("--lr", default=0.02, show_default=True, help="of all runs")
+@click.option("--multiples", default="1,8,16", show_default=True, help="of FLOP budgets")
 @click.option("--only-shares", is_flag=True, help="search the FLOP budgets, and train nothing")
 def main(
     recipe_file: Path,
@@ -59,6 +61,7 @@ def main(
     epochs: str,
     seeds: str,
     lr: float,
+    multiples: str,
     only_shares: bool,
 ) -> None:
     torch.set_num_threads(1)
@@ -67,7 +70,7 @@ def main(
     read = partial(read_recipe, recipe_file)
     file = out / f"{read(given).model.arch}-latency{latency * 100:.0f}-shares.json"
     if not file.exists():
-        found = shares(read, given, latency)
+        found = shares(read, given, latency, list(map(int, multiples.split(","))))
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     kinds = json.loads(file.read_text())
     if only_shares:
@@ -80,31 +83,30 @@ def main(
 
 
 def shares(
-    read: Callable[[list[Any]], Recipe], given: list[Any], latency: float
+    read: Callable[[list[Any]], Recipe],
+    given: list[Any],
+    latency: float,
+    multiples: Sequence[int],
 ) -> list[dict[str, Any]]:
     """The networks that are as fast as the one of `latency`: settings of their budget, measured
     share of the dense latency, FLOPs and widths.
     """
-    settings: dict[str, Any] = {"budget.flops": None, "budget.round_to": None}
-    settings["budget.latency"] = latency
-    for key, value in SETTING.items():
-        settings[f"budget.timing.{key}"] = value
-    recipe = read([*given, *settings.items()])
-    job = prepare(recipe)
-    scores = choose_method(recipe, job, 0, resumed=False).scores(torch.zeros(0))
-    plan, _ = plan_in_time(job, recipe, scores, ignore)
-    fastest = timed(job, prune(job.model, plan))
-    kinds = [
-        {
-            "kind": "latency",
-            "net": job.identity.arch,
-            "settings": settings,
-            "latency": fastest,
-            "widths": plan.widths,
-        }
-    ]
-    print(kinds[-1], flush=True)
-    for multiple in MULTIPLES:
+    kinds: list[dict[str, Any]] = []
+    for kind, depth in LATENCY.items():
+        settings: dict[str, Any] = {"budget.flops": None, "budget.round_to": None}
+        settings |= {"budget.latency": latency, "budget.depth": depth}
+        for key, value in SETTING.items():
+            settings[f"budget.timing.{key}"] = value
+        recipe = read([*given, *settings.items()])
+        job = prepare(recipe)
+        scores = choose_method(recipe, job, 0, resumed=False).scores(torch.zeros(0))
+        plan, _ = plan_in_time(job, recipe, scores, ignore)
+        row = {"kind": kind, "net": job.identity.arch, "settings": settings}
+        row |= {"latency": timed(job, prune(job.model, plan)), "widths": plan.widths}
+        print(row, flush=True)
+        kinds.append(row)
+    fastest = max(row["latency"] for row in kinds)
+    for multiple in multiples:
         cut = partial(by_flops, read, given, scores, multiple)
         kinds.append(searched(f"flops, multiples of {multiple}", job, cut, multiple, fastest))
         cut = partial(by_peer, job, multiple)
