@@ -6,10 +6,10 @@
 First `--latency` gives its plan, with whole branches removed and without that. Then the largest
 FLOP budget whose network is no slower is searched for multiples of 1, 8 and 16, and for
 Torch-Pruning's group magnitude. Nothing is trained for this: networks are cut, exported with
-`torch.onnx`, and timed in turns with the dense one by timed_apart.py, which uses nothing of slimmer.
-The shares are in OUT/NET-shares.json; a second call reads them. Then accuracy.py trains every one
-for the same epochs on the same images with the same distillation, for each number of `--epochs` and
-`--seeds`. Rows that are in OUT are passed over.
+`torch.onnx`, and timed in turns with the dense one by timed_apart.py, which uses nothing of
+slimmer. The shares are in OUT/NET-shares.json; a second call reads them. Then accuracy.py trains
+every one for the same epochs on the same images with the same distillation, for each number of
+`--epochs` and `--seeds`. Rows that are in OUT are passed over.
 """
 
 import json

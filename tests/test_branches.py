@@ -237,7 +237,9 @@ def test_branches_that_change_nothing_go_first(tmp_path):
     again = slimmer.load(tmp_path / "run", dense)
     images = torch.randn(2, 1, 8, 8)
     assert torch.equal(again(images), result.model.eval()(images))
-    assert (tmp_path / "run" / "report.html").is_file()
+    for file in ("report.html", "report.md"):
+        text = (tmp_path / "run" / file).read_text(encoding="utf-8")
+        assert f"Removed whole, with the layers that only they feed: {gone[0]}" in text
 
 
 def test_a_budget_that_channels_alone_miss_is_met_without_branches():

@@ -53,6 +53,18 @@ def skipped_hint(report: Mapping[str, Any]) -> list[str]:
     return hints
 
 
+def removed_hint(report: Mapping[str, Any]) -> list[str]:
+    """The channel groups that are removed whole, in one sentence.
+
+    >>> removed_hint({"groups": [{"name": "block1.conv1", "slim": 0}, {"name": "stem", "slim": 4}]})
+    ['Removed whole, with the layers that only they feed: block1.conv1.']
+    """
+    gone = [row["name"] for row in report["groups"] if row["slim"] == 0]
+    if not gone:
+        return []
+    return [f"Removed whole, with the layers that only they feed: {', '.join(gone)}."]
+
+
 def width_hint(report: Mapping[str, Any]) -> list[str]:
     """A warning if pruned groups have widths that kernels are not optimised for."""
     pruned = [row for row in report["groups"] if row["slim"] < row["dense"]]

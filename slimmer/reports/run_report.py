@@ -9,6 +9,7 @@ from slimmer.recipe.costs import CostKind, cost_kinds, costs_in
 from slimmer.reports.hints import (
     attribute_notes,
     convention_hint,
+    removed_hint,
     skipped_hint,
     traced_hint,
     uncounted_hint,
@@ -199,7 +200,7 @@ def _widths(report: Mapping[str, Any]) -> list[str]:
     for row in report["groups"]:
         rows.append((plain(row["name"]), str(row["dense"]), str(row["slim"])))
     lines = ["## Widths", ""]
-    for hint in width_hint(report):
+    for hint in (*map(plain, removed_hint(report)), *width_hint(report)):
         lines += [hint, ""]
     return [*lines, *table(("channel group", "dense", "slim"), rows)]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slimmer.reports.hints import attribute_notes, width_hint
+from slimmer.reports.hints import attribute_notes, removed_hint, width_hint
 from slimmer.reports.page.charts.columns import Columns, column_chart
 from slimmer.reports.page.run_files import RunFiles
 from slimmer.reports.page.section import Section
@@ -42,7 +42,11 @@ def view(files: RunFiles) -> Mapping[str, Any] | None:
         "rows": [_row(row) for row in rows],
         "with_flops": any("flops" in row for row in rows),
         "totals": _totals(report, layers),
-        "notes": [*width_hint(report), *attribute_notes(report.get("attributes"))],
+        "notes": [
+            *removed_hint(report),
+            *width_hint(report),
+            *attribute_notes(report.get("attributes")),
+        ],
     }
 
 
