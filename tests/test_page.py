@@ -15,7 +15,7 @@ import jinja2
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from run_samples import comparison, profile, report, timing
 
@@ -420,6 +420,7 @@ numbers = st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20)
 
 @settings(deadline=None)  # the first scale imports matplotlib
 @given(numbers)
+@example([5e-324])
 def test_scales_hold_every_value_between_their_ends(values):
     for scale in (round_scale(values), full_scale(values)):
         assert scale.low < scale.high

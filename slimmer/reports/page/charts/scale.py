@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from slimmer.reports.page.charts.chart import Tick
 
 DIGITS = 2  # of a position in percent: a hundredth is a tenth of a pixel
+SMALL = 1e-300  # a twentieth of less would be rounded to 0
 TICKS = 5
 
 
@@ -59,7 +60,8 @@ def _extent(values: Iterable[float]) -> tuple[float, float, Sequence[float]]:
     given = list(values)
     low, high = min(given), max(given)
     if low == high:
-        low, high = low - abs(low or 1) / 20, high + abs(high or 1) / 20
+        beside = max(abs(low or 1) / 20, SMALL)
+        low, high = low - beside, high + beside
     locator = MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10])
     # Twelve digits: 0.6, not 0.6000000000000001.
     ticks = sorted({float(f"{each:.12g}") for each in locator.tick_values(low, high)})
