@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import inf
 
 import torch
 
@@ -22,7 +21,7 @@ from slimmer.runs.events import Observe, stage
 
 IMAGES = 256  # on which outputs are compared
 PATIENCE = 4  # branches more than the best number that are still tried
-CLEARLY = 0.8  # times the change: what more branches must be below, since few images tell no less
+ALIKE = 1.25  # times the least change: fewer branches with no more than that are taken instead
 
 Find = Callable[[PruningJob], Plan]
 """The plan of a job; raises BudgetError if there is none."""
@@ -30,19 +29,19 @@ Find = Callable[[PruningJob], Plan]
 
 def choose_depth(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> PruningJob:
     """The job without the branches that are removed whole: the number of them that changes the
-    outputs least, together with the narrower layers that the budgets then need.
+    outputs least, together with the narrower layers that the budgets then need, or the smallest
+    number that does not change them much more.
 
     Branches go in the order of the least change; for each number of them, the plan that `find`
     gives is compensated and compared with the dense network on some training images, with batch
-    norms using the statistics of each batch. A larger number must be clearly better. Raises
-    BudgetError if no number gives a plan.
+    norms using the statistics of each batch. Raises BudgetError if no number gives a plan.
     """
     if not job.graph.branches or job.task is None:
         return job
     observe(stage("measuring what changes without residual branches"))
     images = list(training_inputs(job.task, recipe, -(-IMAGES // recipe.finetune.batch_size)))
-    best, least, failed = None, inf, None
-    waited = 0
+    tried: list[tuple[float, PruningJob]] = []
+    failed: BudgetError | None = None
     for gone in _one_by_one(job, images):
         now = replace(job, limits=replace(job.limits, gone=gone))
         try:
@@ -52,15 +51,15 @@ def choose_depth(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) 
             continue
         change = _change_by(job, plan, images, compensate=recipe.method.compensate)
         observe({"event": "depth", "branches": _names(job, gone), "change": change})
-        if change < CLEARLY * least:
-            best, least, waited = now, change, 0
-        else:
-            waited += 1
-        if waited > PATIENCE:
+        tried.append((change, now))
+        least = min(range(len(tried)), key=lambda number: tried[number][0])
+        if len(tried) - 1 - least >= PATIENCE:
             break
-    if best is None:
+    if not tried:
         assert failed is not None
         raise failed
+    enough = ALIKE * min(change for change, _ in tried)
+    best = next(now for change, now in tried if change <= enough)
     names = _names(best, best.limits.gone)
     if names:
         text = f"removed whole, because that changes the outputs least: {', '.join(names)}"
