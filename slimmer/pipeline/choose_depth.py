@@ -20,7 +20,7 @@ from slimmer.recipe import Recipe
 from slimmer.runs.events import Observe, stage
 
 IMAGES = 256  # on which outputs are compared
-PATIENCE = 4  # branches more than the best number that are still tried
+FAR = 2.0  # times the least change: no more branches are tried beyond
 ALIKE = 1.25  # times the least change: fewer branches with no more than that are taken instead
 
 Find = Callable[[PruningJob], Plan]
@@ -40,7 +40,8 @@ def choose_depth(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) 
         return job
     observe(stage("measuring what changes without residual branches"))
     images = list(training_inputs(job.task, recipe, -(-IMAGES // recipe.finetune.batch_size)))
-    tried: list[tuple[float, PruningJob]] = []
+    jobs: list[PruningJob] = []
+    changes: list[float] = []
     failed: BudgetError | None = None
     for gone in _one_by_one(job, images):
         now = replace(job, limits=replace(job.limits, gone=gone))
@@ -51,15 +52,15 @@ def choose_depth(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) 
             continue
         change = _change_by(job, plan, images, compensate=recipe.method.compensate)
         observe({"event": "depth", "branches": _names(job, gone), "change": change})
-        tried.append((change, now))
-        least = min(range(len(tried)), key=lambda number: tried[number][0])
-        if len(tried) - 1 - least >= PATIENCE:
+        jobs.append(now)
+        changes.append(change)
+        if change > FAR * min(changes):
             break
-    if not tried:
+    if not jobs:
         assert failed is not None
         raise failed
-    enough = ALIKE * min(change for change, _ in tried)
-    best = next(now for change, now in tried if change <= enough)
+    enough = ALIKE * min(changes)
+    best = next(now for now, change in zip(jobs, changes, strict=True) if change <= enough)
     names = _names(best, best.limits.gone)
     if names:
         text = f"removed whole, because that changes the outputs least: {', '.join(names)}"
