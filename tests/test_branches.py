@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import hypothesis.strategies as st
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 import zoo
 from hypothesis import given, settings
 from interrupted import stopped_at
+from onnx import helper
 from torch import nn
 
 import slimmer
 from slimmer.errors import BudgetError, RecipeError, RunError
+from slimmer.exporting.constant_maps import shrink_constant_maps_
 from slimmer.exporting.onnx import export_onnx, load_file
 from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
@@ -289,3 +292,60 @@ def test_a_stopped_run_goes_on_without_its_branches(tmp_path):
     ours, theirs = read_weights(stopped.slim), read_weights(Run(tmp_path / "unbroken").slim)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def constant_map(reader, extra=()):
+    """A file: images (N, 2, 3, 3), and a map of zeros of their shape which `reader` reads."""
+    tensor, ints = helper.make_tensor_value_info, onnx.TensorProto.INT64
+    shape = ["batch", 2, 3, 3]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["n"], start=0, end=1),
+        helper.make_node("Concat", ["n", "two", "three", "three"], ["shape"], axis=0),
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        reader,
+        *extra,
+    ]
+    weights = [helper.make_tensor(name, ints, [1], [size]) for name, size in SIZES.items()]
+    weights.append(helper.make_tensor("one", onnx.TensorProto.FLOAT, [1], [1.0]))
+    channels = "batch", 4 if reader.op_type == "Concat" else 2, 3, 3
+    graph = helper.make_graph(
+        nodes,
+        "map",
+        [tensor("x", onnx.TensorProto.FLOAT, shape)],
+        [tensor("y", onnx.TensorProto.FLOAT, channels)],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+SIZES = {"two": 2, "three": 3}
+
+
+@pytest.mark.parametrize("op", ["Add", "Concat"])
+def test_a_constant_map_becomes_one_position_where_its_reader_broadcasts(op):
+    options = {"axis": 1} if op == "Concat" else {}
+    file = constant_map(helper.make_node(op, ["x", "zeros"], ["y"], **options))
+    images = np.random.default_rng(0).standard_normal((2, 2, 3, 3), dtype=np.float32)
+    before = onnxruntime.InferenceSession(file.SerializeToString()).run(None, {"x": images})[0]
+    shrink_constant_maps_(file)
+    onnx.checker.check_model(file, full_check=True)
+    after = onnxruntime.InferenceSession(file.SerializeToString()).run(None, {"x": images})[0]
+    assert np.array_equal(before, after)
+    assert ("ConstantOfShape" in [node.op_type for node in file.graph.node]) == (op == "Concat")
+
+
+def test_what_only_an_inner_graph_reads_stays():
+    """The branches of an If read `one`, which no node outside does."""
+    value = helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None)
+    inner = helper.make_graph([helper.make_node("Add", ["sum", "one"], ["z"])], "in", [], [value])
+    truth = helper.make_tensor("t", onnx.TensorProto.BOOL, [], [True])
+    extra = [
+        helper.make_node("Constant", [], ["yes"], value=truth),
+        helper.make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=inner),
+    ]
+    file = constant_map(helper.make_node("Add", ["x", "zeros"], ["sum"]), extra)
+    shrink_constant_maps_(file)
+    assert [node.op_type for node in file.graph.node] == ["Add", "Constant", "If"]
+    images = np.zeros((1, 2, 3, 3), dtype=np.float32)
+    (found,) = onnxruntime.InferenceSession(file.SerializeToString()).run(None, {"x": images})
+    assert (found == 1).all()

@@ -1,6 +1,6 @@
 """Maps of one constant in an ONNX file, as layers without inputs make them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -21,8 +21,9 @@ def shrink_constant_maps_(file: onnx.ModelProto) -> None:
     makers = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        for name in node.input:
+        for name in _read_by(node):
             readers.setdefault(name, []).append(node)
+    nodes = len(graph.node)
     for node in list(graph.node):
         if node.op_type != "ConstantOfShape" or not _broadcasts(node.output[0], readers, weights):
             continue
@@ -31,7 +32,8 @@ def shrink_constant_maps_(file: onnx.ModelProto) -> None:
             graph.initializer.append(_small(node, channels))
             graph.node.remove(node)
             graph.ClearField("value_info")  # the shapes of what follows
-    remove_unread_(graph)
+    if len(graph.node) < nodes:
+        remove_unread_(graph)
 
 
 def remove_unread_(graph: onnx.GraphProto) -> None:
@@ -41,7 +43,7 @@ def remove_unread_(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
             kept.append(node)
-            needed.update(node.input)
+            needed.update(_read_by(node))
     if len(kept) < len(graph.node):
         del graph.node[:]
         graph.node.extend(reversed(kept))
@@ -49,6 +51,15 @@ def remove_unread_(graph: onnx.GraphProto) -> None:
     if len(read) < len(graph.initializer):
         del graph.initializer[:]
         graph.initializer.extend(read)
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """The values that a node reads, and the graphs inside it."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read_by(inner)
+        yield from (value.name for value in attribute.g.output)
 
 
 def _broadcasts(

@@ -19,7 +19,6 @@ from slimmer.latency.common_nodes import Observed
 from slimmer.latency.fit import Fit, fitted
 from slimmer.latency.measure import check_tellable
 from slimmer.latency.networks import (
-    NETWORKS,
     limits_of,
     multiple_for,
     narrowest,
@@ -172,12 +171,13 @@ def _measured(bench: Bench, budget: BudgetSection, observe: Observe) -> Table:
         bench.rows([sizes, least], early=early)
         return table
 
-    def tell(done: int) -> None:
-        observe({"event": "latency_networks", "done": done, "networks": NETWORKS})
-
     widths = sampled(graph, multiple, narrowest(graph, limits))
     if graph.branches:
         widths.insert(1, least)
+
+    def tell(done: int) -> None:
+        observe({"event": "latency_networks", "done": done, "networks": len(widths)})
+
     rows = bench.rows(widths, tell, early)
     table = Table(
         format=1,
