@@ -42,10 +42,10 @@ def find_branches(
     scope: Scope,
     cut: Cut = prune,
 ) -> ChannelGraph:
-    """The graph with its `branches`: the sets of groups without which the outputs still depend on
-    the inputs, because another path goes around them.
+    """The graph with its `branches`: sets of groups without all of which every output still depends
+    on the inputs, because another path goes around them.
 
-    The layers that read such groups read nothing else, so that they make a constant. Each set is
+    The layers that read such groups read nothing else, so that they make a constant. The sets are
     checked like a plan: the slim network equals the masked one, and it trains. Sets that pass
     together are not checked one by one. Groups with a minimum width (`floors`) above one stay.
     """
@@ -123,14 +123,18 @@ def _is_idle(group: str, branch: Branch, readers: Collection[_Reader]) -> bool:
     return all(useless) and any(reader.makes & branch for reader in own)
 
 
-def _right(branches: Sequence[Branch], passes: Callable[[Sequence[Branch]], bool]) -> list[Branch]:
-    """The branches that pass, found by bisection."""
-    if not branches or passes(branches):
-        return list(branches)
+def _right(
+    branches: Sequence[Branch],
+    passes: Callable[[Sequence[Branch]], bool],
+    before: Sequence[Branch] = (),
+) -> list[Branch]:
+    """Branches that pass together with those `before` them, found by bisection."""
+    if not branches or passes([*before, *branches]):
+        return [*before, *branches]
     if len(branches) == 1:
-        return []
+        return list(before)
     half = len(branches) // 2
-    return [*_right(branches[:half], passes), *_right(branches[half:], passes)]
+    return _right(branches[half:], passes, _right(branches[:half], passes, before))
 
 
 def _passing(
@@ -141,6 +145,9 @@ def _passing(
     enliven_(model)
     drawn = example(model, scope.inputs)
     runs = cache(partial(answer, model, model, drawn))
+    others = tree_map_only(Tensor, _other, drawn)
+    moved = partial(_moved, drawn=drawn, others=others)
+    wanted = moved(set_mode_(duplicate(model), training=False))
 
     def passes(branches: Sequence[Branch]) -> bool:
         plan = make_plan(graph, dict.fromkeys(chain.from_iterable(branches), ()))
@@ -148,18 +155,21 @@ def _passing(
             return False
         if fails_in_training(model, plan, drawn=drawn, cut=cut) is not None:
             return False
-        return _depends(set_mode_(cut(model, plan), training=False), drawn)
+        found = moved(set_mode_(cut(model, plan), training=False))
+        return any(wanted) and all(now >= then for now, then in zip(found, wanted, strict=True))
 
     return passes
 
 
-def _depends(network: nn.Module, drawn: tuple[Any, ...]) -> bool:
-    """Whether other inputs give other outputs."""
-    others = tree_map_only(Tensor, _negative, drawn)
+def _moved(network: nn.Module, drawn: tuple[Any, ...], others: tuple[Any, ...]) -> list[bool]:
+    """Which outputs are others for other inputs."""
     with torch.no_grad(), in_double():
         first, second = tensors_in(network(*drawn)), tensors_in(network(*others))
-    return not all(map(torch.equal, first, second))
+    return [not torch.equal(one, two) for one, two in zip(first, second, strict=True)]
 
 
-def _negative(value: Tensor) -> Tensor:
+def _other(value: Tensor) -> Tensor:
+    """Another input: the images in another order, or the negative of a single one."""
+    if value.dim() and len(value) > 1:
+        return value.flip(0)
     return -value if value.is_floating_point() else value
