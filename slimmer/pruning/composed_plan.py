@@ -7,13 +7,17 @@ from itertools import chain
 from slimmer.graph import Axis, ChannelGroup, ChannelSlice
 from slimmer.pruning.plan import Plan
 
+Held = tuple[Axis, tuple[int, ...]]
+"""The positions of a unit on an axis."""
+
 
 def compose(first: Plan, second: Plan) -> Plan:
     """The plan that removes what `first` removes and then `second`, a plan of the network that
     `first` left.
 
-    A group of `second` that is the rest of a group of `first` narrows that group. Any other becomes
-    a group of its own, with its positions in the unpruned network.
+    A group of `second` that is the rest of a group of `first` narrows that group; it may lack axes
+    of layers that `first` removed. Any other becomes a group of its own, with its positions in the
+    unpruned network.
 
     >>> from slimmer.graph import Axis, ChannelGroup, ChannelSlice
     >>> def one(size):
@@ -23,14 +27,14 @@ def compose(first: Plan, second: Plan) -> Plan:
     ((2, 3),)
     """
     gone = first.removed()
-    units = {}
+    units: dict[Held, tuple[int, int]] = {}
     for place, group in enumerate(first.groups):
         for unit in first.keep[place]:
-            units[_held(group, unit)] = (place, unit)
+            units |= dict.fromkeys(_held(group, unit), (place, unit))
     groups, keep = list(first.groups), list(map(set, first.keep))
     for group, kept in zip(second.groups, second.keep, strict=True):
         moved = _moved(group, gone)
-        held = [units.get(_held(moved, unit)) for unit in range(group.size)]
+        held = [_one_of(units, _held(moved, unit)) for unit in range(group.size)]
         if None in held:
             groups.append(replace(moved, name=_free(group.name, groups)))
             keep.append(set(kept))
@@ -46,9 +50,18 @@ def compose(first: Plan, second: Plan) -> Plan:
     )
 
 
-def _held(group: ChannelGroup, unit: int) -> frozenset[tuple[Axis, tuple[int, ...]]]:
-    """The positions of a group's unit on every axis."""
-    return frozenset((part.axis, part.index[unit]) for part in group.slices)
+def _held(group: ChannelGroup, unit: int) -> list[Held]:
+    """The positions of a group's unit on every axis of a tensor or attribute."""
+    own = [part for part in group.slices if not part.axis.tensor.startswith("@")]
+    return [(part.axis, part.index[unit]) for part in own]
+
+
+def _one_of(units: Mapping[Held, tuple[int, int]], held: Sequence[Held]) -> tuple[int, int] | None:
+    """The place and unit of the first plan that all these positions belong to; None if there is no
+    such one.
+    """
+    found = {units.get(each) for each in held}
+    return found.pop() if len(found) == 1 else None
 
 
 def _moved(group: ChannelGroup, gone: Mapping[Axis, Sequence[int]]) -> ChannelGroup:
