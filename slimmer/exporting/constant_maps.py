@@ -1,6 +1,7 @@
 """Maps of one constant in an ONNX file, as layers without inputs make them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,27 +13,25 @@ KEEPS = {"BatchNormalization", "Relu", "Clip", "HardSwish", "Sigmoid", "Cast"}  
 
 def shrink_constant_maps_(file: onnx.ModelProto) -> None:
     """Replace every map (batch, channels, height, width) of one constant by (1, channels, 1, 1), if
-    all that reads it broadcasts.
+    all that reads it broadcasts to a whole map.
 
     ONNX Runtime then computes what follows from it once, when it opens the file.
     """
     graph = file.graph
-    weights = {each.name: each for each in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
+    weights = {each.name: each for each in graph.initializer}
+    small = {}
     for node in graph.node:
-        for name in _read_by(node):
-            readers.setdefault(name, []).append(node)
-    nodes = len(graph.node)
-    for node in list(graph.node):
-        if node.op_type != "ConstantOfShape" or not _broadcasts(node.output[0], readers, weights):
-            continue
-        channels = _channels(makers.get(node.input[0]), weights)
-        if channels is not None:
-            graph.initializer.append(_small(node, channels))
-            graph.node.remove(node)
-            graph.ClearField("value_info")  # the shapes of what follows
-    if len(graph.node) < nodes:
+        if node.op_type == "ConstantOfShape":
+            shape = _one_position(makers.get(node.input[0]), weights)
+            if shape is not None:
+                small[node.output[0]] = shape
+    shrunk = sorted(small.keys() - _too_small(graph, small))
+    for name in shrunk:
+        graph.initializer.append(_constant(makers[name], small[name]))
+        graph.node.remove(makers[name])
+    if shrunk:
+        graph.ClearField("value_info")  # the shapes of what follows
         remove_unread_(graph)
 
 
@@ -62,23 +61,50 @@ def _read_by(node: onnx.NodeProto) -> Iterator[str]:
         yield from (value.name for value in attribute.g.output)
 
 
-def _broadcasts(
-    name: str,
-    readers: Mapping[str, Sequence[onnx.NodeProto]],
-    weights: Mapping[str, onnx.TensorProto],
-) -> bool:
-    """Whether all that reads a value takes one position for all."""
-    for node in readers.get(name, ()):
-        others = [each for each in node.input if each != name]
-        again = node.op_type in KEEPS or all(each in weights for each in others)
-        if node.op_type not in JOINS | KEEPS:
-            return False
-        if again and not _broadcasts(node.output[0], readers, weights):
-            return False
-    return name in readers
+def _too_small(graph: onnx.GraphProto, maps: Collection[str]) -> set[str]:
+    """The maps that must keep their size, because something that reads them, or what is computed
+    from them alone, does not broadcast.
+    """
+    weights = {each.name for each in graph.initializer}
+    shapes = _shapes(graph)
+    outputs = {value.name for value in graph.output}
+    origins: dict[str, set[str]] = {name: {name} for name in maps}
+    bad: set[str] = set()
+    for node in graph.node:
+        read = [name for name in _read_by(node) if name in origins]
+        behind = set().union(*map(origins.__getitem__, read))
+        others = [name for name in node.input if name and name not in weights | origins.keys()]
+        if not read:
+            continue
+        whole = node.op_type in JOINS and _spatial(shapes, others) == _spatial(shapes, node.output)
+        if node.op_type in JOINS | KEEPS and not others:
+            origins[node.output[0]] = behind
+        elif not whole or None in _spatial(shapes, others):
+            bad |= behind
+    for name in outputs & origins.keys():
+        bad |= origins[name]
+    return bad
 
 
-def _channels(
+def _spatial(shapes: Mapping[str, Sequence[int | str]], names: Sequence[str]) -> list[Any]:
+    """Everything but the channels of the shapes of values; None for unknown ones."""
+    found: list[Any] = []
+    for name in names:
+        shape = shapes.get(name)
+        found.append(None if shape is None else (shape[0], *shape[2:]))
+    return found
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, list[int | str]]:
+    """The recorded shapes of values; a size that is open is its name."""
+    found = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        dims = value.type.tensor_type.shape.dim
+        found[value.name] = [dim.dim_value or dim.dim_param for dim in dims]
+    return found
+
+
+def _one_position(
     shape: onnx.NodeProto | None, weights: Mapping[str, onnx.TensorProto]
 ) -> Sequence[int] | None:
     """The shape of one position, from the node that puts the map's shape together."""
@@ -90,7 +116,7 @@ def _channels(
     return [1, int(numpy_helper.to_array(second).item()), *[1] * (len(shape.input) - 2)]
 
 
-def _small(node: onnx.NodeProto, shape: Sequence[int]) -> onnx.TensorProto:
+def _constant(node: onnx.NodeProto, shape: Sequence[int]) -> onnx.TensorProto:
     value = np.zeros(1, dtype=np.float32)
     for attribute in node.attribute:
         if attribute.name == "value":
