@@ -49,8 +49,7 @@ class LatencyForm:
     def by_node(self, widths: Floats) -> Floats:
         """The nanoseconds of every node at `widths`, (nodes,)."""
         makes, reads, enters, weights = self._parts(widths)
-        there = (makes > 0) & (enters > 0)  # a node whose channels are all removed does not run
-        return np.asarray(there * (weights * features(makes, reads, enters)).sum(axis=1))
+        return np.asarray((weights * features(makes, reads, enters)).sum(axis=1))
 
     def marginal(self, widths: Floats) -> Floats:
         """The nanoseconds of one more unit of each group, averaged over a block, (groups,)."""
@@ -70,7 +69,8 @@ class LatencyForm:
         enters = self.enters.at(widths)
         weights = np.where(is_small(enters, self.step)[:, None], self.small, self.weights)
         parts = [filled(axes.at(widths), self.step) for axes in (self.makes, self.reads)]
-        return parts[0], parts[1], filled(enters, self.step), weights
+        there = (parts[0] > 0) & (enters > 0)  # a node whose channels are all removed does not run
+        return parts[0], parts[1], filled(enters, self.step), weights * there[:, None]
 
 
 def features(makes: Floats, reads: Floats, enters: Floats) -> Floats:

@@ -108,8 +108,11 @@ def bench_of(subject: Subject) -> Bench:
     channels, *size = subject.inputs
     shape = channels, *(section.image_size or size)
     bench = Bench(dense_file(subject, shape), shape, section, latency_means.means_of(section))
-    least = narrowest(graph, limits_of(graph, budget, multiple_for(budget)))
-    return exporting_if_needed(bench, subject, least)
+    limits = limits_of(graph, budget, multiple_for(budget))
+    bench = exporting_if_needed(bench, subject, narrowest(graph, limits))
+    if graph.branches and bench.export is None:
+        bench = exporting_if_needed(bench, subject, smallest(graph, limits))
+    return bench
 
 
 def cost_of(bench: Bench, table: Table, *, here: bool = True) -> MeasuredLatency:

@@ -90,5 +90,5 @@ def _about(cost: MeasuredLatency) -> dict[str, Any]:
         "multiple": cost.multiple,
         "networks": len(cost.table.networks),
         "fit_error": cost.fit.error,
-        "narrowest_ratio": cost.table.networks[1].ratio,
+        "narrowest_ratio": min(row.ratio for row in cost.table.networks),
     }
