@@ -1,8 +1,9 @@
 """Residual branches that are removed whole."""
 
-import itertools
 import json
 from dataclasses import replace
+from itertools import chain
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import numpy as np
@@ -17,22 +18,29 @@ from onnx import helper
 from torch import nn
 
 import slimmer
+from slimmer.costs import Budget
 from slimmer.errors import BudgetError, RecipeError, RunError
 from slimmer.exporting.constant_maps import shrink_constant_maps_
 from slimmer.exporting.onnx import export_onnx, load_file
+from slimmer.latency import build as latency_build
+from slimmer.latency.build import MeasuredLatency
+from slimmer.latency.kept import Kept
 from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
+from slimmer.pipeline import latency_plan
 from slimmer.pipeline.job import examine
 from slimmer.pipeline.recount import recount, subject_of
 from slimmer.pipeline.stages import resume, start
 from slimmer.pruning.branches import candidates, find_branches
+from slimmer.pruning.composed_plan import compose
 from slimmer.pruning.emptied import Emptied
 from slimmer.pruning.masks import Masked, hard_mask
 from slimmer.pruning.plan import Plan, make_plan, read_plan
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import read_recipe
 from slimmer.recipe.budget import BudgetSection
+from slimmer.recipe.sections import ModelSection
 from slimmer.runs.directory import Run
 
 BLOCKS = {  # networks with branches, and how many
@@ -106,7 +114,7 @@ def test_removed_branches_of_every_pattern_compute_what_masks_do(name):
     model, graph, _, cut, _ = examined(zoo.make(name), zoo.size_of(name))
     images = zoo.images(name)
     for number in range(1 + len(graph.branches)):
-        gone = itertools.chain.from_iterable(graph.branches[:number])
+        gone = chain.from_iterable(graph.branches[:number])
         plan = make_plan(graph, dict.fromkeys(gone, ()))
         with torch.no_grad():
             slim = zoo.outputs(cut(model, plan).eval()(images))
@@ -236,6 +244,7 @@ def test_branches_that_change_nothing_go_first(tmp_path):
     (note,) = [each["text"] for each in events if "removed whole" in str(each.get("text"))]
     assert "layer1.1.conv1" in note
     tried = [each["change"] for each in events if each["event"] == "depth"]
+    assert [each["branches"] for each in events if each["event"] == "depth"][:3] == [0, 1, 2]
     assert tried[2] < tried[0]
     again = slimmer.load(tmp_path / "run", dense)
     images = torch.randn(2, 1, 8, 8)
@@ -314,6 +323,7 @@ def constant_map(reader, extra=()):
         [tensor("x", onnx.TensorProto.FLOAT, shape)],
         [tensor("y", onnx.TensorProto.FLOAT, channels)],
         weights,
+        value_info=[tensor("sum", onnx.TensorProto.FLOAT, shape)] if extra else [],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
@@ -349,3 +359,101 @@ def test_what_only_an_inner_graph_reads_stays():
     images = np.zeros((1, 2, 3, 3), dtype=np.float32)
     (found,) = onnxruntime.InferenceSession(file.SerializeToString()).run(None, {"x": images})
     assert (found == 1).all()
+
+
+class TwoPaths(nn.Module):
+    """Two branches that no path goes around, and two heads on one trunk."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+        self.two = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+        self.head = nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+        self.other = nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+
+    def forward(self, x):
+        x = self.one(x) + self.two(x)
+        return self.head(x).mean((2, 3)), self.other(x).mean((2, 3))
+
+
+def test_one_path_and_every_head_stay():
+    _, graph, *_ = examined(TwoPaths(), (3, 6, 6))
+    assert graph.branches == (frozenset({"one.0"}),)
+
+
+class Dense(nn.Module):
+    """Two layers whose outputs are put beside their inputs, with SiLU after a norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.a0, self.a1 = nn.Conv2d(8, 6, 1), nn.Conv2d(6, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(12, 8, 3, padding=1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = nn.functional.silu(self.norm(self.a1(torch.relu(self.a0(x)))))
+        return self.last(torch.cat([x, y], 1)).mean((2, 3))
+
+
+def test_constants_that_are_put_beside_others_keep_their_size(tmp_path):
+    """The sliced file can't have them, so such networks are exported one by one."""
+    size = (3, 8, 8)
+    torch.manual_seed(0)
+    kept, section = ModelSection(keep=("a1",)), BudgetSection(depth=True)
+    model, graph, _, cut, scope = examine(Dense().eval(), Identity("", 8, size), kept, section)
+    assert frozenset({"a0"}) in graph.branches
+    slim = cut(model, make_plan(graph, {"a0": ()}))
+    export_onnx(slim, tmp_path / "slim.onnx", size, metadata={})
+    images = torch.randn(2, *size)
+    session = onnxruntime.InferenceSession(tmp_path / "slim.onnx")
+    (found,) = session.run(None, {"input": images.numpy()})
+    assert np.abs(found - slim(images).detach().numpy()).max() <= 1e-5
+    section = BudgetSection(latency=0.5, timing={"threads": 1})
+    subject = replace(subject_of(model, model, graph, scope, cut), budget=section)
+    assert latency_build.bench_of(subject).export is not None
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet8", "cifar_resnet8_b", "resnet18"])
+def test_a_network_without_branches_is_pruned_again(name, tmp_path):
+    size = (3, 32, 32)
+    model, graph, _, cut, _ = examined(lively(name), size)
+    first = make_plan(graph, dict.fromkeys(chain(*graph.branches[1::2]), ()))
+    slim = cut(model, first)
+    slim, again, _, cut, _ = examined(slim, size)
+    second = make_plan(again, {group.name: range(0, group.size, 2) for group in again.groups})
+    composed = compose(first, second)
+    assert Plan.from_json(composed.to_json()) == composed
+    ours, theirs = cut(model, composed), cut(slim, second)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    images = torch.randn(2, *size)
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(images), theirs.eval()(images))
+
+
+def test_a_depth_that_can_not_be_kept_when_measured_is_followed_by_the_next(monkeypatch):
+    """The rounds of the first depth fail, as if its measured plans were all too slow."""
+    depths = []
+
+    def kept(budget, searches, score, observe):
+        plan = searches[0](budget)
+        depths.append(plan.widths.count(0))
+        if len(depths) == 1:
+            raise BudgetError("budget.latency", "too slow", "more")
+        record = {"ratio": 0.4}
+        return Kept(plan, budget.cost, record)
+
+    job = SimpleNamespace(
+        budgets=(Budget(MeasuredLatency("latency", 1, None), 1.0),),
+        costs=(SimpleNamespace(name="flops"),),
+    )
+    same = Plan((), ())
+    monkeypatch.setattr(latency_plan, "keep", kept)
+    monkeypatch.setattr(latency_plan, "depths", lambda *_: [job, job])
+    monkeypatch.setattr(latency_plan, "target_plan", lambda *_: same)
+    monkeypatch.setattr(latency_plan, "replace", lambda given, **_: given)
+    plan, found = latency_plan.plan_in_time(job, None, torch.zeros(1), lambda _: None)
+    assert plan is same
+    assert len(depths) == 2
+    assert found == {"latency_measured": {"ratio": 0.4}}

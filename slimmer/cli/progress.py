@@ -109,7 +109,7 @@ class Watch:
         self._show(event["done"], event["networks"], text, self._clock())
 
     def _on_depth(self, event: Event) -> None:
-        number = len(event["branches"])
+        number = event["branches"]
         self._say(f"without {number} residual branches: outputs change by {event['change']:.3g}")
 
     def _on_latency_round(self, event: Event) -> None:

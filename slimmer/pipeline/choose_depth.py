@@ -27,31 +27,38 @@ Find = Callable[[PruningJob], Plan]
 """The plan of a job; raises BudgetError if there is none."""
 
 
-def choose_depth(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> PruningJob:
-    """The job without the branches that are removed whole: the number of them that changes the
-    outputs least, together with the narrower layers that the budgets then need, or the smallest
-    number that does not change them much more.
+def depths(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> list[PruningJob]:
+    """The job without the branches that are removed whole, best first.
+
+    The best number of branches is the one that changes the outputs least, together with the
+    narrower layers that the budgets then need, or the smallest number that does not change them
+    much more. The other jobs have more branches removed, for budgets that the first can't meet when
+    it is measured.
 
     Branches go in the order of the least change; for each number of them, the plan that `find`
     gives is compensated and compared with the dense network on some training images, with batch
     norms using the statistics of each batch. Raises BudgetError if no number gives a plan.
     """
     if not job.graph.branches or job.task is None:
-        return job
+        if recipe.budget.depth:
+            observe({"event": "note", "text": "no residual branch of the network can be removed"})
+        return [job]
     observe(stage("measuring what changes without residual branches"))
     images = list(training_inputs(job.task, recipe, -(-IMAGES // recipe.finetune.batch_size)))
+    compensate = recipe.method.compensate and recipe.finetune.recalibrate > 0
     jobs: list[PruningJob] = []
     changes: list[float] = []
     failed: BudgetError | None = None
-    for gone in _one_by_one(job, images):
+    for number, gone in enumerate(_one_by_one(job, images)):
         now = replace(job, limits=replace(job.limits, gone=gone))
         try:
             plan = find(now)
         except BudgetError as error:
             failed = error
             continue
-        change = _change_by(job, plan, images, compensate=recipe.method.compensate)
-        observe({"event": "depth", "branches": _names(job, gone), "change": change})
+        change = _change_by(job, plan, images, compensate=compensate)
+        names = [group.name for group in job.graph.groups if group.name in gone]
+        observe({"event": "depth", "branches": number, "groups": names, "change": change})
         jobs.append(now)
         changes.append(change)
         if change > FAR * min(changes):
@@ -60,17 +67,8 @@ def choose_depth(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) 
         assert failed is not None
         raise failed
     enough = ALIKE * min(changes)
-    best = next(now for now, change in zip(jobs, changes, strict=True) if change <= enough)
-    names = _names(best, best.limits.gone)
-    if names:
-        text = f"removed whole, because that changes the outputs least: {', '.join(names)}"
-        observe({"event": "note", "text": text})
-    return best
-
-
-def _names(job: PruningJob, gone: Branch) -> list[str]:
-    """The groups that are removed whole, in the order of the graph."""
-    return [group.name for group in job.graph.groups if group.name in gone]
+    best = next(place for place, change in enumerate(changes) if change <= enough)
+    return jobs[best:]
 
 
 def _one_by_one(job: PruningJob, images: Sequence[Arguments]) -> Iterator[Branch]:

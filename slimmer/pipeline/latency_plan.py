@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from slimmer.costs import Budget, Cost
-from slimmer.errors import RecipeError
+from slimmer.errors import BudgetError, RecipeError
 from slimmer.latency.build import MeasuredLatency, corrected
 from slimmer.latency.rounds import keep
-from slimmer.pipeline.choose_depth import choose_depth
+from slimmer.pipeline.choose_depth import depths
 from slimmer.pipeline.choose_plan import nonnegative, target_plan
 from slimmer.pipeline.job import PruningJob
 from slimmer.pruning.masks import hard_mask
@@ -42,7 +42,9 @@ def plan_in_time(
     limited = [each for each in job.budgets if isinstance(each.cost, MeasuredLatency)]
     if not limited:
         find = partial(target_plan, recipe=recipe, scores=scores)
-        return find(choose_depth(job, recipe, find, observe)), {}
+        plan = find(depths(job, recipe, find, observe)[0])
+        _tell_removed(plan, observe)
+        return plan, {}
     (budget,) = limited
     flops = next(cost for cost in job.costs if cost.name == "flops")
 
@@ -61,10 +63,26 @@ def plan_in_time(
     def on_the_fit(now: PruningJob) -> Plan:
         return max((search(guide, budget, now) for guide in guides), key=score)
 
-    job = choose_depth(job, recipe, on_the_fit, observe)
-    searches = [partial(search, guide, within=job) for guide in guides]
-    kept = keep(budget, searches, score, observe)
+    jobs = depths(job, recipe, on_the_fit, observe)
+    for tries, now in enumerate(jobs, 1):
+        searches = [partial(search, guide, within=now) for guide in guides]
+        try:
+            kept = keep(budget, searches, score, observe)
+        except BudgetError:
+            if tries == len(jobs):
+                raise
+        else:
+            break
+    _tell_removed(kept.plan, observe)
     return kept.plan, {KEY: kept.record}
+
+
+def _tell_removed(plan: Plan, observe: Observe) -> None:
+    """Tell which groups are removed whole."""
+    names = [group.name for group, kept in zip(plan.groups, plan.keep, strict=True) if not kept]
+    if names:
+        text = f"removed whole, because that changes the outputs least: {', '.join(names)}"
+        observe({"event": "note", "text": text})
 
 
 def as_measured(job: PruningJob, plan: Plan, measured: Mapping[str, Any]) -> PruningJob:

@@ -71,10 +71,7 @@ def least_hint(latency: Mapping[str, Any]) -> str:
     """How far pruning channels can lower a latency.
 
     >>> least_hint({"dense": 8_000_000, "least": 2_000_000, "least_ratio": 0.25})
-    'The narrowest network takes 2 ms, 25.0% of dense; less needs data, to remove whole branches.'
+    'The narrowest network takes 2 ms, 25.0% of dense, with all residual branches.'
     """
     time, ratio = COSTS["latency"].short(latency["least"]), latency["least_ratio"]
-    return (
-        f"The narrowest network takes {time}, {ratio:.1%} of dense; "
-        "less needs data, to remove whole branches."
-    )
+    return f"The narrowest network takes {time}, {ratio:.1%} of dense, with all residual branches."

@@ -70,11 +70,12 @@ class LatencyRound(Event):
 
 
 class Depth(Event):
-    """A network within the budgets without the groups `branches` was compared with the dense one:
-    `change` is how far its outputs are away.
+    """A network within the budgets without a number of branches, which are these `groups`, was
+    compared with the dense one: `change` is how far its outputs are away.
     """
 
-    branches: list[str]
+    branches: Count
+    groups: list[str]
     change: Amount
 
 
