@@ -18,7 +18,9 @@ def shrink_constant_maps_(file: onnx.ModelProto) -> None:
     ONNX Runtime then computes what follows from it once, when it opens the file.
     """
     graph = file.graph
-    makers = {name: node for node in graph.node for name in node.output}
+    makers: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        makers |= dict.fromkeys(node.output, node)
     weights = {each.name: each for each in graph.initializer}
     small = {}
     for node in graph.node:
