@@ -109,8 +109,9 @@ class Watch:
         self._show(event["done"], event["networks"], text, self._clock())
 
     def _on_depth(self, event: Event) -> None:
-        number = event["branches"]
-        self._say(f"without {number} residual branches: outputs change by {event['change']:.3g}")
+        noun = "branch" if event["branches"] == 1 else "branches"
+        without = f"without {event['branches']} residual {noun}"
+        self._say(f"{without}: the outputs change by {event['change']:.3g}")
 
     def _on_latency_round(self, event: Event) -> None:
         self._say(
