@@ -87,9 +87,8 @@ def prune(
             and recompute batch-norm statistics, and nothing is trained.
         observe: called with every event, a dictionary with its kind under "event".
         trust_code: run Python code that a file names, although you have not named it.
-        settings: epochs, seed, device, arch, input_size, keep, only, trace, rewrite, round_to,
-            depth, and any other recipe key, as in `**{"finetune.lr": 0.01}`. A module without data
-            needs input_size.
+        settings: epochs, seed, arch, input_size, keep, only, round_to, depth, and any other recipe
+            key, as in `**{"finetune.lr": 0.01}`. A module without data needs input_size.
 
     Raises:
         SlimmerError: the network, the data and the budgets don't fit together or can't be read.
