@@ -181,6 +181,11 @@ class ChannelGraph:
         return sum(self.widths)
 
     @property
+    def removable(self) -> frozenset[str]:
+        """The groups of all branches."""
+        return frozenset[str]().union(*self.branches)
+
+    @property
     def widths(self) -> list[int]:
         """The number of units in each group: the widths of the dense network."""
         return [group.size for group in self.groups]

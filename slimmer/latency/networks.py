@@ -34,7 +34,7 @@ def narrowest(graph: ChannelGraph, limits: Limits) -> list[int]:
 
 def smallest(graph: ChannelGraph, limits: Limits) -> list[int]:
     """The narrowest widths (groups,) without all branches that can be removed."""
-    return narrowest(graph, replace(limits, gone=frozenset().union(*graph.branches)))
+    return narrowest(graph, replace(limits, gone=graph.removable))
 
 
 def multiple_for(budget: BudgetSection) -> int:

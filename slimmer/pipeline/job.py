@@ -100,7 +100,7 @@ def prepare(
     budget = recipe.budget.model_copy(update={"depth": _removes_branches(recipe, own)})
     model, graph, costs, cut, scope = examine(given, identity, recipe.model, budget, observe)
     limits = _limits(graph, recipe.budget, costs)
-    loosest = replace(limits, gone=frozenset().union(*graph.branches))
+    loosest = replace(limits, gone=graph.removable)
     budgets = _budgets(costs, recipe.budget)
     narrowing = _narrowing(recipe)
     whole = not (recipe.model.rewrite or recipe.model.trace or identity.plan)

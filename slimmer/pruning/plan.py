@@ -132,7 +132,7 @@ def make_plan(graph: ChannelGraph, keep: Mapping[str, Iterable[int]]) -> Plan:
         raise RunError(
             "plan", f"no channel group is called {min(unknown)!r}", "see `slimmer inspect`"
         )
-    removable = frozenset().union(*graph.branches)
+    removable = graph.removable
     for group, units in zip(graph.groups, kept, strict=True):
         if units or group.name not in removable:
             _check(group, units, "plan")
