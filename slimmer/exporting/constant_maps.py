@@ -1,11 +1,13 @@
 """Maps of one constant in an ONNX file, as layers without inputs make them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
+from slimmer.exporting.reads import drop_unread_initializers_, read_by
 
 JOINS = {"Add", "Sub", "Mul"}  # broadcast a constant to the other operand
 KEEPS = {"BatchNormalization", "Relu", "Clip", "HardSwish", "Sigmoid", "Cast"}  # constant again
@@ -44,23 +46,11 @@ def remove_unread_(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
             kept.append(node)
-            needed.update(_read_by(node))
+            needed.update(read_by(node))
     if len(kept) < len(graph.node):
         del graph.node[:]
         graph.node.extend(reversed(kept))
-    read = [each for each in graph.initializer if each.name in needed]
-    if len(read) < len(graph.initializer):
-        del graph.initializer[:]
-        graph.initializer.extend(read)
-
-
-def _read_by(node: onnx.NodeProto) -> Iterator[str]:
-    """The values that a node reads, and the graphs inside it."""
-    yield from node.input
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            yield from _read_by(inner)
-        yield from (value.name for value in attribute.g.output)
+    drop_unread_initializers_(graph)
 
 
 def _too_small(graph: onnx.GraphProto, maps: Collection[str]) -> set[str]:
@@ -73,7 +63,7 @@ def _too_small(graph: onnx.GraphProto, maps: Collection[str]) -> set[str]:
     origins: dict[str, set[str]] = {name: {name} for name in maps}
     bad: set[str] = set()
     for node in graph.node:
-        read = [name for name in _read_by(node) if name in origins]
+        read = [name for name in read_by(node) if name in origins]
         behind = set().union(*map(origins.__getitem__, read))
         others = [name for name in node.input if name and name not in weights | origins.keys()]
         if not read:

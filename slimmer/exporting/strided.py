@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from slimmer.exporting.reads import drop_unread_initializers_, read_names
+
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 SPACE = {2: 0, 3: 1}  # the axes of height and width, with the indices of their strides
 
@@ -44,7 +46,7 @@ def pool_strided_slices_(file: onnx.ModelProto) -> None:
         if stride is not None:
             found.append(stride)
     made_by = {each.node.output[0]: each for each in found}
-    readers = _read_names(graph)
+    readers = read_names(graph)
     for last in reversed(found):
         if last.node.output[0] not in made_by:  # merged into a later slice
             continue
@@ -53,7 +55,7 @@ def pool_strided_slices_(file: onnx.ModelProto) -> None:
             del made_by[each.node.output[0]]
         _replace(graph, chain)
     if found:
-        _drop_unread_initializers(graph)
+        drop_unread_initializers_(graph)
 
 
 def is_strided_slice(node: onnx.NodeProto) -> bool:
@@ -62,14 +64,6 @@ def is_strided_slice(node: onnx.NodeProto) -> bool:
         return False
     kernels = [attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape"]
     return all(set(kernel) <= {1} for kernel in kernels)
-
-
-def _read_names(graph: onnx.GraphProto) -> list[str]:
-    """The names that nodes and the graph's outputs read, once for each use."""
-    names: list[str] = []
-    for node in graph.node:
-        names += node.input
-    return [*names, *(value.name for value in graph.output)]
 
 
 def _is_small(tensor: onnx.TensorProto) -> bool:
@@ -139,13 +133,3 @@ def _replace(graph: onnx.GraphProto, chain: Sequence[_Stride]) -> None:
     graph.node[place].CopyFrom(pool)
     for each in chain[1:]:
         graph.node.remove(each.node)
-
-
-def _drop_unread_initializers(graph: onnx.GraphProto) -> None:
-    """Remove constants that only the slices read."""
-    for node in graph.node:
-        if any(each.HasField("g") or each.graphs for each in node.attribute):
-            return  # a subgraph may read them
-    read = set(_read_names(graph))
-    for tensor in [each for each in graph.initializer if each.name not in read]:
-        graph.initializer.remove(tensor)
