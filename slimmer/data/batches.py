@@ -56,6 +56,21 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.argsort(places, stable=True)
 
 
+def places(
+    split: Images, batch_size: int, *, epoch: int, seed: int, start: int = 0
+) -> list[Tensor]:
+    """The indices of the images in each global batch of an epoch, int64 (B,), without the first
+    `start` batches.
+
+    >>> split = InMemory(torch.zeros(5, 3, 4, 4), torch.arange(5))
+    >>> [len(batch) for batch in places(split, 2, epoch=0, seed=0)]
+    [2, 2]
+    """
+    size = min(batch_size, len(split))
+    indices = order(len(split), seed, epoch)
+    return [indices[k * size : (k + 1) * size] for k in range(start, steps(split, batch_size))]
+
+
 def batches(
     split: Images,
     data: Data,
@@ -68,10 +83,12 @@ def batches(
     world: int = 1,
     start: int = 0,
     fill: int = 0,
+    view: int | None = None,
 ) -> Iterator[Batch]:
     """The batches of one training epoch: images, normalised float32 (B, C, H, W), and labels, int64
     (B,) or whatever the split has. Labels with the height and width of the images are cropped and
-    flipped like them; what comes in at the edges is `fill`.
+    flipped like them; what comes in at the edges is `fill`. With `view`, images are augmented as in
+    the epoch of that number; their order is still that of `epoch`.
 
     `batch_size` is the number of images of a global batch, which the `world` processes share: each
     gets one contiguous part of it, so that together they see bitwise the same images as one process
@@ -87,19 +104,35 @@ def batches(
         found = f"a batch of {batch_size} from {len(split)} images, for {world} processes"
         right = f"use a positive multiple of {world}, and at least one image per process"
         raise DataError(data.name, found, right)
-    indices = order(len(split), seed, epoch)
     mine = slice(rank * size // world, (rank + 1) * size // world)
-    last = steps(split, batch_size)
-    parts = [indices[k * size : (k + 1) * size][mine] for k in range(start, last)]
-    request = partial(_request, augment=augment, seed=seed, epoch=epoch)
-    return _loaded(split, data, parts, request, fill)
+    whole = places(split, batch_size, epoch=epoch, seed=seed, start=start)
+    request = partial(_request, augment=augment, seed=seed, view=epoch if view is None else view)
+    return _loaded(split, data, [batch[mine] for batch in whole], request, fill)
 
 
-def _request(part: Tensor, *, augment: str, seed: int, epoch: int) -> Request:
+def view_batches(
+    split: Images,
+    data: Data,
+    batch_size: int,
+    *,
+    view: int,
+    seed: int,
+    augment: str,
+    fill: int = 0,
+) -> Iterator[Batch]:
+    """Every image of the split once, in the split's order, augmented as in the training epoch
+    `view`; the last batch may be smaller. See `batches`.
+    """
+    check_mode(data.name, augment)
+    request = partial(_request, augment=augment, seed=seed, view=view)
+    return _loaded(split, data, torch.arange(len(split)).split(batch_size), request, fill)
+
+
+def _request(part: Tensor, *, augment: str, seed: int, view: int) -> Request:
     """The request of a training batch, with the draws that its augmentation needs."""
     if augment == "none":
         return Request(part)
-    numbers = draws(seed, epoch, part)
+    numbers = draws(seed, view, part)
     crops, flips = None, None
     if "crop" in augment:
         crops = numbers[:, CROP]

@@ -17,7 +17,8 @@ class Epoch:
     `seed` and `number` decide on the order and on everything else that is random. `batch_size` is
     that of the recipe, over all processes; a user's loader has its own. The first `start` batches
     are skipped. With `augment=False` images are not augmented if that can be turned off. `shared`
-    is true if each process gets its share of every batch, and false if each gets all of it.
+    is true if each process gets its share of every batch, and false if each gets all of it. After
+    `views` epochs the random views of ready-made tasks' images repeat, but not their order.
     """
 
     number: int
@@ -27,6 +28,16 @@ class Epoch:
     augment: bool = True
     shared: bool = True
     device: torch.device = CPU
+    views: int | None = None
+
+    @property
+    def view(self) -> int:
+        """The number of the epoch whose random views of the images are seen: its own by default.
+
+        >>> Epoch(7, seed=0, batch_size=128, views=3).view, Epoch(7, seed=0, batch_size=128).view
+        (1, 7)
+        """
+        return self.number if self.views is None else self.number % self.views
 
 
 class Epochs(Protocol):
