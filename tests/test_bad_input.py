@@ -293,6 +293,12 @@ def test_a_bad_setting(setting, checkpoint):
     refused("prune", checkpoint, "--flops", "0.5", "--set", "finetune.lr=0.1", "--set", setting)
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many"])
+def test_a_bad_number_of_views(value, checkpoint):
+    found = refused("prune", checkpoint, "--flops", "0.5", "--set", f"data.views={value}")
+    assert "data.views: Input should be" in found
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics import ConfusionMatrix, MeanSquaredError, Metric
 
 import slimmer as package
-from slimmer.errors import SlimmerError, TaskError
+from slimmer.errors import RecipeError, SlimmerError, TaskError
 from slimmer.pipeline.stages import start
 from slimmer.recipe import read_recipe
 from slimmer.tasks import Task
@@ -122,6 +122,11 @@ def test_a_task_that_does_not_work_is_refused_before_anything_is_trained(task, w
 def test_a_task_without_a_loss_needs_distillation():
     found = refused(Task(train=GOOD), **{"finetune.distill": 0.0})
     assert "has no loss, and finetune.distill is 0" in found
+
+
+def test_views_of_a_loader_of_ones_own_do_not_repeat():
+    found = refused(Task(GOOD, loss=squares), error=RecipeError, **{"data.views": 2})
+    assert "data.views: is for slimmer's own augmentation" in found
 
 
 def test_outputs_that_the_teacher_does_not_have_are_refused():

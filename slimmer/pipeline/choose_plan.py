@@ -53,6 +53,7 @@ def training_of(recipe: Recipe, job: PruningJob) -> Training:
         ema=section.ema,
         accumulate=section.accumulate,
         compile=section.compile,
+        views=recipe.data.views,
     )
 
 

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map_only
 
 from slimmer.data import Data, guess, load
 from slimmer.data import check as check_data
-from slimmer.errors import DataError, TaskError
+from slimmer.errors import DataError, RecipeError, TaskError
 from slimmer.graph import own_inputs, rows, tensors_in
 from slimmer.models.accept_model import check_takes_data
 from slimmer.pruning.slim_file import Identity
@@ -19,6 +19,7 @@ from slimmer.tasks import Task
 from slimmer.tasks.calls import guarded
 from slimmer.tasks.classification import NAME as CLASSIFICATION
 from slimmer.tasks.fit_task import FirstBatches, first_batches, fit_task
+from slimmer.tasks.of_data import Training
 from slimmer.tasks.registry import find_task
 
 
@@ -28,7 +29,8 @@ def find(
     """The task that a recipe specifies, with the first batches of its loaders; `data` and `task`
     replace the recipe's. None without any.
 
-    Raises DataError or TaskError for data and tasks that can't be used.
+    Raises DataError or TaskError for data and tasks that can't be used, and RecipeError if their
+    views can't repeat.
     """
     if data is None:
         data = load_data(recipe.data)
@@ -40,6 +42,9 @@ def find(
     found = find_task(recipe.task, data, task, note)
     if found is None:
         return None, None
+    if recipe.data.views is not None and not isinstance(found.train, Training):
+        what = "is for slimmer's own augmentation, but the task has a training loader of its own"
+        raise RecipeError("data.views", what, "leave it out")
     if found.data is not None:
         return found, FirstBatches(None, None)
     first = first_batches(found, note)
@@ -83,7 +88,7 @@ def load_data(section: DataSection) -> Data | None:
     name = section.name
     if name is None and section.path is not None:
         name = guess(section.path)
-    return load(name or "", **section.model_dump(exclude={"name", "trust"}))
+    return load(name or "", **section.model_dump(exclude={"name", "trust", "views"}))
 
 
 def check_fit(identity: Identity, task: Task) -> None:

@@ -32,6 +32,13 @@ class DataSection(Section):
         description="further augmentation by names of torchvision.transforms.v2, applied after the "
         "crop: [{RandAugment: {num_ops: 2}}, RandomErasing]",
     )
+    views: int | None = Field(
+        None,
+        ge=1,
+        description="number of random views (crops, flips) of each training image: after so many "
+        "epochs they repeat, and the dense network's answers to them are remembered; by default, "
+        "every epoch has new views",
+    )
     labels: str | None = Field(
         None,
         description="file with the labels of a flat folder of test images, as ImageNet's val/; "

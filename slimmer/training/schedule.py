@@ -33,6 +33,7 @@ class Training:
     ema: float = 0.0
     accumulate: int = 1
     compile: bool = False
+    views: int | None = None
 
     def batches(self, task: Task) -> int:
         """The number of batches of an epoch."""
@@ -52,6 +53,15 @@ class Training:
         per_epoch = self.batches(task)
         ended = step * self.accumulate // per_epoch + 1
         return ceil(ended * per_epoch / self.accumulate)
+
+    def repeated_views(self, task: Task) -> int:
+        """The number of views of each image that more than one epoch of the whole run shows, from
+        the first view on; a part of an epoch counts as one.
+        """
+        if self.views is None:
+            return 0
+        begun = ceil(self.steps(task) * self.accumulate / self.batches(task))
+        return max(0, min(self.views, begun - self.views))
 
 
 def learning_rate(step: int, total: int, training: Training) -> float:
