@@ -68,6 +68,12 @@ def test_scores_that_take_long_are_told_of_now_and_then():
     assert told(events) == "measuring the sensitivity of channel groups: 3 of 12\n"
 
 
+def test_a_pass_of_the_dense_network_is_told_of_now_and_then():
+    known = {"event": "answers", "view": 1, "views": 3, "images": 300}
+    events = [(7 * part, {**known, "done": 100 * part}) for part in range(1, 4)]
+    assert told(events) == "the dense network answers view 2 of 3: 200 of 300 images\n"
+
+
 def test_a_line_says_all_that_is_asked_for():
     lines = told([(0, DENSE), (0, REMOVED), (1, step(1)), (21, step(11))]).splitlines()
     assert lines[0] == "dense: 3.02 M FLOPs, 75.00 K parameters, top-1 98.7%"

@@ -99,6 +99,11 @@ class Watch:
         text = f"measuring the sensitivity of channel groups: {event['done']} of {event['groups']}"
         self._show(event["done"], event["groups"], text, self._clock())
 
+    def _on_answers(self, event: Event) -> None:
+        view = f"view {event['view'] + 1} of {event['views']}"
+        text = f"the dense network answers {view}: {event['done']} of {event['images']} images"
+        self._show(event["done"], event["images"], text, self._clock())
+
     def _on_removed(self, event: Event) -> None:
         self._remains = {kind.name: event[kind.name] for kind in costs_in(event)}
         self._accuracy = event["accuracy"]

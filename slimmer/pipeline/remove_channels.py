@@ -3,8 +3,6 @@
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from slimmer.methods import Method
 from slimmer.models.copying import set_mode_
 from slimmer.pipeline.choose_plan import (
@@ -21,6 +19,7 @@ from slimmer.pruning.plan import Plan
 from slimmer.pruning.traced_parts import check_scope
 from slimmer.runs.directory import Run
 from slimmer.runs.events import stage
+from slimmer.training.answers import Teacher
 from slimmer.training.learner import Learner, make_learner
 from slimmer.training.loop import train_
 from slimmer.training.mask_events import mask_event
@@ -30,7 +29,7 @@ MASK_EVENTS = 50  # events with mask values during training
 
 
 def remove_channels(
-    run: Run, context: Context, teacher: nn.Module, stand: Stand
+    run: Run, context: Context, teacher: Teacher, stand: Stand
 ) -> tuple[Plan, Learner, dict[str, Any]]:
     """Train under masks towards the budgets, project exactly into them, and remove the channels.
 
@@ -69,11 +68,12 @@ def remove_channels(
         train_(
             context.fabric,
             learner,
-            teacher,
+            teacher.network,
             job.task,
             context.training,
             stop=stop,
             method=method,
+            answers=teacher.answers,
             observe=tell,
             save=keep,
         )

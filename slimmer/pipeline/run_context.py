@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from slimmer.graph import Arguments, example_inputs
+from slimmer.models.copying import duplicate, set_mode_
 from slimmer.pipeline.choose_plan import (
     training_inputs,
     training_of,
@@ -24,6 +25,7 @@ from slimmer.runs.directory import Run
 from slimmer.runs.events import Observe
 from slimmer.runs.logs import Logs
 from slimmer.tasks.classification import TOP1
+from slimmer.training.answers import Teacher, make_teacher
 from slimmer.training.devices import place_, synchronised_
 from slimmer.training.schedule import Training
 
@@ -57,6 +59,15 @@ def make_context(
     return Context(fabric, recipe, job, training_of(recipe, job), saved, tell)
 
 
+def dense_teacher(context: Context) -> Teacher:
+    """A frozen copy of the dense network as the teacher of its own pruned forms."""
+    job = context.job
+    network = set_mode_(duplicate(job.model), training=False).requires_grad_(requires_grad=False)
+    if job.task is None:
+        return Teacher(network)
+    return make_teacher(context.fabric, network, job.task, context.training, context.tell)
+
+
 def with_logs(
     held: ExitStack, run: Run, recipe: Recipe, job: PruningJob, observe: Observe
 ) -> Observe:
@@ -78,7 +89,7 @@ def with_logs(
 
 def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
     """A function that passes events to the caller and records them in the run's event log, of
-    training steps only every tenth.
+    training steps only every tenth, and of the teacher's answers only the last of a pass.
 
     Only the first process does so, which has the claim. It raises RunError if the run's directory
     was removed.
@@ -100,6 +111,8 @@ def _teller(run: Run, claim: Claim | None, observe: Observe) -> Observe:
 def _is_recorded(event: dict[str, Any]) -> bool:
     if event["event"] == "step":
         return bool(event["step"] % 10 == 0)
+    if event["event"] == "answers":
+        return bool(event["done"] == event["images"])
     return event["event"] not in {"dense", "metric", "stage"}
 
 

@@ -15,7 +15,6 @@ from torch import nn
 from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.data import Data
 from slimmer.errors import RunError
-from slimmer.models.copying import duplicate, set_mode_
 from slimmer.pipeline.choose_plan import check_method
 from slimmer.pipeline.job import prepare
 from slimmer.pipeline.latency_plan import as_measured, check_processes
@@ -24,6 +23,7 @@ from slimmer.pipeline.measured import check_above_chance, measured_at, told
 from slimmer.pipeline.remove_channels import remove_channels
 from slimmer.pipeline.run_context import (
     Context,
+    dense_teacher,
     make_context,
     remaining,
     slim_network,
@@ -45,6 +45,7 @@ from slimmer.runs.open_run import mark_latest
 from slimmer.runs.trust import check_code, remember
 from slimmer.tasks import Task
 from slimmer.tasks.classification import NAME as CLASSIFICATION
+from slimmer.training.answers import Teacher
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import evaluate
 from slimmer.training.learner import Learner, make_learner
@@ -161,8 +162,7 @@ def _stages(
     """Train under masks, remove the channels, fine-tune the slim network, and write the report. The
     first two are skipped if there is already a `plan`.
     """
-    job = context.job
-    teacher = set_mode_(duplicate(job.model), training=False).requires_grad_(requires_grad=False)
+    job, teacher = context.job, dense_teacher(context)
     if plan is not None:
         context = replace(context, job=as_measured(job, plan, measured))
         learner = make_learner(slim_network(context, plan), context.training)
@@ -212,7 +212,7 @@ def _standing(run: Run, context: Context, measured: Mapping[str, Any]) -> tuple[
     return stand, plan
 
 
-def _train(context: Context, learner: Learner, teacher: nn.Module, task: Task, plan: Plan) -> None:
+def _train(context: Context, learner: Learner, teacher: Teacher, task: Task, plan: Plan) -> None:
     """Fine-tune the slim network to the end of the run, and report its metrics after each epoch."""
     total = context.training.steps(task)
     keep = partial(context.saved.maybe, "slim", learner, {}, plan.hash)
@@ -221,16 +221,16 @@ def _train(context: Context, learner: Learner, teacher: nn.Module, task: Task, p
         train_(
             context.fabric,
             learner,
-            teacher,
+            teacher.network,
             task,
             context.training,
             stop=stop,
+            answers=teacher.answers,
             observe=context.tell,
             save=keep,
         )
         when = {"step": learner.step, "epoch": context.training.epoch(learner.step, task)}
-        found = evaluate(learner.result, task)
-        context.tell({"event": "epoch", **when, **told(found)})
+        context.tell({"event": "epoch", **when, **told(evaluate(learner.result, task))})
 
 
 def _measure_dense(context: Context) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import torch
@@ -19,9 +19,13 @@ from slimmer.runs.events import Observe
 from slimmer.tasks import Epoch, Task, distance
 from slimmer.tasks.calls import loss_of
 from slimmer.tasks.measure import share_right
+from slimmer.training.answers import Answers
 from slimmer.training.learner import Learner
 from slimmer.training.schedule import Training, learning_rate
 from slimmer.training.steps import backward_, clip_, compiled, compiler_errors
+
+Fetched = tuple[Any, Tensor | None]
+"""A batch, and the teacher's answers to it, (B, ...); None if they are not remembered."""
 
 
 def train_(
@@ -33,14 +37,16 @@ def train_(
     *,
     stop: int,
     method: Method | None = None,
+    answers: Answers | None = None,
     observe: Observe = lambda _: None,
     save: Callable[[], None] = lambda: None,
 ) -> None:
     """Train `learner` from its own step up to step `stop`, under the masks of `method` if it is
     given.
 
-    `observe` receives an event for each step; `save` is called after each step and itself decides
-    whether to save. Raises TrainingError if the loss is no longer finite.
+    The teacher is not run for batches to which `answers` has its answers. `observe` receives an
+    event for each step; `save` is called after each step and itself decides whether to save. Raises
+    TrainingError if the loss is no longer finite.
     """
     total = training.steps(task)
     made = compiled(learner.network) if training.compile else learner.network
@@ -49,7 +55,7 @@ def train_(
     masked = learner.network if isinstance(learner.network, Masked) else None
     weights = learner.network if masked is None else masked.model
     loss_on = partial(_loss, fabric, network, teacher, task, training)
-    stream = _stream(fabric, task, training, learner.step, stop)
+    stream = _stream(fabric, task, training, learner.step, stop, answers)
     began, seen = time.perf_counter(), 0
     while learner.step < stop:
         step = learner.step
@@ -73,7 +79,7 @@ def train_(
         if learner.average is not None:
             learner.average.update_(learner.network)
         learner.step = step + 1
-        images = sum(rows(task.inputs(part)) for part in parts)
+        images = sum(rows(task.inputs(part)) for part, _ in parts)
         seen += images * fabric.world_size
         if not value < float("inf"):
             raise TrainingError(f"step {step}", f"the loss is {value}", "lower finetune.lr")
@@ -90,15 +96,14 @@ def _loss(
     teacher: nn.Module,
     task: Task,
     training: Training,
-    fetched: Any,
+    fetched: Fetched,
 ) -> tuple[Tensor, float | None]:
     """The loss of a batch, and the share of its images that are classified right, if the task
     classifies images.
     """
-    batch = fabric.to_device(fetched)
+    batch, target = (fabric.to_device(each) for each in fetched)
     given = task.inputs(batch)
-    target = None
-    if training.distill:
+    if training.distill and target is None:
         with torch.no_grad(), fabric.autocast():
             target = called(teacher, given)
     outputs = called(network, given)
@@ -119,16 +124,31 @@ def objective(
     return (1 - training.distill) * loss_of(task, outputs, batch) + training.distill * apart
 
 
-def _stream(fabric: Fabric, task: Task, training: Training, start: int, stop: int) -> Iterator[Any]:
-    """This process's share of the batches of steps `start` to `stop`."""
+def _stream(
+    fabric: Fabric,
+    task: Task,
+    training: Training,
+    start: int,
+    stop: int,
+    answers: Answers | None,
+) -> Iterator[Fetched]:
+    """This process's share of the batches of steps `start` to `stop`, with the teacher's answers
+    that are remembered.
+    """
     start, stop = start * training.accumulate, stop * training.accumulate
     while start < stop:
         epoch, skipped = divmod(start, training.batches(task))
         wanted = Epoch(
-            epoch, training.seed, training.batch_size, start=skipped, device=fabric.device
+            epoch,
+            training.seed,
+            training.batch_size,
+            start=skipped,
+            device=fabric.device,
+            views=training.views,
         )
-        for batch in task.train.epoch(wanted):
+        known = repeat(None) if answers is None else answers.of(wanted)
+        for fetched in zip(task.train.epoch(wanted), known, strict=False):
             if start == stop:
                 return
-            yield batch
+            yield fetched
             start += 1

@@ -36,6 +36,17 @@ class Scores(Event):
     groups: Count
 
 
+class Answers(Event):
+    """The dense network has answered `done` of `images` training images, as they are seen in
+    `view`, which is counted from 0 up to `views`.
+    """
+
+    view: Count
+    views: Count
+    done: Count
+    images: Count
+
+
 class Step(OfCosts, Event):
     """A training step; under masks also the remaining share of each cost, relative to dense."""
 
@@ -108,6 +119,7 @@ KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
         "begun": Begun,
         "resumed": Resumed,
         "scores": Scores,
+        "answers": Answers,
         "step": Step,
         "masks": Masks,
         "depth": Depth,
