@@ -38,6 +38,7 @@ from slimmer.pruning.plan import Plan, read_plan
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 255
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255
+CPU = torch.device("cpu")
 VIEWED = 77  # the seed of the views that statistics are taken from
 Views = tuple[Tensor, Tensor, Tensor, Tensor]
 Split = tuple[Tensor, Tensor]
@@ -49,6 +50,7 @@ Split = tuple[Tensor, Tensor]
 @click.option("--out", type=Path, required=True)
 @click.option("--cache", type=Path, default=Path("short_training_cache"), show_default=True)
 @click.option("--tag", default="", help="a name for the line")
+@click.option("--device", default="cpu", show_default=True)
 @click.option("--start", default="slim", help="slim, patches or tp-magnitude", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--epochs", default=1.0, show_default=True)
@@ -61,14 +63,15 @@ Split = tuple[Tensor, Tensor]
 @click.option("--temperature", default=4.0, show_default=True)
 @click.option("--features", default=0.0, help="weight of the blocks' outputs", show_default=True)
 @click.option("--frozen", default=0.0, help="last share with frozen norms", show_default=True)
-def main(run: Path, data_path: Path, out: Path, cache: Path, **asked: Any) -> None:
+def main(run: Path, data_path: Path, out: Path, cache: Path, device: str, **asked: Any) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(asked["seed"])
     cache.mkdir(parents=True, exist_ok=True)
-    train, test = splits(data_path)
+    train, test = splits(data_path, device)
     dense = slimmer.load(run / "dense.safetensors").requires_grad_(requires_grad=False)
-    dense = dense.to(memory_format=torch.channels_last)
-    slim = started(asked["start"], run, dense, train).to(memory_format=torch.channels_last)
+    dense = dense.to(device, memory_format=torch.channels_last)
+    slim = started(asked["start"], run, dense, train)
+    slim = slim.to(device, memory_format=torch.channels_last)
     slim.requires_grad_(requires_grad=True)
     epoch = partial(batches_of, dense, train, cache, asked)
     epoch(0)
@@ -84,39 +87,43 @@ def main(run: Path, data_path: Path, out: Path, cache: Path, **asked: Any) -> No
     print({key: row[key] for key in ("tag", "before", "top1", "divergence", "seconds")})
 
 
-def splits(path: Path) -> tuple[Split, Split]:
-    """Images (N, 3, 32, 32), uint8, and labels of both splits."""
+def splits(path: Path, device: str = "cpu") -> tuple[Split, Split]:
+    """Images (N, 3, 32, 32), uint8, and labels of both splits, on a device."""
     data = slimmer_data.load("cifar10", path=path)
     parts = []
     for split in (data.train, data.test):
         every = torch.arange(len(split))
-        parts.append((split.load(every), split.labels))
+        parts.append((split.load(every).to(device), split.labels.to(device)))
     return parts[0], parts[1]
 
 
-def views_of(seed: int, epoch: int, number: int) -> Views:
+def views_of(seed: int, epoch: int, number: int, device: torch.device = CPU) -> Views:
     """Top and left edge of each image's crop, whether it is flipped, and the order of images."""
     draw = torch.Generator().manual_seed(1000003 * seed + epoch)
-    edges = [torch.randint(0, 9, (number,), generator=draw) for _ in range(2)]
+    top, left = (torch.randint(0, 9, (number,), generator=draw) for _ in range(2))
     flips = torch.rand(number, generator=draw) < 0.5
-    return edges[0], edges[1], flips, torch.randperm(number, generator=draw)
+    order = torch.randperm(number, generator=draw)
+    return top.to(device), left.to(device), flips.to(device), order.to(device)
 
 
 def view(images: Tensor, views: Views, chosen: Tensor) -> Tensor:
     """The chosen images, cropped, flipped and normalized, in channels_last."""
     padded = F.pad(images[chosen], (4,) * 4)
     top, left, flip = (each[chosen] for each in views[:3])
-    rows = (top[:, None] + torch.arange(32))[:, :, None]
-    columns = torch.arange(32).expand(len(chosen), 32)
+    line = torch.arange(32, device=images.device)
+    rows = (top[:, None] + line)[:, :, None]
+    columns = line.expand(len(chosen), 32)
     columns = torch.where(flip[:, None], 31 - columns, columns) + left[:, None]
-    each = torch.arange(len(chosen))[:, None, None]
+    each = torch.arange(len(chosen), device=images.device)[:, None, None]
     cropped = padded[each, :, rows, columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
+    mean, spread = (each.to(images.device) for each in (MEAN, STD))
+    return cropped.permute(0, 3, 1, 2).float().sub_(mean).div_(spread)
 
 
 def plain(images: Tensor) -> Tensor:
     """The images, normalized."""
-    return images.float().sub_(MEAN).div_(STD).contiguous(memory_format=torch.channels_last)
+    mean, spread = (each.to(images.device) for each in (MEAN, STD))
+    return images.float().sub_(mean).div_(spread).contiguous(memory_format=torch.channels_last)
 
 
 def batches_of(
@@ -124,13 +131,13 @@ def batches_of(
 ) -> list[Callable[[], Moved]]:
     """The batches of an epoch. The dense network's answers to its views are computed once."""
     images, labels = train
-    views = views_of(asked["seed"], epoch, len(images))
+    views = views_of(asked["seed"], epoch, len(images), images.device)
     file = cache / f"{asked['seed']}-{epoch}.pt"
     if not file.exists():
-        some = torch.arange(len(images)).split(500)
+        some = torch.arange(len(images), device=images.device).split(500)
         with torch.no_grad():
             torch.save(torch.cat([dense(view(images, views, each)) for each in some]), file)
-    answers = torch.load(file, weights_only=True)
+    answers = torch.load(file, weights_only=True, map_location=images.device)
 
     def batch(chosen: Tensor) -> Moved:
         return view(images, views, chosen), labels[chosen], answers[chosen]
@@ -141,7 +148,7 @@ def batches_of(
 
 def statistics_batches(train: Split, number: int) -> Iterator[Split]:
     """Batches of 128 views for statistics."""
-    views = views_of(VIEWED, 0, len(train[0]))
+    views = views_of(VIEWED, 0, len(train[0]), train[0].device)
     for some in views[3][: number * 128].split(128):
         yield view(train[0], views, some), train[1][some]
 
