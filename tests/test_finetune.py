@@ -5,9 +5,13 @@ one.
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 import zoo
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from noise import noise
 from torch import nn
 
@@ -17,6 +21,7 @@ from slimmer.methods import MaskConvNet
 from slimmer.pruning.masks import Masked
 from slimmer.tasks import Task, classification
 from slimmer.tasks.classification import loss as class_loss
+from slimmer.tasks.distill import squared_difference
 from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
 from slimmer.training.learner import make_learner
@@ -137,6 +142,31 @@ def test_the_loss_by_hand(distill, temperature):
     assert float(found) == pytest.approx(
         (1 - distill) * job + distill * temperature**2 * distance, rel=1e-5
     )
+
+
+def test_without_a_temperature_it_is_the_squared_difference_of_centred_scores_by_hand():
+    found = objective(
+        CLASSIFYING,
+        torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]]),
+        (None, torch.tensor([0, 1])),
+        torch.tensor([[0.0, 1.0, 0.0], [1.5, 1.5, 4.0]]),
+        training(distill=1.0, temperature=None),
+    )
+    # The first row differs by 2, -1, -1, whose mean is 0; the second by a constant.
+    assert float(found) == pytest.approx((4 + 1 + 1) / 6)
+
+
+@given(
+    scores=arrays(np.float32, (3, 5), elements=st.floats(-8, 8, width=32)),
+    wanted=arrays(np.float32, (3, 5), elements=st.floats(-8, 8, width=32)),
+)
+def test_the_squared_difference_is_twice_the_divergence_at_a_high_temperature(scores, wanted):
+    ours, theirs = torch.from_numpy(scores).double(), torch.from_numpy(wanted).double()
+    heat = 1e4
+    soft, target = ((each / heat).log_softmax(1) for each in (ours, theirs))
+    limit = (target.exp() * (target - soft)).sum(1).mean() * heat**2
+    found = float(squared_difference(ours, theirs))
+    assert found == pytest.approx(2 * float(limit), rel=1e-2, abs=1e-3)
 
 
 def test_without_a_target_it_is_cross_entropy():

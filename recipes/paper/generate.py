@@ -67,6 +67,7 @@ AFTER_L1 = (
 )
 AFTER_BAR = (
     "epochs: 130|batch_size: 64|lr: 0.01|drops: [0.5, 0.75]|weight_decay: 5.0e-4|warmup: 0.0"
+    "|temperature: 4.0"
 )
 
 

@@ -58,7 +58,12 @@ class FinetuneSection(Section):
         le=1,
         description="weight of the knowledge-distillation loss; the teacher is the dense network",
     )
-    temperature: float = Field(4.0, gt=0, description="temperature of knowledge distillation")
+    temperature: float | None = Field(
+        None,
+        gt=0,
+        description="temperature of knowledge distillation, such as 4; by default none: the loss "
+        "is the mean squared difference of the scores (logits)",
+    )
     clip: float | None = Field(
         None,
         gt=0,

@@ -11,15 +11,32 @@ from slimmer.graph import logits, named_tensors
 from slimmer.tasks.task import Task
 
 
-def distance(task: Task, outputs: Any, teacher: Any, temperature: float) -> Tensor:
-    """The distillation loss: the task's own, the divergence of the classes, or the mean squared
-    error over the output tensors.
+def distance(task: Task, outputs: Any, teacher: Any, temperature: float | None) -> Tensor:
+    """The distillation loss: the task's own; of class scores their divergence at a temperature, or
+    without one the mean squared difference; of other outputs the mean squared error.
     """
     if task.distill is not None:
         return task.distill(outputs, teacher)
-    if task.logits:
-        return divergence(logits(outputs), logits(teacher), temperature)
-    return squared_error(outputs, teacher)
+    if not task.logits:
+        return squared_error(outputs, teacher)
+    if temperature is None:
+        return squared_difference(logits(outputs), logits(teacher))
+    return divergence(logits(outputs), logits(teacher), temperature)
+
+
+def squared_difference(scores: Tensor, wanted: Tensor) -> Tensor:
+    """The mean squared difference of class scores (N, classes, ...) from the `wanted` ones, apart
+    from what all classes of a row have in common, which a softmax does not see.
+
+    It is twice the limit of `divergence` for high temperatures. Source: Kim et al., Comparing
+    Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation (2021),
+    equation 6, and section 2.1 of Hinton et al. (2015).
+
+    >>> float(squared_difference(Tensor([[3.0, 1.0]]), Tensor([[0.0, 0.0]])))
+    1.0
+    """
+    apart = scores.float() - wanted.float()
+    return (apart - apart.mean(1, keepdim=True)).square().mean()
 
 
 def divergence(scores: Tensor, wanted: Tensor, temperature: float) -> Tensor:

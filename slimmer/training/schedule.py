@@ -22,7 +22,7 @@ class Training:
     weight_decay: float
     warmup: float
     distill: float
-    temperature: float
+    temperature: float | None
     seed: int
     mask_lr: float = 0.1
     mask_decay: float = 0.0
