@@ -110,6 +110,7 @@ def main(
     assert job.task is not None
     data = job.task.data
     assert data is not None
+    net = job.identity.arch.rpartition(":")[2]
     budgets = {budget.cost.name: budget.ratio for budget in job.budgets}
     size, dense = job.identity.input_size, count_flops(job.model, job.identity.input_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +121,7 @@ def main(
     result = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "net": job.identity.arch,
+        "net": net,
         "method": method,
         "distill": recipe.finetune.distill,
         "seed": recipe.seed,
@@ -140,15 +141,15 @@ def main(
         "recipe": json.loads(recipe.model_dump_json()),
     }
     out.mkdir(parents=True, exist_ok=True)
-    name = row_name(job.identity.arch, method, budgets, recipe.seed, distill=distill)
+    name = row_name(net, method, budgets, recipe.seed, distill=distill)
     (out / name).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {top1:.2%} at {result['flops_ratio']:.2%} of the FLOPs")
 
 
-def row_name(arch: str, method: str, budgets: dict[str, float], seed: int, *, distill: bool) -> str:
+def row_name(net: str, method: str, budgets: dict[str, float], seed: int, *, distill: bool) -> str:
     """The file of one row; `budgets` by their costs, as shares of dense."""
     limits = "-".join(f"{cost}{share * 100:.0f}" for cost, share in budgets.items())
-    return f"{arch}-{method}{'-distill' * distill}-{limits}-seed{seed}.json"
+    return f"{net}-{method}{'-distill' * distill}-{limits}-seed{seed}.json"
 
 
 def run_slimmer(recipe: Recipe) -> tuple[nn.Module, PruningJob, dict[str, Any]]:

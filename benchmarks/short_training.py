@@ -60,7 +60,7 @@ Split = tuple[Tensor, Tensor]
 @click.option("--muon-step", default=0.004, help="of a weight's norm", show_default=True)
 @click.option("--weight-decay", default=1e-4, show_default=True)
 @click.option("--distill", default=0.9, show_default=True)
-@click.option("--temperature", default=4.0, show_default=True)
+@click.option("--temperature", default=0.0, help="0: none, squared difference", show_default=True)
 @click.option("--features", default=0.0, help="weight of the blocks' outputs", show_default=True)
 @click.option("--frozen", default=0.0, help="last share with frozen norms", show_default=True)
 def main(run: Path, data_path: Path, out: Path, cache: Path, device: str, **asked: Any) -> None:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
+from slimmer.tasks.distill import divergence, squared_difference
+
 Moved = tuple[Tensor, Tensor, Tensor]
 """A batch: images, labels, and the dense network's answers."""
 
@@ -55,11 +57,12 @@ def pace(step: int, steps: int) -> float:
 
 
 def distilled(found: Tensor, answers: Tensor, labels: Tensor, asked: dict[str, Any]) -> Tensor:
-    """The divergence from the answers at a temperature, and cross entropy."""
+    """The distance from the answers (at a temperature, if there is one), and cross entropy."""
     heat, share = asked["temperature"], asked["distill"]
-    theirs = (answers / heat).log_softmax(1)
-    apart = F.kl_div((found / heat).log_softmax(1), theirs, log_target=True, reduction="batchmean")
-    loss: Tensor = share * heat**2 * apart
+    if heat:
+        loss: Tensor = share * divergence(found, answers, heat)
+    else:
+        loss = share * squared_difference(found, answers)
     if share < 1:
         loss = loss + (1 - share) * F.cross_entropy(found, labels)
     return loss

@@ -29,7 +29,7 @@ ASKED = {
     "optimizer": "sgd",
     "weight_decay": 5e-4,
     "distill": 0.0,
-    "temperature": 1.0,
+    "temperature": 0.0,
 }
 """What train_ is asked for besides epochs and learning rate: labels only, no teacher."""
 
