@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 import slimmer
 from slimmer import data as slimmer_data
+from slimmer.atomic_files import digest
 from slimmer.profiling.runtimes.environment import environment
 from slimmer.pruning.apply import prune
 from slimmer.pruning.batch_norms import recalibrate_
@@ -66,12 +67,15 @@ Split = tuple[Tensor, Tensor]
 def main(run: Path, data_path: Path, out: Path, cache: Path, device: str, **asked: Any) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(asked["seed"])
+    cache = cache / digest(run / "dense.safetensors")[:12]
     cache.mkdir(parents=True, exist_ok=True)
-    train, test = splits(data_path, device)
+    train, test = splits(data_path)
     dense = slimmer.load(run / "dense.safetensors").requires_grad_(requires_grad=False)
-    dense = dense.to(device, memory_format=torch.channels_last)
+    dense = dense.to(memory_format=torch.channels_last)
     slim = started(asked["start"], run, dense, train)
     slim = slim.to(device, memory_format=torch.channels_last)
+    dense, asked["device"] = dense.to(device), device
+    train, test = ((images.to(device), labels.to(device)) for images, labels in (train, test))
     slim.requires_grad_(requires_grad=True)
     epoch = partial(batches_of, dense, train, cache, asked)
     epoch(0)
@@ -132,7 +136,7 @@ def batches_of(
     """The batches of an epoch. The dense network's answers to its views are computed once."""
     images, labels = train
     views = views_of(asked["seed"], epoch, len(images), images.device)
-    file = cache / f"{asked['seed']}-{epoch}.pt"
+    file = cache / f"{images.device.type}-{asked['seed']}-{epoch}.pt"
     if not file.exists():
         some = torch.arange(len(images), device=images.device).split(500)
         with torch.no_grad():
@@ -160,7 +164,7 @@ def started(kind: str, run: Path, dense: nn.Module, train: Split) -> nn.Module:
     if kind == "patches":
         slim = fitted(dense, read_plan(run / "plan.json"), train)
     else:
-        share = json.loads((run / "report.json").read_text())["flops"]["budget"]
+        share = json.loads((run / "report.json").read_text())["flops"]["limit_ratio"]
         labelled = statistics_batches(train, 64)
         slim = prune_by_peer(kind, dense, (3, 32, 32), share, labelled, global_pruning=True)
     recalibrate_(slim, ((images,) for images, _ in statistics_batches(train, 40)))

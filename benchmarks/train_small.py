@@ -5,8 +5,11 @@
         --out mobilenet_v2_half.safetensors
 
 SGD with Nesterov's momentum and a cosine, batches of 128, padded crops and flips, weight decay
-5e-4. The views and the loop are those of short_training.py; an epoch takes 50 s (VGG) and 150 s
-(MobileNetV2) on one CPU core, and 2 s on an H100.
+5e-4. The views and the loop are those of short_training.py. To prune one, with ImageNet's mean and
+deviation, which it was trained with:
+
+    slimmer prune vgg16_quarter.safetensors --recipe recipes/cifar_resnet20.yaml \
+        --arch benchmarks/small_networks.py:vgg16_quarter --data CIFAR_DIR
 """
 
 from collections.abc import Callable

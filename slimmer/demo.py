@@ -46,7 +46,6 @@ def pretrain(path: Path, say: Callable[[str], object] = lambda _: None) -> float
         weight_decay=5e-4,
         warmup=0.1,
         distill=0.0,
-        temperature=1.0,
         seed=SEED,
     )
     fabric, task = make_engine("cpu"), classification(data)

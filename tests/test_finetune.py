@@ -156,6 +156,12 @@ def test_without_a_temperature_it_is_the_squared_difference_of_centred_scores_by
     assert float(found) == pytest.approx((4 + 1 + 1) / 6)
 
 
+def test_the_squared_difference_of_maps_takes_the_mean_over_the_classes_of_each_pixel():
+    """Scores (1, 2, 1, 2): the first pixel differs by 2 and 0, the second by 5 and 5."""
+    ours = torch.tensor([[[[2.0, 5.0]], [[0.0, 5.0]]]])
+    assert float(squared_difference(ours, torch.zeros(1, 2, 1, 2))) == pytest.approx(0.5)
+
+
 @given(
     scores=arrays(np.float32, (3, 5), elements=st.floats(-8, 8, width=32)),
     wanted=arrays(np.float32, (3, 5), elements=st.floats(-8, 8, width=32)),

@@ -1,5 +1,6 @@
 """Batches whose order and random augmentation are the same for any number of processes."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -121,11 +122,12 @@ def view_batches(
     fill: int = 0,
 ) -> Iterator[Batch]:
     """Every image of the split once, in the split's order, augmented as in the training epoch
-    `view`; the last batch may be smaller. See `batches`.
+    `view`, in batches of `batch_size` or a few less, so that none is much smaller. See `batches`.
     """
     check_mode(data.name, augment)
     request = partial(_request, augment=augment, seed=seed, view=view)
-    return _loaded(split, data, torch.arange(len(split)).split(batch_size), request, fill)
+    parts = torch.arange(len(split)).tensor_split(math.ceil(len(split) / batch_size))
+    return _loaded(split, data, parts, request, fill)
 
 
 def _request(part: Tensor, *, augment: str, seed: int, view: int) -> Request:

@@ -25,8 +25,8 @@ def distance(task: Task, outputs: Any, teacher: Any, temperature: float | None) 
 
 
 def squared_difference(scores: Tensor, wanted: Tensor) -> Tensor:
-    """The mean squared difference of class scores (N, classes, ...) from the `wanted` ones, apart
-    from what all classes of a row have in common, which a softmax does not see.
+    """The mean squared difference of class scores (N, classes, ...) from the `wanted` ones, after
+    each row's mean over the classes is taken off, which a softmax does not see.
 
     It is twice the limit of `divergence` for high temperatures. Source: Kim et al., Comparing
     Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation (2021),
@@ -79,5 +79,5 @@ def comparable(outputs: Any, teacher: Any) -> list[tuple[Tensor, Tensor]]:
 
 def distances(task: Task, outputs: Iterable[Any], teacher: Iterable[Any]) -> float:
     """The mean distillation loss over pairs of outputs of batches."""
-    found = [float(distance(task, *pair, 1.0)) for pair in zip(outputs, teacher, strict=True)]
+    found = [float(distance(task, *pair, None)) for pair in zip(outputs, teacher, strict=True)]
     return sum(found) / max(1, len(found))

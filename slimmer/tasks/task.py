@@ -51,7 +51,8 @@ class Task:
         inputs: takes a batch and returns what the network takes: a tensor, a tuple of arguments, or
             arguments by name. By default the batch itself if it is a tensor, else its first entry.
         distill: takes (outputs, the teacher's outputs) and returns a scalar. By default the mean
-            squared error of every output tensor, or with `logits` the divergence of the classes.
+            squared error of every output tensor, or with `logits` what `finetune.temperature` says:
+            the squared difference of the scores by default.
         logits: whether the first output is class scores (N, classes, ...).
         example_inputs: the arguments of one call; by default those of the first batch.
         calibration: batches that int8 files are calibrated on; by default those of `train`.

@@ -32,7 +32,7 @@ class Answers:
         teacher: nn.Module,
         task: Task,
         training: Training,
-        observe: Observe = lambda _: None,
+        observe: Observe,
     ) -> None:
         """`teacher` is in eval mode; `observe` receives an event for each batch of a pass."""
         self._fabric, self._teacher, self._task = fabric, teacher, task
@@ -87,7 +87,7 @@ def make_teacher(
     repeated = training.repeated_views(task)
     if not repeated or not training.distill:
         return Teacher(network)
-    obstacle = _obstacle(fabric, network, task, repeated)
+    obstacle = _obstacle(fabric, network, task, training)
     if obstacle is None:
         return Teacher(network, Answers(fabric, network, task, training, observe))
     text = f"data.views: the dense network is run in every step, because {obstacle}"
@@ -95,18 +95,20 @@ def make_teacher(
     return Teacher(network)
 
 
-def _obstacle(fabric: Fabric, network: nn.Module, task: Task, repeated: int) -> str | None:
-    """Why the answers to `repeated` views of all images can't be remembered; None if they can."""
+def _obstacle(fabric: Fabric, network: nn.Module, task: Task, training: Training) -> str | None:
+    """Why the answers to the views that come again can't be remembered; None if they can."""
     if fabric.world_size > 1:
         return "several processes train together"
     if task.train.mixes:
         return "mixup and CutMix mix other images in every epoch"
-    data = task.train.data
-    two = torch.zeros(2, *data.input_size), data.train.labels[:2]
-    answer = _answer(fabric, network, task, two)
-    if not isinstance(answer, Tensor) or answer.shape[:1] != (2,):
+    seen = Epoch(0, training.seed, training.batch_size, views=training.views)
+    first, again = (next(iter(task.train.in_order(seen))) for _ in range(2))
+    if not torch.equal(first[0], again[0]):
+        return "the images are changed by a random generator that slimmer can't seed"
+    answer = _answer(fabric, network, task, first)
+    if not isinstance(answer, Tensor) or answer.shape[:1] != first[0].shape[:1]:
         return "its output is not one tensor with a row for each image"
-    size = answer[0].nbytes * len(data.train) * repeated
+    size = answer[0].nbytes * len(task.train.data.train) * training.repeated_views(task)
     if size > MOST_BYTES:
         return f"its answers take {size / 2**30:.3g} GiB, more than {MOST_BYTES / 2**30:.3g}"
     return None

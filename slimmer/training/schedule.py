@@ -22,8 +22,8 @@ class Training:
     weight_decay: float
     warmup: float
     distill: float
-    temperature: float | None
     seed: int
+    temperature: float | None = None
     mask_lr: float = 0.1
     mask_decay: float = 0.0
     drops: tuple[float, ...] = ()
