@@ -33,14 +33,14 @@ def main(folder: Path) -> None:
         dense = statistics.fmean(row["accuracy_dense"] for row in same)
         print(f"\n## {net}, {budgets} at most, {images:,} training images; dense {dense:.2%}\n")
         print(f"| {HEADS} |\n|{'---|' * 9}")
-        merged: dict[tuple[str, float], list[dict[str, Any]]] = {}
+        merged: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in same:
-            merged.setdefault((row["method"], row["distill"]), []).append(row)
+            merged.setdefault((row["method"], _distillation(row)), []).append(row)
         ranked = sorted(merged.items(), key=lambda item: -_mean(item[1], "accuracy_onnxruntime"))
         for (method, distill), found in ranked:
             drop = 100 * (dense - _mean(found, "accuracy_onnxruntime"))
             print(
-                f"| {method} | {distill:g} | {len(found)} | {_mean(found, 'flops_ratio'):.2%} "
+                f"| {method} | {distill} | {len(found)} | {_mean(found, 'flops_ratio'):.2%} "
                 f"| {_mean(found, 'params_ratio'):.2%} | {_spread(found, 'accuracy_removed')} "
                 f"| {_spread(found, 'accuracy_onnxruntime')} | {drop:.2f} | "
                 f"{_mean(found, 'seconds'):.0f} |"
@@ -48,6 +48,13 @@ def main(folder: Path) -> None:
     for method, note in sorted({(row["method"], row["note"]) for row in rows if "note" in row}):
         print(f"\n{method}: {note}.")
     print("\nEach row's files hold command, date, versions, hardware and the whole recipe.")
+
+
+def _distillation(row: dict[str, Any]) -> str:
+    """Its weight, and its temperature, without which scores are matched by their difference."""
+    heat = row["recipe"]["finetune"]["temperature"]
+    weight = f"{row['distill']:g}"
+    return weight if heat is None or not row["distill"] else f"{weight} at {heat:g}"
 
 
 def _kind(row: dict[str, Any]) -> tuple[str, str, int]:
