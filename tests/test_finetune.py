@@ -6,6 +6,7 @@ import copy
 import math
 
 import numpy as np
+import plain_training
 import pytest
 import torch
 import zoo
@@ -26,25 +27,11 @@ from slimmer.training.devices import make_engine
 from slimmer.training.evaluate import accuracy
 from slimmer.training.learner import make_learner
 from slimmer.training.loop import objective, train_
-from slimmer.training.schedule import Training, learning_rate
-
-PLAIN = {
-    "epochs": 2,
-    "batch_size": 8,
-    "lr": 0.1,
-    "momentum": 0.9,
-    "weight_decay": 1e-2,
-    "warmup": 0.1,
-    "distill": 0.5,
-    "temperature": 2.0,
-    "seed": 3,
-    "mask_lr": 0.05,
-    "mask_decay": 0.5,
-}
+from slimmer.training.schedule import learning_rate
 
 
 def training(**changes):
-    return Training(**{**PLAIN, **changes})
+    return plain_training.training(**{"warmup": 0.1, "mask_decay": 0.5, **changes})
 
 
 @pytest.fixture(scope="module")

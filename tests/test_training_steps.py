@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from noise import noise
+from plain_training import training
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
@@ -29,25 +30,7 @@ from slimmer.training.devices import make_engine, precision_state, restore_preci
 from slimmer.training.evaluate import accuracy
 from slimmer.training.learner import make_learner
 from slimmer.training.loop import train_
-from slimmer.training.schedule import Training
 from slimmer.training.steps import check_compiler
-
-PLAIN = {
-    "epochs": 2,
-    "batch_size": 8,
-    "lr": 0.1,
-    "momentum": 0.9,
-    "weight_decay": 1e-2,
-    "warmup": 0.0,
-    "distill": 0.5,
-    "temperature": 2.0,
-    "seed": 3,
-    "mask_lr": 0.05,
-}
-
-
-def training(**changes):
-    return Training(**{**PLAIN, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import plain_training
 import pytest
 import torch
 import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupted import stopped_at
+from plain_training import PLAIN
 from torch import nn
 
 from slimmer.data import Data, InMemory
@@ -26,27 +28,14 @@ from slimmer.training.answers import make_teacher
 from slimmer.training.devices import make_engine
 from slimmer.training.learner import make_learner
 from slimmer.training.loop import train_
-from slimmer.training.schedule import Training
 
 COUNT, BATCH = 30, 8  # three batches an epoch; six images are left out of each
 PASS = [8, 8, 7, 7]  # the batches of a pass, which leaves out none
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
-PLAIN = {
-    "epochs": 5,
-    "batch_size": BATCH,
-    "lr": 0.1,
-    "momentum": 0.9,
-    "weight_decay": 1e-2,
-    "warmup": 0.0,
-    "distill": 0.5,
-    "temperature": 2.0,
-    "seed": 3,
-    "views": 2,
-}
 
 
 def training(**changes):
-    return Training(**{**PLAIN, **changes})
+    return plain_training.training(**{"epochs": 5, "views": 2, **changes})
 
 
 def images(labels, classes="abc", size=zoo.SIZE[1:]):
