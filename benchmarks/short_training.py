@@ -120,21 +120,25 @@ def view(images: Tensor, views: Views, chosen: Tensor) -> Tensor:
     columns = torch.where(flip[:, None], 31 - columns, columns) + left[:, None]
     each = torch.arange(len(chosen), device=images.device)[:, None, None]
     cropped = padded[each, :, rows, columns[:, None, :]]
-    mean, spread = (each.to(images.device) for each in (MEAN, STD))
-    return cropped.permute(0, 3, 1, 2).float().sub_(mean).div_(spread)
+    return normalized(cropped.permute(0, 3, 1, 2))
 
 
 def plain(images: Tensor) -> Tensor:
-    """The images, normalized."""
+    """The images, normalized, in channels_last."""
+    return normalized(images).contiguous(memory_format=torch.channels_last)
+
+
+def normalized(images: Tensor) -> Tensor:
+    """The images as float32, with the mean and deviation that the networks were trained with."""
     mean, spread = (each.to(images.device) for each in (MEAN, STD))
-    return images.float().sub_(mean).div_(spread).contiguous(memory_format=torch.channels_last)
+    return images.float().sub_(mean).div_(spread)
 
 
 def batches_of(
     dense: nn.Module, train: Split, cache: Path, asked: dict[str, Any], epoch: int
 ) -> list[Callable[[], Moved]]:
     """The batches of an epoch. The dense network's answers to its views are computed once."""
-    images, labels = train
+    images = train[0]
     views = views_of(asked["seed"], epoch, len(images), images.device)
     file = cache / f"{images.device.type}-{asked['seed']}-{epoch}.pt"
     if not file.exists():
@@ -142,17 +146,25 @@ def batches_of(
         with torch.no_grad():
             torch.save(torch.cat([dense(view(images, views, each)) for each in some]), file)
     answers = torch.load(file, weights_only=True, map_location=images.device)
+    return full_batches(train, views, answers, asked["batch"])
+
+
+def full_batches(
+    split: Split, views: Views, answers: Tensor, size: int
+) -> list[Callable[[], Moved]]:
+    """The batches of `size` images in the order of the views, each made when it is called."""
+    images, labels = split
 
     def batch(chosen: Tensor) -> Moved:
         return view(images, views, chosen), labels[chosen], answers[chosen]
 
-    full = len(images) // asked["batch"] * asked["batch"]
-    return [partial(batch, chosen) for chosen in views[3][:full].split(asked["batch"])]
+    full = len(images) // size * size
+    return [partial(batch, chosen) for chosen in views[3][:full].split(size)]
 
 
 def statistics_batches(train: Split, number: int) -> Iterator[Split]:
     """Batches of 128 views for statistics."""
-    views = views_of(VIEWED, 0, len(train[0]), train[0].device)
+    views = views_of(VIEWED, 0, len(train[0]))
     for some in views[3][: number * 128].split(128):
         yield view(train[0], views, some), train[1][some]
 

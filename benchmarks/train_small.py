@@ -20,9 +20,8 @@ import click
 import small_networks
 import torch
 from safetensors.torch import save_file
-from short_training import Split, answered, splits, view, views_of
+from short_training import Split, answered, full_batches, splits, views_of
 from short_training_loop import Moved, train_
-from torch import Tensor
 
 BATCH = 128
 NETWORKS = ("vgg16_quarter", "mobilenet_v2_half")
@@ -69,15 +68,10 @@ def main(
 
 def _epoch(train: Split, seed: int, epoch: int) -> list[Callable[[], Moved]]:
     """The batches of an epoch, each made when it is called; there are no answers of a teacher."""
-    images, labels = train
+    images = train[0]
     views = views_of(seed, epoch, len(images), images.device)
-    full = len(images) // BATCH * BATCH
-
-    def batch(chosen: Tensor) -> Moved:
-        nothing = torch.zeros(len(chosen), 10, device=images.device)
-        return view(images, views, chosen), labels[chosen], nothing
-
-    return [partial(batch, chosen) for chosen in views[3][:full].split(BATCH)]
+    nothing = torch.zeros(len(images), 10, device=images.device)
+    return full_batches(train, views, nothing, BATCH)
 
 
 if __name__ == "__main__":
