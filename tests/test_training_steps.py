@@ -354,12 +354,12 @@ def test_scores_leave_out_gradients_that_overflowed():
 # torch.compile
 
 
-def test_a_machine_without_a_compiler_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_machine_without_a_compiler_is_told_before_anything_is_written(tmp_path):
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
     recipe = make_recipe(recipe_of(tmp_path, METHODS["one-shot"], compile=True), "here")
-    with pytest.raises(RuntimeUnavailableError) as error:
+    missing = config.patch({"cpp.cxx": ("no-such-compiler",)})
+    with missing, pytest.raises(RuntimeUnavailableError) as error:
         start(recipe, tmp_path / "run")
     assert error.value.where == "finetune.compile"
     assert "No working C++ compiler" in error.value.found
