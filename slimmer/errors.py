@@ -3,6 +3,8 @@
 All are a `SlimmerError`, with exit code 2.
 """
 
+from collections.abc import Sequence
+
 LONGEST = 20_000  # characters of a message
 
 
@@ -58,6 +60,20 @@ def number(count: int, what: str) -> str:
     if count == 1:
         return f"one {what}"
     return f"{count} {what}s"
+
+
+def first_few(texts: Sequence[str], most: int, between: str = ", ") -> str:
+    """The first `most` of the texts, and how many more there are.
+
+    >>> first_few(("a", "b", "c", "d"), 2), first_few(("a: bad", "b: bad"), 1, "; ")
+    ('a, b, and 2 more', 'a: bad; and 1 more')
+    >>> first_few(("a", "b"), 2)
+    'a, b'
+    """
+    shown = list(texts[:most])
+    if len(texts) > most:
+        shown.append(f"and {len(texts) - most} more")
+    return between.join(shown)
 
 
 def first_line(error: BaseException) -> str:

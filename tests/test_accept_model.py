@@ -165,7 +165,7 @@ def lazy():
 def test_lazy_layers_that_never_ran_are_named_and_pruned_once_they_ran():
     model = lazy()
     assert (
-        "Sequential: has lazy layers without a size (0.weight, 0.bias, 2.weight, 2.bias and 2 more)"
+        "Sequential: has lazy layers without a size (0.weight, 0.bias, 2.weight, 2.bias, and 2 more)"
         in refused(model)
     )
     model(torch.zeros(1, *SIZE))

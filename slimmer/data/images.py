@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from slimmer.data.augment import MODES, shifted
-from slimmer.errors import DataError, number
+from slimmer.errors import DataError, first_few, number
 
 SHOWN = 5  # names of skipped files
 FEW = 16  # images of a split that go into its fingerprint
@@ -95,9 +95,7 @@ class Skipped:
     @property
     def note(self) -> str:
         """The number of files and the first of them, for the user."""
-        shown = "; ".join(self.faults[:SHOWN])
-        if len(self.faults) > SHOWN:
-            shown += f"; and {len(self.faults) - SHOWN} more"
+        shown = first_few(self.faults, SHOWN, "; ")
         many = number(len(self.faults), "broken image")
         return f"{self.where}: {many} skipped (data.skip_broken): {shown}"
 

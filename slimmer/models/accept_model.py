@@ -11,7 +11,7 @@ from torch.jit import ScriptModule
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from slimmer.errors import ModelError
+from slimmer.errors import ModelError, first_few
 from slimmer.models.copying import duplicate, set_mode_
 
 FEW = 4  # names that a message lists
@@ -146,9 +146,7 @@ def _holders(model: nn.Module, chosen: Callable[[Tensor], bool]) -> str:
 
 
 def _few(names: Iterable[str]) -> str:
-    found = [name or "the top module" for name in names]
-    listed = ", ".join(found[:FEW])
-    return f"{listed} and {len(found) - FEW} more" if len(found) > FEW else listed
+    return first_few([name or "the top module" for name in names], FEW)
 
 
 def _is_nan(tensor: Tensor) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from slimmer.errors import CheckpointError
+from slimmer.errors import CheckpointError, first_few
 from slimmer.models.architecture import Architecture
 
 # Old checkpoints do not have these counters, and batch norm does not read them in eval mode.
@@ -53,10 +53,7 @@ class Difference:
 
 
 def _listed(what: str, keys: tuple[str, ...]) -> str:
-    listed = ", ".join(map(_shortened, keys[:_SHOWN]))
-    if len(keys) > _SHOWN:
-        listed += f", and {len(keys) - _SHOWN} more"
-    return f"{len(keys)} {what}: {listed}"
+    return f"{len(keys)} {what}: {first_few(list(map(_shortened, keys)), _SHOWN)}"
 
 
 def _shortened(key: str) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from slimmer.costs import Budget, Cost
-from slimmer.errors import BudgetError, ModelError, SlimmerError
+from slimmer.errors import BudgetError, ModelError, SlimmerError, first_few
 from slimmer.graph import ChannelGraph
 from slimmer.pruning.allocate import reachable
 from slimmer.pruning.limits import Limits
@@ -32,7 +32,7 @@ def check_spectral_norm(model: nn.Module) -> None:
     """
     normed = _spectral_norms(model)
     if normed:
-        listed = ", ".join(list(normed)[:FEW])
+        listed = first_few(list(normed), FEW)
         raise ModelError(type(model).__name__, f"layers are {SPECTRAL}: {listed}", _bake(normed))
 
 
@@ -42,7 +42,7 @@ def for_no_channel(model: nn.Module, rewritten: Rewritten | None) -> str:
     """
     normed = _spectral_norms(model)
     if normed:
-        return f"{', '.join(list(normed)[:FEW])} are {SPECTRAL}; {_bake(normed)}"
+        return f"{first_few(list(normed), FEW)} are {SPECTRAL}; {_bake(normed)}"
     found = _try(rewritten)
     if found is not None and found[0].groups:
         return f"with {REWRITE} channels can be pruned; `slimmer inspect` shows the reasons"
@@ -55,7 +55,7 @@ def for_budget(
     """The same error, with suggestions that would bring unreachable budgets closer."""
     normed = _spectral_norms(model)
     if normed:
-        return _with(error, [f"{', '.join(list(normed)[:FEW])} are {SPECTRAL}; {_bake(normed)}"])
+        return _with(error, [f"{first_few(list(normed), FEW)} are {SPECTRAL}; {_bake(normed)}"])
     found = _try(rewritten)
     if found is None:
         return error

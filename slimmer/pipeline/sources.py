@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from slimmer.atomic_files import read_json
-from slimmer.errors import CheckpointError, ModelError, readable
+from slimmer.errors import CheckpointError, ModelError, first_few, readable
 from slimmer.graph import own_inputs
 from slimmer.models import build, find
 from slimmer.models.checkpoint import load_weights_, read_entry
@@ -116,9 +116,7 @@ def skipped_note(path: Path, entry: str, passed: Sequence[str]) -> list[str]:
     """A note on the entries of a checkpoint that were skipped; empty if there are none."""
     if not passed:
         return []
-    shown = ", ".join(map(_shortened, passed[:_SHOWN]))
-    if len(passed) > _SHOWN:
-        shown += f", and {len(passed) - _SHOWN} more"
+    shown = first_few(list(map(_shortened, passed)), _SHOWN)
     used = f"the weights are those in {entry[:100]}; " if entry else ""
     return [readable(f"{path.name}: {used}skipped: {shown}")]
 

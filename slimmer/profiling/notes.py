@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from slimmer.errors import first_few
 from slimmer.profiling import statistics
 from slimmer.profiling.results import Case, Comparison, Conditions, Subject, Timing, TracedRun
 from slimmer.profiling.runtimes.gpu import GpuState
@@ -216,5 +217,4 @@ def _cases(found: Sequence[Case], every: Sequence[Case]) -> str:
 
 
 def _some(cases: Sequence[str]) -> str:
-    rest = f"; and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else ""
-    return "; ".join(cases[:_SHOWN]) + rest
+    return first_few(cases, _SHOWN, "; ")

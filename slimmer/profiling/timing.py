@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from slimmer.errors import RecipeError
+from slimmer.errors import RecipeError, first_few
 from slimmer.profiling.clocks import Clock, Clocks
 from slimmer.profiling.statistics import FEW_BLOCKS, Samples
 from slimmer.profiling.turns import LONG_TURNS, WARM_LEAST, Turns
@@ -110,9 +110,7 @@ def time_in_turns(
     most = MOST * effort.blocks
     if most < FEW_BLOCKS:
         most = effort.blocks
-    shown = names[0]
-    if len(names) > 1:
-        shown = f"{names[0]} and {len(names) - 1} more"
+    shown = first_few(names, 1)
     for number in range(most):
         asked = number < effort.blocks
         if not asked and precise(list(map(_recorded, firsts, settled, blocks))):

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from slimmer.errors import RecipeError, number
+from slimmer.errors import RecipeError, first_few, number
 from slimmer.recipe.keys import flat, label
 from slimmer.recipe.recipe import Recipe, read_recipe, read_yaml
 from slimmer.recipe.sections import Section
@@ -203,7 +203,4 @@ def _whose(names: Sequence[str], total: int) -> str:
     """The rows that have an error, in few words."""
     if len(names) == total > 1:
         return f"all {total} rows"
-    text = "; ".join([name or "the row without settings" for name in names[:NAMED]])
-    if len(names) > NAMED:
-        text += f" and {len(names) - NAMED} more"
-    return text
+    return first_few([name or "the row without settings" for name in names], NAMED, "; ")

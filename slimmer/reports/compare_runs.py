@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from slimmer.errors import RunError
+from slimmer.errors import RunError, first_few
 from slimmer.recipe.costs import costs_in
 from slimmer.reports.comparison_rows import make_row, telling_settings
 from slimmer.reports.finished_runs import Entry, find_runs, read_entry, short_path
@@ -91,8 +91,7 @@ def _check_same(found: Mapping[Path, str], what: str) -> None:
         return
     lines = ["compare runs of one kind:"]
     for value, paths in by_value.items():
-        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-        lines.append(f"{value}: {', '.join(map(short_path, paths[:SHOWN]))}{more}")
+        lines.append(f"{value}: {first_few(list(map(short_path, paths)), SHOWN)}")
     raise RunError("compare", f"the runs have {what}", "\n  ".join(lines))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from slimmer.errors import CheckpointError
+from slimmer.errors import CheckpointError, first_few
 from slimmer.models.checkpoint.archive import SAVE_AGAIN
 from slimmer.models.checkpoint.plain import Plain
 from slimmer.models.prefixes import is_average
@@ -76,9 +76,7 @@ def choose(where: str, value: Any, wanted: str | None = None) -> tuple[Entry, st
 def _only(where: str, found: list[Entry]) -> Entry:
     current = [entry for entry in found if not is_average(entry.place)] or found
     if len(current) > 1:
-        listed = ", ".join(entry.described for entry in current[:8])
-        if len(current) > 8:
-            listed += f", and {len(current) - 8} more"
+        listed = first_few([entry.described for entry in current], 8)
         several = f"contains {len(current)} sets of weights: {listed}"
         raise CheckpointError(where, several, name_one(shown(current[0].place)))
     return current[0]
