@@ -73,7 +73,9 @@ def ranked_last(scores: Tensor, plan: Plan) -> Tensor:
     """
     alive = hard_mask(plan) > 0
     scores = scores.detach().double().cpu()
-    below = torch.nextafter(scores[alive].min(), torch.tensor(-torch.inf, dtype=scores.dtype))
+    least = scores[alive].min()
+    next_lower = torch.nextafter(least, torch.full_like(least, -torch.inf))
+    below = next_lower.minimum(least - torch.finfo(scores.dtype).tiny)
     return torch.where(alive, scores, below)
 
 
