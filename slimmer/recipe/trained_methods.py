@@ -52,7 +52,7 @@ class Settling(Masks):
         None,
         gt=0,
         description="epochs between removals of channels whose masks have settled at zero, while "
-        "the other masks are trained; without it, all stay until that ends",
+        "training under masks goes on; off by default",
     )
 
     def settle_epochs(self) -> float | None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+
 from slimmer.graph import Axis, ChannelSlice
 from slimmer.pruning.apply import widen_tensors
 from slimmer.pruning.masks import Masked
@@ -17,6 +19,8 @@ def shrunk(
     """The learner that goes on where `whole` is, with `network`, which `plan` has pruned, and what
     is left of the optimizer's state.
     """
+    if training.compile:
+        torch.compiler.reset()  # of one function, PyTorch compiles few networks before it gives up
     learner = make_learner(network, training, train_masks=train_masks)
     kept = sliced_state(whole.optimizer, whole.network, _under_masks(plan))
     restore_(learner.optimizer, network, kept)
