@@ -321,6 +321,20 @@ def test_a_bad_number_of_views(value, checkpoint):
         ),
         (["method.name=maskconvnet", "method.warmup=0.9"], "the masks never move"),
         (["method.name=bar", "method.sparsify=0"], "method.sparsify"),
+        (["method.name=bar", "method.settle=0"], "settle: Input should be greater than 0"),
+        (["method.name=bar", "method.settle=often"], "settle: Input should be a valid number"),
+        (
+            ["method.name=maskconvnet", "method.settle=0.25"],
+            "settle is 0.25 epochs, and a mask has settled after two of them, but only 0.5",
+        ),
+        (
+            ["method.name=taylor", "method.settle=0.1"],
+            "taylor has no such option; it belongs to maskconvnet, network_slimming, bar",
+        ),
+        (
+            ["method.name=network_slimming", "method.settle=0.1", "method.ratio=0.4"],
+            "method.ratio replaces the budget; leave out one of them",
+        ),
         (["method.name=bar", "finetune.epochs=0"], "nothing would be learnt"),
         (["method.name=l1", "method.ratios={layer9: 0.5}"], "method.ratios"),
     ],

@@ -74,6 +74,15 @@ def test_a_pass_of_the_dense_network_is_told_of_now_and_then():
     assert told(events) == "the dense network answers view 2 of 3: 200 of 300 images\n"
 
 
+def test_channels_that_settle_are_told_of_with_what_is_left_to_train():
+    event = {"event": "settled", "step": 8, "epoch": 0.2, "flops": 0.9123, "params": 0.95}
+    lines = told([(0, {**event, "units": 1}), (1, {**event, "units": 7})]).splitlines()
+    assert lines == [
+        "1 unit settled at zero and removed: FLOPs 91.2%, parameters 95.0% are left to train",
+        "7 units settled at zero and removed: FLOPs 91.2%, parameters 95.0% are left to train",
+    ]
+
+
 def test_a_line_says_all_that_is_asked_for():
     lines = told([(0, DENSE), (0, REMOVED), (1, step(1)), (21, step(11))]).splitlines()
     assert lines[0] == "dense: 3.02 M FLOPs, 75.00 K parameters, top-1 98.7%"

@@ -325,7 +325,7 @@ def test_the_scales_pull_is_their_sign_times_the_strength():
         torch.nn.Parameter(torch.tensor([0.5, -2.0, 0.0])),
         torch.nn.Parameter(torch.tensor([-0.1])),
     ]
-    method = NetworkSlimming(4, scales, 0.25, lambda: torch.tensor([4.0, 3, 2, 1]))
+    method = NetworkSlimming(4, scales, 0.25, lambda: torch.tensor([4.0, 3, 2, 1]), lambda _: [])
     penalty = method.penalty(torch.ones(4), 0)
     assert penalty.item() == pytest.approx(0.25 * 2.6)
     penalty.backward()
@@ -350,7 +350,7 @@ def test_scales_are_the_batch_norms_of_the_groups_and_nothing_else_moves_them():
             scale.data.copy_(value)
         network = Masked(copy.deepcopy(model).train(), graph, torch.ones(graph.units))
         method = NetworkSlimming(
-            graph.units, find_scales(network.model, graph), strength, lambda: None
+            graph.units, find_scales(network.model, graph), strength, lambda: None, lambda _: []
         )
         training = replace(PLAIN, weight_decay=0.3)
         learner = make_learner(network, training, train_masks=method.trains_masks)

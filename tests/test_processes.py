@@ -42,18 +42,22 @@ def normed():
     return net
 """
 
+SCORES = {"sparsify": 0.3, "batches": 4}
+SETTLING = {"name": "maskconvnet", "sparsify": 0.7, "settle": 0.1, "mask_lr": 1.0, "mask_start": 0}
+STEPS = {"accumulate": 2, "clip": 0.5, "ema": 0.9}
 TOLERANCE = 1e-4  # of the largest weight: sums over a batch are taken in another order
 
 
 @pytest.mark.parametrize(
-    ("factory", "tuned"),
+    ("factory", "tuned", "method"),
     [
-        ("plain", {}),
-        pytest.param("normed", {}, marks=pytest.mark.slow),
-        pytest.param("plain", {"accumulate": 2, "clip": 0.5, "ema": 0.9}, marks=pytest.mark.slow),
+        ("plain", {}, SCORES),
+        pytest.param("normed", {}, SCORES, marks=pytest.mark.slow),
+        pytest.param("plain", STEPS, SCORES, marks=pytest.mark.slow),
+        pytest.param("plain", STEPS, SETTLING, marks=pytest.mark.slow),
     ],
 )
-def test_two_processes_equal_one(tmp_path: Path, factory: str, tuned: dict) -> None:
+def test_two_processes_equal_one(tmp_path: Path, factory: str, tuned: dict, method: dict) -> None:
     (tmp_path / "net.py").write_text(FACTORY)
     scope: dict = {}
     exec(FACTORY, scope)
@@ -66,7 +70,7 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str, tuned: dict) -> N
         },
         "data": {"name": "digits", "trust": True},
         "budget": {"flops": 0.5},
-        "method": {"sparsify": 0.3, "batches": 4},
+        "method": method,
         "finetune": {"epochs": 1, "batch_size": 64, "lr": 0.01, **tuned},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -86,6 +90,12 @@ def test_two_processes_equal_one(tmp_path: Path, factory: str, tuned: dict) -> N
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr[-3000:]
+    settled = [
+        [event for event in Run(tmp_path / name).read_events() if event["event"] == "settled"]
+        for name in ("one", "two")
+    ]
+    assert [len(events) for events in settled] == [len(settled[0])] * 2
+    assert bool(settled[0]) == ("settle" in method)
     plans = [(tmp_path / f"two.plan{rank}").read_text() for rank in (0, 1)]
     assert plans[0] == plans[1]
     one, two = (read_weights(Run(tmp_path / name).slim) for name in ("one", "two"))

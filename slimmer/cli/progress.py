@@ -109,6 +109,12 @@ class Watch:
         self._accuracy = event["accuracy"]
         self._say(f"channels removed: {self._costs()}{self._measured(event['accuracy'])}")
 
+    def _on_settled(self, event: Event) -> None:
+        parts = [f"{kind.label} {event[kind.name]:.1%}" for kind in costs_in(event)]
+        noun = "unit" if event["units"] == 1 else "units"
+        left = f"{', '.join(parts)} are left to train"
+        self._say(f"{event['units']} {noun} settled at zero and removed: {left}")
+
     def _on_latency_networks(self, event: Event) -> None:
         text = f"measuring latencies: {event['done']} of {event['networks']} networks"
         self._show(event["done"], event["networks"], text, self._clock())

@@ -61,6 +61,7 @@ class Bar:
 
     has_masks = True
     trains_masks = True
+    closed = -20.0  # a gate that is never drawn open
 
     def __init__(
         self,
@@ -123,6 +124,13 @@ class Bar:
     def scores(self, variables: Tensor) -> Tensor:
         """The values of ln alpha, which have the same order as the probabilities."""
         return variables.detach().double().cpu()
+
+    def settled(self, variables: Tensor) -> Tensor:
+        """The gates that are closed in evaluation."""
+        return self.gate(variables.detach(), training=False) == 0
+
+    def follow_(self, network: nn.Module) -> None:
+        """Do nothing: the penalty reads the gates only."""
 
 
 def chance(variables: Tensor) -> Tensor:

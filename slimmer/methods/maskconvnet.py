@@ -54,6 +54,7 @@ class MaskConvNet:
 
     has_masks = True
     trains_masks = True
+    closed = -0.5
 
     def __init__(
         self,
@@ -116,6 +117,13 @@ class MaskConvNet:
     def scores(self, variables: Tensor) -> Tensor:
         """The variables themselves: they rank units even if all masks are zero or one."""
         return variables.detach().double().cpu()
+
+    def settled(self, variables: Tensor) -> Tensor:
+        """The soft masks that are zero: no gradient reaches them."""
+        return _soft(variables.detach()) == 0
+
+    def follow_(self, network: nn.Module) -> None:
+        """Do nothing: the penalty reads the masks only."""
 
     def _follow(self, number: int, wanted: float, now: float) -> None:
         """Update the running sparsity of a metric, and its multiplier from the gap."""

@@ -69,3 +69,22 @@ class Method(Protocol):
     def scores(self, variables: Tensor) -> Tensor:
         """The scores (units,) by which the final projection into the budgets ranks units."""
         ...
+
+
+class Settling(Method, Protocol):
+    """A method whose units can be removed while the others are trained (`method.settle`).
+
+    `closed` is the variable of a removed unit: its mask is 0, in training too.
+    """
+
+    closed: float
+
+    def settled(self, variables: Tensor) -> Tensor:
+        """True for the units (units,) that count as removed now; one that is true twice in a row
+        has settled.
+        """
+        ...
+
+    def follow_(self, network: nn.Module) -> None:
+        """Called with the network that is trained from now on, without the removed units."""
+        ...

@@ -17,6 +17,8 @@ from slimmer.pruning.plan import Plan
 from slimmer.pruning.published_cuts import cut_by_share
 from slimmer.recipe import trained_methods as options
 
+DEAD = 1e-3  # of the mean magnitude: a smaller scale counts as removed
+
 
 class NetworkSlimming:
     """L = L_task + strength * sum of |gamma| over the batch-norm scales; the masks stay at one.
@@ -31,6 +33,7 @@ class NetworkSlimming:
 
     has_masks = False
     trains_masks = False
+    closed = 0.0
 
     def __init__(
         self,
@@ -38,14 +41,16 @@ class NetworkSlimming:
         scales: Sequence[nn.Parameter],
         strength: float,
         measure: Callable[[], Tensor],
+        find: Callable[[nn.Module], Sequence[nn.Parameter]],
     ) -> None:
-        """`scales` are the batch norms' weights; `measure` returns the scores (units,) of their
-        current values.
+        """`scales` are the batch norms' weights, and `find` finds them in another network;
+        `measure` returns the scores (units,) of their current values in the whole network.
         """
         self._units = units
         self._scales = tuple(scales)
         self._strength = strength
         self._measure = measure
+        self._find = find
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -75,6 +80,15 @@ class NetworkSlimming:
         """The current magnitudes of each unit's scales."""
         del variables
         return self._measure()
+
+    def settled(self, variables: Tensor) -> Tensor:
+        """The units whose scales are below a thousandth of the mean magnitude."""
+        scores = self.scores(variables)
+        return scores < DEAD * scores.mean()
+
+    def follow_(self, network: nn.Module) -> None:
+        """Put the penalty on the scales of `network`."""
+        self._scales = tuple(self._find(network))
 
 
 def find_scales(model: nn.Module, graph: ChannelGraph) -> list[nn.Parameter]:
@@ -108,7 +122,8 @@ def build(setup: MethodSetup[options.NetworkSlimming]) -> NetworkSlimming:
             for scale in scales:
                 scale.fill_(section.scale_start)
     measure = partial(bn_scale_scores, setup.model, setup.graph)
-    return NetworkSlimming(setup.graph.units, scales, section.strength, measure)
+    find = partial(find_scales, graph=setup.graph)
+    return NetworkSlimming(setup.graph.units, scales, section.strength, measure, find)
 
 
 def cut(request: ScoreRequest[options.NetworkSlimming], scores: Tensor) -> Plan:

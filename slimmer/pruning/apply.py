@@ -88,15 +88,34 @@ def slice_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor
     """The slices that `plan` keeps of tensors with the shapes and names of the model's own
     (optimizer state, gradients).
     """
-    removed: dict[str, dict[int, list[int]]] = {}
-    for axis, positions in plan.removed().items():
-        removed.setdefault(axis.tensor, {})[axis.dim] = positions
+    removed = _by_tensor(plan)
     kept = {}
     for name, tensor in tensors.items():
         for dim, positions in removed.get(name, {}).items():
             tensor = _without(tensor, dim, positions)  # noqa: PLW2901 - sliced axis by axis
         kept[name] = _laid_like(tensors[name], tensor)
     return kept
+
+
+def widen_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> dict[str, Tensor]:
+    """The reverse of `slice_tensors`: tensors of the whole model's shapes, with zeros at the
+    positions that `plan` removes.
+    """
+    removed = _by_tensor(plan)
+    whole = {}
+    for name, tensor in tensors.items():
+        for dim, positions in removed.get(name, {}).items():
+            tensor = _with_zeros(tensor, dim, positions)  # noqa: PLW2901 - widened axis by axis
+        whole[name] = tensor
+    return whole
+
+
+def _by_tensor(plan: Plan) -> dict[str, dict[int, list[int]]]:
+    """The removed positions, by tensor and by axis of it."""
+    removed: dict[str, dict[int, list[int]]] = {}
+    for axis, positions in plan.removed().items():
+        removed.setdefault(axis.tensor, {})[axis.dim] = positions
+    return removed
 
 
 def _place(axis: Axis) -> tuple[str | None, str]:
@@ -190,3 +209,12 @@ def _without(tensor: Tensor, dim: int, positions: list[int]) -> Tensor:
     keep = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
     keep[positions] = False
     return tensor.index_select(dim, keep.nonzero().flatten())
+
+
+def _with_zeros(tensor: Tensor, dim: int, positions: list[int]) -> Tensor:
+    """`tensor` with zeros inserted, so that they are at `positions` along `dim`."""
+    size = tensor.shape[dim] + len(positions)
+    keep = torch.ones(size, dtype=torch.bool, device=tensor.device)
+    keep[positions] = False
+    shape = [*tensor.shape[:dim], size, *tensor.shape[dim + 1 :]]
+    return tensor.new_zeros(shape).index_copy_(dim, keep.nonzero().flatten(), tensor)

@@ -30,6 +30,8 @@ class Limits:
         narrow: minimum widths are multiples of this, below the smallest multiple of `round_to`;
             `round_to` itself by default.
         gone: groups that are removed whole.
+        most: maximum number of units, by group; the units with the lowest scores beyond it are
+            removed in any case.
     """
 
     round_to: int | None = 1
@@ -38,6 +40,7 @@ class Limits:
     floors: Mapping[str, int] = field(default_factory=dict)
     narrow: int | None = None
     gone: frozenset[str] = frozenset()
+    most: Mapping[str, int] = field(default_factory=dict)
 
 
 FREE = Limits()
@@ -64,8 +67,12 @@ def floor_of(group: ChannelGroup, limits: Limits) -> int:
 
 
 def sizes_in(graph: ChannelGraph, limits: Limits) -> Floats:
-    """The maximum width of every group, (groups,): its size, or 0 if it is removed whole."""
-    sizes = [0 if group.name in limits.gone else group.size for group in graph.groups]
+    """The maximum width of every group, (groups,): `most`, or its size; 0 if it is removed
+    whole.
+    """
+    whole = [limits.most.get(group.name, group.size) for group in graph.groups]
+    gone = [group.name in limits.gone for group in graph.groups]
+    sizes = np.where(gone, 0, whole)
     return np.array(sizes, dtype=np.float64)
 
 

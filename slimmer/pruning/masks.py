@@ -2,7 +2,7 @@
 channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -25,18 +25,36 @@ class Masked(nn.Module):
     `variables` (units,) are in the order of the graph's groups. The mask is `gate` of the variables
     and of the training mode; by default it is the variables themselves. With a mask of zeros and
     ones, the model computes what the pruned network computes (see docs/decisions.md, 6).
+
+    `model` may be one that `plan` has pruned. The variables are still those of all units; those of
+    removed units are `closed`.
     """
 
     gather: Tensor
+    removed: Tensor
 
     def __init__(
-        self, model: nn.Module, graph: ChannelGraph, variables: Tensor, gate: Gate | None = None
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        variables: Tensor,
+        gate: Gate | None = None,
+        *,
+        plan: Plan | None = None,
+        closed: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
         self._gate = gate
+        self._closed = closed
         self.variables = nn.Parameter(variables)
         self._layers = consumer_index(graph)
+        removed = torch.zeros(0, dtype=torch.int64)
+        if plan is not None:
+            self._layers = _kept_index(self._layers, plan)
+            removed = (hard_mask(plan) == 0).nonzero().flatten()
+        self.register_buffer("removed", removed, persistent=False)
+        self.hold_()
         lengths = list(map(len, self._layers.values()))
         self._lengths = lengths
         gather = torch.cat([*self._layers.values(), torch.zeros(0, dtype=torch.int64)])
@@ -47,6 +65,11 @@ class Masked(nn.Module):
         if self._gate is None:
             return self.variables
         return self._gate(self.variables, training=self.training)
+
+    def hold_(self) -> None:
+        """Set the variables of removed units, which an optimizer step moves like any other."""
+        if len(self.removed):
+            self.variables.data[self.removed] = self._closed
 
     def forward(self, *inputs: Any) -> Tensor:
         """The model's output under the mask, for (N, C, H, W) or whatever inputs the model
@@ -81,6 +104,17 @@ def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
                 )
         start += group.size
     return {axis: units for axis, units in index.items() if bool((units < graph.units).any())}
+
+
+def _kept_index(index: Mapping[Axis, Tensor], plan: Plan) -> dict[Axis, Tensor]:
+    """The units of the positions that `plan` keeps, for every axis of `consumer_index`."""
+    removed = plan.removed()
+    kept = {}
+    for axis, units in index.items():
+        stays = torch.ones(len(units), dtype=torch.bool)
+        stays[removed.get(axis, [])] = False
+        kept[axis] = units[stays]
+    return kept
 
 
 def masked_weights(

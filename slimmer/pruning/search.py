@@ -37,10 +37,12 @@ class Search:
         self.floors = floors_in(graph, limits, self.inside)
         self.widths = self.sizes.copy()
         self.orders, self.cumulated = [], []
-        for part in scores.detach().double().cpu().split(graph.widths):
+        parts = scores.detach().double().cpu().split(graph.widths)
+        for part, size in zip(parts, self.sizes, strict=True):
             self.orders.append(torch.sort(part, stable=True).indices.numpy())
-            # cumulated[g][k]: the score of the k lowest units of group g
-            self.cumulated.append(np.concatenate([[0.0], np.cumsum(np.sort(part.numpy()))]))
+            # cumulated[g][k]: the score of the k lowest units of those that group g may keep
+            choice = np.sort(part.numpy())[len(part) - int(size) :]
+            self.cumulated.append(np.concatenate([[0.0], np.cumsum(choice)]))
 
     def excess(self, widths: Floats) -> Floats:
         """How far each budget is exceeded, relative to dense (negative: room left)."""

@@ -42,6 +42,12 @@ class MethodOptions(Section):
         """The fraction of the epochs in which the network is trained under masks."""
         return 0.0
 
+    def settle_epochs(self) -> float | None:
+        """The number of epochs after which channels with settled masks are removed, again and
+        again, while masks are trained; None if they stay until its end.
+        """
+        return None
+
     def sensitivity_batches(self) -> int:
         """The number of batches for measuring the sensitivity of groups; 0 for none."""
         return 0

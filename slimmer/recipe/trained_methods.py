@@ -45,7 +45,33 @@ class Masks(MethodOptions):
         return self.sparsify
 
 
-class MaskConvNet(Masks):
+class Settling(Masks):
+    """Masks or scales that settle at zero; the method is a `slimmer.methods.Settling`."""
+
+    settle: float | None = Field(
+        None,
+        gt=0,
+        description="epochs between removals of channels whose masks have settled at zero, while "
+        "training under masks goes on; off by default",
+    )
+
+    def settle_epochs(self) -> float | None:
+        """The option `settle`."""
+        return self.settle
+
+    def check(self, epochs: float, budgets: int) -> None:
+        """Raise ValueError if training under masks ends before a mask can have settled."""
+        del budgets
+        under_masks = self.sparsify * epochs
+        if self.settle is not None and 2 * self.settle >= under_masks > 0:
+            raise ValueError(
+                f"method.settle is {self.settle:g} epochs, and a mask has settled after two of "
+                f"them, but only {under_masks:g} epochs are under masks; lower it, or raise "
+                "finetune.epochs"
+            )
+
+
+class MaskConvNet(Settling):
     """Trainable masks, driven to the budgets by multipliers that follow the gap."""
 
     name: Literal["maskconvnet"]
@@ -79,7 +105,10 @@ class MaskConvNet(Masks):
     )
 
     def check(self, epochs: float, budgets: int) -> None:
-        """Raise ValueError if multipliers don't match the budgets or the warm-up is too long."""
+        """Raise ValueError also if multipliers don't match the budgets or the warm-up is too
+        long.
+        """
+        super().check(epochs, budgets)
         for key, values in (("lambda_m", self.lambda_m), ("lambda_v", self.lambda_v)):
             if budgets and len(values) not in (1, budgets):
                 raise ValueError(
@@ -94,7 +123,7 @@ class MaskConvNet(Masks):
             )
 
 
-class NetworkSlimming(Masks):
+class NetworkSlimming(Settling):
     """Network Slimming (Liu et al. 2017): batch-norm scales under an L1 penalty."""
 
     name: Literal["network_slimming"]
@@ -108,6 +137,15 @@ class NetworkSlimming(Masks):
         None, description="share of channels to remove, instead of a budget, as in the paper"
     )
 
+    def check(self, epochs: float, budgets: int) -> None:
+        """Raise ValueError also if `ratio` leaves no budget up to which channels can be removed."""
+        super().check(epochs, budgets)
+        if self.settle is not None and self.ratio is not None:
+            raise ValueError(
+                "method.settle removes channels as far as a budget asks for it, but method.ratio "
+                "replaces the budget; leave out one of them"
+            )
+
     def own_cut(self) -> str | None:
         """`ratio`, if given."""
         if self.ratio is None:
@@ -115,7 +153,7 @@ class NetworkSlimming(Masks):
         return "ratio"
 
 
-class Bar(Masks):
+class Bar(Settling):
     """BAR (Lemaire et al. 2019): hard-concrete gates under a budget barrier."""
 
     name: Literal["bar"]

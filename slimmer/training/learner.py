@@ -32,6 +32,14 @@ class Learner:
             return self.average.network
         return self.network
 
+    def stepped_(self) -> None:
+        """Count a step of the optimizer; update what follows the weights."""
+        if isinstance(self.network, Masked):
+            self.network.hold_()
+        if self.average is not None:
+            self.average.update_(self.network)
+        self.step += 1
+
     def state(self) -> dict[str, Tensor]:
         """Weights, buffers, the optimizer's state and averages by name, to be saved."""
         found = {}

@@ -76,9 +76,7 @@ def train_(
         if training.clip is not None:
             clip_(fabric, learner.optimizer, weights, training.clip)
         optimizer.step()
-        if learner.average is not None:
-            learner.average.update_(learner.network)
-        learner.step = step + 1
+        learner.stepped_()
         images = sum(rows(task.inputs(part)) for part, _ in parts)
         seen += images * fabric.world_size
         if not value < float("inf"):

@@ -1,14 +1,15 @@
 """The state of a PyTorch optimizer for each parameter, as tensors by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from slimmer.pruning.apply import slice_tensors
+from slimmer.pruning.apply import slice_tensors, widen_tensors
 from slimmer.pruning.plan import Plan
 
 _NUMBER = "number:"  # before the key of a plain number
@@ -63,6 +64,24 @@ def sliced_state(optimizer: Optimizer, network: nn.Module, plan: Plan) -> dict[s
     The state of a parameter is dropped if the optimizer stores a tensor of another shape for it,
     because it is unknown how to slice that.
     """
+    return _reshaped(optimizer, network, partial(slice_tensors, plan=plan))
+
+
+def widened_state(optimizer: Optimizer, network: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """The reverse of `sliced_state`, for the optimizer of a network that `plan` has pruned: the
+    state of the whole network, with zeros for what was removed.
+
+    The same state is dropped.
+    """
+    return _reshaped(optimizer, network, partial(widen_tensors, plan=plan))
+
+
+def _reshaped(
+    optimizer: Optimizer,
+    network: nn.Module,
+    change: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+) -> dict[str, Tensor]:
+    """The state with tensors of the parameter's shape changed by `change`, as the parameter is."""
     parameters = dict(network.named_parameters())
     state = state_of(optimizer, network)
     dropped = set()
@@ -75,7 +94,7 @@ def sliced_state(optimizer: Optimizer, network: nn.Module, plan: Plan) -> dict[s
         if name in dropped:
             continue
         if tensor.dim():
-            kept[place] = slice_tensors({name: tensor}, plan)[name]
+            kept[place] = change({name: tensor})[name]
         else:
             kept[place] = tensor
     return kept

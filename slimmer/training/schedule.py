@@ -42,7 +42,11 @@ class Training:
 
     def steps(self, task: Task) -> int:
         """The total number of training steps of the run, each with `accumulate` batches."""
-        return round(self.epochs * self.batches(task) / self.accumulate)
+        return self.steps_in(self.epochs, task)
+
+    def steps_in(self, epochs: float, task: Task) -> int:
+        """The number of training steps in a number of epochs."""
+        return round(epochs * self.batches(task) / self.accumulate)
 
     def epoch(self, step: int, task: Task) -> float:
         """The number of epochs that are done after `step` steps."""

@@ -71,6 +71,19 @@ class Masks(Event):
     widths: list[Count]
 
 
+class Settled(OfCosts, Event):
+    """`units` more were removed during training under masks, because their masks had settled at
+    zero; the share of each cost that is left, relative to dense.
+    """
+
+    cost_kind = AMOUNT
+    step: Count
+    epoch: Amount
+    units: Count
+    flops: Amount
+    params: Amount
+
+
 class LatencyRound(Event):
     """A network inside the latency budget was measured; all values are relative to dense."""
 
@@ -122,6 +135,7 @@ KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
         "answers": Answers,
         "step": Step,
         "masks": Masks,
+        "settled": Settled,
         "depth": Depth,
         "latency_round": LatencyRound,
         "removed": Removed,
