@@ -29,14 +29,16 @@ from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline import latency_plan
-from slimmer.pipeline.job import examine
+from slimmer.pipeline.choose_depth import changes_by_plans
+from slimmer.pipeline.choose_plan import training_inputs
+from slimmer.pipeline.job import examine, prepare
 from slimmer.pipeline.recount import recount, subject_of
 from slimmer.pipeline.stages import resume, start
 from slimmer.pruning.branches import candidates, find_branches
 from slimmer.pruning.composed_plan import compose
 from slimmer.pruning.emptied import Emptied
 from slimmer.pruning.masks import Masked, hard_mask
-from slimmer.pruning.plan import Plan, make_plan, read_plan
+from slimmer.pruning.plan import Plan, full_plan, make_plan, read_plan
 from slimmer.pruning.slim_file import Identity
 from slimmer.recipe import read_recipe
 from slimmer.recipe.budget import BudgetSection
@@ -252,6 +254,34 @@ def test_branches_that_change_nothing_go_first(tmp_path):
     for file in ("report.html", "report.md"):
         text = (tmp_path / "run" / file).read_text(encoding="utf-8")
         assert f"Removed whole, with the layers that only they feed: {gone[0]}" in text
+
+
+def test_the_change_by_a_plan_does_not_depend_on_the_plans_before():
+    made = read_recipe(
+        None,
+        [
+            ("model.arch", "cifar_resnet8"),
+            ("model.scratch", True),
+            ("data.name", "digits"),
+            ("finetune.distill", 0),
+            ("budget.flops", 0.5),
+        ],
+    )
+    job = prepare(made)
+    images = list(training_inputs(job.task, made, 2))
+    plans = []
+    for part in (2, 4):
+        kept = {group.name: range(group.size // part) for group in job.graph.groups}
+        plans.append(make_plan(job.graph, kept))
+    before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
+    change = changes_by_plans(job, made, images)
+    both = [change(plan) for plan in plans]
+    assert [change(plan) for plan in reversed(plans)] == both[::-1]
+    assert both == [changes_by_plans(job, made, images)(plan) for plan in plans]
+    assert 0 < both[0] != both[1]
+    assert change(full_plan(job.graph)) == pytest.approx(0, abs=1e-12)
+    for name, tensor in job.model.state_dict().items():
+        assert torch.equal(tensor, before[name])
 
 
 def test_a_budget_that_channels_alone_miss_is_met_without_branches():

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from slimmer.graph import Axis, build_graph
+from slimmer.models.copying import duplicate
 from slimmer.pruning.apply import prune
-from slimmer.pruning.compensate import compensate_
+from slimmer.pruning.compensate import compensate_, fold_removed_, moments_of
+from slimmer.pruning.masks import consumer_index
 from slimmer.pruning.plan import make_plan
 
 
@@ -116,3 +118,16 @@ def test_one_kept_channel_and_linear_readers_work():
     before = error(model, plan, wanted, images[0])
     compensate_(model, graph, plan, images)
     assert error(model, plan, wanted, images[0]) < before
+
+
+@pytest.mark.parametrize("kind", [Copies, CopiesTurned, CopiesCalled])
+def test_moments_that_are_taken_once_serve_every_plan(kind):
+    model, graph, images = setting(kind=kind)
+    moments = moments_of(model, graph, images, consumer_index(graph))
+    for kept in ([0, 1, 2], [1, 3], [0, 1, 2]):
+        plan = make_plan(graph, {"first": kept})
+        ours, theirs = duplicate(model), duplicate(model)
+        fold_removed_(ours, plan, moments)
+        compensate_(theirs, graph, plan, images)
+        assert torch.equal(ours.second.weight, theirs.second.weight)
+        assert not torch.equal(ours.second.weight, model.second.weight)

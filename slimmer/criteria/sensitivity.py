@@ -53,7 +53,7 @@ def sensitivity_scores(
     ties = torch.zeros_like(scores)
     start = 0
     with batch_statistics(model), torch.no_grad():
-        change = change_of(masked, images, task)
+        change = change_from(masked, images, task)
         for done, group in enumerate(graph.groups):
             tell(done)
             order = start + ranks[start : start + group.size].argsort(stable=True)
@@ -61,7 +61,7 @@ def sensitivity_scores(
             rises = []
             for count in counts:
                 masked.variables.fill_(1)[order[:count].to(device)] = 0
-                rises.append(change())
+                rises.append(change(masked))
             scores[order] = torch.tensor(increments(counts, rises, group.size), dtype=torch.float64)
             ties[order] = torch.arange(1, group.size + 1, dtype=torch.float64) / group.size
             masked.variables.fill_(1)
@@ -91,21 +91,21 @@ def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list
     return found + [found[-1]] * (size - len(found))
 
 
-def change_of(
-    masked: Masked, images: Sequence[Arguments], task: Task | None
-) -> Callable[[], float]:
-    """A function that measures how far the outputs are from what they are now, the dense
-    network's. Raises ModelError if these are NaN or infinite.
+def change_from(
+    dense: nn.Module, images: Sequence[Arguments], task: Task | None
+) -> Callable[[nn.Module], float]:
+    """A function that measures how far a network's outputs are from what those of `dense` are now.
+    Raises ModelError if these are NaN or infinite.
     """
     if task is None or task.logits:
-        dense = _answers(masked, images)
-        _check_finite([dense])
-        return lambda: _divergence(dense, _answers(masked, images))
-    whole = [called(masked, given) for given in images]
+        wanted = _answers(dense, images)
+        _check_finite([wanted])
+        return lambda network: _divergence(wanted, _answers(network, images))
+    whole = [called(dense, given) for given in images]
     _check_finite(tensors_in(whole))
 
-    def apart() -> float:
-        found = distances(task, [called(masked, given) for given in images], whole)
+    def apart(network: nn.Module) -> float:
+        found = distances(task, [called(network, given) for given in images], whole)
         return found if isfinite(found) else MOST
 
     return apart
@@ -118,10 +118,10 @@ def _check_finite(outputs: Sequence[Tensor]) -> None:
         )
 
 
-def _answers(masked: Masked, images: Sequence[Arguments]) -> Tensor:
+def _answers(network: nn.Module, images: Sequence[Arguments]) -> Tensor:
     """The log probabilities of the classes for all images."""
     return torch.cat(
-        [log_softmax(logits(called(masked, given)).double(), dim=1) for given in images]
+        [log_softmax(logits(called(network, given)).double(), dim=1) for given in images]
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from slimmer.criteria.sensitivity import change_of
+from slimmer.criteria.sensitivity import change_from
 from slimmer.errors import BudgetError
 from slimmer.graph import Arguments
 from slimmer.models.copying import duplicate
@@ -13,8 +13,8 @@ from slimmer.pipeline.choose_plan import training_inputs
 from slimmer.pipeline.job import PruningJob
 from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.branches import Branch
-from slimmer.pruning.compensate import compensate_
-from slimmer.pruning.masks import Masked, hard_mask
+from slimmer.pruning.compensate import fold_removed_, moments_of
+from slimmer.pruning.masks import Masked, consumer_index, hard_mask
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.runs.events import Observe, stage
@@ -45,7 +45,7 @@ def depths(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> lis
         return [job]
     observe(stage("measuring what changes without residual branches"))
     images = list(training_inputs(job.task, recipe, -(-IMAGES // recipe.finetune.batch_size)))
-    compensate = recipe.method.compensate and recipe.finetune.recalibrate > 0
+    change_by = changes_by_plans(job, recipe, images)
     jobs: list[PruningJob] = []
     changes: list[float] = []
     failed: BudgetError | None = None
@@ -56,7 +56,7 @@ def depths(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> lis
         except BudgetError as error:
             failed = error
             continue
-        change = _change_by(job, plan, images, compensate=compensate)
+        change = change_by(plan)
         names = [group.name for group in job.graph.groups if group.name in gone]
         observe({"event": "depth", "branches": number, "groups": names, "change": change})
         jobs.append(now)
@@ -82,14 +82,14 @@ def _one_by_one(job: PruningJob, images: Sequence[Arguments]) -> Iterator[Branch
     yield gone
     masked = Masked(job.model, job.graph, torch.ones(job.graph.units)).to(_device(job))
     with batch_statistics(job.model), torch.no_grad():
-        change = change_of(masked, images, job.task)
+        change = change_from(masked, images, job.task)
     known = dict.fromkeys(job.graph.branches, 0.0)
     while known:
         fresh: set[Branch] = set()
         while (best := min(known, key=known.__getitem__)) not in fresh:
             _mask_(masked, job, gone | best)
             with batch_statistics(job.model), torch.no_grad():
-                known[best] = change()
+                known[best] = change(masked)
             fresh.add(best)
         gone |= best
         del known[best]
@@ -102,19 +102,33 @@ def _mask_(masked: Masked, job: PruningJob, gone: Branch) -> None:
     masked.variables.data.copy_(torch.cat(parts))
 
 
-def _change_by(
-    job: PruningJob, plan: Plan, images: Sequence[Arguments], *, compensate: bool
-) -> float:
-    """How far the outputs under a plan are from the dense network's."""
+def changes_by_plans(
+    job: PruningJob, recipe: Recipe, images: Sequence[Arguments]
+) -> Callable[[Plan], float]:
+    """A function that measures how far the outputs under a plan are from the dense network's.
+
+    The weights are compensated for the plan if the recipe asks for it, and batch norms use the
+    statistics of each batch. The job's network stays as it is.
+    """
     network = duplicate(job.model)
     masked = Masked(network, job.graph, torch.ones(job.graph.units)).to(_device(job))
     with batch_statistics(network), torch.no_grad():
-        change = change_of(masked, images, job.task)
-    if compensate:
-        compensate_(network, job.graph, plan, images)
-    masked.variables.data.copy_(hard_mask(plan))
-    with batch_statistics(network), torch.no_grad():
-        return change()
+        change = change_from(masked, images, job.task)
+    moments = {}
+    if recipe.method.compensate and recipe.finetune.recalibrate > 0:
+        moments = moments_of(network, job.graph, images, consumer_index(job.graph))
+    dense = {axis.tensor: network.get_parameter(axis.tensor).detach().clone() for axis in moments}
+
+    def measured(plan: Plan) -> float:
+        with torch.no_grad():
+            for name, weight in dense.items():
+                network.get_parameter(name).copy_(weight)
+        fold_removed_(network, plan, moments)
+        masked.variables.data.copy_(hard_mask(plan))
+        with batch_statistics(network), torch.no_grad():
+            return change(masked)
+
+    return measured
 
 
 def _device(job: PruningJob) -> torch.device:

@@ -2,7 +2,7 @@
 network's activations.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,24 +35,40 @@ def compensate_(
     Source: the idea of He et al., Channel Pruning for Accelerating Very Deep Neural Networks
     (2017), with the regression over the channels at a position instead of whole receptive fields.
     """
-    removed = plan.removed()
+    fold_removed_(model, plan, moments_of(model, graph, batches, plan.removed()))
+
+
+def moments_of(
+    model: nn.Module, graph: ChannelGraph, batches: Iterable[Arguments], axes: Container[Axis]
+) -> dict[Axis, Tensor]:
+    """The second moments of what layers read, for those of `axes` along which a layer reads
+    channels; each (channels + 1, channels + 1), with a constant as the last channel.
+    """
     moments: dict[Axis, Tensor] = {}
     watched: dict[tuple[nn.Parameter, int], Axis] = {}
     for layer in graph.layers:
         axis = layer.in_axis
-        if axis is None or axis not in removed:
+        if axis is None or axis not in axes:
             continue
         weight = model.get_parameter(axis.tensor)
         if weight.shape[axis.dim] <= WIDEST:
             watched[weight, axis.dim] = axis
-    with evaluating(model), torch.no_grad():
-        with _Watch(watched, moments):
-            for given in batches:
-                called(model, given)
-        for (weight, dim), axis in watched.items():
+    with evaluating(model), torch.no_grad(), _Watch(watched, moments):
+        for given in batches:
+            called(model, given)
+    return moments
+
+
+def fold_removed_(model: nn.Module, plan: Plan, moments: Mapping[Axis, Tensor]) -> None:
+    """Fold the predictions of the channels that `plan` removes into the weights that read them;
+    `moments` are those of `moments_of`.
+    """
+    with torch.no_grad():
+        for axis, channels in plan.removed().items():
             if axis in moments:
-                entering_second = weight.movedim(dim, 1)  # a view, outputs first
-                _fold_prediction_(entering_second, moments[axis], removed[axis])
+                weight = model.get_parameter(axis.tensor)
+                entering_second = weight.movedim(axis.dim, 1)  # a view, outputs first
+                _fold_prediction_(entering_second, moments[axis], channels)
 
 
 class _Watch(TorchFunctionMode):
@@ -101,7 +117,7 @@ def _fold_prediction_(weight: Tensor, moments: Tensor, removed: Sequence[int]) -
     """Fold the least-squares prediction of the removed inputs from the kept ones into `weight`
     (out, in, ...).
     """
-    moments /= moments[-1, -1].clone()
+    moments = moments / moments[-1, -1]
     gone = torch.tensor(removed, device=weight.device)
     stays = torch.ones(len(moments), dtype=torch.bool, device=weight.device)
     stays[gone] = False
