@@ -29,7 +29,7 @@ from slimmer.latency.sliced_file import dense_file
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline import latency_plan
-from slimmer.pipeline.choose_depth import changes_by_plans
+from slimmer.pipeline.change_by_plan import changes_by_plans
 from slimmer.pipeline.choose_plan import training_inputs
 from slimmer.pipeline.job import examine, prepare
 from slimmer.pipeline.recount import recount, subject_of

@@ -124,6 +124,11 @@ class Watch:
         without = f"without {event['branches']} residual {noun}"
         self._say(f"{without}: the outputs change by {event['change']:.3g}")
 
+    def _on_search(self, event: Event) -> None:
+        what = "training the best plans" if event["trained"] else "trying other plans"
+        text = f"{what}: {event['done']} of {event['plans']}, least change {event['change']:.3g}"
+        self._show(event["done"], event["plans"], text, self._clock())
+
     def _on_latency_round(self, event: Event) -> None:
         self._say(
             f"latency, round {event['round']}: measured {event['measured']:.1%} of dense "

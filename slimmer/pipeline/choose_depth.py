@@ -8,13 +8,12 @@ import torch
 from slimmer.criteria.sensitivity import change_from
 from slimmer.errors import BudgetError
 from slimmer.graph import Arguments
-from slimmer.models.copying import duplicate
+from slimmer.pipeline.change_by_plan import changes_by_plans
 from slimmer.pipeline.choose_plan import training_inputs
 from slimmer.pipeline.job import PruningJob
 from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.branches import Branch
-from slimmer.pruning.compensate import fold_removed_, moments_of
-from slimmer.pruning.masks import Masked, consumer_index, hard_mask
+from slimmer.pruning.masks import Masked
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.runs.events import Observe, stage
@@ -100,35 +99,6 @@ def _mask_(masked: Masked, job: PruningJob, gone: Branch) -> None:
     """Set the mask to zero for the groups in `gone`, and to one for all others."""
     parts = [torch.full((group.size,), float(group.name not in gone)) for group in job.graph.groups]
     masked.variables.data.copy_(torch.cat(parts))
-
-
-def changes_by_plans(
-    job: PruningJob, recipe: Recipe, images: Sequence[Arguments]
-) -> Callable[[Plan], float]:
-    """A function that measures how far the outputs under a plan are from the dense network's.
-
-    The weights are compensated for the plan if the recipe asks for it, and batch norms use the
-    statistics of each batch. The job's network stays as it is.
-    """
-    network = duplicate(job.model)
-    masked = Masked(network, job.graph, torch.ones(job.graph.units)).to(_device(job))
-    with batch_statistics(network), torch.no_grad():
-        change = change_from(masked, images, job.task)
-    moments = {}
-    if recipe.method.compensate and recipe.finetune.recalibrate > 0:
-        moments = moments_of(network, job.graph, images, consumer_index(job.graph))
-    dense = {axis.tensor: network.get_parameter(axis.tensor).detach().clone() for axis in moments}
-
-    def measured(plan: Plan) -> float:
-        with torch.no_grad():
-            for name, weight in dense.items():
-                network.get_parameter(name).copy_(weight)
-        fold_removed_(network, plan, moments)
-        masked.variables.data.copy_(hard_mask(plan))
-        with batch_statistics(network), torch.no_grad():
-            return change(masked)
-
-    return measured
 
 
 def _device(job: PruningJob) -> torch.device:

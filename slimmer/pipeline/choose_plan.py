@@ -106,6 +106,18 @@ def check_method(recipe: Recipe, job: PruningJob) -> None:
         )  # resumed=True: the weights are not changed
     if recipe.method.own_cut():
         target_plan(job, recipe, torch.ones(job.graph.units, dtype=torch.float64))
+    if recipe.method.plans_to_try():
+        _check_search(recipe, job)
+
+
+def _check_search(recipe: Recipe, job: PruningJob) -> None:
+    """Raise RecipeError if plans can't be compared."""
+    if job.task is None:
+        right = "give --data or --task, or method.search=0"
+        raise RecipeError("method.search", "needs data", right)
+    if recipe.budget.latency is not None:
+        found = "does not measure the latency of the plans that it tries"
+        raise RecipeError("method.search", found, "give --flops or --params, not a latency")
 
 
 def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor, guide: Cost | None = None) -> Plan:

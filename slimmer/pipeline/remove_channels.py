@@ -12,6 +12,7 @@ from slimmer.pipeline.choose_plan import (
 from slimmer.pipeline.latency_plan import plan_in_time
 from slimmer.pipeline.run_context import Context, as_trained, remaining, slim_network
 from slimmer.pipeline.saved_state import Stand
+from slimmer.pipeline.search_widths import search_widths
 from slimmer.pipeline.train_masks import UnderMasks, restored, train_masks_, whole_network
 from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.compensate import compensate_
@@ -42,11 +43,11 @@ def remove_channels(
     whole = whole_network(context, method)
     now = restored(run, context, method, whole, stand) if resumed else whole
     now = train_masks_(context, method, teacher, whole, now)
-    return _project(context, method, whole, now.plan)
+    return _project(context, method, teacher, whole, now.plan)
 
 
 def _project(
-    context: Context, method: Method, whole: UnderMasks, left: Plan
+    context: Context, method: Method, teacher: Teacher, whole: UnderMasks, left: Plan
 ) -> tuple[Plan, Learner, dict[str, Any]]:
     """The plan, the slim network and what the masks left, from the network under its masks; the
     plan keeps only units that are in `left`.
@@ -58,6 +59,8 @@ def _project(
         scores = ranked_last(scores, left)
         most = {group.name: len(kept) for group, kept in zip(left.groups, left.keep, strict=True)}
         job = replace(job, limits=replace(job.limits, most=most))
+    if context.recipe.method.plans_to_try():
+        scores = search_widths(context, teacher, scores)
     plan, found = plan_in_time(job, context.recipe, scores, context.tell)
     set_mode_(network, training=False)
     trained = sparsify_steps(context.recipe, job, context.training) > 0

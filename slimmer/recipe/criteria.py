@@ -31,10 +31,20 @@ class OneShot(MethodOptions):
     even: Even = 0.0
     stream: Stream = 0.0
     compensate: Compensate = True
+    search: int = Field(
+        0,
+        ge=0,
+        description="number of other plans within the budgets that are tried: those that change "
+        "the outputs least are trained for some steps, and the best one is taken; 0 turns this off",
+    )
 
     def allocation(self) -> Allocation:
         """The options of these names."""
         return Allocation(self.priced, self.even, self.stream)
+
+    def plans_to_try(self) -> int:
+        """The option `search`."""
+        return self.search
 
 
 class Measured(OneShot):
@@ -73,6 +83,15 @@ class Taylor(Measured):
         "used under masks",
     )
 
+    @model_validator(mode="after")
+    def _one_step(self) -> Self:
+        if self.search and self.sparsify:
+            raise ValueError(
+                "method.search tries plans for channels that are removed in one step; "
+                "set method.sparsify to 0"
+            )
+        return self
+
     def share_under_masks(self) -> float:
         """The option `sparsify`."""
         return self.sparsify
@@ -108,10 +127,10 @@ class L1(Measured):
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        if self.sensitivity and self.ratios is not None:
+        if self.ratios is not None and (self.sensitivity or self.search):
             raise ValueError(
-                "method.ratios sets the share to remove, method.sensitivity measures it; give only "
-                "one"
+                "method.ratios sets the share to remove, method.sensitivity and method.search find "
+                "it; give only one"
             )
         return self
 

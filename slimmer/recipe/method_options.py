@@ -48,6 +48,10 @@ class MethodOptions(Section):
         """
         return None
 
+    def plans_to_try(self) -> int:
+        """The number of plans near the one that the scores give that are tried; 0 for none."""
+        return 0
+
     def sensitivity_batches(self) -> int:
         """The number of batches for measuring the sensitivity of groups; 0 for none."""
         return 0

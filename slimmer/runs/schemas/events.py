@@ -103,6 +103,17 @@ class Depth(Event):
     change: Amount
 
 
+class Search(Event):
+    """`done` of `plans` plans within the budgets were tried, all before training or the best ones
+    after some steps; `change` is how far the outputs of the best one are from the dense network's.
+    """
+
+    trained: bool
+    done: Count
+    plans: Count
+    change: Amount
+
+
 class Removed(OfCosts, Event):
     """Channels were removed; `accuracy` is the main metric directly afterwards, None without
     data, and `metrics` are all of them if there are several.
@@ -137,6 +148,7 @@ KINDS: Final[Mapping[str, type[Event]]] = MappingProxyType(
         "masks": Masks,
         "settled": Settled,
         "depth": Depth,
+        "search": Search,
         "latency_round": LatencyRound,
         "removed": Removed,
         "epoch": Epoch,
