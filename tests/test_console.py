@@ -74,6 +74,18 @@ def test_a_pass_of_the_dense_network_is_told_of_now_and_then():
     assert told(events) == "the dense network answers view 2 of 3: 200 of 300 images\n"
 
 
+def test_plans_that_are_tried_are_told_of_now_and_then():
+    known = {"event": "search", "plans": 60, "change": 0.1234}
+    early = (0, {**known, "trained": False, "done": 1})
+    later = (20, {**known, "trained": False, "done": 7})
+    last = (40, {**known, "trained": True, "done": 2})
+    events = [early, later, last]
+    assert told(events).splitlines() == [
+        "trying other plans: 7 of 60, least change 0.123",
+        "training the best plans: 2 of 60, least change 0.123",
+    ]
+
+
 def test_channels_that_settle_are_told_of_with_what_is_left_to_train():
     event = {"event": "settled", "step": 8, "epoch": 0.2, "flops": 0.9123, "params": 0.95}
     lines = told([(0, {**event, "units": 1}), (1, {**event, "units": 7})]).splitlines()
