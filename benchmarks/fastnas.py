@@ -43,8 +43,8 @@ def prune_by_fastnas(
     """A copy of `model` that FastNAS pruned to at most `flops` of its FLOPs by fvcore, and what the
     search took. Scores are kept in the file `kept`; those that are there are not taken again.
 
-    ModelOpt counts FLOPs without batch norms, so its limit is lowered by what fvcore counts above
-    the budget, and it searches again by the scores that it has. Images are the same for every seed.
+    ModelOpt counts FLOPs without batch norms. While fvcore's count is above the budget, it searches
+    again by the scores that it has, for less than it reached. Images are the same for every seed.
     """
     check_installed()
     target = flops * count_flops(model, input_size)
@@ -54,11 +54,10 @@ def prune_by_fastnas(
     with tempfile.TemporaryDirectory() as folder:
         path = kept or Path(folder) / "scores.pth"
         while True:
-            slim = _searched(model, input_size, limit, data, divisor, path, scored)
-            excess = count_flops(slim, input_size) - target
-            if excess <= 0:
+            slim, reached = _searched(model, input_size, limit, data, divisor, path, scored)
+            if count_flops(slim, input_size) <= target:
                 break
-            limit -= 2 * excess
+            limit = reached - 1
     found: dict[str, Any] = {
         "search_seconds": round(time.perf_counter() - wall, 1),
         "search_cpu_seconds": round(time.process_time() - cpu, 1),
@@ -80,8 +79,10 @@ def _searched(
     divisor: int,
     path: Path,
     scored: list[float],
-) -> nn.Module:
-    """What FastNAS makes of a copy at a limit of its own FLOPs; its new scores go to `scored`."""
+) -> tuple[nn.Module, float]:
+    """What FastNAS makes of a copy at a limit of its own FLOPs, and how many are left by its count;
+    its new scores go to `scored`.
+    """
     import modelopt.torch.prune as mtp  # noqa: PLC0415
 
     calibration, judged = _images(data)
@@ -95,7 +96,7 @@ def _searched(
     rules["nn.Conv2d"]["*"]["channel_divisor"] = divisor
     for kind in ("nn.BatchNorm2d", "nn.Linear"):
         rules[kind]["*"]["feature_divisor"] = divisor
-    slim, _ = mtp.prune(
+    slim, state = mtp.prune(
         deepcopy(model).eval().to(memory_format=torch.contiguous_format),
         mode=[(FASTNAS, rules)],
         constraints={"flops": limit},
@@ -108,7 +109,7 @@ def _searched(
             "verbose": False,
         },
     )
-    return slim
+    return slim, state["best"]["constraints"]["flops"]
 
 
 def _images(data: Data) -> tuple[list[Batch], list[Batch]]:

@@ -99,14 +99,15 @@ def test_the_limit_is_lowered_until_fvcore_counts_no_more_than_the_budget(script
     def searched(model, size, limit, *rest):
         """The widest network whose FLOPs without batch norms are at most the limit."""
         limits.append(limit)
-        return layers(int(limit / 2) // (27 * 64))
+        width = int(limit / 2) // (27 * 64)
+        return layers(width), 2 * width * 27 * 64
 
     monkeypatch.setattr(scripts.fastnas, "check_installed", lambda: None)
     monkeypatch.setattr(scripts.fastnas, "_searched", searched)
     slim, found = scripts.fastnas.prune_by_fastnas(layers(40), SIZE, 0.5, None)
     assert count_flops(slim, SIZE) <= 0.5 * count_flops(layers(40), SIZE)
     assert slim[0].out_channels == 20
-    assert limits == [2 * 20 * (27 + 2) * 64, 2 * (20 * 29 - 29) * 64]  # 21 channels are too many
+    assert limits == [2 * 20 * (27 + 2) * 64, 2 * 21 * 27 * 64 - 1]  # 21 channels are too many
     assert found["search_scores"] == 0
     assert "note" not in found
 
