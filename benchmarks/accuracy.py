@@ -1,5 +1,5 @@
-"""Accuracy at a FLOP budget: slimmer beside Torch-Pruning, same data, images, optimizer and
-schedule.
+"""Accuracy at a FLOP budget: slimmer beside Torch-Pruning and ModelOpt, same data, images,
+optimizer and schedule.
 
 One network and one method a call; the result is a JSON file that `benchmarks/table.py` puts into a
 table:
@@ -7,8 +7,8 @@ table:
     python benchmarks/accuracy.py recipes/cifar_resnet20.yaml CHECKPOINT CIFAR_DIR slimmer --out
     benchmarks/results
 
-METHOD is `slimmer` (the default), another method of slimmer's, or a pruner of Torch-Pruning's
-(tp-...).
+METHOD is `slimmer` (the default), another method of slimmer's, a pruner of Torch-Pruning's
+(tp-...), or `fastnas`, ModelOpt's, which must be installed.
 """
 
 import json
@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 import torch
+from fastnas import FASTNAS, check_installed, prune_by_fastnas
 from peers import IMPORTANCES, prune_by_peer
 from torch import nn
 
@@ -69,6 +70,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "taylor-sensitivity": {"name": "taylor", "even": 0.0, "stream": 0.0, "sensitivity": 2},
     "random": {"name": "random", "compensate": False},
 }
+VERSIONS = ("torch", "torch-pruning", "onnxruntime-gpu")
+NEEDED = {FASTNAS: ("nvidia-modelopt", "torchprofile")}  # by one method alone
+PEERS = (*IMPORTANCES, FASTNAS)
 TAYLOR_BATCHES = 64  # from which Torch-Pruning's Taylor scores are taken, as many as slimmer's own
 
 
@@ -76,10 +80,13 @@ TAYLOR_BATCHES = 64  # from which Torch-Pruning's Taylor scores are taken, as ma
 @click.argument("recipe_file", type=Path)
 @click.argument("checkpoint", type=Path)
 @click.argument("data_path", type=Path)
-@click.argument("method", type=click.Choice([*METHODS, *IMPORTANCES]))
+@click.argument("method", type=click.Choice([*METHODS, *PEERS]))
 @click.option("--out", type=Path, required=True)
 @click.option(
     "--distill/--no-distill", default=False, help="give the peer slimmer's distillation too"
+)
+@click.option(
+    "--search", type=Path, help="a file that FastNAS keeps its scores in, and goes on from"
 )
 @click.option("--threads", default=2, show_default=True)
 @click.option("--set", "settings", multiple=True)
@@ -90,34 +97,32 @@ def main(
     method: str,
     out: Path,
     distill: bool,
+    search: Path | None,
     threads: int,
     settings: tuple[str, ...],
 ) -> None:
     torch.set_num_threads(threads)
+    if method == FASTNAS:
+        check_installed()
     fixed = [("model.checkpoint", str(checkpoint)), ("data.path", str(data_path))]
     chosen = [("method", METHODS[method])] if method in METHODS else []
     recipe = read_recipe(recipe_file, [*fixed, *chosen, *map(parse_setting, settings)])
-    if method in IMPORTANCES:
-        recipe = recipe.model_copy(
-            update={
-                "finetune": recipe.finetune.model_copy(
-                    update={"distill": recipe.finetune.distill * distill}
-                )
-            }
-        )
+    if method in PEERS:
+        weight = recipe.finetune.distill * distill
+        finetune = recipe.finetune.model_copy(update={"distill": weight})
+        recipe = recipe.model_copy(update={"finetune": finetune})
     began = time.perf_counter()
-    slim, job, found = run_slimmer(recipe) if method in METHODS else run_peer(recipe, method)
+    if method in METHODS:
+        slim, job, found = run_slimmer(recipe)
+    else:
+        slim, job, found = run_peer(recipe, method, search)
     assert job.task is not None
     data = job.task.data
     assert data is not None
     net = job.identity.arch.rpartition(":")[2]
     budgets = {budget.cost.name: budget.ratio for budget in job.budgets}
     size, dense = job.identity.input_size, count_flops(job.model, job.identity.input_size)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "slim.onnx"
-        export_onnx(slim, path, size, metadata={})
-        parity = check_parity(slim, path, torch.randn(16, *size))
-        top1 = onnx_accuracy(path, evaluation_batches(data.test, data, 500))
+    top1, parity = through_onnx(slim, size, data)
     result = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -132,11 +137,11 @@ def main(
         "flops_ratio": count_flops(slim, size) / dense,
         "params_ratio": sum(p.numel() for p in slim.parameters()) / found.pop("params"),
         "accuracy_onnxruntime": top1,
-        "parity_max_abs": parity.max_abs,
+        "parity_max_abs": parity,
         **found,
         "seconds": round(time.perf_counter() - began, 1),
         "threads": threads,
-        "versions": {name: version(name) for name in ("torch", "torch-pruning", "onnxruntime-gpu")},
+        "versions": {name: version(name) for name in (*VERSIONS, *NEEDED.get(method, ()))},
         "environment": environment(),
         "recipe": json.loads(recipe.model_dump_json()),
     }
@@ -150,6 +155,17 @@ def row_name(net: str, method: str, budgets: dict[str, float], seed: int, *, dis
     """The file of one row; `budgets` by their costs, as shares of dense."""
     limits = "-".join(f"{cost}{share * 100:.0f}" for cost, share in budgets.items())
     return f"{net}-{method}{'-distill' * distill}-{limits}-seed{seed}.json"
+
+
+def through_onnx(slim: nn.Module, size: tuple[int, int, int], data: Data) -> tuple[float, float]:
+    """Top-1 of the network's ONNX file on the test images, and its largest difference from
+    PyTorch.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slim.onnx"
+        export_onnx(slim, path, size, metadata={})
+        parity = check_parity(slim, path, torch.randn(16, *size))
+        return onnx_accuracy(path, evaluation_batches(data.test, data, 500)), parity.max_abs
 
 
 def run_slimmer(recipe: Recipe) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
@@ -169,25 +185,15 @@ def run_slimmer(recipe: Recipe) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
     )
 
 
-def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
-    """The network that Torch-Pruning gives, trained by slimmer's own loop on the same images."""
+def run_peer(
+    recipe: Recipe, method: str, search: Path | None = None
+) -> tuple[nn.Module, PruningJob, dict[str, Any]]:
+    """The network that a peer gives, trained by slimmer's own loop on the same images."""
     job = prepare(recipe)
     assert job.task is not None
     data = job.task.data
     assert data is not None
-    flops = job.budgets[0].ratio
-    size = recipe.finetune.batch_size
-    labelled = batches(data.train, data, batch_size=size, epoch=0, seed=recipe.seed, augment="none")
-    some = islice(labelled, TAYLOR_BATCHES)
-    slim = prune_by_peer(
-        method,
-        job.model,
-        job.identity.input_size,
-        flops,
-        some,
-        global_pruning=True,
-        round_to=recipe.budget.round_to,
-    )
+    slim, found = _pruned(recipe, job, data, method, search)
     slim = slim.to(memory_format=torch.channels_last)
     number = recipe.finetune.recalibrate
     recalibrate_(slim, training_inputs(job.task, recipe, number, augment=True))
@@ -198,7 +204,34 @@ def run_peer(recipe: Recipe, method: str) -> tuple[nn.Module, PruningJob, dict[s
     stop = training.steps(job.task)
     train_(fabric, learner, job.model.eval(), job.task, training, stop=stop, observe=_say)
     params = sum(parameter.numel() for parameter in job.model.parameters())
-    return slim.eval(), job, {"params": params, **top1}
+    return slim.eval(), job, {"params": params, **top1, **found}
+
+
+def _pruned(
+    recipe: Recipe, job: PruningJob, data: Data, method: str, search: Path | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that a peer gives, and what its row says of the search."""
+    size, flops = job.identity.input_size, job.budgets[0].ratio
+    if method == FASTNAS:
+        return prune_by_fastnas(job.model, size, flops, data, kept=search)
+    labelled = batches(
+        data.train,
+        data,
+        batch_size=recipe.finetune.batch_size,
+        epoch=0,
+        seed=recipe.seed,
+        augment="none",
+    )
+    slim = prune_by_peer(
+        method,
+        job.model,
+        size,
+        flops,
+        islice(labelled, TAYLOR_BATCHES),
+        global_pruning=True,
+        round_to=recipe.budget.round_to,
+    )
+    return slim, {}
 
 
 def _top1(model: nn.Module, data: Data) -> float:

@@ -49,7 +49,7 @@ def main(
     peers_distill: str,
 ) -> None:
     for seed, budget, method in product(seeds.split(","), flops.split(","), methods.split(",")):
-        for distill in peers_distill.split(",") if method in IMPORTANCES else ["no"]:
+        for distill in peers_distill.split(",") if method not in METHODS else ["no"]:
             limits = {"flops": float(budget)} | ({"params": float(params)} if params else {})
             name = row_name(arch, method, limits, int(seed), distill=distill == "yes")
             if (out / name).exists():
