@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
         print(f"| {HEADS} |\n|{'---|' * 9}")
         merged: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in same:
-            merged.setdefault((row["method"], _distillation(row)), []).append(row)
+            merged.setdefault((_method(row), _distillation(row)), []).append(row)
         ranked = sorted(merged.items(), key=lambda item: -_mean(item[1], "accuracy_onnxruntime"))
         for (method, distill), found in ranked:
             drop = 100 * (dense - _mean(found, "accuracy_onnxruntime"))
@@ -48,6 +48,12 @@ def main(folder: Path) -> None:
     for method, note in sorted({(row["method"], row["note"]) for row in rows if "note" in row}):
         print(f"\n{method}: {note}.")
     print("\nEach row's files hold command, date, versions, hardware and the whole recipe.")
+
+
+def _method(row: dict[str, Any]) -> str:
+    """Its name, and the number of plans that are tried, if any."""
+    plans = row["recipe"]["method"].get("search", 0)
+    return f"{row['method']}, search {plans}" if plans else str(row["method"])
 
 
 def _distillation(row: dict[str, Any]) -> str:
