@@ -116,6 +116,16 @@ def test_damage_anywhere(tmp_path, name, how):
         outcome(tmp_path / name)
 
 
+@pytest.mark.parametrize("opcode", [pickle.BINUNICODE8, pickle.BINBYTES8, pickle.BYTEARRAY8])
+def test_a_length_beyond_all_memory_is_damage(tmp_path, opcode):
+    """`read` of a file would take as much memory as the file states."""
+    content = FILES["old.pth"]
+    length = (2**62).to_bytes(8, "little")
+    for place in (2, content.index(b"\x80", 2) + 2):  # in the first and in the second pickle
+        (tmp_path / "old.pth").write_bytes(content[:place] + opcode + length + content[place:])
+        assert "the file is truncated" in outcome(tmp_path / "old.pth")
+
+
 def test_every_byte_of_the_zips_directory(tmp_path):
     content = saved({"a": torch.ones(2, 2)})
     start = content.index(b"PK\x01\x02")

@@ -1,12 +1,15 @@
 """Reading files of torch.save without running any code in them."""
 
+import mmap
 import pickle
 import pickletools
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import torch
 from torch.serialization import safe_globals
@@ -75,9 +78,9 @@ def _refused(path: Path, error: Exception, *, zipped: bool) -> CheckpointError:
 def _check_pickle(path: Path, *, zipped: bool) -> None:
     """Raise CheckpointError for content that would exhaust the memory or the stack when read."""
     if not zipped:
-        with path.open("rb") as file:
+        with _mapped(path) as content:
             for _ in range(_OLD_PARTS):
-                _check_operations(str(path), file)
+                _check_operations(str(path), content)
         return
     with zipfile.ZipFile(path) as archive:
         name = next(name for name in archive.namelist() if Path(name).name == "data.pkl")
@@ -107,18 +110,27 @@ def _is_cut(path: Path) -> bool:
     """Whether a file of the older format (five pickles, then data) ends inside a pickle; no pickle
     is run.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with _mapped(path) as content:
         try:
             for _ in range(_OLD_PARTS):
-                _pass_over(file)
-                if file.tell() == size:
+                _pass_over(content)
+                if content.tell() == len(content):
                     return False
         except ValueError:
-            return file.tell() == size
+            return content.tell() == len(content)
     return False
 
 
-def _pass_over(file: BinaryIO) -> None:
-    for _ in pickletools.genops(file):
+def _pass_over(content: Any) -> None:
+    for _ in pickletools.genops(content):
         pass
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    """The content of a file, which is not empty.
+
+    Unlike a file, it takes no memory for a damaged length of up to 2^63 bytes.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
