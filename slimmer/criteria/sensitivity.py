@@ -12,7 +12,7 @@ from torch.nn.functional import kl_div, log_softmax
 from slimmer.errors import ModelError
 from slimmer.graph import Arguments, ChannelGraph, called, logits, tensors_in
 from slimmer.pruning.batch_norms import batch_statistics
-from slimmer.pruning.masks import Masked
+from slimmer.pruning.masks import under_ones
 from slimmer.tasks import Task
 from slimmer.tasks.distill import distances
 
@@ -45,10 +45,8 @@ def sensitivity_scores(
 
     Source: Li et al., Pruning Filters for Efficient ConvNets (2016), section 3.2.
     """
-    device = next(model.parameters()).device
-    masked = Masked(model, graph, torch.ones(graph.units, dtype=torch.float32, device=device)).to(
-        device
-    )
+    masked = under_ones(model, graph)
+    device = masked.variables.device
     scores = torch.zeros(graph.units, dtype=torch.float64)
     ties = torch.zeros_like(scores)
     start = 0

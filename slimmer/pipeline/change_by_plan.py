@@ -10,7 +10,7 @@ from slimmer.models.copying import duplicate
 from slimmer.pipeline.job import PruningJob
 from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.compensate import fold_removed_, moments_of
-from slimmer.pruning.masks import Masked, consumer_index, hard_mask
+from slimmer.pruning.masks import consumer_index, hard_mask, under_ones
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 
@@ -24,8 +24,7 @@ def changes_by_plans(
     statistics of each batch. The job's network stays as it is.
     """
     network = duplicate(job.model)
-    device = next(job.model.parameters()).device
-    masked = Masked(network, job.graph, torch.ones(job.graph.units)).to(device)
+    masked = under_ones(network, job.graph)
     with batch_statistics(network), torch.no_grad():
         change = change_from(masked, images, job.task)
     moments = {}

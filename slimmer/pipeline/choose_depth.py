@@ -9,11 +9,11 @@ from slimmer.criteria.sensitivity import change_from
 from slimmer.errors import BudgetError
 from slimmer.graph import Arguments
 from slimmer.pipeline.change_by_plan import changes_by_plans
-from slimmer.pipeline.choose_plan import training_inputs
+from slimmer.pipeline.choose_plan import whole_batches
 from slimmer.pipeline.job import PruningJob
 from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.branches import Branch
-from slimmer.pruning.masks import Masked
+from slimmer.pruning.masks import Masked, under_ones
 from slimmer.pruning.plan import Plan
 from slimmer.recipe import Recipe
 from slimmer.runs.events import Observe, stage
@@ -43,7 +43,7 @@ def depths(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> lis
             observe({"event": "note", "text": "no residual branch of the network can be removed"})
         return [job]
     observe(stage("measuring what changes without residual branches"))
-    images = list(training_inputs(job.task, recipe, -(-IMAGES // recipe.finetune.batch_size)))
+    images = list(whole_batches(job.task, recipe, IMAGES))
     change_by = changes_by_plans(job, recipe, images)
     jobs: list[PruningJob] = []
     changes: list[float] = []
@@ -79,7 +79,7 @@ def _one_by_one(job: PruningJob, images: Sequence[Arguments]) -> Iterator[Branch
     """
     gone: Branch = frozenset()
     yield gone
-    masked = Masked(job.model, job.graph, torch.ones(job.graph.units)).to(_device(job))
+    masked = under_ones(job.model, job.graph)
     with batch_statistics(job.model), torch.no_grad():
         change = change_from(masked, images, job.task)
     known = dict.fromkeys(job.graph.branches, 0.0)
@@ -99,7 +99,3 @@ def _mask_(masked: Masked, job: PruningJob, gone: Branch) -> None:
     """Set the mask to zero for the groups in `gone`, and to one for all others."""
     parts = [torch.full((group.size,), float(group.name not in gone)) for group in job.graph.groups]
     masked.variables.data.copy_(torch.cat(parts))
-
-
-def _device(job: PruningJob) -> torch.device:
-    return next(job.model.parameters()).device

@@ -154,6 +154,11 @@ def training_inputs(
     return map(task.inputs, training_batches(task, recipe, number, augment=augment))
 
 
+def whole_batches(task: Task, recipe: Recipe, images: int) -> Iterator[Arguments]:
+    """What the network takes of the first training batches that hold at least that many images."""
+    return training_inputs(task, recipe, -(-images // recipe.finetune.batch_size))
+
+
 def _request(recipe: Recipe, job: PruningJob, stop: int = 0) -> ScoreRequest[MethodOptions]:
     """The request that the recipe's criterion answers with scores."""
 

@@ -15,7 +15,7 @@ from slimmer.criteria.sensitivity import change_from
 from slimmer.graph import Arguments, evaluating
 from slimmer.models.copying import duplicate
 from slimmer.pipeline.change_by_plan import changes_by_plans
-from slimmer.pipeline.choose_plan import nonnegative, target_plan, training_inputs
+from slimmer.pipeline.choose_plan import nonnegative, target_plan, whole_batches
 from slimmer.pipeline.run_context import Context, as_trained, slim_network
 from slimmer.pruning.batch_norms import recalibrate_
 from slimmer.pruning.compensate import compensate_
@@ -61,8 +61,7 @@ def search_widths(context: Context, teacher: Teacher, scores: Tensor) -> Tensor:
     assert task is not None
     context.tell(stage("searching for better widths"))
     scores = nonnegative(scores).detach().double().cpu()
-    number = -(-IMAGES // context.recipe.finetune.batch_size)
-    images = list(training_inputs(task, context.recipe, number))
+    images = list(whole_batches(task, context.recipe, IMAGES))
     first, *others = _tried(context, scores, images)
     others.sort(key=lambda one: one.change)
     finalists = [first, *others[: FINALISTS - 1]]

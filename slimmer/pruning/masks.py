@@ -83,6 +83,12 @@ class Masked(nn.Module):
         return answer
 
 
+def under_ones(model: nn.Module, graph: ChannelGraph) -> Masked:
+    """The model under masks of one, on its own device."""
+    ones = torch.ones(graph.units, dtype=torch.float32)
+    return Masked(model, graph, ones).to(next(model.parameters()).device)
+
+
 def consumer_index(graph: ChannelGraph) -> dict[Axis, Tensor]:
     """For every layer's input axis, the unit that each position belongs to.
 
