@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slimmer.costs.flops import count_flops
 from slimmer.data import Batch, Data, evaluation_batches
@@ -119,13 +119,15 @@ def _images(data: Data) -> tuple[list[Batch], list[Batch]]:
         found = f"{data.name} has {len(data.train)} training images"
         raise click.UsageError(f"{found}; {FASTNAS} takes {number * size + SCORED}")
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-    places = order[: number * size], order[number * size :][:SCORED]
-    calibration, judged = (
-        [
-            # ModelOpt refuses networks in this format, which is faster on CPUs, but not images
-            (images.to(memory_format=torch.channels_last), labels)
-            for images, labels in evaluation_batches(data.train, data, batch, places=chosen)
-        ]
-        for batch, chosen in zip((size, 250), places, strict=True)
-    )
-    return calibration, judged
+    calibration = _batches(data, order[: number * size], size)
+    return calibration, _batches(data, order[number * size :][:SCORED], 250)
+
+
+def _batches(data: Data, places: Tensor, size: int) -> list[Batch]:
+    """The training images at `places`, channels last: faster on CPUs, and ModelOpt refuses only
+    networks in this format, not images.
+    """
+    found = []
+    for images, labels in evaluation_batches(data.train, data, size, places=places):
+        found.append((images.to(memory_format=torch.channels_last), labels))
+    return found
