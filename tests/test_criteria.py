@@ -5,6 +5,7 @@ them anew.
 import copy
 import itertools
 import random
+from math import inf, nan
 
 import pytest
 import torch
@@ -21,10 +22,11 @@ from slimmer.criteria import (
     magnitude_scores,
     normed_groups,
     random_scores,
+    sensitivity,
     sensitivity_scores,
     taylor_scores,
 )
-from slimmer.criteria.sensitivity import SHARES, increments
+from slimmer.criteria.sensitivity import SHARES, change_from, increments
 from slimmer.errors import ModelError
 from slimmer.graph import build_graph
 from slimmer.pruning.allocate import allocate
@@ -32,6 +34,7 @@ from slimmer.pruning.apply import prune
 from slimmer.pruning.batch_norms import batch_statistics
 from slimmer.pruning.masks import Masked
 from slimmer.pruning.plan import make_plan
+from slimmer.tasks import Task
 
 # Magnitude
 
@@ -432,3 +435,32 @@ def test_outputs_that_are_not_numbers_are_refused(value):
     with pytest.raises(ModelError, match="NaN or infinite") as error:
         taylor_scores(model, zoo.traced("Chain")[1], batches())
     assert error.value.where == "model"
+
+
+def test_outputs_that_are_not_numbers_are_farther_away_than_any_others():
+    def distance(outputs, wanted):
+        return (outputs - wanted).square().mean()
+
+    network = nn.Linear(3, 2)
+    images = [torch.randn(4, 3), torch.randn(4, 3)]
+    task = Task(train=[], distill=distance)
+    with torch.no_grad():
+        change = change_from(network, images, task)
+        assert change(network) == 0
+        network.bias += 300
+        assert 1e4 < change(network) < inf
+        network.bias[0] = nan
+        assert change(network) == inf
+
+
+@pytest.mark.parametrize(("most", "read"), [(1, 1), (33, 2), (1000, 3)])
+def test_outputs_are_kept_as_far_as_memory_is_allowed(monkeypatch, most, read):
+    monkeypatch.setattr(sensitivity, "MOST_BYTES", most)
+    network, calls = nn.Linear(3, 2), []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        change = change_from(network, [torch.randn(4, 3) for _ in range(3)], None)
+        assert len(calls) == read  # each batch has outputs of 32 bytes
+        calls.clear()
+        assert change(network) == 0
+    assert len(calls) == read

@@ -1,7 +1,8 @@
 """Sensitivity: scores from the effect of pruning each channel group alone."""
 
 from collections.abc import Callable, Sequence
-from math import isfinite
+from math import inf, isfinite
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from slimmer.tasks.distill import distances
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MOST = 100.0  # nats: the largest divergence of one image
+MOST_BYTES = 2**29  # of the dense network's outputs that others are compared with
 TIE = 1e-6  # of the largest score: separates units with equal scores
 
 
@@ -60,7 +62,8 @@ def sensitivity_scores(
             for count in counts:
                 masked.variables.fill_(1)[order[:count].to(device)] = 0
                 rises.append(change(masked))
-            scores[order] = torch.tensor(increments(counts, rises, group.size), dtype=torch.float64)
+            curve = increments(counts, _finite(rises), group.size)
+            scores[order] = torch.tensor(curve, dtype=torch.float64)
             ties[order] = torch.arange(1, group.size + 1, dtype=torch.float64) / group.size
             masked.variables.fill_(1)
             start += group.size
@@ -92,40 +95,60 @@ def increments(counts: Sequence[int], rises: Sequence[float], size: int) -> list
 def change_from(
     dense: nn.Module, images: Sequence[Arguments], task: Task | None
 ) -> Callable[[nn.Module], float]:
-    """A function that measures how far a network's outputs are from what those of `dense` are now.
-    Raises ModelError if these are NaN or infinite.
+    """A function that measures how far a network's outputs are from what those of `dense` are now;
+    infinity if they are NaN or infinite and are not class scores.
+
+    Only the first batches of `images` are compared if all outputs take more memory than MOST_BYTES.
+    Raises ModelError if the outputs of `dense` are NaN or infinite.
     """
+    as_scores = task is None or task.logits
+    wanted = _outputs(dense, images, logits if as_scores else lambda outputs: outputs)
+    if not all(output.isfinite().all() for output in tensors_in(wanted)):
+        raise ModelError(
+            "model", "returns NaN or infinite outputs on the data", "check its weights"
+        )
     if task is None or task.logits:
-        wanted = _answers(dense, images)
-        _check_finite([wanted])
-        return lambda network: _divergence(wanted, _answers(network, images))
-    whole = [called(dense, given) for given in images]
-    _check_finite(tensors_in(whole))
+        return lambda network: _divergence(network, images, wanted)
 
     def apart(network: nn.Module) -> float:
-        found = distances(task, [called(network, given) for given in images], whole)
-        return found if isfinite(found) else MOST
+        outputs = (called(network, given) for given in images[: len(wanted)])
+        found = distances(task, outputs, wanted)
+        return found if isfinite(found) else inf
 
     return apart
 
 
-def _check_finite(outputs: Sequence[Tensor]) -> None:
-    if not all(output.isfinite().all() for output in outputs):
-        raise ModelError(
-            "model", "returns NaN or infinite outputs on the data", "check its weights"
-        )
+def _outputs(
+    dense: nn.Module, images: Sequence[Arguments], part: Callable[[Any], Any]
+) -> list[Any]:
+    """The `part` of the outputs for the first batches, as many as MOST_BYTES hold, at least one."""
+    found: list[Any] = []
+    size = 0
+    for given in images:
+        found.append(part(called(dense, given)))
+        size += sum(output.nbytes for output in tensors_in(found[-1]))
+        if size >= MOST_BYTES:
+            break
+    return found
 
 
-def _answers(network: nn.Module, images: Sequence[Arguments]) -> Tensor:
-    """The log probabilities of the classes for all images."""
-    return torch.cat(
-        [log_softmax(logits(called(network, given)).double(), dim=1) for given in images]
-    )
+def _divergence(network: nn.Module, images: Sequence[Arguments], wanted: Sequence[Tensor]) -> float:
+    """The mean divergence from the scores `wanted` over images, each at most MOST: a pruned network
+    may return NaN.
+    """
+    total, number = 0.0, 0
+    for given, scores in zip(images, wanted, strict=False):
+        dense = log_softmax(scores.double(), dim=1)
+        cut = log_softmax(logits(called(network, given)).double(), dim=1)
+        of_images = kl_div(cut, dense, reduction="none", log_target=True).sum(1)
+        if of_images.dim() > 1:  # of positions
+            of_images = of_images.flatten(1).mean(1)
+        total += float(of_images.nan_to_num(nan=MOST, posinf=MOST).clamp(max=MOST).sum())
+        number += len(of_images)
+    return total / max(1, number)
 
 
-def _divergence(dense: Tensor, cut: Tensor) -> float:
-    """The mean divergence over images, each at most MOST: a pruned network may return NaN."""
-    of_images = kl_div(cut, dense, reduction="none", log_target=True).sum(1)
-    if of_images.dim() > 1:  # of positions
-        of_images = of_images.flatten(1).mean(1)
-    return float(of_images.nan_to_num(nan=MOST, posinf=MOST).clamp(max=MOST).mean())
+def _finite(rises: Sequence[float]) -> list[float]:
+    """The rises, with the largest finite one, at least MOST, in place of infinite ones."""
+    most = max([MOST, *filter(isfinite, rises)])
+    return [min(rise, most) for rise in rises]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import isfinite
 
 import torch
 
@@ -38,9 +39,9 @@ def depths(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> lis
     gives is compensated and compared with the dense network on some training images, with batch
     norms using the statistics of each batch. Raises BudgetError if no number gives a plan.
     """
+    if recipe.budget.depth and not job.graph.branches:
+        observe({"event": "note", "text": "no residual branch of the network can be removed"})
     if not job.graph.branches or job.task is None:
-        if recipe.budget.depth:
-            observe({"event": "note", "text": "no residual branch of the network can be removed"})
         return [job]
     observe(stage("measuring what changes without residual branches"))
     images = list(whole_batches(job.task, recipe, IMAGES))
@@ -57,7 +58,8 @@ def depths(job: PruningJob, recipe: Recipe, find: Find, observe: Observe) -> lis
             continue
         change = change_by(plan)
         names = [group.name for group in job.graph.groups if group.name in gone]
-        observe({"event": "depth", "branches": number, "groups": names, "change": change})
+        shown = change if isfinite(change) else None
+        observe({"event": "depth", "branches": number, "groups": names, "change": shown})
         jobs.append(now)
         changes.append(change)
         if change > FAR * min(changes):

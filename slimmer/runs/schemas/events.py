@@ -95,23 +95,25 @@ class LatencyRound(Event):
 
 class Depth(Event):
     """A network within the budgets without a number of branches, which are these `groups`, was
-    compared with the dense one: `change` is how far its outputs are away.
+    compared with the dense one: `change` is how far its outputs are away, None if they are not
+    finite.
     """
 
     branches: Count
     groups: list[str]
-    change: Amount
+    change: Amount | None
 
 
 class Search(Event):
     """`done` of `plans` plans within the budgets were tried, all before training or the best ones
-    after some steps; `change` is how far the outputs of the best one are from the dense network's.
+    after some steps; `change` is how far the outputs of the best one are from the dense network's,
+    None if no plan has finite ones.
     """
 
     trained: bool
     done: Count
     plans: Count
-    change: Amount
+    change: Amount | None
 
 
 class Removed(OfCosts, Event):
