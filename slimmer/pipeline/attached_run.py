@@ -31,6 +31,8 @@ from slimmer.reports.page import write_page
 from slimmer.runs.events import Observe
 from slimmer.runs.new_run import all_or_nothing, new_run, write_beginning
 
+OF_OWN_TRAINING = ("sparsify", "sensitivity", "search", "batches", "order")  # of the method
+
 
 @dataclass(frozen=True, eq=False)
 class AttachedJob:
@@ -85,6 +87,11 @@ def attached_job(recipe: Recipe, dense: nn.Module, observe: Observe) -> Attached
     if recipe.model.rewrite:
         found = "returns another network, but masks act in yours"
         raise RecipeError("model.rewrite", found, "leave it out, or use slimmer.prune")
+    for name in OF_OWN_TRAINING:
+        value, default = getattr(recipe.method, name), Taylor.model_fields[name].default
+        if value != default:
+            found = f"is {value}, which slimmer.attach does not use: it scores under masks"
+            raise RecipeError(f"method.{name}", found, "leave it out, or use slimmer.prune")
     return AttachedJob(recipe, prepare(recipe, dense, observe=observe))
 
 
