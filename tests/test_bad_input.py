@@ -338,6 +338,7 @@ def test_a_bad_number_of_views(value, checkpoint):
         (["method.search=-1"], "search: Input should be greater than or equal to 0"),
         (["method.search=5", "method.sparsify=0.5"], "method.sparsify to 0"),
         (["method.search=5", "budget.latency=0.5"], "give --flops or --params, not a latency"),
+        (["method.search=5", "budget.depth=true"], "budget.depth removes whole branches first"),
         (["method.name=bar", "method.search=5"], "bar has no such option"),
         (["method.name=bar", "finetune.epochs=0"], "nothing would be learnt"),
         (["method.name=l1", "method.ratios={layer9: 0.5}"], "method.ratios"),

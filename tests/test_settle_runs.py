@@ -9,8 +9,11 @@ from itertools import pairwise
 import pytest
 import torch
 from interrupted import Stopped, stopped_at
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
+from slimmer.errors import RecipeError
 from slimmer.models import build
 from slimmer.models.checkpoint import read_metadata, read_weights, save_weights
 from slimmer.pipeline import train_masks
@@ -33,7 +36,7 @@ def recipe_of(folder, name, *, budget=None, settle=0.17, **tuned):
         torch.manual_seed(0)
         network = build("cifar_resnet8", in_channels=1)
         for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):  # what Network Slimming finds settled
+            if isinstance(module, nn.BatchNorm2d):  # what Network Slimming finds settled
                 module.weight.data[::3] = 1e-6
         save_weights(weights, network, {})
     method = {"name": name, "sparsify": 0.75, "compensate": True, **METHODS[name]}
@@ -202,3 +205,13 @@ def test_a_state_of_before_the_option_goes_on(tmp_path):
     told = []
     resume(run, told.append)
     assert settled(told)
+
+
+def test_a_network_that_divides_by_the_length_of_its_weights_is_refused(tmp_path):
+    middle = weight_norm(nn.Conv2d(8, 16, 3, padding=1))
+    last = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), middle, nn.ReLU(), *last)
+    recipe = recipe_of(tmp_path, "maskconvnet")
+    with pytest.raises(RecipeError, match="NaN where the weights of a channel are zero"):
+        start(recipe, tmp_path / "run", model=network, latest=False)
+    assert not (tmp_path / "run").exists()

@@ -13,7 +13,7 @@ from torch import Tensor
 from slimmer.costs import Budget, Cost
 from slimmer.criteria import ScoreRequest, sensitivity_scores
 from slimmer.errors import RecipeError
-from slimmer.graph import Arguments
+from slimmer.graph import Arguments, rows
 from slimmer.methods import Method, MethodSetup, Taylor
 from slimmer.methods.taylor import Project
 from slimmer.pipeline.job import PruningJob
@@ -94,32 +94,6 @@ def choose_method(
     return Taylor(scores, _projection(recipe, job), stop)
 
 
-def check_method(recipe: Recipe, job: PruningJob) -> None:
-    """Raise RecipeError if the method's options don't fit the data, the budgets or the number of
-    steps; nothing is changed.
-    """
-    entry = method_entry(recipe, job)
-    if isinstance(entry, TrainedMethod):
-        stop = sparsify_steps(recipe, job, training_of(recipe, job))
-        _trained_method(
-            entry, recipe, job, stop, resumed=True
-        )  # resumed=True: the weights are not changed
-    if recipe.method.own_cut():
-        target_plan(job, recipe, torch.ones(job.graph.units, dtype=torch.float64))
-    if recipe.method.plans_to_try():
-        _check_search(recipe, job)
-
-
-def _check_search(recipe: Recipe, job: PruningJob) -> None:
-    """Raise RecipeError if plans can't be compared."""
-    if job.task is None:
-        right = "give --data or --task, or method.search=0"
-        raise RecipeError("method.search", "needs data", right)
-    if recipe.budget.latency is not None:
-        found = "does not measure the latency of the plans that it tries"
-        raise RecipeError("method.search", found, "give --flops or --params, not a latency")
-
-
 def target_plan(job: PruningJob, recipe: Recipe, scores: Tensor, guide: Cost | None = None) -> Plan:
     """The exact projection: the plan within every budget that keeps the highest scores, or the plan
     of a method that decides the amount itself.
@@ -155,8 +129,15 @@ def training_inputs(
 
 
 def whole_batches(task: Task, recipe: Recipe, images: int) -> Iterator[Arguments]:
-    """What the network takes of the first training batches that hold at least that many images."""
-    return training_inputs(task, recipe, -(-images // recipe.finetune.batch_size))
+    """What the network takes of the first training batches, until they hold at least that many
+    images or an epoch ends.
+    """
+    held = 0
+    for given in training_inputs(task, recipe, images):
+        yield given
+        held += rows(given)
+        if held >= images:
+            return
 
 
 def _request(recipe: Recipe, job: PruningJob, stop: int = 0) -> ScoreRequest[MethodOptions]:

@@ -15,7 +15,7 @@ from torch import nn
 from slimmer.atomic_files import digest, write_json, write_text
 from slimmer.data import Data
 from slimmer.errors import RunError
-from slimmer.pipeline.choose_plan import check_method
+from slimmer.pipeline.check_method import check_method
 from slimmer.pipeline.job import prepare
 from slimmer.pipeline.latency_plan import as_measured, check_processes
 from slimmer.pipeline.make_report import make_report, write_results

@@ -34,8 +34,9 @@ class OneShot(MethodOptions):
     search: int = Field(
         0,
         ge=0,
-        description="number of other plans within the budgets that are tried: those that change "
-        "the outputs least are trained for some steps, and the best one is taken; 0 turns this off",
+        description="number of other plans to try within the budgets; the best of them are trained "
+        "for some steps, and the best one is taken; needs data; not with a latency budget or "
+        "budget.depth; 0 turns this off",
     )
 
     def allocation(self) -> Allocation:
