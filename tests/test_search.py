@@ -1,19 +1,25 @@
 """Other widths within the same budgets: what is tried, what is taken, and what stays as it was."""
 
 from contextlib import suppress
+from math import isfinite
 
 import pytest
 import torch
 from interrupted import Stopped
+from torch.utils.data import DataLoader, TensorDataset
 
+from slimmer.errors import TrainingError
 from slimmer.models import build
 from slimmer.models.checkpoint import read_weights, save_weights
 from slimmer.pipeline import search_widths as searching
+from slimmer.pipeline.choose_plan import whole_batches
 from slimmer.pipeline.stages import resume, start
 from slimmer.pruning.plan import read_plan
 from slimmer.recipe.recipe import make_recipe
 from slimmer.runs.directory import Run
 from slimmer.runs.schemas.events import is_event
+from slimmer.tasks import Task
+from slimmer.tasks.read_task import read_task
 
 PLANS = 6
 
@@ -102,8 +108,11 @@ def test_every_plan_is_within_the_budgets_and_ranks_units_as_the_scores_do(tmp_p
 def test_the_network_is_left_as_it_was_and_a_search_without_gain_changes_nothing(
     tmp_path, monkeypatch
 ):
-    def first_is_best(_, __, ___, finalists, ____):
-        return [searching.replace(one, change=float(place)) for place, one in enumerate(finalists)]
+    trained = searching._trained
+
+    def first_is_best(*given):
+        after = trained(*given)
+        return [searching.replace(one, change=float(place)) for place, one in enumerate(after)]
 
     monkeypatch.setattr(searching, "_trained", first_is_best)
     ours = run_of(recipe_of(tmp_path), tmp_path / "run")[0]
@@ -115,11 +124,82 @@ def test_the_network_is_left_as_it_was_and_a_search_without_gain_changes_nothing
         assert torch.equal(tensor, weights[name])
 
 
-def test_without_training_the_removal_alone_decides(tmp_path):
+def test_finalists_are_compensated_and_trained_before_they_are_compared(tmp_path, monkeypatch):
+    begins, steps, moved = [], [], []
+    train_, compensate_ = searching.train_, searching.compensate_
+
+    def watched(fabric, learner, teacher, task, training, *, stop):
+        before = [weight.detach().clone() for weight in learner.network.parameters()]
+        train_(fabric, learner, teacher, task, training, stop=stop)
+        pairs = zip(before, learner.network.parameters(), strict=True)
+        moved.append(all(not torch.equal(old, new) for old, new in pairs))
+        steps.append(learner.step)
+
+    def compensated(network, graph, plan, images):
+        begins.append(plan)
+        compensate_(network, graph, plan, images)
+
+    monkeypatch.setattr(searching, "train_", watched)
+    monkeypatch.setattr(searching, "compensate_", compensated)
+    run_of(recipe_of(tmp_path), tmp_path / "run")
+    assert len(set(begins)) == len(begins) == 3
+    assert steps == [2, 2, 2]  # STEPS, for each of FINALISTS
+    assert all(moved)
+
+
+def test_without_training_the_removal_alone_decides(tmp_path, monkeypatch):
+    tried = []
+    searched = searching._tried
+
+    def kept(*given):
+        tried.extend(searched(*given))
+        return list(tried)
+
+    monkeypatch.setattr(searching, "_tried", kept)
     run, report, told = run_of(recipe_of(tmp_path, epochs=0), tmp_path / "run")
     assert not any(event["trained"] for event in told)
     assert report["flops"]["ratio"] <= 0.6
-    assert run.plan.exists()
+    best = min(tried, key=lambda one: one.change)
+    assert best is not tried[0]  # else the scores alone would give this plan
+    assert read_plan(run.plan).keep == best.plan.keep
+
+
+def test_finalists_that_diverge_come_last_and_the_run_goes_on(tmp_path, monkeypatch):
+    train_, calls = searching.train_, []
+
+    def failing(*given, **named):
+        calls.append(given)
+        if len(calls) < 3:
+            raise TrainingError("step 1", "the loss is inf", "lower finetune.lr")
+        train_(*given, **named)
+
+    finals, trained = [], searching._trained
+
+    def watched(*given):
+        finals.extend(trained(*given))
+        return list(finals)
+
+    monkeypatch.setattr(searching, "train_", failing)
+    monkeypatch.setattr(searching, "_trained", watched)
+    run, _, told = run_of(recipe_of(tmp_path), tmp_path / "run")
+    assert [isfinite(one.change) for one in finals] == [False, False, True]
+    assert read_plan(run.plan).keep == finals[2].plan.keep
+    assert [event["change"] for event in told if event["trained"]][:2] == [None, None]
+    assert all(is_event({"time": 0.0, **event}) for event in told)
+
+
+def test_a_single_plan_is_not_trained(tmp_path):
+    _, _, told = run_of(recipe_of(tmp_path, even=1.0, stream=1.0, search=1), tmp_path / "run")
+    assert [event["trained"] for event in told] == [False, False]
+    assert len({event["change"] for event in told}) == 1
+
+
+@pytest.mark.parametrize(("batch", "read"), [(4, 16), (32, 2), (100, 1)])
+def test_plans_are_compared_on_that_many_images_of_a_loader(batch, read):
+    loader = DataLoader(TensorDataset(torch.randn(100, 1, 8, 8)), batch)
+    task = read_task(Task(train=loader, inputs=lambda fetched: fetched[0]), "task")
+    recipe = make_recipe({"budget": {"flops": 0.5}, "finetune": {"batch_size": 7}}, "here")
+    assert len(list(whole_batches(task, recipe, 64))) == read
 
 
 @pytest.mark.parametrize("trained", [False, True])

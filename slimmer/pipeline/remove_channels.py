@@ -60,7 +60,7 @@ def _project(
         most = {group.name: len(kept) for group, kept in zip(left.groups, left.keep, strict=True)}
         job = replace(job, limits=replace(job.limits, most=most))
     if context.recipe.method.plans_to_try():
-        scores = search_widths(context, teacher, scores)
+        scores = search_widths(replace(context, job=job), teacher, scores)
     plan, found = plan_in_time(job, context.recipe, scores, context.tell)
     set_mode_(network, training=False)
     trained = sparsify_steps(context.recipe, job, context.training) > 0

@@ -5,13 +5,14 @@ best one is taken.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, inf, isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slimmer.criteria.sensitivity import change_from
+from slimmer.errors import TrainingError
 from slimmer.graph import Arguments, evaluating
 from slimmer.models.copying import duplicate
 from slimmer.pipeline.change_by_plan import changes_by_plans
@@ -23,6 +24,7 @@ from slimmer.pruning.plan import Plan
 from slimmer.runs.events import stage
 from slimmer.tasks import Task
 from slimmer.training.answers import Teacher
+from slimmer.training.devices import precision_state, restore_precision_
 from slimmer.training.learner import make_learner
 from slimmer.training.loop import train_
 
@@ -65,7 +67,7 @@ def search_widths(context: Context, teacher: Teacher, scores: Tensor) -> Tensor:
     first, *others = _tried(context, scores, images)
     others.sort(key=lambda one: one.change)
     finalists = [first, *others[: FINALISTS - 1]]
-    if context.training.steps(task):
+    if others and context.training.steps(task):
         finalists = _trained(context, teacher, task, finalists, images)
     best = min(finalists, key=lambda one: one.change)
     return _scaled(scores, best.factors, context.job.graph.widths)
@@ -147,16 +149,28 @@ def _after_steps(
     network: nn.Module,
     change: Callable[[nn.Module], float],
 ) -> float:
-    """What `change` measures after the network was trained for some steps."""
+    """What `change` measures after the network was trained for some steps; infinity if its loss was
+    no longer finite.
+
+    Raises TrainingError for such a loss if several processes train: it may be that of one of them.
+    """
     steps = min(STEPS, context.training.steps(task))
     epochs = steps * context.training.accumulate / context.training.batches(task)
     short = replace(context.training, epochs=epochs, ema=0.0, views=None, compile=False)
     learner = make_learner(network, short)
-    train_(context.fabric, learner, teacher.network, task, short, stop=steps)
+    scaling = precision_state(context.fabric)
+    try:
+        train_(context.fabric, learner, teacher.network, task, short, stop=steps)
+    except TrainingError:
+        if context.fabric.world_size > 1:
+            raise
+        return inf
+    finally:
+        restore_precision_(context.fabric, scaling)
     with evaluating(network), torch.no_grad():
         return change(network)
 
 
 def _event(done: int, plans: int, change: float, *, trained: bool) -> dict[str, Any]:
     counts = {"trained": trained, "done": done, "plans": plans}
-    return {"event": "search", **counts, "change": change}
+    return {"event": "search", **counts, "change": change if isfinite(change) else None}
