@@ -51,9 +51,14 @@ def main(folder: Path) -> None:
 
 
 def _method(row: dict[str, Any]) -> str:
-    """Its name, and the number of plans that are tried, if any."""
+    """Its name, the number of plans that are tried, if any, and bf16 if it trains in that."""
     plans = row["recipe"]["method"].get("search", 0)
-    return f"{row['method']}, search {plans}" if plans else str(row["method"])
+    parts = [str(row["method"])]
+    if plans:
+        parts.append(f"search {plans}")
+    if row["recipe"]["finetune"].get("precision") == "bf16-mixed":
+        parts.append("bf16")
+    return ", ".join(parts)
 
 
 def _distillation(row: dict[str, Any]) -> str:
