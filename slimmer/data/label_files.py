@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from slimmer.errors import DataError
@@ -80,16 +80,20 @@ def _rows(file: Path) -> list[list[str]]:
     if not filled:
         raise DataError(str(file), "is empty", _RIGHT.format(last="N-1"))
     if file.suffix.lower() == ".csv":
-        return [[field.strip() for field in row] for row in csv.reader(filled)]
+        return list(map(_stripped, csv.reader(filled)))
     rows = []
     for line in filled:
         if "\t" in line:
-            rows.append([field.strip() for field in line.split("\t")])
+            rows.append(_stripped(line.split("\t")))
         elif "," in line:
-            rows.append([field.strip() for field in line.split(",")])
+            rows.append(_stripped(line.split(",")))
         else:
             rows.append(line.rsplit(maxsplit=1))  # the name of a file may contain spaces
     return rows
+
+
+def _stripped(fields: Iterable[str]) -> list[str]:
+    return [field.strip() for field in fields]
 
 
 def _in_order(file: Path, held: Path, labels: Sequence[str], images: Sequence[Path]) -> list[str]:

@@ -57,7 +57,7 @@ class Axes:
 
 def common_nodes(observed: Sequence[Observed], table: Axes) -> list[CommonNode]:
     """The nodes that all networks have, in the order of the dense network."""
-    by_name = [{node.name: node for node in each.nodes} for each in observed]
+    by_name = [_by_name(each.nodes) for each in observed]
     found = []
     for first in observed[0].nodes:
         same = [nodes[first.name] for nodes in by_name if first.name in nodes]
@@ -70,6 +70,10 @@ def common_nodes(observed: Sequence[Observed], table: Axes) -> list[CommonNode]:
         times = np.array([1000 * node.us for node in same])
         found.append(CommonNode(first.name, _kind(first), tuple(axes), channels, times))  # type: ignore[arg-type]
     return found
+
+
+def _by_name(nodes: Sequence[Node]) -> dict[str, Node]:
+    return {node.name: node for node in nodes}
 
 
 def _channels(node: Node) -> tuple[float, float, float]:

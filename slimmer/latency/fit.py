@@ -67,7 +67,9 @@ def _fitted_with(
     both = np.zeros((2, len(nodes), 4))
     for same in members:
         both[:, same] = _of_class([nodes[number] for number in same], small[same], step)[:, None]
-    axes = [_widths([node.axes[k] for node in nodes], table.groups) for k in range(3)]
+    axes = [
+        _widths(rows, table.groups) for rows in zip(*(node.axes for node in nodes), strict=True)
+    ]
     measured = np.array([each.ns for each in observed])
     parts = _parts(
         axes, both, small, [np.array(each.widths, dtype=np.float64) for each in observed], step

@@ -170,11 +170,12 @@ def _where_flops_go(
     for name in {**known, **dict.fromkeys(row.layer for row in graph.fixed)}:
         flops = dense.get(name, 0), least.get(name, 0)
         rows.append(_row(graph, name, known.get(name), flops))
-    reasons = {row["name"]: [each["reason"] for each in row["stays"]] for row in rows}
+    stays = {row["name"]: row["stays"] for row in rows}
     total, held = sum(dense.values()), []
     for name in sorted(least, key=lambda name: -least[name])[:HOLDERS]:
         figures = {"module": name, "flops": least[name], "ratio": least[name] / total}
-        held.append({**figures, "reasons": reasons.get(name, [])})
+        reasons = [each["reason"] for each in stays.get(name, [])]
+        held.append({**figures, "reasons": reasons})
     return rows, held
 
 

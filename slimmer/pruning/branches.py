@@ -67,7 +67,11 @@ def candidates(graph: ChannelGraph) -> list[Branch]:
             branch = _with_idle(graph, frozenset({group.name}), readers)
         if branch is not None and branch not in found:
             found.append(branch)
-    return [one for one in found if not any(one < other for other in found)]
+    return [one for one in found if not _part_of_another(one, found)]
+
+
+def _part_of_another(branch: Branch, others: Sequence[Branch]) -> bool:
+    return any(branch < other for other in others)
 
 
 def _can_go(graph: ChannelGraph, group: ChannelGroup) -> bool:
