@@ -183,3 +183,14 @@ def test_the_table_of_accuracies_in_the_limits_is_that_of_the_results():
             every = [json.loads(path.read_text())["accuracy_onnxruntime"] for path in files]
             found.append(f"{100 * statistics.mean(every):.1f} %" if every else "")
         assert told == found
+
+
+@pytest.mark.parametrize(("net", "epochs"), [("20", 30), ("56", 12)])
+def test_the_readme_has_the_long_runs_of_the_results(net, epochs):
+    path = RESULTS / f"finals/cifar_resnet{net}-slimmer-{epochs}epochs-flops50-seed0.json"
+    row = json.loads(path.read_text())
+    top1, minutes = row["accuracy_onnxruntime"], row["seconds"] / 60
+    text = " ".join(page("README.md").split())
+    assert re.search(rf"ResNet-{net} (ends )?at {100 * top1:.2f} %", text)
+    assert f"{minutes:.0f} minutes" in text
+    assert row["epochs"] == epochs
