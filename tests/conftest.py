@@ -21,6 +21,15 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _still_one_thread():
+    """A test that leaves more threads changes the last bits of what the tests after it compute."""
+    yield
+    found = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert found == 1, f"the test leaves {found} threads"
+
+
 @pytest.fixture(params=zoo.PATTERNS)
 def pattern(request):
     """The name of a tiny network of the zoo."""

@@ -45,7 +45,7 @@ def few(scripts, monkeypatch):
 def asked(scripts, folder):
     """What the command says to a call for FastNAS."""
     out = folder / "out"
-    words = ["recipe.yaml", "net.pt", "data", "fastnas", "--out", str(out)]
+    words = ["recipe.yaml", "net.pt", "data", "fastnas", "--out", str(out), "--threads=1"]
     result = CliRunner().invoke(scripts.accuracy.main, words)
     assert result.exit_code == 2
     assert not out.exists()
@@ -71,7 +71,7 @@ def test_another_torchprofile_gets_the_same_message(scripts, monkeypatch, tmp_pa
 
 def test_no_other_method_needs_modelopt(scripts, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "modelopt", None)
-    words = ["none.yaml", "net.pt", "data", "tp-magnitude", "--out", str(tmp_path)]
+    words = ["none.yaml", "net.pt", "data", "tp-magnitude", "--out", str(tmp_path), "--threads=1"]
     result = CliRunner().invoke(scripts.accuracy.main, words)
     assert "none.yaml" in str(result.exception)
 
