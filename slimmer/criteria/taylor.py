@@ -10,7 +10,7 @@ from slimmer.criteria.magnitude import deal, magnitude_scores
 from slimmer.criteria.request import ScoreRequest
 from slimmer.errors import ModelError, TrainingError
 from slimmer.graph import Arguments, ChannelGraph, called, evaluating, logits, moved, tensors_in
-from slimmer.pruning.masks import Masked
+from slimmer.pruning.masks import Masked, under_ones
 from slimmer.recipe.criteria import Taylor
 from slimmer.tasks import Task
 from slimmer.tasks.calls import loss_of
@@ -64,7 +64,7 @@ def taylor_scores(
             drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
             yield cross_entropy(answer.float(), drawn.to(answer.device))
 
-    masked = _whole(model, graph)
+    masked = under_ones(model, graph)
     return _squares(masked, losses(masked))
 
 
@@ -76,7 +76,7 @@ def loss_scores(
 
     Source: Molchanov et al. (2019), equation 8: the labels are those of the data.
     """
-    masked = _whole(model, graph)
+    masked = under_ones(model, graph)
 
     def losses() -> Iterator[Tensor]:
         for fetched in batches:
@@ -105,7 +105,7 @@ def output_scores(
     diagonal: Bekas et al., An Estimator for the Diagonal of a Matrix (2007).
     """
     generator = torch.Generator().manual_seed(seed)
-    masked = _whole(model, graph)
+    masked = under_ones(model, graph)
 
     def sums() -> Iterator[Tensor]:
         for given in images:
@@ -120,13 +120,6 @@ def output_scores(
             yield torch.stack(parts).sum()
 
     return _squares(masked, sums())
-
-
-def _whole(model: nn.Module, graph: ChannelGraph) -> Masked:
-    """The model under masks of one."""
-    device = next(model.parameters()).device
-    ones = torch.ones(graph.units, dtype=torch.float32, device=device)
-    return Masked(model, graph, ones).to(device)
 
 
 def _squares(masked: Masked, losses: Iterable[Tensor]) -> Tensor:
