@@ -17,6 +17,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -62,12 +63,13 @@ def main(run: Path, out: Path) -> None:
     print(f"{cpu:.1f} s of CPU time, {wall:.1f} s by the clock, {len(listed)} files")
 
 
-def spent(command: list[str]) -> tuple[float, float]:
+def spent(command: list[str], stdout: TextIO | None = None) -> tuple[float, float]:
     """The CPU seconds of a command and of what it starts, and the seconds by the clock; one thread
-    an operation.
+    an operation. What it prints goes to `stdout`, by default to that of this process.
     """
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environ, stdout=stdout)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return cpu, time.perf_counter() - begun

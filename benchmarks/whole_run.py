@@ -9,20 +9,18 @@ and with random scores: it loads, traces, trains and evaluates, and nothing else
 in bf16 (`finetune.precision`). What the commands print goes to the error stream.
 """
 
-import json
-import os
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from export_cost import spent
 
+from slimmer.atomic_files import read_json, write_json
 from slimmer.profiling.runtimes.environment import environment
 
 DENSE = {
@@ -63,7 +61,7 @@ def main(
         "environment": environment(),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(out, result)
 
 
 def measured(recipe: Path, checkpoint: Path, settings: dict[str, str]) -> dict[str, Any]:
@@ -74,14 +72,10 @@ def measured(recipe: Path, checkpoint: Path, settings: dict[str, str]) -> dict[s
         command += ["--recipe", str(recipe), "--out", str(run)]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
-        before, began = os.times(), time.perf_counter()
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        wall, after = time.perf_counter() - began, os.times()
-        report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    used = after.children_user + after.children_system
-    used -= before.children_user + before.children_system
+        cpu, wall = spent(command, stdout=sys.stderr)
+        report = read_json(run / "report.json")
     return {
-        "cpu_s": round(used, 1),
+        "cpu_s": round(cpu, 1),
         "wall_s": round(wall, 1),
         "flops": report["flops"]["ratio"],
         "top1": report["accuracy"]["slim"],

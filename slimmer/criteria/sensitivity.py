@@ -101,14 +101,10 @@ def change_from(
     Only the first batches of `images` are compared if all outputs take more memory than MOST_BYTES.
     Raises ModelError if the outputs of `dense` are NaN or infinite.
     """
-    as_scores = task is None or task.logits
-    wanted = _outputs(dense, images, logits if as_scores else lambda outputs: outputs)
-    if not all(output.isfinite().all() for output in tensors_in(wanted)):
-        raise ModelError(
-            "model", "returns NaN or infinite outputs on the data", "check its weights"
-        )
     if task is None or task.logits:
-        return lambda network: _divergence(network, images, wanted)
+        scores = _outputs(dense, images, logits)
+        return lambda network: _divergence(network, images, scores)
+    wanted = _outputs(dense, images, lambda outputs: outputs)
 
     def apart(network: nn.Module) -> float:
         outputs = (called(network, given) for given in images[: len(wanted)])
@@ -121,7 +117,9 @@ def change_from(
 def _outputs(
     dense: nn.Module, images: Sequence[Arguments], part: Callable[[Any], Any]
 ) -> list[Any]:
-    """The `part` of the outputs for the first batches, as many as MOST_BYTES hold, at least one."""
+    """The `part` of the outputs for the first batches, as many as MOST_BYTES hold, at least one.
+    Raises ModelError if they are NaN or infinite.
+    """
     found: list[Any] = []
     size = 0
     for given in images:
@@ -129,6 +127,10 @@ def _outputs(
         size += sum(output.nbytes for output in tensors_in(found[-1]))
         if size >= MOST_BYTES:
             break
+    if not all(output.isfinite().all() for output in tensors_in(found)):
+        raise ModelError(
+            "model", "returns NaN or infinite outputs on the data", "check its weights"
+        )
     return found
 
 

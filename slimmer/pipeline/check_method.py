@@ -14,7 +14,7 @@ from slimmer.pipeline.choose_plan import (
 )
 from slimmer.pipeline.job import PruningJob
 from slimmer.pipeline.run_context import example_call
-from slimmer.pruning.apply import widen_tensors
+from slimmer.pruning.apply import slice_tensors, widen_tensors
 from slimmer.pruning.plan import make_plan
 from slimmer.recipe import Recipe
 from slimmer.recipe.trained_methods import TrainedMethod
@@ -56,8 +56,8 @@ def _check_settle(job: PruningJob) -> None:
     kept = {group.name: range(max(1, group.size - 1)) for group in job.graph.groups}
     plan = make_plan(job.graph, kept)
     network = duplicate(job.model)
-    slim = job.cut(job.model, plan)
-    network.load_state_dict(widen_tensors(slim.state_dict(), plan))
+    kept_only = slice_tensors(network.state_dict(), plan)
+    network.load_state_dict(widen_tensors(kept_only, plan))
     with evaluating(network), torch.no_grad():
         outputs = tensors_in(called(network, example_call(job)))
     if not all(output.isfinite().all() for output in outputs):
